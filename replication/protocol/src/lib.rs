@@ -1,1 +1,27 @@
-//! placeholder
+//! What two nodes say to each other: frames, handshake, batches in causal order, catch-up and the standing proof.
+//!
+//! Everything here is sans-I/O (quinn-proto is the model): time is an argument, bytes come in through `handle_*` and go
+//! out through `poll_*`, and the keyspace is reached through events and their answers. It opens no socket, reads no
+//! clock, starts no thread and knows nothing about what a change means. The wire is described in `FORMAT.md`.
+
+mod batch;
+mod digest_sync;
+mod event;
+mod frame;
+mod handshake;
+mod hub;
+pub mod limits;
+mod report;
+mod settings;
+mod time;
+mod wire;
+
+pub use batch::{Batch, BatchTail};
+pub use digest_sync::{Level, Range};
+pub use event::{Alarm, CloseReason, Event};
+pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
+pub use handshake::{BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, RefusalCode};
+pub use hub::Hub;
+pub use report::{LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
+pub use settings::{HubSettings, MemberView};
+pub use time::Millis;

@@ -1,0 +1,272 @@
+//! A batch: what one node wrote between two drains, encoded and compressed once for every link, the ring and the disk.
+//!
+//! The changes inside are opaque here. A batch names its predecessor by stamp and checksum, so the batches of an origin
+//! are a chain, and what it depends on by a version vector, so that an effect is never applied before its cause.
+
+use crate::wire::{self, Reader, write_integer, write_vector};
+use crate::{FrameError, limits};
+use bytes::Bytes;
+use crdt::{NodeNumber, Stamp, VersionVector};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The first byte of every encoded batch.
+const FORMAT: u8 = 1;
+const FLAG_COMPRESSED: u8 = 1;
+const FLAG_HAS_PREDECESSOR: u8 = 2;
+/// Format byte and checksum.
+const PREFIX: usize = 9;
+
+/// The end of an origin's chain of batches: what the next batch must name as its predecessor.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct BatchTail {
+    /// The last stamp of the batch; [`Stamp::ZERO`] before the first.
+    pub last: Stamp,
+    /// Its checksum; zero before the first.
+    pub checksum: u64,
+}
+
+/// A closed batch, encoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// Who wrote it.
+    pub origin: NodeNumber,
+    /// The batch of the same origin before it.
+    pub previous: BatchTail,
+    /// The first stamp inside.
+    pub first: Stamp,
+    /// The last stamp inside: what a vector says once it is applied.
+    pub last: Stamp,
+    /// What the origin had applied when it wrote this. Its own entry says nothing and is left out.
+    pub dependencies: VersionVector,
+    /// How many changes it holds.
+    pub changes: u32,
+    /// Bytes of the changes before compression.
+    pub raw_len: usize,
+    /// Hash of everything else.
+    pub checksum: u64,
+    compressed: bool,
+    header_len: usize,
+    encoded: Bytes,
+}
+
+impl Batch {
+    /// Encodes the changes `raw`, compressed if that makes them smaller.
+    ///
+    /// The stamps are the origin's own, in order; whoever closes a batch has just taken them from its log.
+    pub fn seal(
+        previous: BatchTail,
+        first: Stamp,
+        last: Stamp,
+        mut dependencies: VersionVector,
+        changes: u32,
+        raw: &[u8],
+    ) -> Arc<Batch> {
+        let origin = last.author();
+        assert!(first.author() == origin && previous.last < first && first <= last, "a batch is a stretch of one node");
+        assert!(previous.last == Stamp::ZERO || previous.last.author() == origin, "a chain belongs to one node");
+        dependencies.forget(origin);
+        let packed = if raw.len() >= limits::COMPRESS_FROM_BYTES { lz4_flex::block::compress(raw) } else { Vec::new() };
+        let compressed = !packed.is_empty() && packed.len() < raw.len();
+        let payload = if compressed { packed.as_slice() } else { raw };
+
+        let mut out = Vec::with_capacity(PREFIX + 48 + 12 * dependencies.len() + payload.len());
+        out.push(FORMAT);
+        out.extend_from_slice(&[0; 8]);
+        let has_predecessor = previous.last != Stamp::ZERO;
+        out.push(u8::from(compressed) * FLAG_COMPRESSED + u8::from(has_predecessor) * FLAG_HAS_PREDECESSOR);
+        out.extend_from_slice(&last.bits().to_le_bytes());
+        write_integer(&mut out, wire::time_of(last) - wire::time_of(first));
+        if has_predecessor {
+            write_integer(&mut out, wire::time_of(first) - wire::time_of(previous.last));
+            out.extend_from_slice(&previous.checksum.to_le_bytes());
+        }
+        write_vector(&mut out, &dependencies, last);
+        write_integer(&mut out, u64::from(changes));
+        write_integer(&mut out, raw.len() as u64);
+        let header_len = out.len();
+        out.extend_from_slice(payload);
+        let checksum = xxh3_64(&out[PREFIX..]);
+        out[1..PREFIX].copy_from_slice(&checksum.to_le_bytes());
+        let previous = if has_predecessor { previous } else { BatchTail::default() };
+        let raw_len = raw.len();
+        let encoded = Bytes::from(out);
+        Arc::new(Batch {
+            origin,
+            previous,
+            first,
+            last,
+            dependencies,
+            changes,
+            raw_len,
+            checksum,
+            compressed,
+            header_len,
+            encoded,
+        })
+    }
+
+    /// Reads the header of an encoded batch and checks the whole; the changes stay packed.
+    pub fn decode(encoded: Bytes) -> Result<Arc<Batch>, FrameError> {
+        if encoded.len() > limits::BATCH_BYTES_MAX {
+            return Err(FrameError::TooLong { what: "a batch", bytes: encoded.len() });
+        }
+        let mut reader = Reader::new(&encoded);
+        if reader.byte()? != FORMAT {
+            return Err(FrameError::Unknown("batch format"));
+        }
+        let checksum = reader.word()?;
+        if checksum != xxh3_64(reader.rest()) {
+            return Err(FrameError::Checksum);
+        }
+        let flags = reader.byte()?;
+        if flags & !(FLAG_COMPRESSED | FLAG_HAS_PREDECESSOR) != 0 {
+            return Err(FrameError::Unknown("batch flag"));
+        }
+        let last = Stamp::from_bits(reader.word()?);
+        let origin = last.author();
+        let first = earlier(last, reader.integer()?)?;
+        let mut previous = BatchTail::default();
+        if flags & FLAG_HAS_PREDECESSOR != 0 {
+            let distance = reader.integer()?;
+            previous = BatchTail { last: earlier(first, distance)?, checksum: reader.word()? };
+            if distance == 0 || previous.last == Stamp::ZERO {
+                return Err(FrameError::OutOfRange("a batch's predecessor"));
+            }
+        }
+        if first == Stamp::ZERO {
+            return Err(FrameError::OutOfRange("a batch's first stamp"));
+        }
+        let dependencies = reader.vector(last)?;
+        let changes = reader.integer_to(u64::from(u32::MAX), "the changes of a batch")? as u32;
+        let raw_len = reader.integer_to(limits::BATCH_BYTES_MAX as u64, "the size of a batch")? as usize;
+        let compressed = flags & FLAG_COMPRESSED != 0;
+        let payload_len = reader.rest().len();
+        let honest = if compressed { raw_len / limits::EXPANSION_MAX <= payload_len } else { raw_len == payload_len };
+        if !honest {
+            return Err(FrameError::OutOfRange("the size of a batch"));
+        }
+        let header_len = encoded.len() - payload_len;
+        Ok(Arc::new(Batch {
+            origin,
+            previous,
+            first,
+            last,
+            dependencies,
+            changes,
+            raw_len,
+            checksum,
+            compressed,
+            header_len,
+            encoded,
+        }))
+    }
+
+    /// The encoded form: what goes to every peer and to the journal, unchanged.
+    pub fn bytes(&self) -> &Bytes {
+        &self.encoded
+    }
+
+    /// The changes, unpacked. What is unpacked is bounded by the size the header claims, which `decode` has checked.
+    pub fn open(&self) -> Result<Vec<u8>, FrameError> {
+        let payload = &self.encoded[self.header_len..];
+        if !self.compressed {
+            return Ok(payload.to_vec());
+        }
+        let raw = lz4_flex::block::decompress(payload, self.raw_len).map_err(|_| FrameError::Compression)?;
+        if raw.len() == self.raw_len { Ok(raw) } else { Err(FrameError::Compression) }
+    }
+
+    /// The end of the chain once this batch is on it.
+    pub fn tail(&self) -> BatchTail {
+        BatchTail { last: self.last, checksum: self.checksum }
+    }
+
+    /// Bytes that this batch takes in a ring or a waiting space.
+    pub(crate) fn weight(&self) -> usize {
+        self.encoded.len() + size_of::<Batch>()
+    }
+}
+
+/// The stamp of the same author that lies `distance` back.
+fn earlier(stamp: Stamp, distance: u64) -> Result<Stamp, FrameError> {
+    let time = wire::time_of(stamp).checked_sub(distance).ok_or(FrameError::OutOfRange("a stamp"))?;
+    wire::stamp_of(time, stamp.author())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u16) -> NodeNumber {
+        NodeNumber::new(n).unwrap()
+    }
+
+    fn at(ms: u64, n: u16) -> Stamp {
+        Stamp::at(crdt::STAMP_EPOCH_MS + ms, node(n))
+    }
+
+    fn dependencies() -> VersionVector {
+        [at(990, 0), at(2_000, 9), at(5, 1023)].map(|s| (s.author(), s)).into_iter().collect()
+    }
+
+    #[test]
+    fn a_batch_comes_back_as_it_was_sealed() {
+        for (raw, previous) in [
+            (vec![7u8; 10_000], BatchTail { last: at(900, 3), checksum: 99 }),
+            (vec![], BatchTail::default()),
+            ((0..=255).collect(), BatchTail::default()),
+        ] {
+            let sealed = Batch::seal(previous, at(1_000, 3), at(1_005, 3), dependencies(), 17, &raw);
+            let decoded = Batch::decode(sealed.bytes().clone()).unwrap();
+            assert_eq!(decoded, sealed);
+            assert_eq!(decoded.open().unwrap(), raw);
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_busy_chain_is_small() {
+        let sealed = Batch::seal(
+            BatchTail { last: at(999, 3), checksum: 99 },
+            at(1_000, 3),
+            at(1_002, 3),
+            [at(990, 1), at(995, 2)].map(|s| (s.author(), s)).into_iter().collect(),
+            17,
+            &[],
+        );
+        assert!(sealed.bytes().len() <= 48, "{}", sealed.bytes().len());
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let previous = BatchTail { last: at(900, 3), checksum: 99 };
+        let sealed = Batch::seal(previous, at(1_000, 3), at(1_005, 3), dependencies(), 17, &[5; 400]);
+        for bit in 0..sealed.bytes().len() * 8 {
+            let mut bytes = sealed.bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Batch::decode(bytes.into()).is_err(), "bit {bit}");
+        }
+        for length in 0..sealed.bytes().len() {
+            assert!(Batch::decode(sealed.bytes().slice(..length)).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_batch_with_an_honest_checksum_and_a_lying_body_does_no_harm() {
+        let mut random = 1u64;
+        for _ in 0..20_000 {
+            let mut body: Vec<u8> = Vec::new();
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            for _ in 0..(random >> 58) {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                body.push((random >> 56) as u8 & if random & 4 == 0 { 3 } else { 0xff });
+            }
+            let mut bytes = vec![FORMAT];
+            bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
+            bytes.extend_from_slice(&body);
+            if let Ok(batch) = Batch::decode(bytes.into()) {
+                let _ = batch.open();
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The bounds of everything that a peer, an outage or a flood could make grow. [`crate::LimitCounters`] counts each
+//! time that one is met.
+
+/// Bytes of a control frame. A membership record of 1023 nodes or an answer to `verify` fits many times.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Bytes of an encoded batch: the largest value a client may write (512 MiB) and room for its neighbours in a group.
+pub const BATCH_BYTES_MAX: usize = 576 << 20;
+/// Bytes of a frame on the state lane: one slot is read whole, however large its keys are.
+pub const STATE_FRAME_BYTES_MAX: usize = 1 << 30;
+/// Entries of a vector on the wire: there are no more node numbers.
+pub const VECTOR_ENTRIES_MAX: usize = crdt::NODE_NUMBERS_MAX as usize;
+/// Numbers that a node may say it has used: it cannot have used more than there are.
+pub const NUMBERS_OF_ONE_NODE_MAX: usize = crdt::NODE_NUMBERS_MAX as usize;
+/// How much larger LZ4 can make its input when unpacked. A batch that claims more is refused before memory is taken.
+pub const EXPANSION_MAX: usize = 256;
+/// Batches from this size of changes on are compressed; smaller ones hardly shrink.
+pub const COMPRESS_FROM_BYTES: usize = 128;
+
+/// Bytes of all rings together: at 5 MB/s of changes a ring of 64 MiB bridges about 13 s without touching the journal.
+pub const RING_BYTES: usize = 64 << 20;
+/// Bytes of batches of one origin that may wait for a predecessor or a dependency. Past it they are dropped and asked
+/// for again, so that one late origin costs its own space and nobody else's. One batch is always admitted.
+pub const WAITING_BYTES: usize = 16 << 20;
+/// Bytes of one origin sent over one link and not yet reported as applied: half the waiting space of the receiver, so a
+/// well-behaved sender never makes it drop, and 20 MB/s at 400 ms of round trip are still reached.
+pub const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of batches handed out for application and not yet applied. Past it they wait in their origin's space.
+pub const APPLYING_BYTES_MAX: usize = 32 << 20;
+/// Bytes of control frames queued for one link. A peer that lets it fill is not reading: the link is closed.
+pub const CONTROL_QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Own requests that a link may have unanswered, and a peer's that may be unanswered here. Each is an operator's verb.
+pub const REQUESTS_OPEN_MAX: usize = 64;
+
+/// Chunks of a state session that may be sent and not yet merged: enough to keep a 200 ms link busy at 4 MiB a chunk.
+pub const STATE_CHUNKS_UNMERGED_MAX: usize = 4;
+/// Bytes that a chunk of a state session should hold; a single slot may exceed it.
+pub const STATE_CHUNK_BYTES: usize = 2 << 20;
+/// State sessions that a node feeds at once. Each walks the whole keyspace; others are asked to come back.
+pub const SESSIONS_FED_MAX: usize = 2;
+/// Slots of the keyspace: the number in Redis Cluster.
+pub const SLOTS: u16 = 16_384;
+/// Milliseconds without any progress after which a state session is given up.
+pub const SESSION_STALL_MS: u64 = 30_000;
+/// The first pause after a failed state session; it doubles, with a random part, up to the limit below.
+pub const SESSION_RETRY_MS: u64 = 250;
+/// The longest pause between state sessions.
+pub const SESSION_RETRY_MS_MAX: u64 = 10_000;
+
+/// Milliseconds until a link must have finished its handshake.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// Milliseconds after which an unanswered request for a number goes to the next peer.
+pub const NUMBER_REQUEST_MS: u64 = 2_000;
+/// Milliseconds between two copies of the membership for a peer that still reports another one.
+pub const MEMBERSHIP_RESEND_MS: u64 = 3_000;
+/// Round-trip samples of which the fastest one tells the clock offset: at four a second, about 16 s.
+pub const CLOCK_SAMPLES: usize = 64;
+/// Own batches of which the time of writing is kept for the lag report of each link. Past it the lag is read from the
+/// oldest one kept, which understates it.
+pub const LAG_SAMPLES_MAX: usize = 1 << 16;
+
+/// Slots that one audit frame may describe.
+pub const AUDIT_SLOTS_MAX: usize = SLOTS as usize;
+/// Different vectors in the table of one audit frame. A slot whose vector does not fit is left out and asked for later.
+pub const AUDIT_VECTORS_MAX: usize = 256;
