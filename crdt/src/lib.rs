@@ -5,7 +5,9 @@ extern crate alloc;
 extern crate std;
 
 mod context;
+pub mod membership;
 mod stamp;
 
 pub use context::VersionVector;
+pub use membership::{Membership, NodeIdentity};
 pub use stamp::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};

@@ -1,0 +1,491 @@
+//! The membership merges: commutative, associative, idempotent, and no number ever has two owners, whatever members do
+//! at once. Members leave and come back under new identities all the time (as in the field, where removing a cluster and
+//! adding it again lost keys).
+
+use crate::random::{Random, check_script, for_seeds};
+use crdt::membership::{
+    MemberRecord, MemberState, Membership, MembershipAlarm, MembershipChange, MembershipError, NodeIdentity,
+};
+use crdt::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp};
+use std::collections::BTreeMap;
+
+fn identity(index: usize) -> NodeIdentity {
+    // Spread, so that the order of identities is not the order of admission.
+    let word = Random::new(index as u64).word();
+    let mut bytes = [index as u8; 32];
+    bytes[..8].copy_from_slice(&word.to_be_bytes());
+    NodeIdentity(bytes)
+}
+
+fn record(name: &str) -> MemberRecord {
+    MemberRecord {
+        name: name.into(),
+        region: "eu-west".into(),
+        advertise: format!("{name}.example:7379"),
+        resp: format!("{name}.example:6379"),
+        http: String::new(),
+    }
+}
+
+fn number(value: u16) -> NodeNumber {
+    NodeNumber::new(value).unwrap()
+}
+
+fn stamp(ms: u64, node: u16) -> Stamp {
+    Stamp::at(STAMP_EPOCH_MS + ms, number(node))
+}
+
+/// One thing that happens at one of the nodes. Indices are taken modulo what there is, so that any sub-script runs.
+#[derive(Clone, Debug)]
+enum Step {
+    Admit { at: usize, newcomer: usize, name: usize },
+    Rename { at: usize, member: usize, name: usize },
+    Remove { at: usize, member: usize },
+    NextLife { at: usize },
+    GiveNumber { at: usize, to: usize },
+    GiveRange { at: usize, to: usize },
+    Report { at: usize, removed: usize },
+    Seal { at: usize, number: u16 },
+    Release { at: usize, number: u16 },
+    Exchange { from: usize, to: usize },
+}
+
+const NODES: usize = 12;
+const NAMES: usize = 5;
+
+fn script(random: &mut Random) -> Vec<Step> {
+    let length = random.between(5, 120);
+    (0..length)
+        .map(|_| {
+            let (at, to) = random.pair(NODES);
+            match random.weighted(&[20, 3, 6, 5, 4, 4, 4, 3, 2, 40]) {
+                0 => Step::Admit { at, newcomer: to, name: random.below(NAMES) },
+                1 => Step::Rename { at, member: to, name: random.below(NAMES) },
+                2 => Step::Remove { at, member: to },
+                3 => Step::NextLife { at },
+                4 => Step::GiveNumber { at, to },
+                5 => Step::GiveRange { at, to },
+                6 => Step::Report { at, removed: to },
+                7 => Step::Seal { at, number: random.below(NODE_NUMBERS_MAX as usize) as u16 },
+                8 => Step::Release { at, number: random.below(NODE_NUMBERS_MAX as usize) as u16 },
+                _ => Step::Exchange { from: at, to },
+            }
+        })
+        .collect()
+}
+
+/// Nodes with what each of them knows. Node 0 founded the cluster; node `i` has identity `i`.
+struct World {
+    known: Vec<Membership>,
+    clock: u64,
+    /// Every number that any node ever saw spent, with its owner.
+    owners: BTreeMap<NodeNumber, NodeIdentity>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut known = vec![Membership::new(); NODES];
+        known[0] = Membership::found(identity(0), record("name-0"), stamp(1, 0)).unwrap();
+        Self { known, clock: 1, owners: BTreeMap::new() }
+    }
+
+    fn stamp(&mut self, at: usize) -> Stamp {
+        self.clock += 1;
+        let own = self.known[at].view().numbers_of(identity(at)).last().map_or(0, |number| number.value());
+        stamp(self.clock, own)
+    }
+
+    /// Takes a step and returns the nodes whose knowledge it may have changed.
+    fn step(&mut self, step: &Step) -> [usize; 2] {
+        match *step {
+            Step::Admit { at, newcomer, name } => {
+                let stamp = self.stamp(at);
+                let name = format!("name-{name}");
+                let admitted = self.known[at].admit(identity(at), identity(newcomer), record(&name), stamp);
+                if admitted.is_ok() {
+                    // A newcomer starts from what its admitter knows.
+                    self.exchange(at, newcomer);
+                }
+                [at, newcomer]
+            }
+            Step::Rename { at, member, name } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].update(identity(member), record(&format!("name-{name}")), stamp);
+                [at, at]
+            }
+            Step::Remove { at, member } => {
+                let _refused = self.known[at].remove(identity(member));
+                [at, at]
+            }
+            Step::NextLife { at } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].grant_number(identity(at), identity(at), stamp);
+                [at, at]
+            }
+            Step::GiveNumber { at, to } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].grant_number(identity(at), identity(to), stamp);
+                [at, at]
+            }
+            Step::GiveRange { at, to } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].grant_range(identity(at), identity(to), stamp);
+                [at, at]
+            }
+            Step::Report { at, removed } => {
+                let stamp = self.stamp(at);
+                let held =
+                    self.known[at].view().numbers_of(identity(removed)).iter().map(|&n| (n, stamp)).collect::<Vec<_>>();
+                let _refused = self.known[at].report_removal(identity(at), identity(removed), held);
+                [at, at]
+            }
+            Step::Seal { at, number } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].seal(NodeNumber::new(number).unwrap(), stamp);
+                [at, at]
+            }
+            Step::Release { at, number } => {
+                let stamp = self.stamp(at);
+                let _refused = self.known[at].release_drift(NodeNumber::new(number).unwrap(), stamp);
+                [at, at]
+            }
+            Step::Exchange { from, to } => {
+                self.exchange(from, to);
+                [from, to]
+            }
+        }
+    }
+
+    fn exchange(&mut self, from: usize, to: usize) {
+        let bytes = self.known[from].encode();
+        let received = Membership::decode(&bytes).expect("what was encoded decodes");
+        self.known[to].merge(&received);
+    }
+
+    /// What must hold at every moment, at these nodes.
+    fn broken(&mut self, nodes: impl IntoIterator<Item = usize>) -> Option<String> {
+        for known in nodes.into_iter().map(|node| &self.known[node]) {
+            for (number, owner) in known.view().owners() {
+                let first = *self.owners.entry(number).or_insert(owner);
+                if first != owner {
+                    return Some(format!("number {number} belongs to {first:?} and to {owner:?}"));
+                }
+            }
+            for removed in known.view().removed() {
+                if known.view().member(*removed).is_some() {
+                    return Some(format!("{removed:?} is removed and a member"));
+                }
+            }
+            let granted_twice = |alarm: &&MembershipAlarm| matches!(alarm, MembershipAlarm::NumberGrantedTwice { .. });
+            if let Some(alarm) = known.view().alarms().iter().find(granted_twice) {
+                return Some(format!("an alarm without a reason: {alarm:?}"));
+            }
+        }
+        None
+    }
+}
+
+fn run(script: &[Step]) -> (World, Option<String>) {
+    let mut world = World::new();
+    for step in script {
+        let touched = world.step(step);
+        if let Some(broken) = world.broken(touched) {
+            return (world, Some(broken));
+        }
+    }
+    (world, None)
+}
+
+fn merged(parts: &[&Membership]) -> Membership {
+    let mut whole = Membership::new();
+    for part in parts {
+        whole.merge(part);
+    }
+    whole
+}
+
+/// Members of `known` as a test can compare them.
+fn view_of(known: &Membership) -> String {
+    let view = known.view();
+    format!("{:?} {:?} {:?}", view.members(), view.alarms(), view.owners().collect::<Vec<_>>())
+}
+
+#[test]
+fn no_number_ever_has_two_owners_and_all_members_agree_in_the_end() {
+    for_seeds("no_number_ever", 100, |seed| {
+        check_script(script(&mut Random::new(seed)), |script| {
+            let (mut world, broken) = run(script);
+            if broken.is_some() {
+                return broken;
+            }
+            let mut order: Vec<usize> = (0..NODES).collect();
+            Random::new(seed).shuffle(&mut order);
+            for _ in 0..2 {
+                for pair in order.windows(2) {
+                    world.exchange(pair[0], pair[1]);
+                    world.exchange(pair[1], pair[0]);
+                }
+                order.reverse();
+            }
+            let first = &world.known[0];
+            let differs = world.known.iter().find(|known| {
+                *known != first || known.stable_hash() != first.stable_hash() || view_of(known) != view_of(first)
+            });
+            differs.map(|other| format!("members differ: {first:?}\nand {other:?}")).or_else(|| world.broken(0..NODES))
+        });
+    });
+}
+
+#[test]
+fn the_merge_is_commutative_associative_and_idempotent() {
+    for_seeds("the_merge_is", 60, |seed| {
+        let mut random = Random::new(seed);
+        check_script(script(&mut random), |script| {
+            let (world, _) = run(script);
+            let known = &world.known;
+            for [a, b, c] in [[0, 1, 2], [3, 4, 5], [6, 7, 8], [2, 9, 11], [10, 0, 5]] {
+                let (a, b, c) = (&known[a], &known[b], &known[c]);
+                let ab = merged(&[a, b]);
+                if ab != merged(&[b, a]) {
+                    return Some(format!("not commutative: {a:?} and {b:?}"));
+                }
+                if merged(&[&ab, c]) != merged(&[a, &merged(&[b, c])]) {
+                    return Some(format!("not associative: {a:?} and {b:?} and {c:?}"));
+                }
+                let mut again = ab.clone();
+                for part in [a, b, &ab] {
+                    let outcome = again.merge(part);
+                    if again != ab || outcome.changed || !outcome.changes.is_empty() || !outcome.alarms.is_empty() {
+                        return Some(format!("not idempotent: {ab:?} and {part:?}: {outcome:?}"));
+                    }
+                }
+            }
+            None
+        });
+    });
+}
+
+#[test]
+fn merges_agree_even_about_a_stamp_that_was_used_twice() {
+    // Two live copies of one directory: equal stamps, different records. A bare register would keep its own on each side.
+    let founded = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let (mut one, mut two) = (founded.clone(), founded);
+    one.update(identity(0), record("b"), stamp(2, 0)).unwrap();
+    two.update(identity(0), record("c"), stamp(2, 0)).unwrap();
+    assert_eq!(merged(&[&one, &two]), merged(&[&two, &one]));
+    assert_eq!(merged(&[&one, &two]).view().members(), merged(&[&two, &one]).view().members());
+}
+
+#[test]
+fn two_members_that_admit_at_once_hand_out_different_numbers() {
+    let mut one = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let grant = one.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let mut two = one.clone();
+    let by_one = one.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
+    let by_two = two.admit(identity(1), identity(3), record("d"), Stamp::at(STAMP_EPOCH_MS + 3, grant.number)).unwrap();
+    assert_ne!(by_one.number, by_two.number);
+    let outcome = one.merge(&two);
+    assert!(outcome.changed && outcome.alarms.is_empty());
+    assert_eq!(
+        outcome.changes,
+        [
+            MembershipChange::Joined(identity(3)),
+            MembershipChange::NumberSpent { number: by_two.number, owner: identity(3) }
+        ]
+    );
+    assert_eq!(one.view().active().count(), 4);
+}
+
+#[test]
+fn of_two_nodes_under_one_name_the_later_admission_is_refused_with_an_alarm() {
+    let mut one = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    one.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let mut two = one.clone();
+    one.admit(identity(0), identity(2), record("same"), stamp(10, 0)).unwrap();
+    two.admit(identity(1), identity(3), record("same"), stamp(9, 1)).unwrap();
+    let alarm = MembershipAlarm::NameTaken { name: "same".into(), holder: identity(3), refused: identity(2) };
+    let outcome = one.merge(&two);
+    assert_eq!(outcome.alarms, std::slice::from_ref(&alarm));
+    assert!(outcome.changes.contains(&MembershipChange::Left(identity(2))));
+    assert_eq!(two.merge(&one).alarms, [alarm]);
+    assert_eq!(two.view().member(identity(2)).unwrap().state, MemberState::NameRefused { holder: identity(3) });
+    assert_eq!(two.view().named("same").unwrap().identity, identity(3));
+    assert!(!two.is_active(identity(2)));
+    // A refused node hands nothing out.
+    let refused = two.admit(identity(2), identity(4), record("z"), stamp(11, 0));
+    assert_eq!(refused, Err(MembershipError::NotAMember(identity(2))));
+    // Renamed, it stands.
+    two.update(identity(2), record("other"), stamp(12, 1)).unwrap();
+    assert!(two.is_active(identity(2)) && two.view().alarms().is_empty());
+}
+
+#[test]
+fn a_removed_identity_never_comes_back_and_its_numbers_stay_its_own() {
+    let mut one = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let grant = one.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let mut two = one.clone();
+    assert_eq!(one.remove(identity(1)), Ok(true));
+    assert_eq!(one.remove(identity(1)), Ok(false));
+    assert_eq!(
+        one.admit(identity(0), identity(1), record("b"), stamp(3, 0)),
+        Err(MembershipError::Removed(identity(1)))
+    );
+    // A member that does not know yet gives it another number, and changes its record: both fall with it.
+    let fresh = two.grant_number(identity(1), identity(1), stamp(4, grant.number.value())).unwrap();
+    two.update(identity(1), record("b2"), stamp(5, 1)).unwrap();
+    one.merge(&two);
+    assert!(one.view().member(identity(1)).is_none() && one.is_removed(identity(1)));
+    assert_eq!(one.owner_of(fresh), Some(identity(1)));
+    assert_eq!(one.view().numbers_of(identity(1)), [grant.number, fresh]);
+    // Its name is free for the node that takes its place.
+    let again = one.admit(identity(0), identity(2), record("b"), stamp(6, 0)).unwrap();
+    assert!(again.number != grant.number && again.number != fresh);
+}
+
+#[test]
+fn members_leave_and_come_back_for_years_without_a_number_used_twice() {
+    let mut known = Membership::found(identity(0), record("base"), stamp(1, 0)).unwrap();
+    let mut seen = vec![number(0)];
+    for round in 1..=900usize {
+        // The range runs thin after a while: then a member gets pieces back from others, or the cluster is full.
+        let stamp = stamp(round as u64 + 1, 0);
+        match known.admit(identity(0), identity(round), record("guest"), stamp) {
+            Ok(grant) => {
+                assert!(!seen.contains(&grant.number));
+                seen.push(grant.number);
+            }
+            Err(MembershipError::NumbersExhausted(_)) => break,
+            Err(other) => panic!("{other}"),
+        }
+        known.remove(identity(round)).unwrap();
+    }
+    assert!(known.view().numbers_gone_share() > 0.99, "{}", known.view().numbers_gone());
+    assert!(seen.len() > 16);
+}
+
+#[test]
+fn a_member_without_numbers_is_given_a_piece_of_anothers_range() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let mut ms = 3;
+    while known.grant_number(identity(1), identity(1), stamp(ms, 1)).is_ok() {
+        ms += 1;
+    }
+    assert_eq!(known.view().unspent_of(identity(1)), 0);
+    let refused = known.admit(identity(1), identity(2), record("c"), stamp(ms, 1));
+    assert_eq!(refused, Err(MembershipError::NumbersExhausted(identity(1))));
+    let (low, high) = known.grant_range(identity(0), identity(1), stamp(ms + 1, 0)).unwrap();
+    assert_eq!(known.view().unspent_of(identity(1)), usize::from(high.value() - low.value()) + 1);
+    known.admit(identity(1), identity(2), record("c"), stamp(ms + 2, 1)).unwrap();
+    assert!(known.view().alarms().is_empty());
+}
+
+#[test]
+fn two_lives_of_one_directory_that_hand_out_one_number_raise_an_alarm_everywhere() {
+    let mut life = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let mut copy = life.clone();
+    let first = life.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let second = copy.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
+    assert_eq!(first.number, second.number);
+    let outcome = life.merge(&copy);
+    let alarm =
+        MembershipAlarm::NumberGrantedTwice { number: first.number, holder: Some(identity(1)), refused: identity(2) };
+    assert!(outcome.alarms.contains(&alarm), "{outcome:?}");
+    assert_eq!(life.owner_of(first.number), Some(identity(1)));
+    copy.merge(&life);
+    assert_eq!(copy, life);
+    assert!(copy.view().alarms().contains(&alarm));
+}
+
+#[test]
+fn a_removed_number_is_sealed_at_the_highest_stamp_that_any_member_holds() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    known.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
+    assert_eq!(known.seal(gone, stamp(4, 1)), Err(MembershipError::NotRemoved(gone, identity(1))));
+    known.remove(identity(1)).unwrap();
+    assert_eq!(known.view().reports_missing(identity(1)).len(), 2);
+    let mut other = known.clone();
+    known.report_removal(identity(0), identity(1), [(gone, stamp(100, gone.value()))]).unwrap();
+    other.report_removal(identity(2), identity(1), [(gone, stamp(107, gone.value()))]).unwrap();
+    let outcome = known.merge(&other);
+    assert_eq!(outcome.changes, [MembershipChange::RemovalReported { removed: identity(1), reporter: identity(2) }]);
+    assert!(known.view().reports_missing(identity(1)).is_empty());
+    let (number, at, reporter) = known.view().held_of(identity(1))[0];
+    assert_eq!((number, at, reporter), (gone, stamp(107, gone.value()), Some(identity(2))));
+    assert_eq!(known.seal(gone, at), Ok(true));
+    assert!(other.merge(&known).changes.contains(&MembershipChange::Sealed { number: gone, at }));
+    assert_eq!(other.view().sealed(gone), Some(at));
+}
+
+#[test]
+fn a_number_that_never_wrote_can_be_sealed_at_nothing() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    known.remove(identity(1)).unwrap();
+    assert_eq!(known.seal(gone, Stamp::ZERO), Ok(true));
+    let read = Membership::decode(&known.encode()).unwrap();
+    assert_eq!(read.view().sealed(gone), Some(Stamp::ZERO));
+}
+
+#[test]
+fn a_change_needs_a_stamp_later_than_all_that_is_known() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(5, 0)).unwrap();
+    let refused = known.admit(identity(0), identity(1), record("b"), stamp(5, 0));
+    assert_eq!(refused, Err(MembershipError::StampTooOld(stamp(5, 0))));
+    assert_eq!(known.latest_stamp(), stamp(5, 0));
+}
+
+#[test]
+fn records_out_of_bounds_are_refused() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let long = "x".repeat(65);
+    for name in ["", "two words", "nul\0", "ü", long.as_str()] {
+        let refused = known.admit(identity(0), identity(1), record(name), stamp(2, 0));
+        assert!(matches!(refused, Err(MembershipError::Record(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn hostile_bytes_never_panic_and_never_decode_to_something_out_of_bounds() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    known.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
+    known.remove(identity(2)).unwrap();
+    known.release_drift(number(0), stamp(9, 0)).unwrap();
+    let bytes = known.encode();
+    assert_eq!(Membership::decode(&bytes).unwrap(), known);
+    for length in 0..bytes.len() {
+        assert!(Membership::decode(&bytes[..length]).is_err(), "a prefix of {length} bytes decodes");
+    }
+    for_seeds("hostile_bytes", 3000, |seed| {
+        let mut random = Random::new(seed);
+        let mut hostile = bytes.clone();
+        for _ in 0..random.between(1, 4) {
+            let at = random.below(hostile.len());
+            hostile[at] = random.word() as u8;
+        }
+        if let Ok(mut read) = Membership::decode(&hostile) {
+            read.merge(&known);
+            assert_eq!(read, merged(&[&known, &read]));
+            assert!(read.view().owners().count() <= usize::from(NODE_NUMBERS_MAX));
+        }
+    });
+    // A claim of four billion entries in a few bytes reserves nothing.
+    for tail in [[0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], [0xfc, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]] {
+        let mut claim = vec![1];
+        claim.extend(tail);
+        assert_eq!(Membership::decode(&claim), Err(MembershipError::Encoding));
+    }
+}
+
+#[test]
+fn the_hash_is_the_same_on_every_machine_and_in_every_release() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    known.admit(identity(0), identity(1), record("b"), stamp(1 << 33, 0)).unwrap();
+    assert_eq!(
+        known.stable_hash(),
+        13_949_728_467_940_330_081,
+        "the encoding changed: raise its version and keep reading the old one"
+    );
+}
