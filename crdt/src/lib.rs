@@ -4,10 +4,18 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod change;
 mod context;
+mod element;
+pub mod encoding;
 pub mod membership;
+pub mod number;
 mod stamp;
 
+pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, Reset, Resets, Stamps};
 pub use context::VersionVector;
+pub use element::{Contribution, Element};
+pub use encoding::{DecodeError, Reader};
 pub use membership::{Membership, NodeIdentity};
+pub use number::{ExactFloat, Number, parse_integer};
 pub use stamp::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};

@@ -1,0 +1,520 @@
+//! The one shape of change, and how it is written down.
+//!
+//! Every write of every type says: *in key K (and element E) drop these observed dots, add this dot with this
+//! payload*. A [`Change`] carries one stamp, one key and one or more [`Operation`]s. A dot is (stamp, database, key,
+//! element): the stamp is the change's, so an operation names only the dots that it drops. Besides those it drops
+//! every older dot of its own author on the same element, which therefore need not be listed.
+
+use crate::encoding::{DecodeError, Reader, put_slice, put_stamp, put_varint, put_vector};
+use crate::number::Number;
+use crate::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use alloc::vec::Vec;
+use smallvec::SmallVec;
+
+/// The type of a value, as `TYPE` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A string or counter.
+    String = 1,
+    /// A hash of fields.
+    Hash = 2,
+    /// A set of members.
+    Set = 3,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Kind; 3] = [Kind::String, Kind::Hash, Kind::Set];
+
+    /// What `TYPE` answers.
+    pub const fn redis_name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Hash => "hash",
+            Kind::Set => "set",
+        }
+    }
+
+    /// The kind with this number on the wire.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Kind::String),
+            2 => Some(Kind::Hash),
+            3 => Some(Kind::Set),
+            _ => None,
+        }
+    }
+}
+
+/// How long a key lives. The order is the merge: the longest life wins, and none is longer than [`Lifetime::Never`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifetime {
+    /// Until this moment, in milliseconds since the Unix epoch; at that millisecond the key is gone.
+    Until(UnixMillis),
+    /// It never expires.
+    Never,
+}
+
+impl Lifetime {
+    /// Whether the life is over at `now`.
+    pub const fn is_over(self, now: UnixMillis) -> bool {
+        match self {
+            Lifetime::Until(deadline) => deadline <= now,
+            Lifetime::Never => false,
+        }
+    }
+
+    /// The deadline as a word: 0 for never.
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Lifetime::Until(deadline) => {
+                if deadline == 0 {
+                    1
+                } else {
+                    deadline
+                }
+            }
+            Lifetime::Never => 0,
+        }
+    }
+
+    /// The life that [`Lifetime::to_word`] wrote.
+    pub const fn from_word(word: u64) -> Self {
+        if word == 0 { Lifetime::Never } else { Lifetime::Until(word) }
+    }
+}
+
+/// A few stamps: nearly always none or one.
+pub type Stamps = SmallVec<[Stamp; 2]>;
+/// A few counter resets: nearly always none or one.
+pub type Resets = SmallVec<[Reset; 1]>;
+
+/// One node's contribution to a counter, as a reset observed it: everything up to `cumulative` stops counting.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reset {
+    /// Whose contribution.
+    pub node: NodeNumber,
+    /// The first increment of the contribution's life.
+    pub birth: Stamp,
+    /// The last increment that was observed.
+    pub stamp: Stamp,
+    /// The sum of all increments up to that one.
+    pub cumulative: Number,
+}
+
+/// One thing that a change does to its key. `name` is the element's (empty for the string itself), `drops` are the
+/// observed dots of other authors, `resets` the observed contributions of everybody.
+#[expect(missing_docs, reason = "the fields mean the same in every variant and are explained once above")]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation<'a> {
+    /// Sets an element: the string itself (`name` empty), a hash field, a set member (`value` empty).
+    Put { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets, value: &'a [u8] },
+    /// Removes what was observed of an element.
+    Remove { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets },
+    /// Moves the author's contribution to a counter to a new sum.
+    Add { kind: Kind, name: &'a [u8], birth: Stamp, cumulative: Number },
+    /// Removes everything that was observed of one kind of the key: all dots that `covered` covers, those listed
+    /// beyond it, and the listed counter contributions.
+    Clear { kind: Kind, covered: VersionVector, beyond: Vec<(&'a [u8], Stamp)>, resets: Vec<(&'a [u8], Reset)> },
+    /// Drops assertions about the key's life, and makes a new one if `assertion` is there.
+    Live { drops: Stamps, assertion: Option<Lifetime> },
+    /// Removes every dot in the change's database (or in all, `every`) that `covered` covers. What lies beyond, and
+    /// counters, follow as `Clear`s of their keys in the same group. The change's key is empty.
+    ClearDatabase { every: bool, covered: VersionVector },
+}
+
+/// A change without its operations, which stay encoded until they are applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change<'a> {
+    /// Clock, author and identity.
+    pub stamp: Stamp,
+    /// Whether the next change of the batch belongs to the same group: readers see both or neither.
+    pub tied: bool,
+    /// Database 0 to 15.
+    pub database: u8,
+    /// The key.
+    pub key: &'a [u8],
+    /// The operations, to be read with [`Operations`].
+    pub operations: &'a [u8],
+}
+
+/// The longest key or element name that a change may carry: Redis' own limit for a bulk string, 512 MiB.
+pub const NAME_BYTES_MAX: usize = 512 << 20;
+
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
+const ADD: u8 = 3;
+const CLEAR: u8 = 4;
+const LIVE: u8 = 5;
+const CLEAR_DATABASE: u8 = 6;
+/// `Put` of the string itself with nothing to drop, followed by `Live` without an end and without drops: a plain SET.
+const SET_PLAIN: u8 = 7;
+/// Bits of a tag above the operation: whether drops and resets follow.
+const HAS_DROPS: u8 = 0x80;
+const HAS_RESETS: u8 = 0x40;
+const TAG_MASK: u8 = 0x0f;
+
+/// Starts the body of a change: the database and the key. Operations are appended behind it.
+pub fn encode_subject(out: &mut Vec<u8>, database: u8, key: &[u8]) {
+    out.push(database);
+    put_slice(out, key);
+}
+
+/// Appends a plain `SET`: a put of the string that drops nothing foreign, and the assertion that it never expires.
+#[inline]
+pub fn encode_plain_set(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(SET_PLAIN);
+    put_slice(out, value);
+}
+
+/// Appends one operation of a change stamped `stamp`.
+pub fn encode_operation(out: &mut Vec<u8>, stamp: Stamp, operation: &Operation<'_>) {
+    match operation {
+        Operation::Put { kind, name, drops, resets, value } => {
+            encode_element(out, PUT, *kind, name, drops, resets, stamp);
+            put_slice(out, value);
+        }
+        Operation::Remove { kind, name, drops, resets } => {
+            encode_element(out, REMOVE, *kind, name, drops, resets, stamp);
+        }
+        Operation::Add { kind, name, birth, cumulative } => {
+            encode_element(out, ADD, *kind, name, &[], &[], stamp);
+            put_stamp(out, stamp, *birth);
+            cumulative.encode(out);
+        }
+        Operation::Clear { kind, covered, beyond, resets } => {
+            out.push(CLEAR);
+            out.push(*kind as u8);
+            put_vector(out, stamp, covered);
+            put_varint(out, beyond.len() as u64);
+            for (name, dot) in beyond {
+                put_slice(out, name);
+                put_stamp(out, stamp, *dot);
+            }
+            put_varint(out, resets.len() as u64);
+            for (name, reset) in resets {
+                put_slice(out, name);
+                encode_reset(out, stamp, reset);
+            }
+        }
+        Operation::Live { drops, assertion } => {
+            out.push(LIVE | if drops.is_empty() { 0 } else { HAS_DROPS });
+            encode_stamps(out, stamp, drops);
+            match assertion {
+                None => put_varint(out, 0),
+                Some(lifetime) => put_varint(out, lifetime.to_word().wrapping_add(1)),
+            }
+        }
+        Operation::ClearDatabase { every, covered } => {
+            out.push(CLEAR_DATABASE);
+            out.push(u8::from(*every));
+            put_vector(out, stamp, covered);
+        }
+    }
+}
+
+fn encode_element(
+    out: &mut Vec<u8>,
+    tag: u8,
+    kind: Kind,
+    name: &[u8],
+    drops: &[Stamp],
+    resets: &[Reset],
+    stamp: Stamp,
+) {
+    let drops_bit = if drops.is_empty() { 0 } else { HAS_DROPS };
+    let resets_bit = if resets.is_empty() { 0 } else { HAS_RESETS };
+    out.push(tag | drops_bit | resets_bit);
+    out.push(kind as u8);
+    if kind != Kind::String {
+        put_slice(out, name);
+    }
+    encode_stamps(out, stamp, drops);
+    if !resets.is_empty() {
+        put_varint(out, resets.len() as u64);
+        resets.iter().for_each(|reset| encode_reset(out, stamp, reset));
+    }
+}
+
+fn encode_stamps(out: &mut Vec<u8>, base: Stamp, stamps: &[Stamp]) {
+    if !stamps.is_empty() {
+        put_varint(out, stamps.len() as u64);
+        stamps.iter().for_each(|&dot| put_stamp(out, base, dot));
+    }
+}
+
+/// Appends a reset, its stamps relative to `base`.
+pub fn encode_reset(out: &mut Vec<u8>, base: Stamp, reset: &Reset) {
+    put_varint(out, u64::from(reset.node.value()));
+    put_stamp(out, base, reset.birth);
+    put_stamp(out, base, reset.stamp);
+    reset.cumulative.encode(out);
+}
+
+/// Reads what [`encode_reset`] wrote.
+pub fn decode_reset(reader: &mut Reader<'_>, base: Stamp) -> Result<Reset, DecodeError> {
+    let node = u16::try_from(reader.varint("a reset")?).ok().and_then(NodeNumber::new);
+    Ok(Reset {
+        node: node.ok_or(DecodeError::Invalid("a reset"))?,
+        birth: reader.stamp(base, "a reset")?,
+        stamp: reader.stamp(base, "a reset")?,
+        cumulative: Number::decode(reader)?,
+    })
+}
+
+/// The operations of a change, one after the other.
+#[derive(Clone, Debug)]
+pub struct Operations<'a> {
+    reader: Reader<'a>,
+    stamp: Stamp,
+    /// A plain `SET` is two operations in one tag: this is the second.
+    pending_life: bool,
+}
+
+impl<'a> Operations<'a> {
+    /// The operations of `change`.
+    pub fn of(change: &Change<'a>) -> Self {
+        Self { reader: Reader::new(change.operations), stamp: change.stamp, pending_life: false }
+    }
+
+    fn read(&mut self) -> Result<Operation<'a>, DecodeError> {
+        let tag = self.reader.byte("an operation")?;
+        match tag & TAG_MASK {
+            PUT => {
+                let (kind, name, drops, resets) = self.element(tag)?;
+                Ok(Operation::Put { kind, name, drops, resets, value: self.reader.slice("a value")? })
+            }
+            REMOVE => {
+                let (kind, name, drops, resets) = self.element(tag)?;
+                Ok(Operation::Remove { kind, name, drops, resets })
+            }
+            ADD => {
+                let (kind, name, _, _) = self.element(tag)?;
+                let birth = self.reader.stamp(self.stamp, "a birth")?;
+                Ok(Operation::Add { kind, name, birth, cumulative: Number::decode(&mut self.reader)? })
+            }
+            CLEAR => self.clear(),
+            LIVE => {
+                let drops = self.stamps(tag)?;
+                let word = self.reader.varint("a lifetime")?;
+                let assertion = word.checked_sub(1).map(Lifetime::from_word);
+                Ok(Operation::Live { drops, assertion })
+            }
+            CLEAR_DATABASE => {
+                let every = self.reader.byte("a clear")? != 0;
+                Ok(Operation::ClearDatabase { every, covered: self.reader.vector(self.stamp, "a clear")? })
+            }
+            SET_PLAIN => {
+                self.pending_life = true;
+                Ok(Operation::Put {
+                    kind: Kind::String,
+                    name: &[],
+                    drops: Stamps::new(),
+                    resets: Resets::new(),
+                    value: self.reader.slice("a value")?,
+                })
+            }
+            _ => Err(DecodeError::Invalid("an operation's tag")),
+        }
+    }
+
+    fn element(&mut self, tag: u8) -> Result<(Kind, &'a [u8], Stamps, Resets), DecodeError> {
+        let kind = self.kind()?;
+        let name = if kind == Kind::String { &[] } else { self.reader.slice("an element's name")? };
+        let drops = self.stamps(tag)?;
+        let mut resets = Resets::new();
+        if tag & HAS_RESETS != 0 {
+            for _ in 0..self.reader.count("resets")? {
+                resets.push(decode_reset(&mut self.reader, self.stamp)?);
+            }
+        }
+        Ok((kind, name, drops, resets))
+    }
+
+    fn kind(&mut self) -> Result<Kind, DecodeError> {
+        Kind::from_number(self.reader.byte("a kind")?).ok_or(DecodeError::Invalid("a kind"))
+    }
+
+    fn stamps(&mut self, tag: u8) -> Result<Stamps, DecodeError> {
+        let mut stamps = Stamps::new();
+        if tag & HAS_DROPS != 0 {
+            for _ in 0..self.reader.count("drops")? {
+                stamps.push(self.reader.stamp(self.stamp, "a dropped dot")?);
+            }
+        }
+        Ok(stamps)
+    }
+
+    fn clear(&mut self) -> Result<Operation<'a>, DecodeError> {
+        let kind = self.kind()?;
+        let covered = self.reader.vector(self.stamp, "a clear")?;
+        let mut beyond = Vec::new();
+        for _ in 0..self.reader.count("a clear")? {
+            beyond.push((self.reader.slice("a clear")?, self.reader.stamp(self.stamp, "a clear")?));
+        }
+        let mut resets = Vec::new();
+        for _ in 0..self.reader.count("a clear")? {
+            resets.push((self.reader.slice("a clear")?, decode_reset(&mut self.reader, self.stamp)?));
+        }
+        Ok(Operation::Clear { kind, covered, beyond, resets })
+    }
+}
+
+impl<'a> Iterator for Operations<'a> {
+    type Item = Result<Operation<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if core::mem::take(&mut self.pending_life) {
+            return Some(Ok(Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Never) }));
+        }
+        if self.reader.is_empty() {
+            return None;
+        }
+        let operation = self.read();
+        if operation.is_err() {
+            self.reader = Reader::new(&[]);
+        }
+        Some(operation)
+    }
+}
+
+/// Appends a change to a batch: the distance of its stamp from `previous`, its length, its body. `body` is what
+/// [`encode_subject`] and [`encode_operation`] wrote; it does not depend on its neighbours.
+pub fn encode_change(out: &mut Vec<u8>, previous: Stamp, stamp: Stamp, tied: bool, body: &[u8]) {
+    let distance = (stamp.bits() >> 10).wrapping_sub(previous.bits() >> 10);
+    put_varint(out, distance << 1 | u64::from(tied));
+    put_slice(out, body);
+}
+
+/// The changes of a batch in the order of their stamps.
+#[derive(Clone, Debug)]
+pub struct Changes<'a> {
+    reader: Reader<'a>,
+    previous: Stamp,
+    origin: NodeNumber,
+}
+
+impl<'a> Changes<'a> {
+    /// The changes in a batch's `payload`; `previous` is the last stamp of the batch before.
+    pub fn new(payload: &'a [u8], origin: NodeNumber, previous: Stamp) -> Self {
+        Self { reader: Reader::new(payload), previous, origin }
+    }
+
+    fn read(&mut self) -> Result<Change<'a>, DecodeError> {
+        let head = self.reader.varint("a change's stamp")?;
+        let clock = (self.previous.bits() >> 10).checked_add(head >> 1);
+        let clock = clock.filter(|c| *c < 1 << 54 && head > 1).ok_or(DecodeError::Invalid("a change's stamp"))?;
+        let stamp = Stamp::from_bits(clock << 10 | u64::from(self.origin.value()));
+        let mut body = Reader::new(self.reader.slice("a change's body")?);
+        let database = body.byte("a database")?;
+        if database > 15 {
+            return Err(DecodeError::Invalid("a database"));
+        }
+        let key = body.slice("a key")?;
+        self.previous = stamp;
+        Ok(Change { stamp, tied: head & 1 == 1, database, key, operations: body.rest() })
+    }
+}
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = Result<Change<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.is_empty() {
+            return None;
+        }
+        let change = self.read();
+        if change.is_err() {
+            self.reader = Reader::new(&[]);
+        }
+        Some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn node(n: u16) -> NodeNumber {
+        NodeNumber::new(n).unwrap()
+    }
+
+    fn stamp(ms: u64, n: u16) -> Stamp {
+        Stamp::at(crate::STAMP_EPOCH_MS + ms, node(n))
+    }
+
+    fn samples() -> Vec<Operation<'static>> {
+        let reset = Reset { node: node(2), birth: stamp(3, 2), stamp: stamp(9, 2), cumulative: Number::integer(-4) };
+        vec![
+            Operation::Put {
+                kind: Kind::Hash,
+                name: b"f",
+                drops: Stamps::from_slice(&[stamp(5, 2), stamp(50, 3)]),
+                resets: Resets::from_slice(&[reset]),
+                value: b"value",
+            },
+            Operation::Remove { kind: Kind::Set, name: b"m", drops: Stamps::new(), resets: Resets::new() },
+            Operation::Add {
+                kind: Kind::String,
+                name: b"",
+                birth: stamp(1, 1),
+                cumulative: Number::parse(b"0.5").unwrap(),
+            },
+            Operation::Clear {
+                kind: Kind::Hash,
+                covered: [(node(1), stamp(8, 1))].into_iter().collect(),
+                beyond: vec![(b"f", stamp(9, 2))],
+                resets: vec![(b"g", reset)],
+            },
+            Operation::Live { drops: Stamps::from_slice(&[stamp(5, 2)]), assertion: None },
+            Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Until(77)) },
+            Operation::ClearDatabase { every: true, covered: VersionVector::new() },
+        ]
+    }
+
+    fn batch() -> Vec<u8> {
+        let mut body = vec![];
+        encode_subject(&mut body, 3, b"key");
+        samples().iter().for_each(|operation| encode_operation(&mut body, stamp(100, 1), operation));
+        let mut plain = vec![];
+        encode_subject(&mut plain, 0, b"plain");
+        encode_plain_set(&mut plain, b"v");
+        let mut payload = vec![];
+        encode_change(&mut payload, stamp(90, 1), stamp(100, 1), true, &body);
+        encode_change(&mut payload, stamp(100, 1), stamp(101, 1), false, &plain);
+        payload
+    }
+
+    #[test]
+    fn changes_come_back_from_their_bytes() {
+        let payload = batch();
+        let changes: Vec<_> = Changes::new(&payload, node(1), stamp(90, 1)).map(Result::unwrap).collect();
+        assert_eq!((changes[0].stamp, changes[0].tied, changes[0].database), (stamp(100, 1), true, 3));
+        let operations: Vec<_> = Operations::of(&changes[0]).map(Result::unwrap).collect();
+        assert_eq!(operations, samples());
+        assert_eq!((changes[1].stamp, changes[1].tied, changes[1].key), (stamp(101, 1), false, &b"plain"[..]));
+        let operations: Vec<_> = Operations::of(&changes[1]).map(Result::unwrap).collect();
+        assert_eq!(operations.len(), 2);
+        assert_eq!(operations[1], Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Never) });
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors_and_never_panics() {
+        let payload = batch();
+        let mut seed = 1u64;
+        for round in 0..20_000usize {
+            let mut bytes = payload.clone();
+            for _ in 0..1 + round % 3 {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let at = (seed >> 33) as usize % bytes.len();
+                bytes[at] ^= (seed >> 20) as u8;
+            }
+            bytes.truncate(bytes.len() - round % 7);
+            for change in Changes::new(&bytes, node(1), stamp(90, 1)).flatten() {
+                Operations::of(&change).for_each(drop);
+            }
+        }
+    }
+}
