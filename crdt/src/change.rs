@@ -387,7 +387,7 @@ pub fn encode_change(out: &mut Vec<u8>, previous: Stamp, stamp: Stamp, tied: boo
     put_slice(out, body);
 }
 
-/// The changes of a batch in the order of their stamps.
+/// The changes of a batch in the order of their stamps. Changes of one command have one stamp.
 #[derive(Clone, Debug)]
 pub struct Changes<'a> {
     reader: Reader<'a>,
@@ -404,7 +404,7 @@ impl<'a> Changes<'a> {
     fn read(&mut self) -> Result<Change<'a>, DecodeError> {
         let head = self.reader.varint("a change's stamp")?;
         let clock = (self.previous.bits() >> 10).checked_add(head >> 1);
-        let clock = clock.filter(|c| *c < 1 << 54 && head > 1).ok_or(DecodeError::Invalid("a change's stamp"))?;
+        let clock = clock.filter(|c| *c < 1 << 54).ok_or(DecodeError::Invalid("a change's stamp"))?;
         let stamp = Stamp::from_bits(clock << 10 | u64::from(self.origin.value()));
         let mut body = Reader::new(self.reader.slice("a change's body")?);
         let database = body.byte("a database")?;

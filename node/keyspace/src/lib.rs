@@ -1,1 +1,26 @@
-//! placeholder
+//! The data of one node: keys, their merge rules, and the doors for workers and for replication.
+//!
+//! Workers come in through [`Writer`] and [`Access`]; replication through [`Keyspace`]: it drains the logs into
+//! batches, applies those of others, and reads and merges whole slots when a peer has been away too long. Nothing here
+//! reads a clock, sends, or waits for anything but a slot's lock.
+
+mod access;
+mod body;
+mod elements;
+mod entry;
+mod hash;
+mod keyspace;
+mod log;
+mod merge;
+mod observe;
+mod shared;
+mod slot;
+mod write;
+
+pub use access::{Access, Database, Elements, Watch, WrongKind};
+pub use crdt::{ExactFloat, Kind, Lifetime, UnixMillis};
+pub use hash::{SLOTS, slot_of};
+pub use keyspace::{Keyspace, PIPELINE_LOG_BYTES_MAX, Writer};
+pub use shared::Conflicts;
+pub use slot::DATABASES;
+pub use write::{Delta, NewLifetime};

@@ -1,0 +1,356 @@
+//! Access: some slots locked, for one command or one transaction. This file reads; `write.rs` writes.
+
+use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
+use crate::elements::{ElementMap, name_of, random_of, value_of};
+use crate::entry::{Packed, View};
+use crate::hash::{KeyHasher, SLOTS, slot_of};
+use crate::keyspace::{Keyspace, WriterState};
+use crate::shared::Shared;
+use crate::slot::{DATABASES, Slot};
+use crdt::{Kind, Lifetime, Stamp, UnixMillis};
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One of the databases that `SELECT` chooses from, `0..=15`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Database(pub u8);
+
+impl Database {
+    /// The database with this number, if there is one.
+    pub fn new(number: u64) -> Option<Self> {
+        u8::try_from(number).ok().filter(|&n| n < DATABASES).map(Self)
+    }
+}
+
+/// The key holds a value of another type than the command wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key holds a value of another type")]
+pub struct WrongKind;
+
+/// Locked slots.
+pub(crate) enum Held<'a> {
+    None,
+    One(u16, MutexGuard<'a, Slot>),
+    Few(SmallVec<[(u16, MutexGuard<'a, Slot>); 4]>),
+    All(Vec<MutexGuard<'a, Slot>>),
+}
+
+/// The right to read and write the keys of some locked slots. Every command begins with [`Access::begin_command`];
+/// all its writes then carry one stamp.
+pub struct Access<'a> {
+    pub(crate) keyspace: &'a Keyspace,
+    pub(crate) writer: &'a mut WriterState,
+    pub(crate) held: Held<'a>,
+    pub(crate) now: UnixMillis,
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) in_group: bool,
+}
+
+/// A flag that a change of a watched key raises.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    flag: Arc<AtomicBool>,
+    deadline: Option<UnixMillis>,
+}
+
+/// The fields of a hash or the members of a set.
+#[derive(Clone, Copy)]
+pub struct Elements<'a> {
+    map: &'a ElementMap,
+    hasher: &'a KeyHasher,
+}
+
+impl<'a> Access<'a> {
+    pub(crate) fn new(
+        keyspace: &'a Keyspace,
+        writer: &'a mut WriterState,
+        held: Held<'a>,
+        now: UnixMillis,
+    ) -> Self {
+        keyspace.shared.set_now(now);
+        Self { keyspace, writer, held, now, stamp: None, in_group: false }
+    }
+
+    /// Begins a command: its first write takes a stamp that all its writes share.
+    #[inline]
+    pub fn begin_command(&mut self) {
+        self.stamp = None;
+    }
+
+    /// Begins a group, such as `EXEC`: all that is written until [`Access::end_group`] becomes visible elsewhere at
+    /// once.
+    pub fn begin_group(&mut self) {
+        self.in_group = true;
+    }
+
+    /// Ends a group.
+    pub fn end_group(&mut self) {
+        self.in_group = false;
+        if let Some(last) = self.writer.pending.records.last_mut() {
+            last.tied = false;
+        }
+    }
+
+    /// The wall clock that this access goes by, in Unix milliseconds.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    /// The type of a key, nothing if it does not exist.
+    pub fn kind(&mut self, database: Database, key: &[u8]) -> Option<Kind> {
+        kind_of(self.visible(database, key)?)
+    }
+
+    /// A string's value: borrowed if it is plain, computed if it is a counter.
+    #[inline]
+    pub fn string(&mut self, database: Database, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, WrongKind> {
+        match self.used(database, key).map(|entry| entry.view()) {
+            None => Ok(None),
+            Some(View::Packed(packed)) => Ok(Some(Cow::Borrowed(packed.value))),
+            Some(View::Wide(body)) => match body.kind() {
+                Some(Kind::String) => Ok(body.string.as_ref().and_then(|element| element.value())),
+                Some(Kind::Hash | Kind::Set) => Err(WrongKind),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The fields of a hash.
+    pub fn hash(&mut self, database: Database, key: &[u8]) -> Result<Option<Elements<'_>>, WrongKind> {
+        self.elements(database, key, Kind::Hash)
+    }
+
+    /// The members of a set.
+    pub fn set(&mut self, database: Database, key: &[u8]) -> Result<Option<Elements<'_>>, WrongKind> {
+        self.elements(database, key, Kind::Set)
+    }
+
+    /// How long a key lives; nothing if it does not exist.
+    pub fn lifetime(&mut self, database: Database, key: &[u8]) -> Option<Lifetime> {
+        self.visible(database, key).map(lifetime_of)
+    }
+
+    /// For how long a key has not been used, in milliseconds, to about a second.
+    pub fn idle_ms(&mut self, database: Database, key: &[u8]) -> Option<u64> {
+        let now = crate::shared::access_clock(self.now);
+        let access = match self.visible(database, key)?.view() {
+            View::Packed(Packed { access, .. }) => access,
+            View::Wide(KeyBody { access, .. }) => *access,
+        };
+        Some(u64::from(now.wrapping_sub(access) & 0xff_ffff) << 10)
+    }
+
+    /// Marks a key as used; false if it does not exist.
+    pub fn touch(&mut self, database: Database, key: &[u8]) -> bool {
+        self.used(database, key).is_some()
+    }
+
+    /// The memory a key takes, in bytes, without the allocator's rounding.
+    pub fn memory_of(&mut self, database: Database, key: &[u8]) -> Option<usize> {
+        let entry = self.visible(database, key)?;
+        let inner = match entry.view() {
+            View::Packed(_) => 0,
+            View::Wide(body) => body.heap_bytes(),
+        };
+        Some(std::mem::size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner)
+    }
+
+    /// One step over the keys of a database: keys that are there all the time are seen at least once. Returns the
+    /// next cursor, 0 at the end.
+    pub fn scan(
+        &mut self,
+        database: Database,
+        cursor: u64,
+        count: usize,
+        each: &mut dyn FnMut(&[u8], Kind),
+    ) -> u64 {
+        let now = self.now;
+        let mut seen = 0;
+        for number in cursor.min(u64::from(SLOTS)) as u16..SLOTS {
+            self.with_slot(number, |slot| {
+                for entry in slot.table(database.0).into_iter().flatten() {
+                    if let Some(kind) = kind_of(entry).filter(|_| !lifetime_of(entry).is_over(now)) {
+                        each(key_of(entry), kind);
+                        seen += 1;
+                    }
+                }
+            });
+            if seen >= count.max(1) && number + 1 < SLOTS {
+                return u64::from(number) + 1;
+            }
+        }
+        0
+    }
+
+    /// Some key of a database, chosen by a random word; nothing if there is none.
+    pub fn random_key(&mut self, database: Database, random: u64) -> Option<Vec<u8>> {
+        if self.keyspace.len(database.0) == 0 {
+            return None;
+        }
+        let now = self.now;
+        let start = (random >> 32) as u16 % SLOTS;
+        let mut expired = None;
+        for step in 0..SLOTS {
+            let found = self.with_slot((start + step) % SLOTS, |slot| {
+                let entry = random_of(slot.table(database.0)?, random)?;
+                kind_of(entry)?;
+                Some((key_of(entry).to_vec(), lifetime_of(entry).is_over(now)))
+            });
+            match found {
+                Some((key, false)) => return Some(key),
+                Some((key, true)) => expired = Some(key),
+                None => {}
+            }
+        }
+        // Only expired keys were met by chance: look at every key before saying that there is none.
+        expired?;
+        let mut any = None;
+        self.scan(database, 0, 1, &mut |key, _| any = any.take().or_else(|| Some(key.to_vec())));
+        any
+    }
+
+    /// Watches a key: [`Watch::changed`] is true once anything here or arriving has changed it.
+    pub fn watch(&mut self, database: Database, key: &[u8]) -> Watch {
+        let flag = Arc::new(AtomicBool::new(false));
+        let deadline = match self.lifetime(database, key) {
+            Some(Lifetime::Until(deadline)) => Some(deadline),
+            Some(Lifetime::Never) | None => None,
+        };
+        self.locked(key).memory.watch(database.0, key, flag.clone());
+        Watch { flag, deadline }
+    }
+
+    pub(crate) fn shared(&self) -> &'a Shared {
+        &self.keyspace.shared
+    }
+
+    /// The locked slot of a key.
+    #[inline]
+    pub(crate) fn locked(&mut self, key: &[u8]) -> &mut Slot {
+        let slot = match &mut self.held {
+            Held::One(_, slot) => Some(slot),
+            Held::Few(slots) => {
+                let number = slot_of(key);
+                slots.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &mut slots[at].1)
+            }
+            Held::All(slots) => slots.get_mut(usize::from(slot_of(key))),
+            Held::None => None,
+        };
+        slot.expect("a command's row in the table names every key that its handler uses")
+    }
+
+    /// A slot, locked for the moment if nothing is held.
+    pub(crate) fn with_slot<T>(&mut self, number: u16, work: impl FnOnce(&mut Slot) -> T) -> T {
+        match &mut self.held {
+            Held::All(slots) => work(&mut slots[usize::from(number)]),
+            Held::One(held, slot) if *held == number => work(slot),
+            Held::Few(slots) if slots.iter().any(|(n, _)| *n == number) => {
+                let at = slots.iter().position(|(n, _)| *n == number).unwrap_or_default();
+                work(&mut slots[at].1)
+            }
+            Held::None => work(&mut self.keyspace.slot(number)),
+            Held::One(..) | Held::Few(_) => {
+                panic!("a command that looks at the whole database must not hold some of its keys")
+            }
+        }
+    }
+
+    /// The entry of a key that exists for readers.
+    fn visible(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
+        let now = self.now;
+        let shared = self.shared();
+        let entry = self.locked(key).find(shared, database.0, key)?;
+        (kind_of(entry).is_some() && !lifetime_of(entry).is_over(now)).then_some(entry)
+    }
+
+    /// The entry of a key that exists for readers, marked as used.
+    #[inline]
+    fn used(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
+        let now = self.now;
+        let shared = self.shared();
+        let access = shared.access_now();
+        let slot = self.locked(key);
+        slot.table(database.0)?;
+        let hash = shared.hasher.hash(key);
+        let entry = slot.table_mut(database.0).find_mut(hash, |entry| key_of(entry) == key)?;
+        if lifetime_of(entry).is_over(now) || kind_of(entry).is_none() {
+            return None;
+        }
+        match entry.wide_mut() {
+            Some(body) => body.access = access,
+            None => entry.set_access(access),
+        }
+        Some(entry)
+    }
+
+    fn elements(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Elements<'_>>, WrongKind> {
+        let hasher = &self.keyspace.shared.hasher;
+        match self.used(database, key).map(|entry| entry.view()) {
+            None => Ok(None),
+            Some(View::Packed(_)) => Err(WrongKind),
+            Some(View::Wide(body)) => match body.kind() {
+                None => Ok(None),
+                Some(found) if found == kind => Ok(body.map(kind).map(|map| Elements { map, hasher })),
+                Some(_) => Err(WrongKind),
+            },
+        }
+    }
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        self.writer.end_command(self.keyspace);
+    }
+}
+
+impl Watch {
+    /// Whether the key has changed since, or has expired by `now`.
+    pub fn changed(&self, now: UnixMillis) -> bool {
+        self.flag.load(Ordering::Acquire) || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+impl<'a> Elements<'a> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there is none; a key without elements does not exist, so this is false.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Whether they are few enough to be kept in a list, in the order of insertion.
+    pub fn is_flat(&self) -> bool {
+        self.map.is_flat()
+    }
+
+    /// Whether a field or member is there.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.map.find(self.hasher, name).is_some()
+    }
+
+    /// The value of a field.
+    pub fn get(&self, field: &[u8]) -> Option<Cow<'a, [u8]>> {
+        self.map.find(self.hasher, field).map(value_of)
+    }
+
+    /// All names with their values; a set's values are empty.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Cow<'a, [u8]>)> + use<'a> {
+        self.map.iter().map(|entry| (name_of(entry), value_of(entry)))
+    }
+
+    /// One step over the elements, as [`Access::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+        self.map.scan(cursor, count, |entry| each(name_of(entry), &value_of(entry)))
+    }
+
+    /// Some element, chosen by a random word.
+    pub fn random(&self, random: u64) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
+        self.map.random(random).map(|entry| (name_of(entry), value_of(entry)))
+    }
+}

@@ -1,0 +1,177 @@
+//! A key that does not fit a packed entry: collections, counters, siblings, several types at once, ghosts of a life.
+
+use crate::elements::{ElementMap, latest_of};
+use crate::entry::{Entry, Packed, PackedLife, View};
+use crdt::{Element, Kind, Lifetime, Stamp};
+use smallvec::SmallVec;
+
+/// A key in the main table.
+pub type KeyEntry = Entry<KeyBody>;
+
+/// Everything that is known of one key.
+#[derive(Debug)]
+pub struct KeyBody {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// When it was last used: 24 bits.
+    pub access: u32,
+    /// Live assertions about the key's life; the longest one counts. Any order.
+    pub lives: SmallVec<[(Stamp, Lifetime); 1]>,
+    /// The string, if one is there.
+    pub string: Option<Box<Element>>,
+    /// The hash, if one is there; not empty.
+    pub hash: Option<Box<ElementMap>>,
+    /// The set, if one is there; not empty.
+    pub set: Option<Box<ElementMap>>,
+}
+
+impl KeyBody {
+    /// A key of which nothing is known yet.
+    pub fn new(key: &[u8]) -> Self {
+        Self { key: key.into(), access: 0, lives: SmallVec::new(), string: None, hash: None, set: None }
+    }
+
+    /// The body that a packed entry stands for.
+    pub fn of_packed(packed: &Packed<'_>) -> Self {
+        let mut body = Self::new(packed.name);
+        body.access = packed.access;
+        body.lives.extend(packed.life.assertion(packed.stamp));
+        body.string = Some(Box::new(Element::written(packed.stamp, packed.value.into())));
+        body
+    }
+
+    /// Whether nothing is left, not even an assertion.
+    pub fn is_empty(&self) -> bool {
+        !self.has_content() && self.lives.is_empty()
+    }
+
+    /// Whether there is content of any type: a key without is a ghost, or gone.
+    pub fn has_content(&self) -> bool {
+        self.string.is_some() || self.hash.is_some() || self.set.is_some()
+    }
+
+    /// Drops the shells of content that has become empty.
+    pub fn tidy(&mut self) {
+        if self.string.as_ref().is_some_and(|element| element.is_empty()) {
+            self.string = None;
+        }
+        if self.hash.as_ref().is_some_and(|map| map.is_empty()) {
+            self.hash = None;
+        }
+        if self.set.as_ref().is_some_and(|map| map.is_empty()) {
+            self.set = None;
+        }
+    }
+
+    /// The type that readers see: of several, the one that holds the latest live stamp.
+    pub fn kind(&self) -> Option<Kind> {
+        match (&self.string, &self.hash, &self.set) {
+            (None, None, None) => None,
+            (Some(_), None, None) => Some(Kind::String),
+            (None, Some(_), None) => Some(Kind::Hash),
+            (None, None, Some(_)) => Some(Kind::Set),
+            _ => Kind::ALL.into_iter().filter(|&k| self.holds(k)).max_by_key(|&k| self.latest(k)),
+        }
+    }
+
+    /// Whether there is content of this kind, visible or not.
+    pub fn holds(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::String => self.string.is_some(),
+            Kind::Hash => self.hash.is_some(),
+            Kind::Set => self.set.is_some(),
+        }
+    }
+
+    /// The elements of a hash or set.
+    pub fn map(&self, kind: Kind) -> Option<&ElementMap> {
+        match kind {
+            Kind::String => None,
+            Kind::Hash => self.hash.as_deref(),
+            Kind::Set => self.set.as_deref(),
+        }
+    }
+
+    /// The place of the elements of a hash or set; a string has none.
+    pub fn map_mut(&mut self, kind: Kind) -> Option<&mut Option<Box<ElementMap>>> {
+        match kind {
+            Kind::String => None,
+            Kind::Hash => Some(&mut self.hash),
+            Kind::Set => Some(&mut self.set),
+        }
+    }
+
+    /// The life that counts: the longest one asserted; never, if none is.
+    pub fn lifetime(&self) -> Lifetime {
+        self.lives.iter().map(|&(_, lifetime)| lifetime).max().unwrap_or(Lifetime::Never)
+    }
+
+    /// Who asserted the life that counts: its author removes the key when it is over.
+    pub fn winning_life(&self) -> Option<(Stamp, Lifetime)> {
+        self.lives.iter().copied().max_by_key(|&(stamp, lifetime)| (lifetime, stamp))
+    }
+
+    /// The packed entry that says the same, if there is one.
+    pub fn pack(&self) -> Option<KeyEntry> {
+        if self.hash.is_some() || self.set.is_some() || self.lives.len() > 1 {
+            return None;
+        }
+        let element = self.string.as_deref()?;
+        match (&element.siblings[..], &element.contributions[..]) {
+            ([(stamp, value)], []) => {
+                let life = PackedLife::from_assertion(self.lives.first().copied(), *stamp);
+                Some(Entry::packed(*stamp, life, self.access, &self.key, value))
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes on the heap besides the body's own box, without the allocator's rounding.
+    pub fn heap_bytes(&self) -> usize {
+        let string = self.string.as_ref().map_or(0, |element| {
+            let values: usize = element.siblings.iter().map(|(_, value)| value.len()).sum();
+            std::mem::size_of::<Element>() + values
+        });
+        let maps = [&self.hash, &self.set].into_iter().flatten();
+        self.key.len() + string + maps.map(|m| m.heap_bytes() + std::mem::size_of::<ElementMap>()).sum::<usize>()
+    }
+
+    fn latest(&self, kind: Kind) -> Stamp {
+        match kind {
+            Kind::String => self.string.as_ref().map_or(Stamp::ZERO, |element| element.latest()),
+            Kind::Hash | Kind::Set => {
+                self.map(kind).and_then(|map| map.iter().map(latest_of).max()).unwrap_or(Stamp::ZERO)
+            }
+        }
+    }
+}
+
+/// The key of an entry.
+#[inline]
+pub fn key_of(entry: &KeyEntry) -> &[u8] {
+    match entry.view() {
+        View::Packed(packed) => packed.name,
+        View::Wide(body) => &body.key,
+    }
+}
+
+/// The life that counts of an entry.
+#[inline]
+pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
+    match entry.view() {
+        View::Packed(packed) => match packed.life {
+            PackedLife::Own | PackedLife::Unasserted => Lifetime::Never,
+            PackedLife::Asserted(_, lifetime) => lifetime,
+        },
+        View::Wide(body) => body.lifetime(),
+    }
+}
+
+/// The type that readers see of an entry, expired or not; nothing for a ghost.
+#[inline]
+pub fn kind_of(entry: &KeyEntry) -> Option<Kind> {
+    match entry.view() {
+        View::Packed(_) => Some(Kind::String),
+        View::Wide(body) => body.kind(),
+    }
+}

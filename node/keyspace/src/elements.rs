@@ -1,0 +1,302 @@
+//! The elements of one hash or set: a short list while few, a table when many.
+//!
+//! A short list keeps the order of insertion, as Redis' listpacks do, and costs one pointer an element. Past
+//! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty.
+
+use crate::entry::{Entry, PackedLife, View};
+use crate::hash::KeyHasher;
+use crdt::{Element, Stamp};
+use hashbrown::HashTable;
+use std::borrow::Cow;
+
+/// An element that does not fit a packed entry: it has siblings or contributions.
+#[derive(Debug)]
+pub struct WideElement {
+    /// The field or member.
+    pub name: Box<[u8]>,
+    /// What it holds; never empty.
+    pub element: Element,
+}
+
+/// One field or member.
+pub type ElementEntry = Entry<WideElement>;
+
+/// The elements of one hash or set.
+#[derive(Debug, Default)]
+pub struct ElementMap {
+    shape: Shape,
+    /// Counts the moves of elements inside the table, so that scans notice them.
+    moves: u16,
+}
+
+#[derive(Debug)]
+enum Shape {
+    Flat(Vec<ElementEntry>),
+    Indexed(HashTable<ElementEntry>),
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape::Flat(Vec::new())
+    }
+}
+
+/// Elements that a list is searched for one by one. Past this a table is faster, and its 9 to 20 bytes an element do
+/// not matter any more.
+pub const FLAT_ELEMENTS_MAX: usize = 24;
+/// Buckets that one call of a scan looks at for each element it was asked for, as Redis bounds it.
+const SCAN_BUCKETS_PER_ELEMENT: usize = 10;
+
+impl ElementMap {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        match &self.shape {
+            Shape::Flat(list) => list.len(),
+            Shape::Indexed(table) => table.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the elements are still in a list.
+    pub fn is_flat(&self) -> bool {
+        matches!(self.shape, Shape::Flat(_))
+    }
+
+    /// The element called `name`.
+    pub fn find(&self, hasher: &KeyHasher, name: &[u8]) -> Option<&ElementEntry> {
+        match &self.shape {
+            Shape::Flat(list) => list.iter().find(|entry| name_of(entry) == name),
+            Shape::Indexed(table) => table.find(hasher.hash(name), |entry| name_of(entry) == name),
+        }
+    }
+
+    /// The element called `name`, to be changed.
+    pub fn find_mut(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<&mut ElementEntry> {
+        match &mut self.shape {
+            Shape::Flat(list) => list.iter_mut().find(|entry| name_of(entry) == name),
+            Shape::Indexed(table) => table.find_mut(hasher.hash(name), |entry| name_of(entry) == name),
+        }
+    }
+
+    /// Adds an element whose name is not there yet.
+    pub fn insert_new(&mut self, hasher: &KeyHasher, entry: ElementEntry) {
+        if let Shape::Flat(list) = &mut self.shape {
+            if list.len() < FLAT_ELEMENTS_MAX {
+                list.push(entry);
+                return;
+            }
+            let mut table = HashTable::with_capacity(2 * FLAT_ELEMENTS_MAX);
+            for old in list.drain(..) {
+                table.insert_unique(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
+            }
+            self.shape = Shape::Indexed(table);
+        }
+        if let Shape::Indexed(table) = &mut self.shape {
+            if table.len() == table.capacity() {
+                self.moves = self.moves.wrapping_add(1);
+            }
+            table.insert_unique(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
+        }
+    }
+
+    /// Takes out the element called `name`.
+    pub fn remove(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<ElementEntry> {
+        match &mut self.shape {
+            Shape::Flat(list) => {
+                let at = list.iter().position(|entry| name_of(entry) == name)?;
+                Some(list.remove(at))
+            }
+            Shape::Indexed(table) => match table.find_entry(hasher.hash(name), |entry| name_of(entry) == name) {
+                Ok(found) => {
+                    let removed = found.remove().0;
+                    self.shrink(hasher);
+                    Some(removed)
+                }
+                Err(_) => None,
+            },
+        }
+    }
+
+    /// Keeps only the elements for which `keep` says so; it may change them.
+    pub fn retain(&mut self, keep: impl FnMut(&mut ElementEntry) -> bool) {
+        match &mut self.shape {
+            Shape::Flat(list) => list.retain_mut(keep),
+            Shape::Indexed(table) => table.retain(keep),
+        }
+    }
+
+    /// All elements; the order means nothing to readers.
+    pub fn iter(&self) -> impl Iterator<Item = &ElementEntry> {
+        let (list, table) = match &self.shape {
+            Shape::Flat(list) => (Some(list.iter()), None),
+            Shape::Indexed(table) => (None, Some(table.iter())),
+        };
+        list.into_iter().flatten().chain(table.into_iter().flatten())
+    }
+
+    /// One step of a scan: elements that are there from the first call to the last are seen at least once. Returns
+    /// the next cursor, 0 at the end.
+    pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(&ElementEntry)) -> u64 {
+        let table = match &self.shape {
+            Shape::Flat(list) => {
+                list.iter().for_each(each);
+                return 0;
+            }
+            Shape::Indexed(table) => table,
+        };
+        // A cursor is the next bucket and the count of moves that it was made under. After a move it starts again.
+        let mut index = if (cursor >> 48) as u16 == self.moves { (cursor & ((1 << 48) - 1)) as usize } else { 0 };
+        let mut seen = 0;
+        let mut looked = 0;
+        while index < table.num_buckets() && seen < count.max(1) && looked < count.max(1) * SCAN_BUCKETS_PER_ELEMENT {
+            if let Some(entry) = table.get_bucket(index) {
+                each(entry);
+                seen += 1;
+            }
+            index += 1;
+            looked += 1;
+        }
+        if index >= table.num_buckets() { 0 } else { u64::from(self.moves) << 48 | index as u64 }
+    }
+
+    /// Some element, chosen by a random word.
+    pub fn random(&self, random: u64) -> Option<&ElementEntry> {
+        match &self.shape {
+            Shape::Flat(list) if list.is_empty() => None,
+            Shape::Flat(list) => list.get((random % list.len() as u64) as usize),
+            Shape::Indexed(table) => random_of(table, random),
+        }
+    }
+
+    /// Bytes on the heap, without the allocator's rounding.
+    pub fn heap_bytes(&self) -> usize {
+        let cells = match &self.shape {
+            Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),
+            Shape::Indexed(table) => table.allocation_size(),
+        };
+        cells + self.iter().map(Entry::heap_bytes).sum::<usize>()
+    }
+
+    /// A table that has lost most of its elements gives its memory back.
+    fn shrink(&mut self, hasher: &KeyHasher) {
+        if let Shape::Indexed(table) = &mut self.shape
+            && table.num_buckets() > 64
+            && table.len() < table.num_buckets() / 8
+        {
+            table.shrink_to(table.len() * 2, |e| hasher.hash(name_of(e)));
+            self.moves = self.moves.wrapping_add(1);
+        }
+    }
+}
+
+/// Some entry of a table that is not empty: tries buckets from random places, walks on from the last.
+pub fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
+    if table.is_empty() {
+        return None;
+    }
+    let buckets = table.num_buckets() as u64;
+    let mut word = random;
+    for _ in 0..32 {
+        if let Some(entry) = table.get_bucket((word % buckets) as usize) {
+            return Some(entry);
+        }
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
+    }
+    let start = (random % buckets) as usize;
+    (0..buckets as usize).find_map(|step| table.get_bucket((start + step) % buckets as usize))
+}
+
+/// The field or member of an entry.
+#[inline]
+pub fn name_of(entry: &ElementEntry) -> &[u8] {
+    match entry.view() {
+        View::Packed(packed) => packed.name,
+        View::Wide(wide) => &wide.name,
+    }
+}
+
+/// What a reader sees of an entry. An entry is never empty; a set's member has an empty value.
+pub fn value_of(entry: &ElementEntry) -> Cow<'_, [u8]> {
+    match entry.view() {
+        View::Packed(packed) => Cow::Borrowed(packed.value),
+        View::Wide(wide) => wide.element.value().unwrap_or_default(),
+    }
+}
+
+/// The latest live stamp of an entry.
+pub fn latest_of(entry: &ElementEntry) -> Stamp {
+    match entry.view() {
+        View::Packed(packed) => packed.stamp,
+        View::Wide(wide) => wide.element.latest(),
+    }
+}
+
+/// The element as the algebra sees it.
+pub fn widened(entry: &ElementEntry) -> Element {
+    match entry.view() {
+        View::Packed(packed) => Element::written(packed.stamp, packed.value.into()),
+        View::Wide(wide) => wide.element.clone(),
+    }
+}
+
+/// The smallest entry that holds `element`, which is not empty.
+pub fn entry_of(name: &[u8], element: Element) -> ElementEntry {
+    match (&element.siblings[..], &element.contributions[..]) {
+        ([(stamp, value)], []) => Entry::packed(*stamp, PackedLife::Own, 0, name, value),
+        _ => Entry::wide(Box::new(WideElement { name: name.into(), element })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn member(n: u32) -> ElementEntry {
+        Entry::packed(Stamp::from_bits(1), PackedLife::Own, 0, n.to_string().as_bytes(), b"")
+    }
+
+    #[test]
+    fn a_scan_sees_every_element_that_stays_while_others_come_and_go() {
+        let hasher = KeyHasher::fixed();
+        let mut map = ElementMap::default();
+        (0..500).for_each(|n| map.insert_new(&hasher, member(n)));
+        let mut seen = BTreeSet::new();
+        let mut cursor = 0;
+        let mut round = 0;
+        loop {
+            cursor = map.scan(cursor, 10, |entry| {
+                seen.insert(name_of(entry).to_vec());
+            });
+            if cursor == 0 {
+                break;
+            }
+            round += 1;
+            if round < 60 {
+                (0..20).for_each(|n| map.insert_new(&hasher, member(10_000 + round * 100 + n)));
+            }
+        }
+        (0..500).for_each(|n: u32| assert!(seen.contains(n.to_string().as_bytes()), "{n}"));
+    }
+
+    #[test]
+    fn elements_are_found_and_removed_in_both_shapes() {
+        let hasher = KeyHasher::fixed();
+        for size in [3, 24, 25, 1000] {
+            let mut map = ElementMap::default();
+            (0..size).for_each(|n| map.insert_new(&hasher, member(n)));
+            assert_eq!((map.len(), map.is_flat()), (size as usize, size <= 24));
+            assert!(map.random(12345).is_some());
+            for n in 0..size {
+                assert!(map.find(&hasher, n.to_string().as_bytes()).is_some());
+                assert!(map.remove(&hasher, n.to_string().as_bytes()).is_some());
+                assert!(map.remove(&hasher, n.to_string().as_bytes()).is_none());
+            }
+            assert!(map.is_empty() && map.random(1).is_none());
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Entries: a table's cell is one thin pointer to a key, or to an element of a hash or set.
+//!
+//! Nearly every entry is *packed*: name, value, stamp and lifetime in one allocation, with nothing but the pointer in
+//! the table. An entry that concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The
+//! pointer's lowest bit tells them apart.
+//!
+//! This is the one room of the server with `unsafe` code. What it relies on is said at each place; the tests below run
+//! it through random sequences (they also run under valgrind and Miri).
+#![allow(unsafe_code, reason = "thin tagged pointers need it; this file is the only place")]
+
+use crdt::{Lifetime, Stamp};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// A thin owning pointer: a packed entry, or a box of `W`.
+pub struct Entry<W> {
+    /// Points at a packed block (lowest bit 0), or is `Box::<W>::into_raw` plus one.
+    pointer: NonNull<u8>,
+    owns: PhantomData<Box<W>>,
+}
+
+// SAFETY: an entry owns what it points at exclusively, like a `Box<W>` or a `Box<[u8]>`.
+unsafe impl<W: Send> Send for Entry<W> {}
+
+/// What a packed entry asserts about the life of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackedLife {
+    /// The content's own dot asserts that the key never expires: costs nothing.
+    Own,
+    /// No assertion is left; the key never expires.
+    Unasserted,
+    /// One assertion with a dot of its own.
+    Asserted(Stamp, Lifetime),
+}
+
+/// A packed entry, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a> {
+    /// The dot of the content.
+    pub stamp: Stamp,
+    /// The assertion about the life.
+    pub life: PackedLife,
+    /// When it was last used: 24 bits, see [`crate::access_clock`].
+    pub access: u32,
+    /// The key's or element's name.
+    pub name: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+/// An entry, looked at.
+pub enum View<'a, W> {
+    /// Everything in one block.
+    Packed(Packed<'a>),
+    /// A box.
+    Wide(&'a W),
+}
+
+/// The parts of a packed block that come before name and value: stamp (8), access and flags (4).
+const HEAD_BYTES: usize = 12;
+/// Stamp and deadline of an assertion with a dot of its own.
+const LIFE_BYTES: usize = 16;
+const FLAG_ASSERTED: u32 = 1;
+const FLAG_UNASSERTED: u32 = 2;
+const ALIGN: usize = 8;
+
+/// Where the pieces of a packed block lie.
+#[derive(Clone, Copy)]
+struct Shape {
+    life: usize,
+    name: usize,
+    value: usize,
+    total: usize,
+}
+
+impl<W> Entry<W> {
+    /// A packed entry.
+    pub fn packed(stamp: Stamp, life: PackedLife, access: u32, name: &[u8], value: &[u8]) -> Self {
+        let head = head_bytes(name.len(), value.len());
+        let life_bytes = if matches!(life, PackedLife::Asserted(..)) { LIFE_BYTES } else { 0 };
+        let total = head + life_bytes + name.len() + value.len();
+        let layout = layout_of(total);
+        // SAFETY: `total` is at least HEAD_BYTES, so the layout is not empty.
+        let block = unsafe { alloc(layout) };
+        let Some(pointer) = NonNull::new(block) else { handle_alloc_error(layout) };
+        // SAFETY: the block was just allocated with `total` bytes and nobody else knows it.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(block, total) };
+        fill(bytes, stamp, life, access, name, value);
+        Self { pointer, owns: PhantomData }
+    }
+
+    /// A wide entry.
+    pub fn wide(body: Box<W>) -> Self {
+        const { assert!(std::mem::align_of::<W>() > 1, "the lowest bit of the pointer is the tag") };
+        let raw = Box::into_raw(body).cast::<u8>();
+        // SAFETY: the box's address is even and not null, so plus one is not null either and within its allocation.
+        let pointer = unsafe { NonNull::new_unchecked(raw.add(1)) };
+        Self { pointer, owns: PhantomData }
+    }
+
+    /// A look at the entry.
+    #[inline]
+    pub fn view(&self) -> View<'_, W> {
+        if self.is_wide() {
+            // SAFETY: a tagged pointer is a live box plus one, which this entry owns; the borrow is that of `self`.
+            View::Wide(unsafe { &*self.wide_pointer() })
+        } else {
+            View::Packed(unpack(self.block()))
+        }
+    }
+
+    /// The box, to be changed.
+    #[inline]
+    pub fn wide_mut(&mut self) -> Option<&mut W> {
+        if self.is_wide() {
+            // SAFETY: as in `view`, and `self` is borrowed mutably.
+            Some(unsafe { &mut *self.wide_pointer() })
+        } else {
+            None
+        }
+    }
+
+    /// The box itself, or the entry back if it is packed.
+    pub fn into_wide(self) -> Result<Box<W>, Self> {
+        if self.is_wide() {
+            let raw = self.wide_pointer();
+            std::mem::forget(self);
+            // SAFETY: the pointer came from `Box::into_raw`, and forgetting `self` leaves this the only owner.
+            Ok(unsafe { Box::from_raw(raw) })
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Gives a packed entry another stamp, life and value under the same name; in place when the size stays. A wide
+    /// entry becomes packed only by [`Entry::packed`].
+    #[inline]
+    pub fn rewrite(&mut self, stamp: Stamp, life: PackedLife, access: u32, value: &[u8]) {
+        debug_assert!(!self.is_wide(), "a wide entry is rewritten through its box");
+        let shape = shape_of(self.block());
+        let old_life = shape.name - shape.life;
+        let new_life = if matches!(life, PackedLife::Asserted(..)) { LIFE_BYTES } else { 0 };
+        if shape.total - shape.value == value.len() && old_life == new_life {
+            // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
+            put_head(bytes, stamp, life, access);
+            put_life(&mut bytes[shape.life..shape.name], life);
+            bytes[shape.value..].copy_from_slice(value);
+        } else {
+            let replacement = {
+                let packed = unpack(self.block());
+                Self::packed(stamp, life, access, packed.name, value)
+            };
+            *self = replacement;
+        }
+    }
+
+    /// Notes when a packed entry was used.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        if !self.is_wide() {
+            // SAFETY: every packed block has at least HEAD_BYTES bytes; `self` is borrowed mutably.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), HEAD_BYTES) };
+            let flags = bytes[8];
+            bytes[8..12].copy_from_slice(&(access << 8 | u32::from(flags)).to_le_bytes());
+        }
+    }
+
+    /// Bytes on the heap, without the allocator's rounding; a wide entry's own box only.
+    pub fn heap_bytes(&self) -> usize {
+        if self.is_wide() { std::mem::size_of::<W>() } else { shape_of(self.block()).total }
+    }
+
+    #[inline]
+    fn is_wide(&self) -> bool {
+        self.pointer.as_ptr().addr() & 1 == 1
+    }
+
+    fn wide_pointer(&self) -> *mut W {
+        self.pointer.as_ptr().wrapping_sub(1).cast::<W>()
+    }
+
+    /// The packed block from its start to its end.
+    #[inline]
+    fn block(&self) -> &[u8] {
+        debug_assert!(!self.is_wide());
+        // SAFETY: a packed block begins with its head, two lengths of at most 10 bytes each, then what they say. The
+        // lengths are read first from a slice that ends where the smallest block can end, byte by byte.
+        unsafe {
+            let start = self.pointer.as_ptr();
+            let (name, used) = read_length(start.add(HEAD_BYTES));
+            let (value, used_too) = read_length(start.add(HEAD_BYTES + used));
+            let life = if *start.add(8) as u32 & FLAG_ASSERTED != 0 { LIFE_BYTES } else { 0 };
+            std::slice::from_raw_parts(start, HEAD_BYTES + used + used_too + life + name + value)
+        }
+    }
+}
+
+impl<W> Drop for Entry<W> {
+    fn drop(&mut self) {
+        if self.is_wide() {
+            // SAFETY: the entry owns the box, and is being dropped.
+            drop(unsafe { Box::from_raw(self.wide_pointer()) });
+        } else {
+            let layout = layout_of(self.block().len());
+            // SAFETY: the block was allocated with this very layout, computed from the same lengths.
+            unsafe { dealloc(self.pointer.as_ptr(), layout) };
+        }
+    }
+}
+
+impl<W> std::fmt::Debug for Entry<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.view() {
+            View::Packed(packed) => packed.fmt(f),
+            View::Wide(_) => f.write_str("Wide"),
+        }
+    }
+}
+
+fn layout_of(total: usize) -> Layout {
+    Layout::from_size_align(total, ALIGN).expect("names and values are bounded by the protocol's limits")
+}
+
+const fn length_bytes(length: usize) -> usize {
+    let bits = usize::BITS - (length | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+const fn head_bytes(name: usize, value: usize) -> usize {
+    HEAD_BYTES + length_bytes(name) + length_bytes(value)
+}
+
+/// Reads a LEB128 length.
+///
+/// # Safety
+/// `start` must point at a length that [`fill`] wrote.
+#[inline]
+unsafe fn read_length(start: *const u8) -> (usize, usize) {
+    let mut length = 0;
+    let mut used = 0;
+    loop {
+        // SAFETY: the caller promises a length, and a length ends with a byte below 0x80.
+        let byte = unsafe { *start.add(used) };
+        length |= ((byte & 0x7f) as usize) << (7 * used);
+        used += 1;
+        if byte & 0x80 == 0 {
+            return (length, used);
+        }
+    }
+}
+
+fn put_length(bytes: &mut [u8], mut length: usize) -> usize {
+    let mut used = 0;
+    while length >= 0x80 {
+        bytes[used] = length as u8 | 0x80;
+        length >>= 7;
+        used += 1;
+    }
+    bytes[used] = length as u8;
+    used + 1
+}
+
+fn flags_of(life: PackedLife) -> u32 {
+    match life {
+        PackedLife::Own => 0,
+        PackedLife::Unasserted => FLAG_UNASSERTED,
+        PackedLife::Asserted(..) => FLAG_ASSERTED,
+    }
+}
+
+fn put_head(bytes: &mut [u8], stamp: Stamp, life: PackedLife, access: u32) {
+    bytes[..8].copy_from_slice(&stamp.bits().to_le_bytes());
+    bytes[8..12].copy_from_slice(&(access << 8 | flags_of(life)).to_le_bytes());
+}
+
+fn put_life(bytes: &mut [u8], life: PackedLife) {
+    if let PackedLife::Asserted(stamp, lifetime) = life {
+        bytes[..8].copy_from_slice(&stamp.bits().to_le_bytes());
+        bytes[8..16].copy_from_slice(&lifetime.to_word().to_le_bytes());
+    }
+}
+
+fn fill(bytes: &mut [u8], stamp: Stamp, life: PackedLife, access: u32, name: &[u8], value: &[u8]) {
+    put_head(bytes, stamp, life, access);
+    let mut at = HEAD_BYTES;
+    at += put_length(&mut bytes[at..], name.len());
+    at += put_length(&mut bytes[at..], value.len());
+    if matches!(life, PackedLife::Asserted(..)) {
+        put_life(&mut bytes[at..at + LIFE_BYTES], life);
+        at += LIFE_BYTES;
+    }
+    bytes[at..at + name.len()].copy_from_slice(name);
+    bytes[at + name.len()..].copy_from_slice(value);
+}
+
+#[inline]
+fn length_in(bytes: &[u8], at: &mut usize) -> usize {
+    let mut length = 0;
+    let mut shift = 0;
+    loop {
+        let byte = bytes[*at];
+        *at += 1;
+        length |= ((byte & 0x7f) as usize) << shift;
+        if byte & 0x80 == 0 {
+            return length;
+        }
+        shift += 7;
+    }
+}
+
+#[inline]
+fn shape_of(bytes: &[u8]) -> Shape {
+    let mut at = HEAD_BYTES;
+    let name = length_in(bytes, &mut at);
+    let value = length_in(bytes, &mut at);
+    let life = at;
+    if u32::from(bytes[8]) & FLAG_ASSERTED != 0 {
+        at += LIFE_BYTES;
+    }
+    Shape { life, name: at, value: at + name, total: at + name + value }
+}
+
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+#[inline]
+fn unpack(bytes: &[u8]) -> Packed<'_> {
+    let shape = shape_of(bytes);
+    let stamp = Stamp::from_bits(word_at(bytes, 0));
+    let access_and_flags = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    let life = if access_and_flags & FLAG_ASSERTED != 0 {
+        let lifetime = Lifetime::from_word(word_at(bytes, shape.life + 8));
+        PackedLife::Asserted(Stamp::from_bits(word_at(bytes, shape.life)), lifetime)
+    } else if access_and_flags & FLAG_UNASSERTED != 0 {
+        PackedLife::Unasserted
+    } else {
+        PackedLife::Own
+    };
+    Packed {
+        stamp,
+        life,
+        access: access_and_flags >> 8,
+        name: &bytes[shape.name..shape.value],
+        value: &bytes[shape.value..],
+    }
+}
+
+impl PackedLife {
+    /// The assertion as a pair, given the dot of the content.
+    pub fn assertion(self, content: Stamp) -> Option<(Stamp, Lifetime)> {
+        match self {
+            PackedLife::Own => Some((content, Lifetime::Never)),
+            PackedLife::Unasserted => None,
+            PackedLife::Asserted(stamp, lifetime) => Some((stamp, lifetime)),
+        }
+    }
+
+    /// The packed form of an assertion, given the dot of the content.
+    pub fn from_assertion(assertion: Option<(Stamp, Lifetime)>, content: Stamp) -> Self {
+        match assertion {
+            None => PackedLife::Unasserted,
+            Some((stamp, Lifetime::Never)) if stamp == content => PackedLife::Own,
+            Some((stamp, lifetime)) => PackedLife::Asserted(stamp, lifetime),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Boxed = Vec<u64>;
+
+    fn check(entry: &Entry<Boxed>, stamp: u64, life: PackedLife, name: &[u8], value: &[u8]) {
+        let View::Packed(packed) = entry.view() else { panic!("a packed entry") };
+        assert_eq!((packed.stamp.bits(), packed.life), (stamp, life));
+        assert_eq!((packed.name, packed.value), (name, value));
+        assert_eq!(packed.access, 0xab_cdef);
+    }
+
+    #[test]
+    fn packed_entries_hold_names_and_values_of_every_length() {
+        let lives =
+            [PackedLife::Own, PackedLife::Unasserted, PackedLife::Asserted(Stamp::from_bits(9), Lifetime::Until(77))];
+        for name_length in [0, 1, 16, 127, 128, 20_000] {
+            for value_length in [0, 1, 32, 127, 128, 300_000] {
+                for life in lives {
+                    let name = vec![b'n'; name_length];
+                    let value = vec![b'v'; value_length];
+                    let mut entry = Entry::packed(Stamp::from_bits(5), life, 0xab_cdef, &name, &value);
+                    check(&entry, 5, life, &name, &value);
+                    for (stamp, next, value) in
+                        [(6, life, vec![b'w'; value_length]), (7, lives[2], vec![b'x'; value_length + 3])]
+                    {
+                        entry.rewrite(Stamp::from_bits(stamp), next, 0xab_cdef, &value);
+                        check(&entry, stamp, next, &name, &value);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wide_entries_give_their_box_back() {
+        let mut entry: Entry<Boxed> = Entry::wide(Box::new(vec![1, 2, 3]));
+        entry.wide_mut().unwrap().push(4);
+        let View::Wide(body) = entry.view() else { panic!("a wide entry") };
+        assert_eq!(body, &[1, 2, 3, 4]);
+        assert_eq!(*entry.into_wide().unwrap(), vec![1, 2, 3, 4]);
+        let packed: Entry<Boxed> = Entry::packed(Stamp::ZERO, PackedLife::Own, 0, b"", b"");
+        assert!(packed.into_wide().is_err());
+    }
+
+    #[test]
+    fn a_16_byte_key_with_a_32_byte_value_takes_62_bytes() {
+        let entry: Entry<Boxed> = Entry::packed(Stamp::ZERO, PackedLife::Own, 0, &[b'k'; 16], &[b'v'; 32]);
+        assert_eq!(entry.heap_bytes(), 62);
+        assert_eq!(std::mem::size_of::<Entry<Boxed>>(), 8);
+    }
+}

@@ -1,0 +1,167 @@
+//! The hashes of the keyspace: Redis' slot of a key, the table hash, and the digest's item hashes.
+
+use crdt::{Contribution, Lifetime, Number, Stamp};
+use std::hash::BuildHasher;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// How many slots the keyspace has: those of Redis Cluster, so that slot-aware tools agree with us.
+pub const SLOTS: u16 = 16384;
+
+/// The hash of names inside this process's tables. Seeded, so that nobody can choose keys that collide.
+#[derive(Clone, Debug)]
+pub struct KeyHasher(foldhash::fast::FixedState);
+
+impl KeyHasher {
+    /// A hasher with a secret seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self(foldhash::fast::FixedState::with_seed(seed))
+    }
+
+    /// A hasher that is the same in every process, for tests.
+    pub fn fixed() -> Self {
+        Self::seeded(0)
+    }
+
+    /// The hash of a name.
+    #[inline]
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        self.0.hash_one(name)
+    }
+}
+
+/// The slot of a key as Redis Cluster computes it: CRC16 (XMODEM) of the key, or of its `{hashtag}`, modulo 16384.
+#[inline]
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16(hashtag(key)) & (SLOTS - 1)
+}
+
+#[inline]
+fn hashtag(key: &[u8]) -> &[u8] {
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let inside = &key[open + 1..];
+    match inside.iter().position(|&byte| byte == b'}') {
+        Some(length) if length > 0 => &inside[..length],
+        _ => key,
+    }
+}
+
+#[inline]
+fn crc16(bytes: &[u8]) -> u16 {
+    // Two bytes a step: the table of the first byte is pushed through eight more bits.
+    let mut pairs = bytes.chunks_exact(2);
+    let mut crc = 0u16;
+    for pair in &mut pairs {
+        let high = (crc >> 8) as u8 ^ pair[0];
+        let low = crc as u8 ^ pair[1];
+        crc = CRC16_TWO[high as usize] ^ CRC16[low as usize];
+    }
+    for &byte in pairs.remainder() {
+        crc = crc << 8 ^ CRC16[((crc >> 8) as u8 ^ byte) as usize];
+    }
+    crc
+}
+
+const CRC16: [u16; 256] = crc16_table();
+const CRC16_TWO: [u16; 256] = {
+    let mut table = [0u16; 256];
+    let mut index = 0;
+    while index < 256 {
+        let crc = CRC16[index];
+        table[index] = crc << 8 ^ CRC16[(crc >> 8) as usize];
+        index += 1;
+    }
+    table
+};
+
+const fn crc16_table() -> [u16; 256] {
+    let mut table = [0u16; 256];
+    let mut index = 0;
+    while index < 256 {
+        let mut crc = (index as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 };
+            bit += 1;
+        }
+        table[index] = crc;
+        index += 1;
+    }
+    table
+}
+
+/// The digest's hash of a key in a database: the base of the hashes of everything in it.
+#[inline]
+pub fn digest_of_key(database: u8, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, u64::from(database) + 1)
+}
+
+/// The digest's hash of an element's full name. `kind` 0 is the key's life.
+#[inline]
+pub fn digest_of_element(key_digest: u64, kind: u8, name: &[u8]) -> u64 {
+    let base = fold(key_digest, u64::from(kind) | 0x5eed_0000);
+    if name.is_empty() { base } else { xxh3_64_with_seed(name, base) }
+}
+
+/// The item that a live dot with its value adds to the digest.
+#[inline]
+pub fn digest_of_dot(element_digest: u64, stamp: Stamp, value: &[u8]) -> u64 {
+    fold(fold(element_digest, stamp.bits()), xxh3_64(value))
+}
+
+/// The item that an assertion about the key's life adds to the digest.
+#[inline]
+pub fn digest_of_life(life_digest: u64, stamp: Stamp, lifetime: Lifetime) -> u64 {
+    fold(fold(life_digest, stamp.bits()), lifetime.to_word())
+}
+
+/// The item that a live contribution adds to the digest.
+pub fn digest_of_contribution(element_digest: u64, contribution: &Contribution) -> u64 {
+    let Contribution { node, birth, stamp, cumulative, base_stamp, base } = contribution;
+    let mut item = fold(element_digest ^ 0xc0de, u64::from(node.value()));
+    for word in [birth.bits(), stamp.bits(), base_stamp.bits()] {
+        item = fold(item, word);
+    }
+    fold(fold(item, number_word(cumulative)), number_word(base))
+}
+
+fn number_word(number: &Number) -> u64 {
+    let mut bytes = Vec::with_capacity(24);
+    number.encode(&mut bytes);
+    xxh3_64(&bytes)
+}
+
+/// Folded multiplication: mixes two words into one so that every bit of both matters.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd6e8_feb8_6659_fd93);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        // Figures of `CLUSTER KEYSLOT`.
+        for (key, slot) in
+            [("", 0), ("foo", 12182), ("bar", 5061), ("123456789", 12739), ("{user1000}.following", 3443)]
+        {
+            assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
+        }
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") & 16383);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+    }
+
+    #[test]
+    fn every_part_of_an_item_changes_its_hash() {
+        let key = digest_of_key(0, b"key");
+        let base = digest_of_dot(digest_of_element(key, 2, b"f"), Stamp::from_bits(7), b"v");
+        assert_ne!(base, digest_of_dot(digest_of_element(key, 3, b"f"), Stamp::from_bits(7), b"v"));
+        assert_ne!(base, digest_of_dot(digest_of_element(key, 2, b"g"), Stamp::from_bits(7), b"v"));
+        assert_ne!(base, digest_of_dot(digest_of_element(key, 2, b"f"), Stamp::from_bits(8), b"v"));
+        assert_ne!(base, digest_of_dot(digest_of_element(key, 2, b"f"), Stamp::from_bits(7), b"w"));
+        assert_ne!(key, digest_of_key(1, b"key"));
+    }
+}

@@ -1,0 +1,241 @@
+//! The keyspace: 16384 slots, the logs of their writers, and the doors for workers and for replication.
+
+use crate::access::{Access, Held};
+use crate::hash::{SLOTS, slot_of};
+use crate::log::{LogBuffer, SharedLog};
+use crate::shared::{Conflicts, Shared};
+use crate::slot::Slot;
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The data of one node. Shared by all its threads.
+pub struct Keyspace {
+    pub(crate) shared: Shared,
+    pub(crate) slots: Box<[Mutex<Slot>]>,
+    pub(crate) logs: Mutex<Vec<Arc<SharedLog>>>,
+    /// Whether the drain sleeps and wants to be woken by the next change.
+    armed: AtomicBool,
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// One worker's way into the keyspace: it locks, and what it changes is logged.
+pub struct Writer {
+    keyspace: Arc<Keyspace>,
+    state: WriterState,
+}
+
+/// What a writer keeps between commands.
+pub(crate) struct WriterState {
+    log: Arc<SharedLog>,
+    pub(crate) pending: LogBuffer,
+    pub(crate) subject: Vec<u8>,
+    pub(crate) operations: Vec<u8>,
+    publishing: bool,
+    in_pipeline: bool,
+}
+
+impl Keyspace {
+    /// An empty keyspace. `seed` keeps the tables' hash secret; a simulation gives a fixed one.
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Shared::new(seed),
+            slots: (0..SLOTS).map(|number| Mutex::new(Slot::new(number))).collect(),
+            logs: Mutex::new(Vec::new()),
+            armed: AtomicBool::new(false),
+            waker: OnceLock::new(),
+        })
+    }
+
+    /// A new writer with a log of its own.
+    pub fn writer(self: &Arc<Self>) -> Writer {
+        let log = Arc::new(SharedLog::new());
+        self.logs.lock().push(log.clone());
+        let state = WriterState {
+            log,
+            pending: LogBuffer::default(),
+            subject: Vec::new(),
+            operations: Vec::new(),
+            publishing: false,
+            in_pipeline: false,
+        };
+        Writer { keyspace: self.clone(), state }
+    }
+
+    /// Gives the node its number, before it writes anything under it.
+    pub fn set_number(&self, number: NodeNumber) {
+        self.shared.set_me(number);
+    }
+
+    /// The node's number.
+    pub fn number(&self) -> NodeNumber {
+        self.shared.me()
+    }
+
+    /// Notes a stamp seen (or reserved by an earlier life): every later stamp of this node exceeds it.
+    pub fn observe(&self, stamp: Stamp) {
+        self.shared.observe(stamp);
+    }
+
+    /// The greatest stamp given out or seen.
+    pub fn clock(&self) -> Stamp {
+        self.shared.clock()
+    }
+
+    /// How many keys a database has; expired ones that have not been removed yet count, as in Redis.
+    pub fn len(&self, database: u8) -> u64 {
+        self.shared.keys(database)
+    }
+
+    /// Whether no database has a key.
+    pub fn is_empty(&self) -> bool {
+        (0..crate::slot::DATABASES).all(|database| self.len(database) == 0)
+    }
+
+    /// How often concurrent writes met.
+    pub fn conflicts(&self) -> &Conflicts {
+        &self.shared.conflicts
+    }
+
+    /// How many counter resets are remembered for contributors that may not have applied them.
+    pub fn remembered_resets(&self) -> u64 {
+        self.shared.resets()
+    }
+
+    /// What has been applied of other nodes.
+    pub fn applied(&self) -> Arc<VersionVector> {
+        self.shared.applied()
+    }
+
+    /// Calls `wake` from a worker's thread at the next change after [`Keyspace::arm`]. Only the first call counts.
+    pub fn on_change(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(wake));
+    }
+
+    /// Asks to be woken at the next change. True if there already is one.
+    pub fn arm(&self) -> bool {
+        self.armed.store(true, Ordering::SeqCst);
+        let waiting = self.logs.lock().iter().any(|log| !log.buffer.lock().is_empty());
+        if waiting {
+            self.armed.store(false, Ordering::SeqCst);
+        }
+        waiting
+    }
+
+    pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {
+        self.slots[usize::from(number)].lock()
+    }
+
+    fn wake(&self) {
+        if self.armed.load(Ordering::SeqCst)
+            && self.armed.swap(false, Ordering::SeqCst)
+            && let Some(wake) = self.waker.get()
+        {
+            wake();
+        }
+    }
+}
+
+impl Writer {
+    /// The keyspace it writes to.
+    pub fn keyspace(&self) -> &Arc<Keyspace> {
+        &self.keyspace
+    }
+
+    /// Says that several commands follow at once: their changes reach the drain at [`Writer::end_pipeline`], which
+    /// saves a lock for each of them.
+    pub fn begin_pipeline(&mut self) {
+        self.state.in_pipeline = true;
+    }
+
+    /// Hands the changes of a pipeline to the drain.
+    pub fn end_pipeline(&mut self) {
+        self.state.in_pipeline = false;
+        self.state.flush(&self.keyspace);
+    }
+
+    /// Locks the slots of `keys`, in order and each once. `now` is the wall clock in Unix milliseconds.
+    pub fn access<'a>(&'a mut self, now: UnixMillis, keys: &[&[u8]]) -> Access<'a> {
+        let keyspace: &'a Keyspace = &self.keyspace;
+        let held = match keys {
+            [] => Held::None,
+            [key] => {
+                let number = slot_of(key);
+                Held::One(number, keyspace.slot(number))
+            }
+            _ => {
+                let mut numbers: SmallVec<[u16; 8]> = keys.iter().map(|key| slot_of(key)).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                Held::Few(numbers.iter().map(|&number| (number, keyspace.slot(number))).collect())
+            }
+        };
+        Access::new(keyspace, &mut self.state, held, now)
+    }
+
+    /// Locks every slot: for a transaction with a command that looks at a whole database.
+    pub fn access_all(&mut self, now: UnixMillis) -> Access<'_> {
+        let keyspace: &Keyspace = &self.keyspace;
+        let held = Held::All(keyspace.slots.iter().map(|slot| slot.lock()).collect());
+        Access::new(keyspace, &mut self.state, held, now)
+    }
+
+    /// Locks nothing: commands that look at a whole database lock one slot after the other as they go.
+    pub fn access_none(&mut self, now: UnixMillis) -> Access<'_> {
+        Access::new(&self.keyspace, &mut self.state, Held::None, now)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end_pipeline();
+    }
+}
+
+impl WriterState {
+    /// A stamp for a change. From here to the flush the drain takes nothing at or above it.
+    #[inline]
+    pub(crate) fn stamp(&mut self, shared: &Shared, now: UnixMillis) -> Stamp {
+        if !self.publishing {
+            self.publishing = true;
+            self.log.published.store(shared.clock().bits(), Ordering::SeqCst);
+        }
+        shared.next_stamp(now)
+    }
+
+    /// Ends a command: without a pipeline its changes go to the drain.
+    #[inline]
+    pub(crate) fn end_command(&mut self, keyspace: &Keyspace) {
+        if !self.in_pipeline || self.pending.bytes.len() > PIPELINE_LOG_BYTES_MAX {
+            self.flush(keyspace);
+        }
+    }
+
+    fn flush(&mut self, keyspace: &Keyspace) {
+        if !self.publishing {
+            return;
+        }
+        self.publishing = false;
+        if !self.pending.is_empty() {
+            let mut buffer = self.log.buffer.lock();
+            if buffer.is_empty() {
+                std::mem::swap(&mut *buffer, &mut self.pending);
+            } else {
+                let offset = buffer.bytes.len();
+                buffer.bytes.extend_from_slice(&self.pending.bytes);
+                let moved = self.pending.records.iter().map(|r| crate::log::Record { end: r.end + offset, ..*r });
+                buffer.records.extend(moved);
+                self.pending.clear();
+            }
+        }
+        self.log.published.store(u64::MAX, Ordering::SeqCst);
+        keyspace.wake();
+    }
+}
+
+/// Bytes of changes that a pipeline keeps back before it hands them to the drain: about a hundred batches' worth of
+/// small writes, and far less than the memory of a connection that sends so much at once.
+pub const PIPELINE_LOG_BYTES_MAX: usize = 1 << 18;

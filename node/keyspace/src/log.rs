@@ -1,0 +1,114 @@
+//! The log of one writer: changes in the order of their stamps, on their way to a batch.
+//!
+//! Workers append while they hold the key's slot; the drain takes everything up to a cut. A word that each writer
+//! publishes says below which stamp its log is complete, so that the drain never waits for a worker.
+
+use crdt::Stamp;
+use crdt::change::{encode_plain_set, encode_subject};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A change in a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// The change's stamp.
+    pub stamp: Stamp,
+    /// Where its body ends in the log's bytes; it begins where the one before ends.
+    pub end: usize,
+    /// If a later record of the same group begins with the same bytes up to here (counted from the body's start),
+    /// this one need not be sent. 0: it must be sent.
+    pub superseded_by: u32,
+    /// Whether the next record belongs to the same group.
+    pub tied: bool,
+}
+
+/// Changes and their encoded bodies.
+#[derive(Debug, Default)]
+pub struct LogBuffer {
+    /// The changes, in the order of their stamps.
+    pub records: Vec<Record>,
+    /// Their bodies, one after the other.
+    pub bytes: Vec<u8>,
+}
+
+/// The part of a writer that the drain sees.
+#[derive(Debug)]
+pub struct SharedLog {
+    /// Every stamp that the writer may still append is greater than this; `u64::MAX` when it is not writing.
+    pub published: AtomicU64,
+    /// What it has appended.
+    pub buffer: Mutex<LogBuffer>,
+}
+
+impl SharedLog {
+    /// An empty log of a writer that is not writing.
+    pub fn new() -> Self {
+        Self { published: AtomicU64::new(u64::MAX), buffer: Mutex::new(LogBuffer::default()) }
+    }
+
+    /// The stamp up to which the log is complete, if the writer is in the middle of something.
+    pub fn complete_up_to(&self) -> Option<Stamp> {
+        match self.published.load(Ordering::SeqCst) {
+            u64::MAX => None,
+            word => Some(Stamp::from_bits(word)),
+        }
+    }
+}
+
+impl LogBuffer {
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Forgets everything, keeps the memory up to a bound.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > LOG_BYTES_KEPT_MAX {
+            self.bytes.shrink_to(LOG_BYTES_KEPT_MAX);
+            self.records.shrink_to(LOG_BYTES_KEPT_MAX / 64);
+        }
+    }
+
+    /// Appends a plain `SET`.
+    #[inline]
+    pub fn append_plain_set(&mut self, stamp: Stamp, tied: bool, database: u8, key: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        encode_subject(&mut self.bytes, database, key);
+        let subject = self.bytes.len() + 1 - start;
+        encode_plain_set(&mut self.bytes, value);
+        let superseded_by = if tied { 0 } else { subject as u32 };
+        self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
+    }
+
+    /// Appends a change, or, if the last record is the same command's on the same key, its operations to that.
+    pub fn append(&mut self, stamp: Stamp, tied: bool, subject: &[u8], operations: &[u8], superseded_by: u32) {
+        if let Some(last) = self.records.last().copied()
+            && last.stamp == stamp
+        {
+            let start = self.records.len().checked_sub(2).map_or(0, |before| self.records[before].end);
+            if self.bytes[start..].starts_with(subject) {
+                self.bytes.extend_from_slice(operations);
+                let end = self.bytes.len();
+                if let Some(last) = self.records.last_mut() {
+                    last.end = end;
+                    last.superseded_by = 0;
+                }
+                return;
+            }
+            // One stamp on several keys is one command: readers elsewhere see it whole.
+            if let Some(last) = self.records.last_mut() {
+                last.tied = true;
+                last.superseded_by = 0;
+            }
+        }
+        self.bytes.extend_from_slice(subject);
+        self.bytes.extend_from_slice(operations);
+        let superseded_by = if tied { 0 } else { superseded_by };
+        self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
+    }
+}
+
+/// Bytes of memory that an emptied log keeps for the next changes: a few milliseconds of the fastest writer.
+pub const LOG_BYTES_KEPT_MAX: usize = 1 << 20;

@@ -1,0 +1,401 @@
+//! Where a change meets a key: the merge rules, each with its effect on the slot's digest.
+//!
+//! The rules are those of the executable model in the property tests: drops always apply; a drop of a dot that has not
+//! come yet is remembered; an add counts only if the slot's context does not know it; a reset takes away the part of
+//! a contribution that it observed, and is remembered for increments that are still on their way.
+
+use crate::body::KeyBody;
+use crate::elements::{ElementMap, WideElement, entry_of, name_of, widened};
+use crate::entry::{Entry, PackedLife, View};
+use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
+use crate::shared::Shared;
+use crate::slot::{Context, Memory, RememberedReset, ResetName};
+use crdt::{Contribution, Element, Kind, Lifetime, Number, Operation, Reset, Stamp, VersionVector};
+
+/// One key of one slot while a change is applied to it.
+pub struct Site<'a> {
+    /// What all slots share.
+    pub shared: &'a Shared,
+    /// The slot's memory.
+    pub memory: &'a mut Memory,
+    /// The digest's hash of the key.
+    pub key_digest: u64,
+    database: u8,
+    key: &'a [u8],
+}
+
+/// What an operation says about one element.
+pub struct Write<'a> {
+    /// The change's stamp: its author's older dots go, and a new value gets it as its dot.
+    pub stamp: Stamp,
+    /// Observed dots of others.
+    pub drops: &'a [Stamp],
+    /// Observed contributions.
+    pub resets: &'a [Reset],
+    /// The new value; nothing for a removal.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Site<'a> {
+    /// The site of a key.
+    pub fn new(shared: &'a Shared, memory: &'a mut Memory, database: u8, key: &'a [u8]) -> Self {
+        Self { shared, memory, key_digest: digest_of_key(database, key), database, key }
+    }
+
+    /// Applies one operation of a change to a key's body.
+    pub fn apply(&mut self, body: &mut KeyBody, stamp: Stamp, operation: &Operation<'_>) {
+        match operation {
+            Operation::Put { kind, name, drops, resets, value } => {
+                let write = Write { stamp, drops, resets, value: Some(value) };
+                self.write(body, *kind, name, &write);
+            }
+            Operation::Remove { kind, name, drops, resets } => {
+                let write = Write { stamp, drops, resets, value: None };
+                self.write(body, *kind, name, &write);
+            }
+            Operation::Add { kind, name, birth, cumulative } => {
+                self.change_element(body, *kind, name, |site, digest, element| {
+                    site.add(*kind, name, digest, element, stamp, *birth, *cumulative);
+                });
+            }
+            Operation::Clear { kind, covered, beyond, resets } => {
+                self.clear(body, *kind, stamp, covered);
+                for (name, dot) in beyond {
+                    let write = Write { stamp: Stamp::ZERO, drops: &[*dot], resets: &[], value: None };
+                    self.write(body, *kind, name, &write);
+                }
+                for (name, reset) in resets {
+                    self.change_element(body, *kind, name, |site, digest, element| {
+                        site.reset(*kind, name, digest, element, reset, stamp);
+                    });
+                }
+            }
+            Operation::Live { drops, assertion } => self.live(body, stamp, drops, *assertion),
+            Operation::ClearDatabase { .. } => {}
+        }
+    }
+
+    /// Removes all dots and assertions of a key that a clear of the database has observed. Counters follow by name.
+    pub fn clear_everything(&mut self, body: &mut KeyBody, stamp: Stamp, covered: &VersionVector) {
+        Kind::ALL.into_iter().for_each(|kind| self.clear(body, kind, stamp, covered));
+        let life = digest_of_element(self.key_digest, 0, &[]);
+        let memory = &mut *self.memory;
+        body.lives.retain(|&mut (dot, lifetime)| {
+            let gone = observed(dot, stamp, covered);
+            memory.digest ^= if gone { digest_of_life(life, dot, lifetime) } else { 0 };
+            !gone
+        });
+    }
+
+    /// Drops assertions, and makes a new one.
+    pub fn live(&mut self, body: &mut KeyBody, stamp: Stamp, drops: &[Stamp], assertion: Option<Lifetime>) {
+        let digest = digest_of_element(self.key_digest, 0, &[]);
+        let mut missing: smallvec::SmallVec<[Stamp; 2]> = drops.into();
+        let memory = &mut *self.memory;
+        body.lives.retain(|&mut (dot, lifetime)| {
+            missing.retain(|drop| *drop != dot);
+            let gone = drops.contains(&dot) || (dot.author() == stamp.author() && dot < stamp);
+            memory.digest ^= if gone { digest_of_life(digest, dot, lifetime) } else { 0 };
+            !gone
+        });
+        missing.iter().for_each(|&dot| self.remember_drop(dot, digest));
+        if let Some(lifetime) = assertion
+            && self.is_new(stamp, digest)
+        {
+            self.add_life(body, stamp, lifetime);
+        }
+    }
+
+    /// Adds a live assertion; one with the same dot (an earlier one of the same command) gives way.
+    pub fn add_life(&mut self, body: &mut KeyBody, stamp: Stamp, lifetime: Lifetime) {
+        let digest = digest_of_element(self.key_digest, 0, &[]);
+        if let Some(at) = body.lives.iter().position(|&(dot, _)| dot == stamp) {
+            self.memory.digest ^= digest_of_life(digest, stamp, body.lives.swap_remove(at).1);
+        }
+        self.memory.digest ^= digest_of_life(digest, stamp, lifetime);
+        body.lives.push((stamp, lifetime));
+        if let Lifetime::Until(deadline) = lifetime {
+            self.memory.expires_at(self.shared, deadline);
+        }
+        self.conflict(body.lives.len(), |conflicts| &conflicts.lives);
+    }
+
+    fn write(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) {
+        if self.write_packed(body, kind, name, write) {
+            return;
+        }
+        self.change_element(body, kind, name, |site, digest, element| site.put(kind, name, digest, element, write));
+    }
+
+    /// The common case of an element that one write has set and this write replaces, without a detour over the
+    /// general form. False if it is not that simple and nothing was done.
+    fn write_packed(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) -> bool {
+        let Some(value) = write.value.filter(|_| write.resets.is_empty() && self.memory.context.is_none()) else {
+            return false;
+        };
+        let Some(map) = body.map_mut(kind).and_then(|place| place.as_deref_mut()) else { return false };
+        let digest = digest_of_element(self.key_digest, kind as u8, name);
+        match map.find_mut(&self.shared.hasher, name) {
+            None if write.drops.is_empty() => {
+                let entry = Entry::packed(write.stamp, PackedLife::Own, 0, name, value);
+                map.insert_new(&self.shared.hasher, entry);
+            }
+            Some(entry) => {
+                let View::Packed(old) = entry.view() else { return false };
+                let own = old.stamp.author() == write.stamp.author() && old.stamp <= write.stamp;
+                if !(own && write.drops.is_empty() || write.drops == [old.stamp]) {
+                    return false;
+                }
+                self.memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
+                entry.rewrite(write.stamp, PackedLife::Own, 0, value);
+            }
+            None => return false,
+        }
+        self.memory.digest ^= digest_of_dot(digest, write.stamp, value);
+        true
+    }
+
+    /// Lets `work` change one element of the body, and puts back what is left in its smallest form. `work` gets the
+    /// digest of the element's name.
+    pub fn change_element(
+        &mut self,
+        body: &mut KeyBody,
+        kind: Kind,
+        name: &[u8],
+        work: impl FnOnce(&mut Self, u64, &mut Element),
+    ) {
+        let digest = digest_of_element(self.key_digest, kind as u8, name);
+        let Some(place) = body.map_mut(kind) else {
+            let element = body.string.get_or_insert_default();
+            work(self, digest, element);
+            return;
+        };
+        let map = place.get_or_insert_with(|| Box::new(ElementMap::default()));
+        let hasher = &self.shared.hasher;
+        match map.find_mut(hasher, name) {
+            None => {
+                let mut element = Element::default();
+                work(self, digest, &mut element);
+                if !element.is_empty() {
+                    map.insert_new(hasher, entry_of(name, element));
+                }
+            }
+            Some(entry) => {
+                if !rework(entry, |element| work(self, digest, element)) {
+                    map.remove(hasher, name);
+                }
+            }
+        }
+    }
+
+    /// The rules for one element and one write.
+    pub fn put(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, write: &Write<'_>) {
+        let mut missing: smallvec::SmallVec<[Stamp; 2]> = write.drops.into();
+        let memory = &mut *self.memory;
+        element.siblings.retain(|(dot, value)| {
+            missing.retain(|drop| drop != dot);
+            let gone = write.drops.contains(dot) || (dot.author() == write.stamp.author() && *dot < write.stamp);
+            memory.digest ^= if gone { digest_of_dot(digest, *dot, value) } else { 0 };
+            !gone
+        });
+        missing.iter().for_each(|&dot| self.remember_drop(dot, digest));
+        write.resets.iter().for_each(|reset| self.reset(kind, name, digest, element, reset, write.stamp));
+        if let Some(value) = write.value
+            && self.is_new(write.stamp, digest)
+        {
+            self.add_sibling(digest, element, write.stamp, value);
+        }
+    }
+
+    /// Adds a live sibling; one with the same dot (an earlier write of the same command) gives way.
+    pub fn add_sibling(&mut self, digest: u64, element: &mut Element, stamp: Stamp, value: &[u8]) {
+        if let Some(at) = element.siblings.iter().position(|(dot, _)| *dot == stamp) {
+            let (_, earlier) = element.siblings.swap_remove(at);
+            self.memory.digest ^= digest_of_dot(digest, stamp, &earlier);
+        }
+        self.memory.digest ^= digest_of_dot(digest, stamp, value);
+        element.siblings.push((stamp, value.into()));
+        self.conflict(element.siblings.len(), |conflicts| &conflicts.values);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an increment has these parts and is taken apart nowhere else")]
+    fn add(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        digest: u64,
+        element: &mut Element,
+        stamp: Stamp,
+        birth: Stamp,
+        cumulative: Number,
+    ) {
+        if !self.is_new(stamp, digest) {
+            return;
+        }
+        let author = stamp.author();
+        let mut contribution = match self.take(digest, element, author) {
+            Some(mut old) if old.birth == birth => {
+                if old.stamp < stamp {
+                    old.stamp = stamp;
+                    old.cumulative = cumulative;
+                }
+                old
+            }
+            Some(old) if old.birth > birth => old,
+            _ => Contribution::born(birth, stamp, cumulative),
+        };
+        if author != self.shared.me()
+            && let Some(reset) = self.remembered(kind, name, author)
+        {
+            contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
+        }
+        self.restore(digest, element, contribution);
+    }
+
+    /// Takes away what a reset has observed of one contribution, and remembers it for increments on their way.
+    fn reset(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, reset: &Reset, by: Stamp) {
+        if let Some(mut contribution) = self.take(digest, element, reset.node) {
+            contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
+            self.restore(digest, element, contribution);
+        }
+        if reset.node != self.shared.me() {
+            let Reset { birth, stamp, cumulative, .. } = *reset;
+            self.remember_reset(kind, name, reset.node, RememberedReset { birth, stamp, cumulative, by });
+        }
+    }
+
+    /// Removes the dots of one kind that a clear has observed.
+    fn clear(&mut self, body: &mut KeyBody, kind: Kind, stamp: Stamp, covered: &VersionVector) {
+        match body.map_mut(kind) {
+            None => {
+                if let Some(element) = &mut body.string {
+                    let digest = digest_of_element(self.key_digest, kind as u8, &[]);
+                    self.clear_element(digest, element, stamp, covered);
+                }
+            }
+            Some(None) => {}
+            Some(Some(map)) => {
+                let key_digest = self.key_digest;
+                map.retain(|entry| {
+                    let digest = digest_of_element(key_digest, kind as u8, name_of(entry));
+                    if let View::Packed(packed) = entry.view() {
+                        let gone = observed(packed.stamp, stamp, covered);
+                        self.memory.digest ^= if gone { digest_of_dot(digest, packed.stamp, packed.value) } else { 0 };
+                        return !gone;
+                    }
+                    rework(entry, |element| self.clear_element(digest, element, stamp, covered))
+                });
+            }
+        }
+    }
+
+    fn clear_element(&mut self, digest: u64, element: &mut Element, stamp: Stamp, covered: &VersionVector) {
+        let memory = &mut *self.memory;
+        element.siblings.retain(|(dot, value)| {
+            let gone = observed(*dot, stamp, covered);
+            memory.digest ^= if gone { digest_of_dot(digest, *dot, value) } else { 0 };
+            !gone
+        });
+    }
+
+    /// Takes a contribution out of the element and of the digest.
+    pub fn take(&mut self, digest: u64, element: &mut Element, node: crdt::NodeNumber) -> Option<Contribution> {
+        let contribution = element.take_contribution(node)?;
+        self.memory.digest ^= digest_of_contribution(digest, &contribution);
+        Some(contribution)
+    }
+
+    /// Puts a contribution back into the element and the digest, unless it is dead.
+    pub fn restore(&mut self, digest: u64, element: &mut Element, contribution: Contribution) {
+        if !contribution.is_dead() {
+            self.memory.digest ^= digest_of_contribution(digest, &contribution);
+        }
+        element.restore(contribution);
+    }
+
+    /// The reset of this contribution that is remembered.
+    pub fn remembered(&self, kind: Kind, name: &[u8], node: crdt::NodeNumber) -> Option<RememberedReset> {
+        if self.memory.resets.is_empty() {
+            return None;
+        }
+        self.memory.resets.get(&self.reset_name(kind, name, node)).copied()
+    }
+
+    /// Remembers a reset, if it is newer than the one remembered.
+    pub fn remember_reset(&mut self, kind: Kind, name: &[u8], node: crdt::NodeNumber, reset: RememberedReset) {
+        let name = self.reset_name(kind, name, node);
+        let count = self.memory.resets.len();
+        let kept = self.memory.resets.entry(name).or_insert(reset);
+        if (kept.birth, kept.stamp) < (reset.birth, reset.stamp) {
+            *kept = reset;
+        }
+        self.shared.count_resets(self.memory.resets.len() as i64 - count as i64);
+    }
+
+    fn reset_name(&self, kind: Kind, name: &[u8], node: crdt::NodeNumber) -> ResetName {
+        ResetName { database: self.database, kind: kind as u8, node, key: self.key.into(), name: name.into() }
+    }
+
+    /// Whether an add counts: not if the slot's context has seen its dot already (by a state catch-up), nor if it was
+    /// dropped before it came.
+    fn is_new(&mut self, stamp: Stamp, digest: u64) -> bool {
+        match &mut self.memory.context {
+            None => true,
+            Some(context) => !context.early.remove(&(stamp, digest)) && !context.vector.covers(stamp),
+        }
+    }
+
+    /// Remembers a drop of a dot that is not here, if that dot may still come.
+    fn remember_drop(&mut self, dot: Stamp, digest: u64) {
+        let known = self.memory.context.as_ref().is_some_and(|context| context.vector.covers(dot));
+        if !known && !self.shared.has_seen(dot) {
+            self.memory.context.get_or_insert_with(|| Box::new(Context::default())).early.insert((dot, digest));
+        }
+    }
+
+    /// Has the sweeper look at a key that has assertions about its life but no content: nobody may ever write it again.
+    pub fn note_ghost(&mut self, body: &KeyBody) {
+        if !body.has_content() && !body.lives.is_empty() {
+            self.memory.expires_at(self.shared, self.shared.now());
+        }
+    }
+
+    fn conflict(
+        &self,
+        live: usize,
+        which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64,
+    ) {
+        if live > 1 {
+            which(&self.shared.conflicts).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether a clear stamped `stamp` has observed `dot`.
+fn observed(dot: Stamp, stamp: Stamp, covered: &VersionVector) -> bool {
+    covered.covers(dot) || (dot.author() == stamp.author() && dot < stamp)
+}
+
+/// Lets `work` change the element in an entry and puts it back in its smallest form. False if nothing is left.
+pub fn rework(entry: &mut Entry<WideElement>, work: impl FnOnce(&mut Element)) -> bool {
+    if let Some(wide) = entry.wide_mut() {
+        work(&mut wide.element);
+        if wide.element.is_empty() {
+            return false;
+        }
+        if wide.element.contributions.is_empty() && wide.element.siblings.len() == 1 {
+            let element = std::mem::take(&mut wide.element);
+            let name = std::mem::take(&mut wide.name);
+            *entry = entry_of(&name, element);
+        }
+        return true;
+    }
+    let mut element = widened(entry);
+    work(&mut element);
+    if element.is_empty() {
+        return false;
+    }
+    let replacement = entry_of(name_of(entry), element);
+    *entry = replacement;
+    true
+}

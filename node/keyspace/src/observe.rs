@@ -1,0 +1,222 @@
+//! What a writer sees of a key, written down as the operations that replace or remove it.
+//!
+//! *Observed* is everything applied here, whether readers could see it or not: losing siblings, losing types, expired
+//! content. Dots of the writer itself are not listed, since a change drops those of its own author anyway.
+
+use crate::body::{KeyBody, KeyEntry};
+use crate::elements::{ElementEntry, ElementMap, name_of};
+use crate::entry::View;
+use crate::shared::Shared;
+use crdt::change::encode_operation;
+use crdt::{Element, Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, VersionVector};
+
+/// Collects the operations of one change.
+pub struct Recorder<'a> {
+    /// The change's stamp.
+    pub stamp: Stamp,
+    /// What all slots share.
+    pub shared: &'a Shared,
+    out: &'a mut Vec<u8>,
+    count: usize,
+    /// Bytes of the first operation that name its element, if it drops and resets nothing.
+    replaceable: usize,
+}
+
+/// The dots and contributions of one element that a write drops.
+#[derive(Default)]
+pub struct Observed {
+    /// Dots of others.
+    pub drops: Stamps,
+    /// Contributions of everybody.
+    pub resets: Resets,
+}
+
+impl Observed {
+    fn of(element: &Element, me: NodeNumber) -> Self {
+        Self {
+            drops: element.siblings.iter().map(|&(dot, _)| dot).filter(|dot| dot.author() != me).collect(),
+            resets: element.contributions.iter().map(|c| c.observed()).collect(),
+        }
+    }
+
+    /// What is observed of an entry of a hash or set.
+    pub fn of_entry(entry: Option<&ElementEntry>, me: NodeNumber) -> Self {
+        match entry.map(|entry| entry.view()) {
+            None => Self::default(),
+            Some(View::Packed(packed)) => {
+                let mut observed = Self::default();
+                if packed.stamp.author() != me {
+                    observed.drops.push(packed.stamp);
+                }
+                observed
+            }
+            Some(View::Wide(wide)) => Self::of(&wide.element, me),
+        }
+    }
+
+    /// What is observed of the string in a key's entry.
+    pub fn of_string(entry: Option<&KeyEntry>, me: NodeNumber) -> Self {
+        let mut observed = Self::default();
+        match entry.map(|entry| entry.view()) {
+            None => {}
+            Some(View::Packed(packed)) => {
+                if packed.stamp.author() != me {
+                    observed.drops.push(packed.stamp);
+                }
+            }
+            Some(View::Wide(body)) => {
+                if let Some(element) = &body.string {
+                    return Self::of(element, me);
+                }
+            }
+        }
+        observed
+    }
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder for a change stamped `stamp`; it appends to `out`.
+    pub fn new(shared: &'a Shared, stamp: Stamp, out: &'a mut Vec<u8>) -> Self {
+        Self { stamp, shared, out, count: 0, replaceable: 0 }
+    }
+
+    /// Appends an operation.
+    pub fn record(&mut self, operation: &Operation<'_>) {
+        if self.count == 0 {
+            self.replaceable = replaceable_bytes(operation);
+        }
+        self.count += 1;
+        encode_operation(self.out, self.stamp, operation);
+    }
+
+    /// How many bytes of the operations name the element, if a later write of the same element makes this change
+    /// superfluous; else nothing.
+    pub fn replaceable(&self) -> Option<usize> {
+        (self.count == 1 && self.replaceable > 0).then_some(self.replaceable)
+    }
+
+    /// Drops the observed assertions about a key's life, and asserts `assertion`.
+    pub fn live(&mut self, entry: Option<&KeyEntry>, assertion: Option<Lifetime>) {
+        let me = self.stamp.author();
+        let foreign = |dot: &Stamp| dot.author() != me;
+        let drops = match entry.map(|entry| entry.view()) {
+            None => Stamps::new(),
+            Some(View::Packed(packed)) => {
+                packed.life.assertion(packed.stamp).map(|(dot, _)| dot).filter(foreign).into_iter().collect()
+            }
+            Some(View::Wide(body)) => body.lives.iter().map(|&(dot, _)| dot).filter(foreign).collect(),
+        };
+        self.record(&Operation::Live { drops, assertion });
+    }
+
+    /// Removes everything observed of a key.
+    pub fn remove_all(&mut self, entry: &KeyEntry) {
+        self.clear_except(entry, None);
+        self.live(Some(entry), None);
+    }
+
+    /// Removes what is observed of every type but `kept`.
+    pub fn clear_except(&mut self, entry: &KeyEntry, kept: Option<Kind>) {
+        match entry.view() {
+            View::Packed(_) if kept == Some(Kind::String) => {}
+            View::Packed(_) => self.remove_string(entry),
+            View::Wide(body) => {
+                for kind in Kind::ALL.into_iter().filter(|&kind| Some(kind) != kept && body.holds(kind)) {
+                    self.clear_kind(entry, body, kind);
+                }
+            }
+        }
+    }
+
+    fn clear_kind(&mut self, entry: &KeyEntry, body: &KeyBody, kind: Kind) {
+        match body.map(kind) {
+            None => self.remove_string(entry),
+            Some(map) => self.clear_map(kind, map),
+        }
+    }
+
+    fn remove_string(&mut self, entry: &KeyEntry) {
+        let Observed { drops, resets } = Observed::of_string(Some(entry), self.stamp.author());
+        self.record(&Operation::Remove { kind: Kind::String, name: &[], drops, resets });
+    }
+
+    /// A whole collection goes by a vector of the authors that are in it, plus what lies beyond, plus its counters.
+    fn clear_map(&mut self, kind: Kind, map: &ElementMap) {
+        let me = self.stamp.author();
+        let applied = self.shared.applied();
+        let mut covered = VersionVector::new();
+        let mut beyond = Vec::new();
+        let mut resets = Vec::new();
+        for entry in map.iter() {
+            let name = name_of(entry);
+            let mut note = |dot: Stamp| match dot.author() {
+                author if author == me => {}
+                author if applied.covers(dot) => {
+                    covered.raise(author, applied.of(author));
+                }
+                _ => beyond.push((name, dot)),
+            };
+            match entry.view() {
+                View::Packed(packed) => note(packed.stamp),
+                View::Wide(wide) => {
+                    wide.element.siblings.iter().for_each(|&(dot, _)| note(dot));
+                    resets.extend(wide.element.contributions.iter().map(|c| (name, c.observed())));
+                }
+            }
+        }
+        self.record(&Operation::Clear { kind, covered, beyond, resets });
+    }
+
+    /// What a clear of the whole database cannot say by a vector about one key: dots beyond it, and counters.
+    pub fn clear_rest(&mut self, entry: &KeyEntry, covered: &VersionVector) {
+        let beyond = |dot: Stamp| !covered.covers(dot);
+        match entry.view() {
+            View::Packed(packed) => {
+                let life = packed.life.assertion(packed.stamp).map(|(dot, _)| dot);
+                if beyond(packed.stamp) || life.is_some_and(beyond) {
+                    self.remove_all(entry);
+                }
+            }
+            View::Wide(body) => {
+                let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
+                let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
+                let maps = [Kind::Hash, Kind::Set].into_iter().filter_map(|kind| body.map(kind));
+                let elements = maps.flat_map(|map| map.iter()).any(|entry| match entry.view() {
+                    View::Packed(packed) => beyond(packed.stamp),
+                    View::Wide(wide) => needs_listing(&wide.element, covered),
+                });
+                if lives || string || elements {
+                    self.remove_all(entry);
+                }
+            }
+        }
+    }
+}
+
+fn needs_listing(element: &Element, covered: &VersionVector) -> bool {
+    !element.contributions.is_empty() || element.siblings.iter().any(|&(dot, _)| !covered.covers(dot))
+}
+
+/// The bytes of an operation that name its element, if a later operation on that element replaces it entirely.
+fn replaceable_bytes(operation: &Operation<'_>) -> usize {
+    let header = |kind: Kind, name: &[u8]| match kind {
+        Kind::String => 2,
+        Kind::Hash | Kind::Set => 2 + length_bytes(name.len()) + name.len(),
+    };
+    match operation {
+        Operation::Put { kind, name, drops, resets, .. } if drops.is_empty() && resets.is_empty() => {
+            header(*kind, name)
+        }
+        Operation::Add { kind, name, .. } => header(*kind, name),
+        Operation::Put { .. }
+        | Operation::Remove { .. }
+        | Operation::Clear { .. }
+        | Operation::Live { .. }
+        | Operation::ClearDatabase { .. } => 0,
+    }
+}
+
+const fn length_bytes(length: usize) -> usize {
+    let bits = usize::BITS - (length | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}

@@ -1,0 +1,170 @@
+//! What all slots share: the clock, the node's number and vector, the seeds, the counts.
+
+use crate::hash::{KeyHasher, SLOTS};
+use crate::slot::DATABASES;
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
+
+/// Shared by all slots, writers and the replication thread.
+#[derive(Debug)]
+pub struct Shared {
+    /// The hash of the tables.
+    pub hasher: KeyHasher,
+    /// How often concurrent writes met.
+    pub conflicts: Conflicts,
+    me: AtomicU16,
+    /// The greatest stamp given out or seen.
+    clock: AtomicU64,
+    /// The wall clock as the last command or batch read it.
+    now: AtomicU64,
+    applied: RwLock<Arc<VersionVector>>,
+    keys: [AtomicI64; DATABASES as usize],
+    resets: AtomicI64,
+    earliest: Box<[AtomicU64]>,
+}
+
+/// How often concurrent writes met, by kind of conflict, since the start.
+#[derive(Debug, Default)]
+pub struct Conflicts {
+    /// Two values for one element: the later stamp is read.
+    pub values: AtomicU64,
+    /// Two assertions about one key's life: the longest is kept.
+    pub lives: AtomicU64,
+    /// Two types for one key: the type with the latest stamp is read.
+    pub kinds: AtomicU64,
+}
+
+impl Shared {
+    /// The state of an empty keyspace.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            hasher: KeyHasher::seeded(seed),
+            conflicts: Conflicts::default(),
+            me: AtomicU16::new(0),
+            clock: AtomicU64::new(0),
+            now: AtomicU64::new(0),
+            applied: RwLock::new(Arc::new(VersionVector::new())),
+            keys: std::array::from_fn(|_| AtomicI64::new(0)),
+            resets: AtomicI64::new(0),
+            earliest: (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect(),
+        }
+    }
+
+    /// This node's number in stamps.
+    #[inline]
+    pub fn me(&self) -> NodeNumber {
+        NodeNumber::new(self.me.load(Ordering::Relaxed)).expect("only numbers are stored")
+    }
+
+    /// Gives the node its number.
+    pub fn set_me(&self, number: NodeNumber) {
+        self.me.store(number.value(), Ordering::Relaxed);
+    }
+
+    /// A stamp greater than every stamp given out or seen. Called with the key's slot locked.
+    #[inline]
+    pub fn next_stamp(&self, now: UnixMillis) -> Stamp {
+        let me = self.me();
+        let mut last = self.clock.load(Ordering::SeqCst);
+        loop {
+            let next = Stamp::from_bits(last).next(now, me);
+            match self.clock.compare_exchange_weak(last, next.bits(), Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return next,
+                Err(newer) => last = newer,
+            }
+        }
+    }
+
+    /// Notes a stamp seen, so that every later one of this node exceeds it.
+    pub fn observe(&self, stamp: Stamp) {
+        self.clock.fetch_max(stamp.bits(), Ordering::SeqCst);
+    }
+
+    /// The greatest stamp given out or seen.
+    #[inline]
+    pub fn clock(&self) -> Stamp {
+        Stamp::from_bits(self.clock.load(Ordering::SeqCst))
+    }
+
+    /// The wall clock as last read, in Unix milliseconds.
+    #[inline]
+    pub fn now(&self) -> UnixMillis {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the wall clock says.
+    #[inline]
+    pub fn set_now(&self, now: UnixMillis) {
+        if self.now.load(Ordering::Relaxed) != now {
+            self.now.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The time of access as entries keep it: 24 bits of 1.024 s, which go round in 198 days.
+    #[inline]
+    pub fn access_now(&self) -> u32 {
+        access_clock(self.now())
+    }
+
+    /// The vector of what has been applied here of other nodes; of this node everything counts as applied.
+    pub fn applied(&self) -> Arc<VersionVector> {
+        self.applied.read().clone()
+    }
+
+    /// Raises the vector.
+    pub fn raise(&self, vector: &VersionVector) {
+        let mut applied = self.applied.write();
+        let mut raised = (**applied).clone();
+        if raised.join(vector) {
+            *applied = Arc::new(raised);
+        }
+    }
+
+    /// Whether a dot has been seen here, by the node's vector.
+    pub fn has_seen(&self, dot: Stamp) -> bool {
+        dot.author() == self.me() || self.applied.read().covers(dot)
+    }
+
+    /// How many keys a database has, expired ones that have not been removed included.
+    pub fn keys(&self, database: u8) -> u64 {
+        self.keys[usize::from(database)].load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Counts keys that came or went.
+    #[inline]
+    pub fn count_keys(&self, database: u8, difference: i64) {
+        if difference != 0 {
+            self.keys[usize::from(database)].fetch_add(difference, Ordering::Relaxed);
+        }
+    }
+
+    /// How many counter resets are remembered.
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Counts resets that came or went.
+    pub fn count_resets(&self, difference: i64) {
+        if difference != 0 {
+            self.resets.fetch_add(difference, Ordering::Relaxed);
+        }
+    }
+
+    /// When something in a slot may have to be removed, in Unix milliseconds.
+    pub fn earliest(&self, slot: u16) -> u64 {
+        self.earliest[usize::from(slot)].load(Ordering::Relaxed)
+    }
+
+    /// Notes when something in a slot may have to be removed. Called with the slot locked.
+    pub fn set_earliest(&self, slot: u16, deadline: u64) {
+        self.earliest[usize::from(slot)].store(deadline, Ordering::Relaxed);
+    }
+}
+
+/// 24 bits of 1.024 s.
+#[inline]
+pub fn access_clock(now: UnixMillis) -> u32 {
+    (now >> 10) as u32 & 0xff_ffff
+}

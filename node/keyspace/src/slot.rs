@@ -1,0 +1,326 @@
+//! One of the 16384 slots: a lock's worth of keys, with their digest and what causality must remember of them.
+//!
+//! A slot is at once the unit of locking, of the hash table (so no table is ever large enough to make a rehash
+//! felt), of the digests that regions compare, and of state catch-up. Changes of this node and of others come in
+//! through the same door, [`Slot::apply`].
+
+use crate::body::{KeyBody, KeyEntry, key_of, kind_of};
+use crate::entry::{Entry, PackedLife, View};
+use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
+use crate::merge::Site;
+use crate::shared::Shared;
+use crdt::{Change, DecodeError, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
+use hashbrown::HashTable;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many databases there are: what `SELECT` accepts.
+pub const DATABASES: u8 = 16;
+
+/// The keys of one database in one slot.
+pub type Table = HashTable<KeyEntry>;
+
+/// One slot.
+#[derive(Debug)]
+pub struct Slot {
+    first: Table,
+    others: Option<Box<[Table; DATABASES as usize - 1]>>,
+    /// What is known besides the keys.
+    pub memory: Memory,
+}
+
+/// What a slot knows besides its keys.
+#[derive(Debug)]
+pub struct Memory {
+    /// Which slot this is.
+    pub number: u16,
+    /// The exclusive or of the hashes of all live dots, assertions and contributions.
+    pub digest: u64,
+    /// This node's clock when the slot last changed here.
+    pub changed: Stamp,
+    /// What has been seen here out of order, if anything.
+    pub context: Option<Box<Context>>,
+    /// Resets that must be remembered until their contributor is known to have applied them.
+    pub resets: BTreeMap<ResetName, RememberedReset>,
+    /// Who waits to hear that a key changed.
+    pub watched: Option<Box<Watched>>,
+    /// The earliest moment at which something here may have to be removed, in Unix milliseconds; `u64::MAX` for never.
+    pub earliest: u64,
+}
+
+/// What was seen of a slot beyond the node's vector.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    /// Everything up to here has been seen of this slot, by state catch-up.
+    pub vector: VersionVector,
+    /// Dots (stamp and digest of the element's full name) that were dropped before they came: their adds are ignored.
+    pub early: BTreeSet<(Stamp, u64)>,
+}
+
+/// The full name of a contribution to a counter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResetName {
+    /// The database.
+    pub database: u8,
+    /// The number of the element's kind.
+    pub kind: u8,
+    /// Whose contribution.
+    pub node: NodeNumber,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The element.
+    pub name: Box<[u8]>,
+}
+
+/// A reset that its contributor may not have applied yet: its increments may still arrive on the old base.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RememberedReset {
+    /// The life that was reset.
+    pub birth: Stamp,
+    /// The last increment observed.
+    pub stamp: Stamp,
+    /// The sum up to that one.
+    pub cumulative: crdt::Number,
+    /// The change that reset it; once the contributor has applied that, this can go.
+    pub by: Stamp,
+}
+
+type Watched = HashMap<(u8, Box<[u8]>), Vec<Arc<AtomicBool>>>;
+
+impl Slot {
+    /// An empty slot.
+    pub fn new(number: u16) -> Self {
+        let memory = Memory {
+            number,
+            digest: 0,
+            changed: Stamp::ZERO,
+            context: None,
+            resets: BTreeMap::new(),
+            watched: None,
+            earliest: u64::MAX,
+        };
+        Self { first: Table::new(), others: None, memory }
+    }
+
+    /// The keys of a database.
+    #[inline]
+    pub fn table(&self, database: u8) -> Option<&Table> {
+        match database {
+            0 => Some(&self.first),
+            _ => self.others.as_ref().map(|others| &others[usize::from(database) - 1]),
+        }
+    }
+
+    /// The keys of a database, to be changed; makes room for databases other than 0 when first used.
+    #[inline]
+    pub fn table_mut(&mut self, database: u8) -> &mut Table {
+        self.split(database).0
+    }
+
+    /// The keys of a database and the slot's memory, both to be changed.
+    #[inline]
+    pub fn split(&mut self, database: u8) -> (&mut Table, &mut Memory) {
+        let table = match database {
+            0 => &mut self.first,
+            _ => {
+                let others = self.others.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Table::new())));
+                &mut others[usize::from(database) - 1]
+            }
+        };
+        (table, &mut self.memory)
+    }
+
+    /// The databases that may have keys here.
+    pub fn databases(&self) -> std::ops::Range<u8> {
+        if self.others.is_some() { 0..DATABASES } else { 0..1 }
+    }
+
+    /// The entry of a key.
+    #[inline]
+    pub fn find(&self, shared: &Shared, database: u8, key: &[u8]) -> Option<&KeyEntry> {
+        self.table(database)?.find(shared.hasher.hash(key), |entry| key_of(entry) == key)
+    }
+
+    /// Applies one change, of this node or another, whose stamp is not covered yet. The caller holds the lock and has
+    /// checked that the key belongs here.
+    pub fn apply(&mut self, shared: &Shared, change: &Change<'_>) -> Result<(), DecodeError> {
+        for operation in Operations::of(change) {
+            let operation = operation?;
+            match &operation {
+                Operation::ClearDatabase { every, covered } => self.clear(shared, change, *every, covered),
+                _ => self.change_key(shared, change.database, change.key, |body, site| {
+                    site.apply(body, change.stamp, &operation);
+                }),
+            }
+        }
+        self.memory.touched(change.database, change.key);
+        Ok(())
+    }
+
+    /// A whole write of a string by an author of whom alone the key (if it is there) is: the common case, in place.
+    /// False if the case is not that simple and nothing was done.
+    #[inline]
+    pub fn apply_plain_set(&mut self, shared: &Shared, stamp: Stamp, database: u8, key: &[u8], value: &[u8]) -> bool {
+        if self.memory.context.is_some() {
+            return false;
+        }
+        let author = stamp.author();
+        let hash = shared.hasher.hash(key);
+        let access = shared.access_now();
+        let key_digest = digest_of_key(database, key);
+        let element = digest_of_element(key_digest, 1, &[]);
+        let life = digest_of_element(key_digest, 0, &[]);
+        let (table, memory) = self.split(database);
+        match table.find_mut(hash, |entry| key_of(entry) == key) {
+            None => {
+                let entry = Entry::packed(stamp, PackedLife::Own, access, key, value);
+                table.insert_unique(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
+                shared.count_keys(database, 1);
+            }
+            Some(entry) => {
+                let View::Packed(old) = entry.view() else { return false };
+                let old_life = old.life.assertion(old.stamp);
+                if old.stamp.author() != author || old_life.is_some_and(|(dot, _)| dot.author() != author) {
+                    return false;
+                }
+                memory.digest ^= digest_of_dot(element, old.stamp, old.value);
+                if let Some((dot, lifetime)) = old_life {
+                    memory.digest ^= digest_of_life(life, dot, lifetime);
+                }
+                entry.rewrite(stamp, PackedLife::Own, access, value);
+            }
+        }
+        memory.digest ^= digest_of_dot(element, stamp, value) ^ digest_of_life(life, stamp, Lifetime::Never);
+        memory.touched(database, key);
+        true
+    }
+
+    /// Lets `work` change the body of a key, and puts back what is left of it in its smallest form.
+    pub fn change_key(
+        &mut self,
+        shared: &Shared,
+        database: u8,
+        key: &[u8],
+        work: impl FnOnce(&mut KeyBody, &mut Site<'_>),
+    ) {
+        let hash = shared.hasher.hash(key);
+        let (table, memory) = self.split(database);
+        let mut site = Site::new(shared, memory, database, key);
+        let found = match table.find_entry(hash, |entry| key_of(entry) == key) {
+            Ok(found) => found,
+            Err(_) => {
+                let mut body = KeyBody::new(key);
+                work(&mut body, &mut site);
+                body.tidy();
+                site.note_ghost(&body);
+                if !body.is_empty() {
+                    body.access = shared.access_now();
+                    shared.count_keys(database, i64::from(body.has_content()));
+                    let entry = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
+                    table.insert_unique(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
+                }
+                return;
+            }
+        };
+        let mut found = found;
+        let had_content = kind_of(found.get()).is_some();
+        let (has_content, is_empty) = match found.get_mut().wide_mut() {
+            Some(body) => {
+                work(body, &mut site);
+                body.tidy();
+                site.note_ghost(body);
+                let left = (body.has_content(), body.is_empty());
+                if let Some(packed) = body.pack() {
+                    *found.get_mut() = packed;
+                }
+                left
+            }
+            None => {
+                let mut body = match found.get().view() {
+                    View::Packed(packed) => KeyBody::of_packed(&packed),
+                    View::Wide(_) => unreachable!("an entry that is not wide is packed"),
+                };
+                work(&mut body, &mut site);
+                body.tidy();
+                site.note_ghost(&body);
+                let left = (body.has_content(), body.is_empty());
+                if !left.1 {
+                    *found.get_mut() = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
+                }
+                left
+            }
+        };
+        if is_empty {
+            found.remove();
+            shrink(table, shared);
+        }
+        shared.count_keys(database, i64::from(has_content) - i64::from(had_content));
+    }
+
+    /// Removes every dot that a clear of the database (or of all) has observed.
+    fn clear(&mut self, shared: &Shared, change: &Change<'_>, every: bool, covered: &VersionVector) {
+        let databases = if every { self.databases() } else { change.database..change.database + 1 };
+        for database in databases {
+            let keys: Vec<Box<[u8]>> =
+                self.table(database).into_iter().flat_map(|table| table.iter()).map(|e| key_of(e).into()).collect();
+            for key in keys {
+                self.change_key(shared, database, &key, |body, site| site.clear_everything(body, change.stamp, covered));
+                self.memory.touched(database, &key);
+            }
+        }
+    }
+
+    /// Forgets what the node's vector has caught up with.
+    pub fn prune(&mut self, applied: &VersionVector) {
+        if let Some(context) = &mut self.memory.context {
+            context.early.retain(|&(stamp, _)| !applied.covers(stamp));
+            if context.early.is_empty() && applied.covers_all(&context.vector) {
+                self.memory.context = None;
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// Tells watchers that a key changed.
+    #[inline]
+    pub fn touched(&mut self, database: u8, key: &[u8]) {
+        if self.watched.is_some() {
+            self.tell(database, key);
+        }
+    }
+
+    /// Registers a flag that is raised at the key's next change.
+    pub fn watch(&mut self, database: u8, key: &[u8], flag: Arc<AtomicBool>) {
+        let flags = self.watched.get_or_insert_default().entry((database, key.into())).or_default();
+        // Flags that nobody holds any more are swept when the key is watched again.
+        flags.retain(|flag| Arc::strong_count(flag) > 1);
+        flags.push(flag);
+    }
+
+    /// Notes that something may have to be removed at `deadline`.
+    pub fn expires_at(&mut self, shared: &Shared, deadline: u64) {
+        if deadline < self.earliest {
+            self.earliest = deadline;
+            shared.set_earliest(self.number, deadline);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, database: u8, key: &[u8]) {
+        let Some(watched) = &mut self.watched else { return };
+        let flags = watched.remove(&(database, Box::from(key)));
+        flags.into_iter().flatten().for_each(|flag| flag.store(true, Ordering::Release));
+        if watched.is_empty() {
+            self.watched = None;
+        }
+    }
+}
+
+/// A table that has lost most of its keys gives its memory back.
+fn shrink(table: &mut Table, shared: &Shared) {
+    if table.num_buckets() > 16 && table.len() < table.num_buckets() / 8 {
+        table.shrink_to(table.len() * 2, |entry| shared.hasher.hash(key_of(entry)));
+    }
+}

@@ -1,0 +1,401 @@
+//! Access, the writing half: every command's effect is recorded as a change and applied by the same rules as a change
+//! from another region.
+
+use crate::access::{Access, Database, WrongKind};
+use crate::body::{KeyEntry, kind_of, lifetime_of};
+use crate::elements::{ElementMap, name_of, value_of};
+use crate::entry::View;
+use crate::hash::SLOTS;
+use crate::observe::{Observed, Recorder};
+use crdt::change::encode_subject;
+use crdt::{Change, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
+
+/// What becomes of a key's life when its string is written as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewLifetime {
+    /// It stays as it is (`KEEPTTL`, `APPEND`, `SETRANGE`...).
+    Keep,
+    /// It becomes this one.
+    Set(Lifetime),
+}
+
+/// An increment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delta {
+    /// By an integer.
+    Integer(i64),
+    /// By a float, exactly.
+    Float(ExactFloat),
+}
+
+impl Delta {
+    fn number(self) -> Number {
+        match self {
+            Delta::Integer(value) => Number::integer(i128::from(value)),
+            Delta::Float(value) => Number::float(value),
+        }
+    }
+}
+
+/// What an element write finds.
+struct Found {
+    /// Nothing is there for readers: the write creates the key.
+    creates: bool,
+    /// The key has a deadline: the write repeats it.
+    repeats: Option<Lifetime>,
+}
+
+impl Access<'_> {
+    /// Writes a string as a whole: what was observed of any type goes.
+    pub fn put_string(&mut self, database: Database, key: &[u8], value: &[u8], lifetime: NewLifetime) {
+        let stamp = self.stamp();
+        if lifetime == NewLifetime::Set(Lifetime::Never) {
+            let shared = self.shared();
+            let slot = self.locked(key);
+            if slot.apply_plain_set(shared, stamp, database.0, key, value) {
+                slot.memory.changed = stamp;
+                let tied = self.in_group;
+                let pending = &mut self.writer.pending;
+                if pending.records.last().is_none_or(|last| last.stamp != stamp) {
+                    pending.append_plain_set(stamp, tied, database.0, key, value);
+                } else {
+                    self.writer.subject.clear();
+                    encode_subject(&mut self.writer.subject, database.0, key);
+                    self.writer.operations.clear();
+                    crdt::change::encode_plain_set(&mut self.writer.operations, value);
+                    pending.append(stamp, tied, &self.writer.subject, &self.writer.operations, 0);
+                }
+                return;
+            }
+        }
+        self.change(database, key, |entry, now, recorder| {
+            if let Some(entry) = entry {
+                recorder.clear_except(entry, Some(Kind::String));
+            }
+            let Observed { drops, resets } = Observed::of_string(entry, recorder.stamp.author());
+            recorder.record(&Operation::Put { kind: Kind::String, name: &[], drops, resets, value });
+            match (lifetime, found(entry, now)) {
+                (NewLifetime::Set(lifetime), _) => recorder.live(entry, Some(lifetime)),
+                (NewLifetime::Keep, Found { creates: true, .. }) => recorder.live(entry, Some(Lifetime::Never)),
+                (NewLifetime::Keep, Found { repeats: Some(lifetime), .. }) => recorder.live(entry, Some(lifetime)),
+                (NewLifetime::Keep, Found { repeats: None, .. }) => {}
+            }
+        });
+    }
+
+    /// Adds to the counter that a string is. The caller has seen to it that the string is a number and that the sum
+    /// stays in range.
+    pub fn add_to_string(&mut self, database: Database, key: &[u8], delta: Delta) {
+        self.change(database, key, |entry, now, recorder| {
+            let found = begin_element(entry, now, Kind::String, recorder);
+            let live = entry.filter(|_| !found.creates);
+            let own = match live.map(|entry| entry.view()) {
+                Some(View::Wide(body)) => body.string.as_ref().and_then(|e| e.contribution(recorder.stamp.author())),
+                Some(View::Packed(_)) | None => None,
+            };
+            record_add(recorder, Kind::String, &[], own, delta);
+            end_element(entry, &found, recorder);
+        });
+    }
+
+    /// Removes a key. False if it does not exist.
+    pub fn delete(&mut self, database: Database, key: &[u8]) -> bool {
+        let exists = self.kind(database, key).is_some();
+        if exists {
+            self.change(database, key, |entry, _, recorder| {
+                if let Some(entry) = entry {
+                    recorder.remove_all(entry);
+                }
+            });
+        }
+        exists
+    }
+
+    /// Sets how long a key lives. False if it does not exist.
+    pub fn set_lifetime(&mut self, database: Database, key: &[u8], lifetime: Lifetime) -> bool {
+        let exists = self.kind(database, key).is_some();
+        if exists {
+            self.change(database, key, |entry, _, recorder| recorder.live(entry, Some(lifetime)));
+        }
+        exists
+    }
+
+    /// Sets a field of a hash. True if the field is new.
+    pub fn put_field(&mut self, database: Database, key: &[u8], field: &[u8], value: &[u8]) -> Result<bool, WrongKind> {
+        self.put_element(database, key, Kind::Hash, field, value)
+    }
+
+    /// Adds to the counter that a field is; the caller has checked it as for strings.
+    pub fn add_to_field(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        field: &[u8],
+        delta: Delta,
+    ) -> Result<(), WrongKind> {
+        self.expect_kind(database, key, Kind::Hash)?;
+        let hasher = self.shared().hasher.clone();
+        self.change(database, key, |entry, now, recorder| {
+            let found = begin_element(entry, now, Kind::Hash, recorder);
+            let element = map_in(entry.filter(|_| !found.creates), Kind::Hash).and_then(|m| m.find(&hasher, field));
+            let own = match element.map(|element| element.view()) {
+                Some(View::Wide(wide)) => wide.element.contribution(recorder.stamp.author()),
+                Some(View::Packed(_)) | None => None,
+            };
+            record_add(recorder, Kind::Hash, field, own, delta);
+            end_element(entry, &found, recorder);
+        });
+        Ok(())
+    }
+
+    /// Removes a field of a hash, and the hash with the last one. False if the field was not there.
+    pub fn remove_field(&mut self, database: Database, key: &[u8], field: &[u8]) -> Result<bool, WrongKind> {
+        self.remove_element(database, key, Kind::Hash, field)
+    }
+
+    /// Adds a member to a set. True if it is new; the write counts even if it is not, since it wins against a
+    /// concurrent removal.
+    pub fn add_member(&mut self, database: Database, key: &[u8], member: &[u8]) -> Result<bool, WrongKind> {
+        self.put_element(database, key, Kind::Set, member, &[])
+    }
+
+    /// Removes a member of a set, and the set with the last one. False if it was not there.
+    pub fn remove_member(&mut self, database: Database, key: &[u8], member: &[u8]) -> Result<bool, WrongKind> {
+        self.remove_element(database, key, Kind::Set, member)
+    }
+
+    /// Copies what readers see of a key, its life included, over another key. False if the source does not exist.
+    pub fn copy(&mut self, from: Database, source: &[u8], to: Database, target: &[u8]) -> bool {
+        let Some(kind) = self.kind(from, source) else { return false };
+        let lifetime = self.lifetime(from, source).unwrap_or(Lifetime::Never);
+        let contents: Vec<(Vec<u8>, Vec<u8>)> = match kind {
+            Kind::String => {
+                let value = self.string(from, source).ok().flatten().unwrap_or_default().into_owned();
+                vec![(Vec::new(), value)]
+            }
+            Kind::Hash | Kind::Set => {
+                let elements = if kind == Kind::Hash { self.hash(from, source) } else { self.set(from, source) };
+                let elements = elements.ok().flatten();
+                elements.iter().flat_map(|e| e.iter()).map(|(n, v)| (n.to_vec(), v.into_owned())).collect()
+            }
+        };
+        self.change(to, target, |entry, _, recorder| {
+            if let Some(entry) = entry {
+                recorder.clear_except(entry, None);
+            }
+            for (name, value) in &contents {
+                let Observed { drops, resets } = Observed::default();
+                recorder.record(&Operation::Put { kind, name, drops, resets, value });
+            }
+            recorder.live(entry, Some(lifetime));
+        });
+        true
+    }
+
+    /// Removes every key of a database, or of all.
+    pub fn clear(&mut self, which: Option<Database>) {
+        if matches!(self.held, crate::access::Held::None) {
+            self.held = crate::access::Held::All(self.keyspace.slots.iter().map(|slot| slot.lock()).collect());
+        }
+        let stamp = self.stamp();
+        let shared = self.shared();
+        let mut covered = (*shared.applied()).clone();
+        covered.raise(stamp.author(), stamp);
+        let databases = which.map_or(0..crate::slot::DATABASES, |database| database.0..database.0 + 1);
+        for number in 0..SLOTS {
+            for database in databases.clone() {
+                self.clear_rest(number, Database(database), stamp, &covered);
+            }
+        }
+        let database = which.unwrap_or_default();
+        let operation = Operation::ClearDatabase { every: which.is_none(), covered };
+        let (subject, operations) = (&mut self.writer.subject, &mut self.writer.operations);
+        subject.clear();
+        encode_subject(subject, database.0, &[]);
+        operations.clear();
+        crdt::change::encode_operation(operations, stamp, &operation);
+        self.writer.pending.append(stamp, self.in_group, subject, operations, 0);
+        let operations = std::mem::take(&mut self.writer.operations);
+        let change = Change { stamp, tied: false, database: database.0, key: &[], operations: &operations };
+        for number in 0..SLOTS {
+            self.with_slot(number, |slot| {
+                slot.memory.changed = stamp;
+                slot.apply(shared, &change).expect("an operation that was just encoded decodes");
+            });
+        }
+        self.writer.operations = operations;
+    }
+
+    /// Lists what a clear of the whole database cannot say by a vector, as changes of the keys it concerns.
+    fn clear_rest(&mut self, number: u16, database: Database, stamp: Stamp, covered: &crdt::VersionVector) {
+        let shared = self.shared();
+        let mut listed: Vec<(Box<[u8]>, Vec<u8>)> = Vec::new();
+        self.with_slot(number, |slot| {
+            for entry in slot.table(database.0).into_iter().flatten() {
+                let mut operations = Vec::new();
+                Recorder::new(shared, stamp, &mut operations).clear_rest(entry, covered);
+                if !operations.is_empty() {
+                    listed.push((crate::body::key_of(entry).into(), operations));
+                }
+            }
+            for (key, operations) in &listed {
+                let change = Change { stamp, tied: true, database: database.0, key, operations };
+                slot.apply(shared, &change).expect("an operation that was just encoded decodes");
+            }
+        });
+        for (key, operations) in &listed {
+            self.writer.subject.clear();
+            encode_subject(&mut self.writer.subject, database.0, key);
+            self.writer.pending.append(stamp, self.in_group, &self.writer.subject, operations, 0);
+        }
+    }
+
+    fn put_element(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<bool, WrongKind> {
+        self.expect_kind(database, key, kind)?;
+        let hasher = self.shared().hasher.clone();
+        let mut is_new = false;
+        self.change(database, key, |entry, now, recorder| {
+            let found = begin_element(entry, now, kind, recorder);
+            let live = entry.filter(|_| !found.creates);
+            let element = map_in(live, kind).and_then(|map| map.find(&hasher, name));
+            is_new = element.is_none();
+            let Observed { drops, resets } = Observed::of_entry(element, recorder.stamp.author());
+            recorder.record(&Operation::Put { kind, name, drops, resets, value });
+            end_element(entry, &found, recorder);
+        });
+        Ok(is_new)
+    }
+
+    fn remove_element(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+    ) -> Result<bool, WrongKind> {
+        let elements = if kind == Kind::Hash { self.hash(database, key) } else { self.set(database, key) }?;
+        if !elements.is_some_and(|elements| elements.contains(name)) {
+            return Ok(false);
+        }
+        let hasher = self.shared().hasher.clone();
+        self.change(database, key, |entry, now, recorder| {
+            let found = begin_element(entry, now, kind, recorder);
+            let map = map_in(entry, kind);
+            let element = map.and_then(|map| map.find(&hasher, name));
+            let Observed { drops, resets } = Observed::of_entry(element, recorder.stamp.author());
+            recorder.record(&Operation::Remove { kind, name, drops, resets });
+            if map.is_some_and(|map| map.len() == 1) {
+                recorder.live(entry, None);
+            } else {
+                end_element(entry, &found, recorder);
+            }
+        });
+        Ok(true)
+    }
+
+    fn expect_kind(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<(), WrongKind> {
+        match self.kind(database, key) {
+            Some(found) if found != kind => Err(WrongKind),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Records a change of one key and applies it. The recorder sees the key's entry as it is.
+    fn change(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        record: impl FnOnce(Option<&KeyEntry>, UnixMillis, &mut Recorder<'_>),
+    ) {
+        let stamp = self.stamp();
+        let now = self.now;
+        let tied = self.in_group;
+        let shared = self.shared();
+        let mut operations = std::mem::take(&mut self.writer.operations);
+        operations.clear();
+        let slot = self.locked(key);
+        let mut recorder = Recorder::new(shared, stamp, &mut operations);
+        record(slot.find(shared, database.0, key), now, &mut recorder);
+        let replaceable = recorder.replaceable();
+        let change = Change { stamp, tied, database: database.0, key, operations: &operations };
+        slot.apply(shared, &change).expect("an operation that was just encoded decodes");
+        slot.memory.changed = stamp;
+        let subject = &mut self.writer.subject;
+        subject.clear();
+        encode_subject(subject, database.0, key);
+        let superseded_by = replaceable.map_or(0, |bytes| (subject.len() + bytes) as u32);
+        self.writer.pending.append(stamp, tied, subject, &operations, superseded_by);
+        self.writer.operations = operations;
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        match self.stamp {
+            Some(stamp) => stamp,
+            None => {
+                let stamp = self.writer.stamp(&self.keyspace.shared, self.now);
+                self.stamp = Some(stamp);
+                stamp
+            }
+        }
+    }
+}
+
+fn map_in(entry: Option<&KeyEntry>, kind: Kind) -> Option<&ElementMap> {
+    match entry?.view() {
+        View::Packed(_) => None,
+        View::Wide(body) => body.map(kind),
+    }
+}
+
+fn found(entry: Option<&KeyEntry>, now: UnixMillis) -> Found {
+    let Some(entry) = entry else { return Found { creates: true, repeats: None } };
+    let lifetime = lifetime_of(entry);
+    let creates = kind_of(entry).is_none() || lifetime.is_over(now);
+    let repeats = match lifetime {
+        Lifetime::Until(_) if !creates => Some(lifetime),
+        Lifetime::Until(_) | Lifetime::Never => None,
+    };
+    Found { creates, repeats }
+}
+
+/// What every element write does first: a dead life goes as a whole, losing types go.
+fn begin_element(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind, recorder: &mut Recorder<'_>) -> Found {
+    let found = found(entry, now);
+    if let Some(entry) = entry {
+        let kept = if found.creates { None } else { Some(kind) };
+        recorder.clear_except(entry, kept);
+    }
+    found
+}
+
+/// What every element write does last: a new key asserts that it has no end, a key with an end repeats it.
+fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mut Recorder<'_>) {
+    if found.creates {
+        recorder.live(entry, Some(Lifetime::Never));
+    } else if found.repeats.is_some() {
+        recorder.live(entry, found.repeats);
+    }
+}
+
+fn record_add(
+    recorder: &mut Recorder<'_>,
+    kind: Kind,
+    name: &[u8],
+    own: Option<&crdt::Contribution>,
+    delta: Delta,
+) {
+    let (birth, sum) = own.map_or((recorder.stamp, Number::default()), |own| (own.birth, own.cumulative));
+    recorder.record(&Operation::Add { kind, name, birth, cumulative: sum.plus(delta.number()) });
+}
+
+/// The elements of a collection, for tests and for state catch-up.
+pub(crate) fn listed(map: &ElementMap) -> impl Iterator<Item = (&[u8], std::borrow::Cow<'_, [u8]>)> {
+    map.iter().map(|entry| (name_of(entry), value_of(entry)))
+}

@@ -1,0 +1,209 @@
+//! What was done: commands, the writes they consist of, and the history that a specification is a function of.
+//!
+//! A write leaves *atoms* (a value, an increment, a member, a lifetime) and removes atoms that its replica had
+//! observed. Both are worked out once, when it happens, from the atoms visible there; from then on what a replica shows
+//! depends only on the set of writes it has seen.
+
+use crate::spec;
+use crdt::Stamp;
+use std::collections::BTreeMap;
+
+/// A database and a key in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Key(pub u8, pub &'static str);
+
+/// How long a key lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Life {
+    Until(u64),
+    // The longest: greater than any other.
+    Never,
+}
+
+/// What a write of a whole string does with the lifetime; times are relative to the clock of the replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewLife {
+    Keep,
+    Never,
+    For(u64),
+}
+
+/// What is added to a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delta {
+    Integer(i64),
+    /// Decimal text.
+    Float(&'static str),
+}
+
+/// One call of the keyspace that may write. A command is a list of them under one stamp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Write {
+    PutString { key: Key, value: &'static str, life: NewLife },
+    AddToString { key: Key, delta: Delta },
+    Delete { key: Key },
+    SetLife { key: Key, life: NewLife },
+    PutField { key: Key, field: &'static str, value: &'static str },
+    AddToField { key: Key, field: &'static str, delta: Delta },
+    RemoveField { key: Key, field: &'static str },
+    AddMember { key: Key, member: &'static str },
+    RemoveMember { key: Key, member: &'static str },
+    Copy { source: Key, target: Key },
+    Clear { database: Option<u8> },
+    /// The replica found the key's life to be over and removed it.
+    Expired { key: Key },
+}
+
+/// What a write answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Done,
+    Flag(bool),
+    WrongKind,
+    /// A command would have refused: what is there is no number.
+    NotANumber,
+}
+
+/// The part of a key that an atom belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    String,
+    Field(&'static str),
+    Member(&'static str),
+    Lifetime,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    Value(String),
+    Increment(Delta),
+    Member,
+    Life(Life),
+}
+
+/// Something that stands until a write that observed it removes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Atom {
+    pub event: usize,
+    pub stamp: Stamp,
+    pub place: Place,
+    pub payload: Payload,
+}
+
+/// A set of events or atoms by index. Histories are short: [`Set::SIZE`] is enough.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Set([u64; 8]);
+
+impl Set {
+    pub const SIZE: usize = 512;
+
+    pub fn insert(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    pub fn contains(&self, index: usize) -> bool {
+        self.0[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    pub fn join(&mut self, other: &Set) {
+        self.0.iter_mut().zip(other.0).for_each(|(own, others)| *own |= others);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |(word, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| word * 64 + bit)
+        };
+        self.0.iter().enumerate().flat_map(bits)
+    }
+}
+
+/// The effect of one write on one key.
+#[derive(Clone, Default)]
+struct Effect {
+    atoms: Vec<usize>,
+    removed: Set,
+}
+
+/// All writes so far and what each replica has seen of them, key by key (a state transfer brings some keys before
+/// others).
+pub struct History {
+    keys: Vec<Key>,
+    atoms: Vec<Atom>,
+    effects: Vec<BTreeMap<Key, Effect>>,
+    seen: Vec<BTreeMap<Key, Set>>,
+}
+
+impl History {
+    pub fn new(replicas: usize, keys: &[Key]) -> Self {
+        let nothing: BTreeMap<_, _> = keys.iter().map(|&key| (key, Set::default())).collect();
+        Self { keys: keys.to_vec(), atoms: Vec::new(), effects: Vec::new(), seen: vec![nothing; replicas] }
+    }
+
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Whether no more writes fit.
+    pub fn is_full(&self) -> bool {
+        self.effects.len() + 64 > Set::SIZE || self.atoms.len() + 64 > Set::SIZE
+    }
+
+    /// What stands of `key` as `replica` sees it, readable or not.
+    pub fn standing(&self, replica: usize, key: Key) -> Vec<&Atom> {
+        let (mut there, mut gone) = (Set::default(), Set::default());
+        for event in self.seen[replica][&key].iter() {
+            if let Some(effect) = self.effects[event].get(&key) {
+                effect.atoms.iter().for_each(|&atom| there.insert(atom));
+                gone.join(&effect.removed);
+            }
+        }
+        there.iter().filter(|&atom| !gone.contains(atom)).map(|atom| &self.atoms[atom]).collect()
+    }
+
+    /// Takes a write at a replica into the history. Returns the event and what the write has to answer; a write
+    /// without an effect is no event.
+    pub fn write(&mut self, replica: usize, write: &Write, stamp: Stamp, now: u64) -> (Option<usize>, Answer) {
+        let before = |key: Key| self.standing(replica, key);
+        let (answer, changes) = spec::effect(&before, &self.keys, write, now);
+        if changes.is_empty() {
+            return (None, answer);
+        }
+        let event = self.effects.len();
+        let mut effects = BTreeMap::new();
+        for change in changes {
+            let mut removed = Set::default();
+            self.observed(replica, change.key).filter(|&atom| change.removes(&self.atoms[atom])).for_each(|atom| removed.insert(atom));
+            let first = self.atoms.len();
+            self.atoms.extend(change.adds.into_iter().map(|(place, payload)| Atom { event, stamp, place, payload }));
+            effects.insert(change.key, Effect { atoms: (first..self.atoms.len()).collect(), removed });
+            if let Some(seen) = self.seen[replica].get_mut(&change.key) {
+                seen.insert(event);
+            }
+        }
+        self.effects.push(effects);
+        (Some(event), answer)
+    }
+
+    /// `replica` has applied a write of another one.
+    pub fn deliver(&mut self, replica: usize, event: usize) {
+        for key in self.effects[event].keys() {
+            if let Some(seen) = self.seen[replica].get_mut(key) {
+                seen.insert(event);
+            }
+        }
+    }
+
+    /// `replica` has taken over the state of `key` from another one.
+    pub fn transfer(&mut self, source: usize, replica: usize, key: Key) {
+        let of_source = self.seen[source][&key];
+        if let Some(seen) = self.seen[replica].get_mut(&key) {
+            seen.join(&of_source);
+        }
+    }
+
+    fn observed(&self, replica: usize, key: Key) -> impl Iterator<Item = usize> + '_ {
+        let effects = self.seen[replica][&key].iter().filter_map(move |event| self.effects[event].get(&key));
+        effects.flat_map(|effect| effect.atoms.iter().copied())
+    }
+}

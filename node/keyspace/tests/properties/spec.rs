@@ -1,0 +1,283 @@
+//! The specification: what a write does to what its replica had observed, and what a replica shows. Pure functions of
+//! atoms, straight from the contract; the parts for values and lifetimes have files of their own.
+//!
+//! *A removal removes only what its replica had observed; an unobserved write is never lost to a removal; where two
+//! writes cannot both stand, the later stamp stands.*
+
+use crate::history::{Answer, Atom, Key, Life, NewLife, Payload, Place, Write};
+use crate::spec_lifetime::{self, is_over};
+use crate::spec_value::{self, Decimal};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    String,
+    Hash,
+    Set,
+}
+
+/// What a reader finds under a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    String(String),
+    Hash(BTreeMap<String, String>),
+    Set(BTreeSet<String>),
+}
+
+/// A key that is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    pub content: Content,
+    pub life: Life,
+}
+
+/// What a write does to one key.
+#[derive(Clone, Default, Debug)]
+pub struct Change {
+    pub key: Key,
+    pub adds: Vec<(Place, Payload)>,
+    scope: Vec<Scope>,
+}
+
+/// Which of the observed atoms go.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    All,
+    Content,
+    Lifetimes,
+    OtherKinds(Kind),
+    Place(Place),
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Key(0, "")
+    }
+}
+
+impl Change {
+    /// Whether the change removes this observed atom.
+    pub fn removes(&self, atom: &Atom) -> bool {
+        let kind = kind_of(atom.place);
+        self.scope.iter().any(|scope| match *scope {
+            Scope::All => true,
+            Scope::Content => kind.is_some(),
+            Scope::Lifetimes => kind.is_none(),
+            Scope::OtherKinds(own) => kind.is_some_and(|kind| kind != own),
+            Scope::Place(place) => atom.place == place,
+        })
+    }
+}
+
+fn kind_of(place: Place) -> Option<Kind> {
+    match place {
+        Place::String => Some(Kind::String),
+        Place::Field(_) => Some(Kind::Hash),
+        Place::Member(_) => Some(Kind::Set),
+        Place::Lifetime => None,
+    }
+}
+
+/// Of several types the one that holds the latest standing stamp is shown.
+fn kind_shown(standing: &[&Atom]) -> Option<Kind> {
+    let content = standing.iter().filter(|atom| kind_of(atom.place).is_some());
+    content.max_by_key(|atom| (atom.stamp, atom.event)).and_then(|atom| kind_of(atom.place))
+}
+
+/// What a reader finds at `now` where these atoms stand.
+pub fn shown(standing: &[&Atom], now: u64) -> Option<Shown> {
+    let kind = kind_shown(standing)?;
+    let life = spec_lifetime::life(standing);
+    if is_over(life, now) {
+        return None;
+    }
+    let places: BTreeSet<Place> = standing.iter().map(|atom| atom.place).collect();
+    let content = match kind {
+        Kind::String => Content::String(spec_value::value(standing, Place::String)?),
+        Kind::Hash => Content::Hash(places.iter().filter_map(|&place| field(standing, place)).collect()),
+        Kind::Set => Content::Set(places.into_iter().filter_map(member).collect()),
+    };
+    Some(Shown { content, life })
+}
+
+fn field(standing: &[&Atom], place: Place) -> Option<(String, String)> {
+    match place {
+        Place::Field(name) => Some((name.into(), spec_value::value(standing, place)?)),
+        Place::String | Place::Member(_) | Place::Lifetime => None,
+    }
+}
+
+fn member(place: Place) -> Option<String> {
+    match place {
+        Place::Member(name) => Some(name.into()),
+        Place::String | Place::Field(_) | Place::Lifetime => None,
+    }
+}
+
+/// What a write answers and does at a replica where `standing` stands under each key.
+pub fn effect<'h>(
+    standing: &dyn Fn(Key) -> Vec<&'h Atom>,
+    keys: &[Key],
+    write: &Write,
+    now: u64,
+) -> (Answer, Vec<Change>) {
+    match *write {
+        Write::PutString { key, value, life } => {
+            let place = (Place::String, Payload::Value(value.into()));
+            (Answer::Done, vec![put_string(&standing(key), key, place, life, now)])
+        }
+        Write::AddToString { key, delta } => {
+            let before = standing(key);
+            match shown(&before, now).map(|shown| shown.content) {
+                Some(Content::String(text)) if Decimal::parse(&text).is_none() => (Answer::NotANumber, vec![]),
+                Some(Content::Hash(_) | Content::Set(_)) => (Answer::WrongKind, vec![]),
+                Some(Content::String(_)) | None => {
+                    let mut change = element_write(&before, key, Kind::String, now);
+                    change.adds.push((Place::String, Payload::Increment(delta)));
+                    (Answer::Done, vec![change])
+                }
+            }
+        }
+        Write::Delete { key } => match shown(&standing(key), now) {
+            Some(_) => (Answer::Flag(true), vec![Change { key, scope: vec![Scope::All], ..Change::default() }]),
+            None => (Answer::Flag(false), vec![]),
+        },
+        Write::SetLife { key, life } => match (shown(&standing(key), now), life) {
+            (None, _) | (_, NewLife::Keep) => (Answer::Flag(false), vec![]),
+            (Some(_), NewLife::Never) => (Answer::Flag(true), vec![assert_life(key, Life::Never)]),
+            (Some(_), NewLife::For(ms)) => (Answer::Flag(true), vec![assert_life(key, Life::Until(now + ms))]),
+        },
+        Write::PutField { key, field, value } => {
+            let payload = Payload::Value(value.into());
+            put_element(&standing(key), key, Place::Field(field), payload, now)
+        }
+        Write::AddToField { key, field, delta } => add_to_field(&standing(key), key, field, delta, now),
+        Write::RemoveField { key, field } => remove_element(&standing(key), key, Place::Field(field), now),
+        Write::AddMember { key, member } => put_element(&standing(key), key, Place::Member(member), Payload::Member, now),
+        Write::RemoveMember { key, member } => remove_element(&standing(key), key, Place::Member(member), now),
+        Write::Copy { source, target } => match shown(&standing(source), now) {
+            Some(shown) => (Answer::Flag(true), vec![copy(shown, target)]),
+            None => (Answer::Flag(false), vec![]),
+        },
+        Write::Clear { database } => {
+            let chosen = keys.iter().filter(|key| database.is_none_or(|database| database == key.0));
+            let there = chosen.filter(|&&key| !standing(key).is_empty());
+            (Answer::Done, there.map(|&key| Change { key, scope: vec![Scope::All], ..Change::default() }).collect())
+        }
+        Write::Expired { key } => {
+            (Answer::Done, vec![Change { key, scope: vec![Scope::All], ..Change::default() }])
+        }
+    }
+}
+
+fn assert_life(key: Key, life: Life) -> Change {
+    Change { key, scope: vec![Scope::Lifetimes], adds: vec![(Place::Lifetime, Payload::Life(life))] }
+}
+
+/// A write of the whole key drops all that was observed of any type.
+fn put_string(before: &[&Atom], key: Key, value: (Place, Payload), life: NewLife, now: u64) -> Change {
+    let asserted = match life {
+        NewLife::Keep => {
+            let mut change = element_write(before, key, Kind::String, now);
+            change.scope.push(Scope::Content);
+            change.adds.push(value);
+            return change;
+        }
+        NewLife::Never => Life::Never,
+        NewLife::For(ms) => Life::Until(now + ms),
+    };
+    Change { key, scope: vec![Scope::All], adds: vec![value, (Place::Lifetime, Payload::Life(asserted))] }
+}
+
+/// What every write to a part of a key does besides: it drops what it observed of other types, starts a new life where
+/// there was none, and repeats a lifetime that is there.
+fn element_write(before: &[&Atom], key: Key, kind: Kind, now: u64) -> Change {
+    match shown(before, now).map(|shown| shown.life) {
+        // The key is created. What was observed of a former life goes, readable or not.
+        None => Change { key, scope: vec![Scope::All], adds: vec![(Place::Lifetime, Payload::Life(Life::Never))] },
+        Some(Life::Never) => Change { key, scope: vec![Scope::OtherKinds(kind)], adds: vec![] },
+        Some(life @ Life::Until(_)) => {
+            let mut change = assert_life(key, life);
+            change.scope.push(Scope::OtherKinds(kind));
+            change
+        }
+    }
+}
+
+fn put_element(before: &[&Atom], key: Key, place: Place, payload: Payload, now: u64) -> (Answer, Vec<Change>) {
+    let Some(kind) = kind_of(place) else { unreachable!("lifetimes are asserted, not put") };
+    let there = match shown(before, now).map(|shown| shown.content) {
+        None => false,
+        Some(content) => match contains(&content, place) {
+            Some(there) => there,
+            None => return (Answer::WrongKind, vec![]),
+        },
+    };
+    let mut change = element_write(before, key, kind, now);
+    change.scope.push(Scope::Place(place));
+    change.adds.push((place, payload));
+    (Answer::Flag(!there), vec![change])
+}
+
+fn add_to_field(
+    before: &[&Atom],
+    key: Key,
+    field: &'static str,
+    delta: crate::history::Delta,
+    now: u64,
+) -> (Answer, Vec<Change>) {
+    match shown(before, now).map(|shown| shown.content) {
+        Some(Content::String(_) | Content::Set(_)) => return (Answer::WrongKind, vec![]),
+        Some(Content::Hash(fields)) if fields.get(field).is_some_and(|text| Decimal::parse(text).is_none()) => {
+            return (Answer::NotANumber, vec![]);
+        }
+        Some(Content::Hash(_)) | None => {}
+    }
+    let mut change = element_write(before, key, Kind::Hash, now);
+    change.adds.push((Place::Field(field), Payload::Increment(delta)));
+    (Answer::Done, vec![change])
+}
+
+fn remove_element(before: &[&Atom], key: Key, place: Place, now: u64) -> (Answer, Vec<Change>) {
+    let Some(kind) = kind_of(place) else { unreachable!("lifetimes are asserted, not removed") };
+    match shown(before, now).map(|shown| contains(&shown.content, place)) {
+        None | Some(Some(false)) => (Answer::Flag(false), vec![]),
+        Some(None) => (Answer::WrongKind, vec![]),
+        Some(Some(true)) => {
+            let rest = before.iter().filter(|atom| kind_of(atom.place) == Some(kind) && atom.place != place);
+            let change = if rest.count() == 0 {
+                // The last one removes the key.
+                Change { key, scope: vec![Scope::All], ..Change::default() }
+            } else {
+                let mut change = element_write(before, key, kind, now);
+                change.scope.push(Scope::Place(place));
+                change
+            };
+            (Answer::Flag(true), vec![change])
+        }
+    }
+}
+
+/// Whether the element is there; nothing if the content has another type.
+fn contains(content: &Content, place: Place) -> Option<bool> {
+    match (content, place) {
+        (Content::String(_), Place::String) => Some(true),
+        (Content::Hash(fields), Place::Field(field)) => Some(fields.contains_key(field)),
+        (Content::Set(members), Place::Member(member)) => Some(members.contains(member)),
+        (Content::String(_) | Content::Hash(_) | Content::Set(_), _) => None,
+    }
+}
+
+/// A copy holds what is shown, as new writes; the target's former content goes.
+fn copy(shown: Shown, target: Key) -> Change {
+    let leaked = |name: String| -> &'static str { spec_value::known(&name) };
+    let mut adds: Vec<(Place, Payload)> = match shown.content {
+        Content::String(value) => vec![(Place::String, Payload::Value(value))],
+        Content::Hash(fields) => {
+            fields.into_iter().map(|(name, value)| (Place::Field(leaked(name)), Payload::Value(value))).collect()
+        }
+        Content::Set(members) => members.into_iter().map(|name| (Place::Member(leaked(name)), Payload::Member)).collect(),
+    };
+    adds.push((Place::Lifetime, Payload::Life(shown.life)));
+    Change { key: target, scope: vec![Scope::All], adds }
+}

