@@ -4,8 +4,8 @@
 //! is. State frames are a tag, a session and mostly payload.
 
 use crate::handshake::{Accept, Hello, Refuse};
-use crate::wire::{Reader, write_vector};
 use crate::limits;
+use crate::wire::{Reader, write_vector};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -346,7 +346,6 @@ impl StateFrame {
         }
     }
 }
-
 
 fn pack<T: Encode>(tag: u8, body: &T) -> Bytes {
     let mut out = vec![tag];

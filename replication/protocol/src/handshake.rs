@@ -174,7 +174,7 @@ impl Judge<'_> {
             if self.my_numbers.contains(number) {
                 return Some(self.me);
             }
-            let mut owners = self.members.numbers.iter().filter(|(_, theirs)| theirs.contains(number));
+            let owners = self.members.numbers.iter().filter(|(_, theirs)| theirs.contains(number));
             owners.map(|(identity, _)| *identity).find(|identity| *identity != self.peer)
         };
         match numbers.iter().find_map(|n| owner(n).map(|identity| (*n, identity))) {

@@ -1,122 +1,284 @@
-//! skeleton
-use crate::*;
-use bytes::Bytes;
+//! The hub of a node: the links to all peers and everything that flows through them.
+//!
+//! It decides and never does: frames and time come in through `handle_*`, answers through the methods named in
+//! [`Event`], and what is to be done comes out of `poll_event` and `poll_transmit`. The rooms: `receive` takes frames
+//! apart, `delivery` moves batches, `gaps` fills holes by pulling, `sessions` by state, `members` knows who belongs,
+//! `transmit` says what goes out, `timers` what is due, `status` how it all stands.
+
+mod delivery;
+mod gaps;
+mod members;
+mod receive;
+mod sessions;
+mod status;
+mod timers;
+mod transmit;
+
+use crate::catch_up::{Fed, Feeding};
+use crate::frame::ControlFrame;
+use crate::gate::Gate;
+use crate::handshake::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST};
+use crate::link::{Link, Peer};
+use crate::ring::Ring;
+use crate::{
+    Batch, BatchTail, CloseReason, Event, HubSettings, LimitCounters, LinkPhase, MemberView, Millis, NodeIdentity,
+    RequestId, limits,
+};
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use gaps::Gap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// One per node: the links to all peers and everything that flows through them.
+#[derive(Debug)]
 pub struct Hub {
+    settings: HubSettings,
+    members: MemberView,
+    peers: BTreeMap<NodeIdentity, Peer>,
+    /// What is applied: closed batches only.
     vector: VersionVector,
+    gate: Gate,
+    ring: Ring,
+    /// The last batch of each origin that passed the gate, where it is known.
+    tails: BTreeMap<NodeNumber, BatchTail>,
+    /// Handed out for application, oldest first.
+    applying: BTreeMap<NodeNumber, VecDeque<Arc<Batch>>>,
+    applying_bytes: usize,
+    /// Own batches: last stamp, and the time of the first write.
+    own_log: VecDeque<(Stamp, UnixMillis)>,
+    events: VecDeque<Event>,
+    gaps: BTreeMap<NodeNumber, Gap>,
+    /// Origins that a peer was asked to send although they are not its own.
+    pulling: BTreeMap<NodeNumber, NodeIdentity>,
+    fed: Option<Fed>,
+    feeding: BTreeMap<NodeIdentity, Feeding>,
+    next_session: u64,
+    session_retry_at: Millis,
+    sessions_failed: u32,
+    session_failed_with: Option<NodeIdentity>,
+    /// The vector of the moment at which the open batch was asked to be closed.
+    settling: Option<VersionVector>,
+    settled: VersionVector,
+    heartbeat_at: Millis,
+    number_wanted: bool,
+    number_ask_at: Millis,
+    number_asked: Option<NodeIdentity>,
+    /// Until when an empty node waits for somebody with data.
+    filling_until: Option<Millis>,
+    overrun_told: BTreeSet<NodeNumber>,
+    next_request: u64,
+    wall: UnixMillis,
+    counters: LimitCounters,
+    random: u64,
 }
 
-#[allow(unused_variables)]
 impl Hub {
     /// A hub without links.
-    pub fn new(settings: HubSettings, now: Millis, wall: UnixMillis) -> Self {
-        Self { vector: settings.vector }
+    pub fn new(mut settings: HubSettings, now: Millis, wall: UnixMillis) -> Self {
+        settings.numbers.extend(settings.number);
+        let vector = settings.vector.clone();
+        let filling = vector.is_empty() && settings.peers_expected > 0;
+        let mut events = VecDeque::new();
+        if !filling {
+            events.push_back(Event::Filled);
+        }
+        Self {
+            gate: Gate::new(vector.clone(), settings.waiting_bytes),
+            ring: Ring::new(&vector, settings.ring_bytes),
+            tails: settings.tails.clone(),
+            filling_until: filling.then(|| now.after(settings.fill_timeout_ms)),
+            number_wanted: settings.number.is_none(),
+            heartbeat_at: now.after(settings.heartbeat_ms),
+            random: settings.seed,
+            // Sessions and requests of different processes must not be taken for each other.
+            next_session: settings.boot.0,
+            next_request: settings.boot.0,
+            vector,
+            events,
+            settings,
+            wall,
+            members: MemberView::default(),
+            peers: BTreeMap::new(),
+            applying: BTreeMap::new(),
+            applying_bytes: 0,
+            own_log: VecDeque::new(),
+            gaps: BTreeMap::new(),
+            pulling: BTreeMap::new(),
+            fed: None,
+            feeding: BTreeMap::new(),
+            session_retry_at: now,
+            sessions_failed: 0,
+            session_failed_with: None,
+            settling: None,
+            settled: VersionVector::new(),
+            number_ask_at: now,
+            number_asked: None,
+            overrun_told: BTreeSet::new(),
+            counters: LimitCounters::default(),
+        }
     }
-    /// Puts a recovered batch into the ring, oldest first, before any link is up.
-    pub fn restore(&mut self, batch: Arc<Batch>) {}
-    /// The number to stamp with from now on.
-    pub fn set_number(&mut self, number: NodeNumber) {}
-    /// Asks a peer for a number, now and again until `set_number` is called.
-    pub fn request_number(&mut self, now: Millis) {}
-    /// The membership changed.
-    pub fn set_membership(&mut self, members: MemberView, now: Millis) {}
-    /// A connection stands whose other end has proved to be `peer`.
-    pub fn link_up(&mut self, peer: NodeIdentity, now: Millis, wall: UnixMillis) {}
-    /// The connection is gone.
-    pub fn link_down(&mut self, peer: NodeIdentity, now: Millis) {}
-    /// A frame came. On an error, close the link with it.
-    pub fn handle_frame(&mut self, peer: NodeIdentity, lane: Lane, frame: Bytes, now: Millis, wall: UnixMillis) -> Result<(), FrameError> {
-        Ok(())
+
+    /// The next thing to do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
-    /// Time passed.
-    pub fn handle_timeout(&mut self, now: Millis, wall: UnixMillis) {}
-    /// When `handle_timeout` is to be called next.
-    pub fn poll_timeout(&self) -> Option<Millis> {
-        None
-    }
-    /// An own batch was closed (and is in the journal): it goes to the ring and to every link.
-    pub fn publish(&mut self, batch: Arc<Batch>, now: Millis) {}
-    /// The tail that the next own batch must name as `previous`.
-    pub fn own_tail(&self) -> BatchTail {
-        BatchTail::default()
-    }
-    /// `Event::Apply` was carried out up to this batch.
-    pub fn batch_applied(&mut self, origin: NodeNumber, last: Stamp, now: Millis) {}
-    /// `Event::CloseOpenBatch` was carried out (what there was is published).
-    pub fn open_batch_closed(&mut self, now: Millis) {}
+
     /// What is applied here, closed batches only: the one vector that may leave this node.
     pub fn closed_vector(&self) -> &VersionVector {
         &self.vector
     }
-    /// The next thing to do.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        None
+
+    /// A connection stands whose other end has proved to be `peer`.
+    ///
+    /// There is one link to a peer: an older one is replaced, and frames of its connection must not be handed in any
+    /// more. A peer that restarted so quickly that its old process still counts as alive is refused until that has been
+    /// silent for `silence_ms`; it dials again.
+    pub fn link_up(&mut self, peer: NodeIdentity, now: Millis, wall: UnixMillis) {
+        self.wall = wall;
+        if peer == self.settings.identity {
+            self.events.push_back(Event::CloseLink { peer, reason: CloseReason::SelfPeering });
+            return;
+        }
+        self.tear_down(peer, now);
+        let hello = ControlFrame::Hello(Hello {
+            version_oldest: PROTOCOL_VERSION_OLDEST,
+            version_newest: PROTOCOL_VERSION,
+            cluster: self.settings.cluster,
+            identity: self.settings.identity,
+            boot: self.settings.boot,
+            number: self.settings.number.map(NodeNumber::value),
+            numbers: self.settings.numbers.iter().map(|n| n.value()).collect(),
+            capabilities: 0,
+            membership_hash: self.members.hash,
+            filling: self.is_filling(),
+            sent_ms: now.0,
+            wall_ms: wall,
+        });
+        let mut link = Link::new(now);
+        link.send(&hello);
+        let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
+        entry.link = Some(link);
+        entry.since = now;
     }
-    /// The next frame for this lane; ask only while the transport has room.
-    pub fn poll_transmit(&mut self, peer: NodeIdentity, lane: Lane, now: Millis, wall: UnixMillis) -> Option<Bytes> {
-        None
+
+    /// The connection is gone.
+    pub fn link_down(&mut self, peer: NodeIdentity, now: Millis) {
+        self.tear_down(peer, now);
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.alive = None;
+        }
+        self.review_gaps(now);
+        self.check_filled(now);
     }
-    /// Lanes that have something to send.
-    pub fn with_output(&self, now: Millis) -> Vec<(NodeIdentity, Lane)> {
-        Vec::new()
-    }
-    /// `Event::SessionRequested` was carried out: the session's vector is `closed_vector` of this moment.
-    pub fn session_begun(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {}
-    /// The answer to `Event::ReadSlots`: the slots before `next` are in `payload`; none: that was the last one.
-    pub fn slots_read(&mut self, peer: NodeIdentity, session: SessionId, next: Option<u16>, payload: Bytes, now: Millis) {}
-    /// The answer to `Event::MergeSlots`: slots whose digests still differ, in order.
-    pub fn slots_merged(&mut self, peer: NodeIdentity, session: SessionId, differing: Vec<u16>, now: Millis) {}
-    /// The answer to `Event::ReadListing`: the first `covered` of the slots asked for (at least one) are in `payload`.
-    pub fn listing_read(&mut self, peer: NodeIdentity, session: SessionId, covered: usize, payload: Bytes, now: Millis) {}
-    /// The answer to `Event::MergeListing`.
-    pub fn listing_merged(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {}
-    /// `Event::SessionFinished` was carried out: the vector is raised and journaled.
-    pub fn session_applied(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {}
-    /// This node cannot go on with a session (either side).
-    pub fn session_failed(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {}
-    /// The answer to `Event::NumberRequested`. False: the link is gone, the number is burnt for nothing.
-    pub fn grant_number(&mut self, peer: NodeIdentity, grant: NumberGrant) -> bool {
-        false
-    }
-    /// Sends an audit frame. False: the link is not ready or its queue is full.
+
+    /// Sends an audit frame. False: the link is not ready or its queue is full; try again later.
     pub fn send_audit(&mut self, peer: NodeIdentity, frame: Vec<u8>) -> bool {
-        false
+        self.send_if_room(peer, frame.len(), ControlFrame::Audit(frame))
     }
-    /// Asks a peer something; the answer comes as `Event::Response` or `Event::RequestFailed`.
+
+    /// Asks a peer something; the answer comes as [`Event::Response`] or [`Event::RequestFailed`]. None: the link is not
+    /// ready, too much is unanswered, or the question is too long.
     pub fn request(&mut self, peer: NodeIdentity, body: Vec<u8>) -> Option<RequestId> {
-        None
+        let id = RequestId(self.next_request);
+        let open = self.peers.get(&peer)?.ready()?.asked.len();
+        if open >= limits::REQUESTS_OPEN_MAX || !self.send_if_room(peer, body.len(), ControlFrame::Request { id, body })
+        {
+            self.counters.requests_refused += 1;
+            return None;
+        }
+        self.next_request = self.next_request.wrapping_add(1);
+        self.peers.get_mut(&peer)?.ready_mut()?.asked.insert(id);
+        Some(id)
     }
-    /// Answers `Event::Request`. False: the link is gone.
+
+    /// Answers [`Event::Request`]. False: the link is gone, the request is unknown there, or the answer is too long.
     pub fn respond(&mut self, peer: NodeIdentity, id: RequestId, body: Vec<u8>) -> bool {
-        false
+        let link = self.peers.get_mut(&peer).and_then(Peer::ready_mut);
+        let known = link.is_some_and(|link| link.to_answer.remove(&id));
+        known && self.send_if_room(peer, body.len(), ControlFrame::Response { id, body })
     }
+
     /// Tells every peer that this process ends, so that its next start is not taken for a second copy.
-    pub fn say_goodbye(&mut self, now: Millis) {}
+    pub fn say_goodbye(&mut self) {
+        for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
+            link.send(&ControlFrame::Goodbye);
+        }
+    }
+
     /// Peers whose links are ready.
     pub fn ready_peers(&self) -> Vec<NodeIdentity> {
-        Vec::new()
+        self.peers.iter().filter(|(_, peer)| peer.ready().is_some()).map(|(&identity, _)| identity).collect()
     }
+
+    /// Every peer that was ever linked, whether its link is up or not.
+    pub fn peers(&self) -> Vec<NodeIdentity> {
+        self.peers.keys().copied().collect()
+    }
+
     /// What a peer is known to have applied; kept while its link is down.
     pub fn peer_vector(&self, peer: NodeIdentity) -> Option<&VersionVector> {
-        None
+        self.peers.get(&peer).map(|peer| &peer.vector)
     }
-    /// Whether `Event::Filled` is still to come.
-    pub fn is_filling(&self) -> bool {
-        false
+
+    fn send_if_room(&mut self, peer: NodeIdentity, bytes: usize, frame: ControlFrame) -> bool {
+        let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return false };
+        let room = link.has_room_for(bytes);
+        if room {
+            link.send(&frame);
+        }
+        room
     }
-    /// The link as it stands; none for a peer never heard of.
-    pub fn link_report(&self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<LinkReport> {
-        None
+
+    /// Queues a control frame if the link is ready.
+    fn send(&mut self, peer: NodeIdentity, frame: &ControlFrame) {
+        if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+            link.send(frame);
+        }
     }
-    /// Every peer ever linked.
-    pub fn peers(&self) -> Vec<NodeIdentity> {
-        Vec::new()
+
+    /// Ends a link from this side.
+    fn close(&mut self, peer: NodeIdentity, reason: CloseReason, now: Millis) {
+        self.tear_down(peer, now);
+        self.events.push_back(Event::CloseLink { peer, reason });
     }
-    /// The node as a whole.
-    pub fn report(&self) -> NodeReport {
-        unreachable!()
+
+    /// Forgets a connection and all that hung on it.
+    fn tear_down(&mut self, peer: NodeIdentity, now: Millis) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(link) = entry.link.take() else { return };
+        entry.since = now;
+        for id in link.asked {
+            self.events.push_back(Event::RequestFailed { peer, id });
+        }
+        self.abandon_sessions_with(peer, now);
+        self.pulling.retain(|_, source| *source != peer);
+        for gap in self.gaps.values_mut() {
+            gap.behind.remove(&peer);
+        }
+        if self.number_asked == Some(peer) {
+            self.number_ask_at = now;
+        }
+    }
+
+    /// Ready links with their peers.
+    fn ready(&self) -> impl Iterator<Item = (NodeIdentity, &Peer, &Link)> {
+        self.peers.iter().filter_map(|(&identity, peer)| Some((identity, peer, peer.ready()?)))
+    }
+
+    /// Moves a link to another phase.
+    fn enter(&mut self, peer: NodeIdentity, phase: LinkPhase, now: Millis) {
+        if let Some(link) = self.peers.get_mut(&peer).and_then(|peer| peer.link.as_mut()) {
+            link.phase = phase;
+            link.since = now;
+        }
+    }
+
+    /// The next of a row of numbers that look random and repeat with the seed (SplitMix64).
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 }

@@ -5,22 +5,28 @@
 //! clock, starts no thread and knows nothing about what a change means. The wire is described in `FORMAT.md`.
 
 mod batch;
+mod catch_up;
+mod clock_offset;
 mod digest_sync;
 mod event;
 mod frame;
+mod gate;
 mod handshake;
 mod hub;
 pub mod limits;
+mod link;
 mod report;
+mod ring;
 mod settings;
 mod time;
+mod window;
 mod wire;
 
 pub use batch::{Batch, BatchTail};
 pub use digest_sync::{Level, Range};
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
-pub use handshake::{BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, RefusalCode};
+pub use handshake::{BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, RefusalCode};
 pub use hub::Hub;
 pub use report::{LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
 pub use settings::{HubSettings, MemberView};

@@ -59,11 +59,6 @@ impl<'a> Reader<'a> {
         if value <= max { Ok(value) } else { Err(FrameError::OutOfRange(what)) }
     }
 
-    pub(crate) fn node(&mut self) -> Result<NodeNumber, FrameError> {
-        let value = self.integer_to(u64::from(u16::MAX), "a node number")?;
-        NodeNumber::new(value as u16).ok_or(FrameError::OutOfRange("a node number"))
-    }
-
     /// A vector written by [`write_vector`] against the same base.
     pub(crate) fn vector(&mut self, base: Stamp) -> Result<VersionVector, FrameError> {
         let count = self.integer_to(limits::VECTOR_ENTRIES_MAX as u64, "a vector")?;

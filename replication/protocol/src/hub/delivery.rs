@@ -1,0 +1,211 @@
+//! Batches: own ones out, others' in, through the causal gate and into the ring.
+
+use super::Hub;
+use crate::gate::{Admission, Circumstances};
+use crate::link::Peer;
+use crate::{Alarm, Batch, BatchTail, CloseReason, Event, FrameError, Millis, NodeIdentity, limits};
+use bytes::Bytes;
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use std::sync::Arc;
+
+impl Hub {
+    /// Puts a batch from the journal into the ring, oldest first, before any link is up. Recovery has applied it.
+    pub fn restore(&mut self, batch: Arc<Batch>) {
+        if batch.last == self.vector.of(batch.origin) {
+            self.tails.insert(batch.origin, batch.tail());
+        }
+        if batch.last <= self.vector.of(batch.origin) {
+            self.ring.push(batch);
+        }
+    }
+
+    /// What the next own batch must name as its predecessor.
+    pub fn own_tail(&self) -> BatchTail {
+        let Some(number) = self.settings.number else { return BatchTail::default() };
+        let last = self.vector.of(number);
+        self.tails.get(&number).copied().filter(|tail| tail.last == last).unwrap_or(BatchTail { last, checksum: 0 })
+    }
+
+    /// An own batch was closed and journaled: it goes to the ring and to every link.
+    pub fn publish(&mut self, batch: Arc<Batch>, now: Millis) {
+        let origin = batch.origin;
+        // Going on here would tell every region a history with a hole or a foreign name.
+        assert!(self.settings.numbers.contains(&origin), "an own batch carries a number of this node");
+        assert!(batch.previous.last == self.vector.of(origin), "an own batch follows the one before it");
+        if self.own_log.len() == limits::LAG_SAMPLES_MAX {
+            self.own_log.pop_front();
+        }
+        self.own_log.push_back((batch.last, batch.first.unix_ms()));
+        self.tails.insert(origin, batch.tail());
+        let step: VersionVector = [(origin, batch.last)].into_iter().collect();
+        self.gate.raise(&step);
+        self.ring.push(batch);
+        self.vector.join(&step);
+        self.vector_moved(now);
+        self.open_gate(now);
+    }
+
+    /// [`Event::Apply`] was carried out up to this batch.
+    pub fn batch_applied(&mut self, origin: NodeNumber, last: Stamp, now: Millis) {
+        let Some(queue) = self.applying.get_mut(&origin) else { return };
+        let mut moved = false;
+        while let Some(batch) = queue.pop_front_if(|batch| batch.last <= last) {
+            self.applying_bytes -= batch.weight();
+            moved |= self.vector.raise(origin, batch.last);
+            self.ring.push(batch);
+        }
+        if queue.is_empty() {
+            self.applying.remove(&origin);
+        }
+        if moved {
+            self.vector_moved(now);
+        }
+        self.open_gate(now);
+    }
+
+    /// [`Event::CloseOpenBatch`] was carried out: what the open batch held is published.
+    pub fn open_batch_closed(&mut self, _now: Millis) {
+        let Some(mut settled) = self.settling.take() else { return };
+        // Own writes up to here are in closed batches, whatever they knew.
+        for &number in &self.settings.numbers {
+            settled.raise(number, self.vector.of(number));
+        }
+        self.settled.join(&settled);
+        for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
+            link.settled_due = true;
+        }
+    }
+
+    /// Something was applied: it is to be acknowledged, and may be what somebody waited for.
+    pub(super) fn vector_moved(&mut self, now: Millis) {
+        let waiting: Vec<NodeIdentity> = self.ready().map(|(identity, _, _)| identity).collect();
+        for identity in waiting {
+            if let Some(link) = self.peers.get_mut(&identity).and_then(Peer::ready_mut) {
+                link.applied_due = true;
+            }
+            self.check_settled(identity);
+        }
+        if self.filling_until.is_some() {
+            self.check_filled(now);
+        }
+    }
+
+    /// A batch came on the link of `peer`.
+    pub(super) fn receive_batch(&mut self, peer: NodeIdentity, frame: Bytes, now: Millis) -> Result<(), FrameError> {
+        let bytes = frame.len() as u64;
+        let batch = Batch::decode(frame)?;
+        let origin = batch.origin;
+        let mut offset_ms = 0;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.traffic.batches_received += 1;
+            entry.traffic.batch_bytes_received += bytes;
+            offset_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.offset_ms);
+        }
+        if self.members.sealed.get(&origin).is_some_and(|&seal| batch.last > seal) {
+            self.counters.beyond_seal += 1;
+            return Ok(());
+        }
+        if Some(origin) == self.settings.number && batch.last > self.vector.of(origin) {
+            self.own_number_known_to(peer, batch.last);
+            return Ok(());
+        }
+        self.check_chain(peer, &batch)?;
+        let place = (batch.previous.last, batch.last);
+        let not_before = self.not_before(peer, &batch, offset_ms);
+        match self.gate.admit(batch, peer, not_before) {
+            Admission::Waiting => {}
+            Admission::Duplicate => self.counters.duplicates += 1,
+            Admission::Full => self.counters.waiting_space_full += 1,
+            Admission::Fork => return Err(self.forked(peer, origin, place.0)),
+        }
+        if self.gate.received(origin) >= place.1 {
+            self.direct_link_delivers(peer, origin);
+        }
+        self.open_gate(now);
+        // What is left in the way is a gap; it is pulled unless it closes in time.
+        if self.gate.received(origin) < place.1 {
+            self.note_gap(origin, now);
+        }
+        Ok(())
+    }
+
+    /// Lets every batch through that may pass.
+    pub(super) fn open_gate(&mut self, now: Millis) {
+        let mut full = false;
+        loop {
+            if self.applying_bytes >= limits::APPLYING_BYTES_MAX {
+                full = true;
+                break;
+            }
+            let circumstances =
+                Circumstances { wall: self.wall, released: &self.members.drift_released, sealed: &self.members.sealed };
+            let Some((batch, via)) = self.gate.open(&circumstances) else { break };
+            if self.breaks_chain(&batch) {
+                // It waited for its predecessor, and another predecessor came.
+                let error = self.forked(via, batch.origin, batch.previous.last);
+                self.close(via, CloseReason::Frame(error), now);
+                continue;
+            }
+            self.tails.insert(batch.origin, batch.tail());
+            self.applying_bytes += batch.weight();
+            self.applying.entry(batch.origin).or_default().push_back(batch.clone());
+            self.events.push_back(Event::Apply(batch));
+        }
+        self.counters.applying_full += u64::from(full && self.gate.origins().next().is_some());
+    }
+
+    /// When the batch's stamps are no longer too far ahead of the clock, seen over the link of `peer`.
+    fn not_before(&mut self, peer: NodeIdentity, batch: &Batch, offset_ms: i64) -> UnixMillis {
+        let ahead_of_both = batch.last.unix_ms().saturating_add_signed(offset_ms.saturating_neg());
+        let not_before = ahead_of_both.saturating_sub(self.settings.max_clock_drift_ms);
+        let released = self.members.drift_released.contains(&batch.origin);
+        if not_before > self.wall && !released {
+            self.counters.clock_held += 1;
+            let first_of_origin = self.gate.waiting(batch.origin).0 == 0;
+            if first_of_origin {
+                let ahead_ms = ahead_of_both.saturating_sub(self.wall);
+                self.events.push_back(Event::Alarm(Alarm::ClockAhead { origin: batch.origin, ahead_ms, peer }));
+            }
+        }
+        not_before
+    }
+
+    /// Whether the batch fits onto what passed the gate of its origin.
+    fn check_chain(&mut self, peer: NodeIdentity, batch: &Batch) -> Result<(), FrameError> {
+        if self.breaks_chain(batch) {
+            return Err(self.forked(peer, batch.origin, batch.previous.last));
+        }
+        Ok(())
+    }
+
+    /// SUBTLE: a checksum of zero is one that nobody knows, as after a state session.
+    fn breaks_chain(&self, batch: &Batch) -> bool {
+        let Some(tail) = self.tails.get(&batch.origin) else { return false };
+        let other_predecessor = batch.previous.last == tail.last && differ(batch.previous.checksum, tail.checksum);
+        let other_batch = batch.last == tail.last && differ(batch.checksum, tail.checksum);
+        let overlaps = batch.previous.last < tail.last && batch.last > tail.last && tail.last == self.passed(batch);
+        other_predecessor || other_batch || overlaps
+    }
+
+    fn passed(&self, batch: &Batch) -> Stamp {
+        self.gate.passed().of(batch.origin)
+    }
+
+    fn forked(&mut self, peer: NodeIdentity, origin: NodeNumber, at: Stamp) -> FrameError {
+        self.counters.forks += 1;
+        self.events.push_back(Event::Alarm(Alarm::Fork { origin, at, peer }));
+        FrameError::Fork { origin, at }
+    }
+
+    /// Once the node that wrote a batch delivers it itself, nobody else need send that origin.
+    fn direct_link_delivers(&mut self, peer: NodeIdentity, origin: NodeNumber) {
+        let direct = self.peers.get(&peer).is_some_and(|peer| peer.owns(origin));
+        if direct && self.pulling.get(&origin).is_some_and(|&relay| relay != peer) {
+            self.stop_pulling(origin);
+        }
+    }
+}
+
+fn differ(one: u64, other: u64) -> bool {
+    one != 0 && other != 0 && one != other
+}

@@ -1,0 +1,156 @@
+//! Who belongs: the membership between nodes, node numbers, and an empty node's first filling.
+
+use super::Hub;
+use crate::frame::ControlFrame;
+use crate::link::Peer;
+use crate::window::OriginWindow;
+use crate::{CloseReason, Event, MemberView, Millis, NodeIdentity, NumberGrant, limits};
+use crdt::{NodeNumber, Stamp, VersionVector};
+
+impl Hub {
+    /// The number to stamp with from now on; written to the catalogue before.
+    pub fn set_number(&mut self, number: NodeNumber) {
+        self.settings.number = Some(number);
+        self.settings.numbers.insert(number);
+        self.number_wanted = false;
+        self.number_asked = None;
+        let ready = self.ready_peers();
+        for peer in ready {
+            self.offer_own_origins(peer);
+            // The peer must know whose the number is before the first batch under it.
+            if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+                link.heartbeat_due = true;
+            }
+        }
+    }
+
+    /// The number this node stamps with.
+    pub fn number(&self) -> Option<NodeNumber> {
+        self.settings.number
+    }
+
+    /// Asks a peer for a number, and the next one if it does not answer, until `set_number` is called.
+    pub fn request_number(&mut self, now: Millis) {
+        self.number_wanted = true;
+        self.number_ask_at = now;
+        self.ask_for_number(now);
+    }
+
+    /// The answer to [`Event::NumberRequested`]. False: the link is gone, and the number is burnt for nothing.
+    pub fn grant_number(&mut self, peer: NodeIdentity, grant: NumberGrant) -> bool {
+        let frame = ControlFrame::NumberGranted {
+            number: grant.number.value(),
+            first: grant.range.0.value(),
+            last: grant.range.1.value(),
+        };
+        self.send_if_room(peer, 0, frame)
+    }
+
+    /// The membership changed: removed peers are cut off, seals waive what nobody has, the record goes to all peers.
+    pub fn set_membership(&mut self, members: MemberView, now: Millis) {
+        self.members = members;
+        if let Some(mine) = self.members.numbers.get(&self.settings.identity) {
+            self.settings.numbers.extend(mine);
+        }
+        let linked: Vec<NodeIdentity> = self.ready_peers();
+        for peer in linked {
+            if self.members.removed.contains(&peer) {
+                self.close(peer, CloseReason::Removed, now);
+                continue;
+            }
+            self.offer_own_origins(peer);
+            self.offer_membership(peer, now);
+        }
+        let seals: Vec<(NodeNumber, Stamp)> = self.members.sealed.iter().map(|(&n, &s)| (n, s)).collect();
+        for (origin, seal) in seals {
+            self.counters.beyond_seal += self.gate.seal(origin, seal) as u64;
+        }
+        self.open_gate(now);
+        self.review_gaps(now);
+        self.check_filled(now);
+    }
+
+    pub(super) fn offer_membership(&mut self, peer: NodeIdentity, now: Millis) {
+        let (hash, record) = (self.members.hash, &self.members.encoded);
+        if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+            link.offer_membership(hash, record, now);
+        }
+    }
+
+    /// Whether [`Event::Filled`] is still to come.
+    pub fn is_filling(&self) -> bool {
+        self.filling_until.is_some()
+    }
+
+    /// A peer knows writes under our number that we do not know.
+    pub(super) fn own_number_known_to(&mut self, peer: NodeIdentity, known: Stamp) {
+        let Some(number) = self.settings.number else { return };
+        if known > self.vector.of(number) && self.overrun_told.insert(number) {
+            self.events.push_back(Event::NumberOverrun { peer, number, known });
+        }
+    }
+
+    /// Every origin that is this node's own is sent on every link unasked.
+    pub(super) fn offer_own_origins(&mut self, peer: NodeIdentity) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(link) = entry.link.as_mut() else { return };
+        for &number in &self.settings.numbers {
+            link.windows.entry(number).or_insert_with(|| OriginWindow::after(entry.vector.of(number)));
+        }
+    }
+
+    pub(super) fn ask_for_number(&mut self, now: Millis) {
+        if !self.number_wanted || now < self.number_ask_at {
+            return;
+        }
+        let able: Vec<NodeIdentity> = self
+            .ready()
+            .filter(|(_, peer, _)| peer.facts.as_ref().is_some_and(|facts| facts.number.is_some()))
+            .map(|(identity, _, _)| identity)
+            .collect();
+        let after_last = able.iter().copied().find(|&peer| self.number_asked.is_some_and(|last| peer > last));
+        let Some(peer) = after_last.or_else(|| able.first().copied()) else { return };
+        self.number_asked = Some(peer);
+        self.number_ask_at = now.after(limits::NUMBER_REQUEST_MS);
+        self.send(peer, &ControlFrame::NumberRequest);
+    }
+
+    pub(super) fn number_granted(&mut self, peer: NodeIdentity, grant: NumberGrant) {
+        // A late answer after another peer's: the number stays burnt, and nobody uses it.
+        if self.number_wanted && self.number_asked == Some(peer) {
+            self.number_wanted = false;
+            self.events.push_back(Event::NumberGranted { peer, grant });
+        }
+    }
+
+    /// Whether an empty node is done waiting: it has what every serving peer had when they met, or nobody has anything.
+    pub(super) fn check_filled(&mut self, now: Millis) {
+        let Some(until) = self.filling_until else { return };
+        if self.fed.is_some() {
+            return;
+        }
+        let mut with_data = false;
+        let mut covered = true;
+        let mut ready = 0;
+        for (_, _, link) in self.ready() {
+            ready += 1;
+            if !link.peer_filling && !link.vector_at_start.is_empty() {
+                with_data = true;
+                covered &= self.covers(&link.vector_at_start);
+            }
+        }
+        let nobody_has_any = !with_data && (ready >= self.settings.peers_expected || now >= until);
+        if nobody_has_any || (with_data && covered) {
+            self.filling_until = None;
+            self.events.push_back(Event::Filled);
+        }
+    }
+
+    /// Whether all of `vector` that anybody holds is applied.
+    fn covers(&self, vector: &VersionVector) -> bool {
+        vector.iter().all(|(node, stamp)| {
+            let stamp = self.members.sealed.get(&node).map_or(stamp, |&seal| seal.min(stamp));
+            stamp <= self.vector.of(node)
+        })
+    }
+}

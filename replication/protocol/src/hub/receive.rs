@@ -1,0 +1,326 @@
+//! Frames that come in: taken apart, judged, and passed to the room they concern.
+
+use super::Hub;
+use crate::frame::{ControlFrame, Heartbeat, WireVector};
+use crate::handshake::{Accept, Hello, Judge, PeerFacts, Refusal, Refuse};
+use crate::link::Peer;
+use crate::window::OriginWindow;
+use crate::{
+    Alarm, CloseReason, Event, FrameError, Lane, LinkPhase, Millis, NodeIdentity, NumberGrant, RefusalCode, RequestId,
+    limits,
+};
+use bytes::Bytes;
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+
+/// Characters of a peer's sentence that are kept for the log.
+const SENTENCE_CHARS_MAX: usize = 300;
+
+impl Hub {
+    /// A frame came. On an error the link is forgotten here; close its connection with the error as the reason.
+    pub fn handle_frame(
+        &mut self,
+        peer: NodeIdentity,
+        lane: Lane,
+        frame: Bytes,
+        now: Millis,
+        wall: UnixMillis,
+    ) -> Result<(), FrameError> {
+        self.wall = wall;
+        let result = self.receive(peer, lane, frame, now);
+        if result.is_err() {
+            self.counters.frame_errors += 1;
+            self.tear_down(peer, now);
+        }
+        result
+    }
+
+    fn receive(&mut self, peer: NodeIdentity, lane: Lane, frame: Bytes, now: Millis) -> Result<(), FrameError> {
+        let entry = self.peers.get_mut(&peer).ok_or(FrameError::NoLink)?;
+        let link = entry.link.as_mut().ok_or(FrameError::NoLink)?;
+        if link.phase == LinkPhase::Closing {
+            return Ok(());
+        }
+        link.heard = now;
+        entry.heard = Some(now);
+        let accepted = link.accepted_them;
+        if let (true, Some(facts)) = (accepted, &entry.facts) {
+            entry.alive = Some((facts.boot, now));
+        }
+        match lane {
+            Lane::Control => self.receive_control(peer, accepted, ControlFrame::decode(&frame)?, now),
+            Lane::Batches if accepted => self.receive_batch(peer, frame, now),
+            Lane::State if accepted => self.receive_state(peer, &frame, now),
+            Lane::Batches | Lane::State => Err(FrameError::OutOfTurn("a frame before the greeting")),
+        }
+    }
+
+    fn receive_control(
+        &mut self,
+        peer: NodeIdentity,
+        accepted: bool,
+        frame: ControlFrame,
+        now: Millis,
+    ) -> Result<(), FrameError> {
+        match frame {
+            ControlFrame::Hello(hello) if !accepted => self.receive_hello(peer, &hello, now),
+            ControlFrame::Refuse(refuse) => {
+                let sentence = refuse.sentence.chars().take(SENTENCE_CHARS_MAX).collect();
+                self.close(peer, CloseReason::RefusedByPeer(sentence), now);
+            }
+            ControlFrame::Accept(accept) if accepted => self.receive_accept(peer, &accept, now)?,
+            ControlFrame::Hello(_) => return Err(FrameError::OutOfTurn("a greeting")),
+            _ if self.peers.get(&peer).and_then(Peer::ready).is_none() => {
+                return Err(FrameError::OutOfTurn("a frame before the greeting"));
+            }
+            frame => self.receive_when_ready(peer, frame, now)?,
+        }
+        Ok(())
+    }
+
+    fn receive_when_ready(&mut self, peer: NodeIdentity, frame: ControlFrame, now: Millis) -> Result<(), FrameError> {
+        match frame {
+            ControlFrame::Hello(_) | ControlFrame::Accept(_) | ControlFrame::Refuse(_) => {
+                return Err(FrameError::OutOfTurn("a greeting"));
+            }
+            ControlFrame::Goodbye => {
+                self.close(peer, CloseReason::Goodbye, now);
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.alive = None;
+                }
+            }
+            ControlFrame::Heartbeat(heartbeat) => self.receive_heartbeat(peer, &heartbeat, now)?,
+            ControlFrame::Applied(vector) => self.peer_applied(peer, &vector.open()?, now),
+            ControlFrame::Settled(vector) => {
+                let vector = vector.open()?;
+                self.peer_applied(peer, &vector, now);
+                if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+                    link.settled.join(&vector);
+                }
+                self.check_settled(peer);
+            }
+            ControlFrame::Pull { origin, after } => {
+                if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+                    link.windows.insert(origin, OriginWindow::after(after));
+                }
+            }
+            ControlFrame::Unsubscribe { origin } => {
+                let own = self.settings.numbers.contains(&origin);
+                if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut).filter(|_| !own) {
+                    link.windows.remove(&origin);
+                }
+            }
+            ControlFrame::Behind { origin, after } => {
+                // What was said of a place that this node has left since says nothing of the place where it is.
+                if self.gate.received(origin) < after {
+                    self.peer_is_behind(peer, origin, now);
+                }
+            }
+            ControlFrame::StateRequest { session, since } => self.state_requested(peer, session, since.open()?, now),
+            ControlFrame::StateRefused { session, retry_ms } => self.state_refused(peer, session, retry_ms, now),
+            ControlFrame::SlotsMerged { session, differing } => {
+                self.slots_merged_there(peer, session, differing, now)?;
+            }
+            ControlFrame::ListingMerged { session } => self.listing_merged_there(peer, session, now)?,
+            ControlFrame::StateAbandoned { session, by_source } => {
+                self.state_abandoned(peer, session, by_source, now);
+            }
+            ControlFrame::Membership(record) => {
+                self.events.push_back(Event::Membership { peer, record: record.into() });
+            }
+            ControlFrame::NumberRequest => self.events.push_back(Event::NumberRequested { peer }),
+            ControlFrame::NumberGranted { number, first, last } => {
+                let known = |value| NodeNumber::new(value).ok_or(FrameError::OutOfRange("a node number"));
+                self.number_granted(peer, NumberGrant { number: known(number)?, range: (known(first)?, known(last)?) });
+            }
+            ControlFrame::Audit(frame) => self.events.push_back(Event::Audit { peer, frame: frame.into() }),
+            ControlFrame::Request { id, body } => self.receive_request(peer, id, body)?,
+            ControlFrame::Response { id, body } => {
+                let link = self.peers.get_mut(&peer).and_then(Peer::ready_mut);
+                if link.is_some_and(|link| link.asked.remove(&id)) {
+                    self.events.push_back(Event::Response { peer, id, body: body.into() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_request(&mut self, peer: NodeIdentity, id: RequestId, body: Vec<u8>) -> Result<(), FrameError> {
+        let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return Ok(()) };
+        if link.to_answer.len() >= limits::REQUESTS_OPEN_MAX {
+            self.counters.requests_refused += 1;
+            return Err(FrameError::OutOfTurn("one request more than may be open"));
+        }
+        if link.to_answer.insert(id) {
+            self.events.push_back(Event::Request { peer, id, body: body.into() });
+        }
+        Ok(())
+    }
+
+    fn receive_hello(&mut self, peer: NodeIdentity, hello: &Hello, now: Millis) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let recently = |&(_, heard): &(_, Millis)| now.since(heard) < self.settings.silence_ms;
+        let judge = Judge {
+            me: self.settings.identity,
+            cluster: self.settings.cluster,
+            peer,
+            alive: entry.alive.filter(recently).map(|(boot, _)| boot),
+            my_numbers: &self.settings.numbers,
+            members: &self.members,
+        };
+        match judge.judge(hello) {
+            Ok(facts) => self.accept(peer, hello, facts, now),
+            Err(refusal) => self.refuse(peer, refusal, now),
+        }
+    }
+
+    fn accept(&mut self, peer: NodeIdentity, hello: &Hello, facts: PeerFacts, now: Millis) {
+        let answer = ControlFrame::Accept(Accept {
+            version: facts.version,
+            vector: WireVector::new(&self.vector),
+            echo_ms: hello.sent_ms,
+            held_ms: 0,
+            wall_ms: self.wall,
+        });
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(link) = entry.link.as_mut() else { return };
+        link.accepted_them = true;
+        link.peer_filling = hello.filling;
+        link.membership_hash = hello.membership_hash;
+        link.applied_told = self.vector.clone();
+        link.send(&answer);
+        entry.alive = Some((facts.boot, now));
+        entry.facts = Some(facts);
+    }
+
+    fn refuse(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
+        let alarm = match (refusal.code, refusal.taken) {
+            (RefusalCode::SecondLiveCopy, _) => Some(Alarm::SecondLiveCopy { peer }),
+            (RefusalCode::Removed, _) => Some(Alarm::RemovedPeer { peer }),
+            (RefusalCode::NumberTaken, Some((number, owner))) => Some(Alarm::NumberTaken { peer, number, owner }),
+            (
+                RefusalCode::Version
+                | RefusalCode::Cluster
+                | RefusalCode::Identity
+                | RefusalCode::SelfPeering
+                | RefusalCode::NumberTaken,
+                _,
+            ) => None,
+        };
+        self.events.extend(alarm.map(Event::Alarm));
+        let reason = match refusal.code {
+            RefusalCode::SelfPeering => CloseReason::SelfPeering,
+            RefusalCode::Removed => CloseReason::Removed,
+            RefusalCode::Version
+            | RefusalCode::Cluster
+            | RefusalCode::Identity
+            | RefusalCode::SecondLiveCopy
+            | RefusalCode::NumberTaken => CloseReason::Refused(refusal.sentence.clone()),
+        };
+        self.enter(peer, LinkPhase::Closing, now);
+        if let Some(link) = self.peers.get_mut(&peer).and_then(|entry| entry.link.as_mut()) {
+            link.send(&ControlFrame::Refuse(Refuse { code: refusal.code as u8, sentence: refusal.sentence }));
+        }
+        self.events.push_back(Event::CloseLink { peer, reason });
+    }
+
+    fn receive_accept(&mut self, peer: NodeIdentity, accept: &Accept, now: Millis) -> Result<(), FrameError> {
+        let vector = accept.vector.open()?;
+        let wall = self.wall;
+        let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(link) = entry.link.as_mut().filter(|link| !link.accepted_us) else {
+            return Err(FrameError::OutOfTurn("an acceptance"));
+        };
+        link.accepted_us = true;
+        link.heartbeat_due = true;
+        link.applied_due = true;
+        link.settled_due = true;
+        link.vector_at_start = vector.clone();
+        link.heard_echo(accept.echo_ms, accept.held_ms, accept.wall_ms, now, wall);
+        // SUBTLE: not joined. A peer that came back with less than it once had must be sent what it lost.
+        entry.vector = vector.clone();
+        entry.since = now;
+        self.enter(peer, LinkPhase::Ready, now);
+        self.offer_own_origins(peer);
+        if let Some(facts) = self.peers.get(&peer).and_then(|entry| entry.facts.clone()) {
+            let (version, number, boot) = (facts.version, facts.number, facts.boot);
+            self.events.push_back(Event::LinkReady { peer, version, number, boot });
+        }
+        self.offer_membership(peer, now);
+        self.peer_applied(peer, &vector, now);
+        self.ask_for_number(now);
+        self.review_gaps(now);
+        self.check_filled(now);
+        Ok(())
+    }
+
+    fn receive_heartbeat(&mut self, peer: NodeIdentity, heartbeat: &Heartbeat, now: Millis) -> Result<(), FrameError> {
+        let wall = self.wall;
+        let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(link) = entry.ready_mut() else { return Ok(()) };
+        link.heard_heartbeat(heartbeat, now, wall);
+        if let (Some(number), Some(facts)) = (heartbeat.number, entry.facts.as_mut()) {
+            let number = NodeNumber::new(number).ok_or(FrameError::OutOfRange("a node number"))?;
+            facts.number = Some(number);
+            facts.numbers.insert(number);
+        }
+        self.offer_membership(peer, now);
+        self.check_filled(now);
+        Ok(())
+    }
+
+    /// A peer has applied everything up to `vector`.
+    fn peer_applied(&mut self, peer: NodeIdentity, vector: &VersionVector, now: Millis) {
+        let wall = self.wall;
+        let number = self.settings.number;
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let before = number.map(|number| entry.vector.of(number));
+        entry.vector.join(vector);
+        if let Some(link) = entry.link.as_mut() {
+            for (origin, stamp) in vector.iter() {
+                if let Some(window) = link.windows.get_mut(&origin) {
+                    window.acknowledged(stamp);
+                }
+            }
+        }
+        if let (Some(number), Some(before)) = (number, before) {
+            let known = vector.of(number);
+            if known > before {
+                self.note_applied_lag(peer, before, known, wall);
+            }
+            self.own_number_known_to(peer, known);
+        }
+        for (origin, stamp) in vector.iter() {
+            if stamp > self.gate.received(origin) && Some(origin) != self.settings.number {
+                self.note_gap(origin, now);
+            }
+        }
+    }
+
+    /// The peer has applied own batches after `before` up to `known`: the oldest write among them waited longest.
+    fn note_applied_lag(&mut self, peer: NodeIdentity, before: Stamp, known: Stamp, wall: UnixMillis) {
+        let oldest = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= before));
+        let Some(&(last, written)) = oldest else { return };
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        if last <= known {
+            let rtt_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.rtt_ms);
+            entry.applied_lag_ms = wall.saturating_sub(written).saturating_sub(rtt_ms / 2);
+        }
+    }
+
+    /// Tells the node what a peer is known to have applied, once everything is here that the peer wrote before.
+    pub(super) fn check_settled(&mut self, peer: NodeIdentity) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(facts) = entry.facts.as_ref() else { return };
+        let Some(link) = entry.link.as_mut().filter(|link| link.phase == LinkPhase::Ready) else { return };
+        let here = |vector: &VersionVector| facts.numbers.iter().all(|&n| vector.of(n) <= self.vector.of(n));
+        // At most two rounds: what was awaited, and what came in the meantime.
+        for _ in 0..2 {
+            link.await_settled();
+            let Some(vector) = link.settled_awaited.take_if(|vector| here(vector)) else { return };
+            link.settled_done = vector.clone();
+            if let Some(number) = facts.number {
+                self.events.push_back(Event::PeerVector { peer, number, vector });
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How it all stands, for people and for metrics. Nothing is decided here.
+
+use super::Hub;
+use crate::clock_offset::median;
+use crate::{LinkPhase, LinkReport, Millis, NodeIdentity, NodeReport, OriginReport};
+use crdt::{NodeNumber, Stamp, UnixMillis};
+use std::collections::BTreeMap;
+
+impl Hub {
+    /// A link as it stands; none for a peer that was never linked.
+    pub fn link_report(&self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<LinkReport> {
+        let entry = self.peers.get(&peer)?;
+        let link = entry.link.as_ref();
+        let best = link.and_then(|link| link.clock.best());
+        let acknowledged = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
+        let (unacknowledged_changes, unacknowledged_bytes) = self.unacknowledged(acknowledged);
+        let oldest = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= acknowledged));
+        let waiting_ms = oldest.map_or(0, |&(_, written)| wall.saturating_sub(written));
+        let own = &self.settings.numbers;
+        Some(LinkReport {
+            peer,
+            phase: link.map_or(LinkPhase::Down, |link| link.phase),
+            number: entry.facts.as_ref().and_then(|facts| facts.number),
+            boot: entry.facts.as_ref().map(|facts| facts.boot),
+            phase_ms: now.since(entry.since),
+            silent_ms: entry.heard.map(|heard| now.since(heard)),
+            rtt_ms: best.map(|best| best.rtt_ms),
+            clock_offset_ms: best.map(|best| best.offset_ms),
+            applied_lag_ms: if oldest.is_some() { waiting_ms.max(entry.applied_lag_ms) } else { entry.applied_lag_ms },
+            unacknowledged_changes,
+            unacknowledged_bytes,
+            in_flight_bytes: link.map_or(0, |link| link.windows.values().map(|w| w.in_flight_bytes()).sum()),
+            vector: entry.vector.clone(),
+            peer_is_filling: link.is_some_and(|link| link.peer_filling),
+            fed_by_peer: self.fed.as_ref().is_some_and(|fed| fed.source == peer),
+            feeding_peer: self.feeding.get(&peer).map(|feeding| feeding.next_slot()),
+            relayed_to_peer: link.map_or_else(Vec::new, |link| {
+                link.windows.keys().copied().filter(|origin| !own.contains(origin)).collect()
+            }),
+            pulled_from_peer: self.pulling.iter().filter(|(_, from)| **from == peer).map(|(&o, _)| o).collect(),
+            batches_sent: entry.traffic.batches_sent,
+            batches_received: entry.traffic.batches_received,
+            batch_bytes_sent: entry.traffic.batch_bytes_sent,
+            batch_bytes_received: entry.traffic.batch_bytes_received,
+        })
+    }
+
+    /// The node as a whole.
+    pub fn report(&self) -> NodeReport {
+        let mut known: BTreeMap<NodeNumber, Stamp> = self.vector.iter().collect();
+        let entries = self.peers.values().flat_map(|peer| peer.vector.iter());
+        for (origin, stamp) in entries.chain(self.gate.origins().map(|origin| (origin, Stamp::ZERO))) {
+            let entry = known.entry(origin).or_insert(stamp);
+            *entry = stamp.max(*entry);
+        }
+        let origins = known.into_iter().map(|(origin, known)| self.origin_report(origin, known)).collect();
+        let offsets = self.ready().filter_map(|(_, _, link)| link.clock.best()).map(|best| best.offset_ms);
+        let mut limits = self.counters;
+        limits.ring_evictions = self.ring.evictions();
+        NodeReport {
+            origins,
+            ring_bytes: self.ring.bytes(),
+            ring_bytes_max: self.settings.ring_bytes,
+            applying_bytes: self.applying_bytes,
+            filling: self.is_filling(),
+            clock_offset_median_ms: median(offsets.collect()),
+            limits,
+        }
+    }
+
+    fn origin_report(&self, origin: NodeNumber, known: Stamp) -> OriginReport {
+        let fill = self.ring.fill(origin);
+        let (waiting_batches, waiting_bytes) = self.gate.waiting(origin);
+        OriginReport {
+            origin,
+            applied: self.vector.of(origin),
+            known,
+            ring_bytes: fill.bytes,
+            ring_batches: fill.batches,
+            ring_begins_after: fill.begins_after,
+            waiting_batches,
+            waiting_bytes,
+        }
+    }
+
+    fn unacknowledged(&self, after: Stamp) -> (u64, u64) {
+        let Some(number) = self.settings.number else { return (0, 0) };
+        self.ring.all_after(number, after).fold((0, 0), |(changes, bytes), batch| {
+            (changes + u64::from(batch.changes), bytes + batch.bytes().len() as u64)
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! What is due when. Timers are data: nothing here waits.
+
+use super::Hub;
+use crate::link::Peer;
+use crate::{CloseReason, Event, LinkPhase, Millis, NodeIdentity, limits};
+use crdt::UnixMillis;
+
+impl Hub {
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Millis, wall: UnixMillis) {
+        self.wall = wall;
+        self.close_dead_links(now);
+        if now >= self.heartbeat_at {
+            self.heartbeat_at = now.after(self.settings.heartbeat_ms);
+            self.beat();
+        }
+        // What was held for its stamps may have come of age.
+        self.open_gate(now);
+        if self.gaps.values().any(|gap| gap.due_at(self.settings.grace_ms) <= now) {
+            self.review_gaps(now);
+        }
+        self.check_sessions(now);
+        self.ask_for_number(now);
+        self.check_filled(now);
+    }
+
+    /// When `handle_timeout` is to be called next, or `poll_transmit` has something that it had not before.
+    pub fn poll_timeout(&self) -> Option<Millis> {
+        let mut next = Vec::new();
+        let mut ready = false;
+        for link in self.peers.values().filter_map(|peer| peer.link.as_ref()) {
+            match link.phase {
+                LinkPhase::Ready => {
+                    ready = true;
+                    next.push(link.heard.after(self.settings.silence_ms));
+                    if link.applied_due {
+                        next.push(link.applied_told_at.after(self.settings.ack_ms));
+                    }
+                }
+                LinkPhase::Greeting | LinkPhase::Closing => next.push(link.since.after(limits::HANDSHAKE_MS_MAX)),
+                LinkPhase::Down => {}
+            }
+        }
+        if ready {
+            next.push(self.heartbeat_at);
+            next.extend(self.gaps.values().map(|gap| gap.due_at(self.settings.grace_ms)));
+            if self.number_wanted {
+                next.push(self.number_ask_at);
+            }
+        }
+        let sessions = self.feeding.values().map(|feeding| feeding.progress);
+        let fed = self.fed.as_ref().filter(|fed| fed.finished().is_none()).map(|fed| fed.progress);
+        next.extend(sessions.chain(fed).map(|progress| progress.after(limits::SESSION_STALL_MS)));
+        if self.fed.is_none() && self.needs_state() {
+            next.push(self.session_retry_at);
+        }
+        if let Some(moment) = self.gate.next_release(self.wall) {
+            // The wall clock is another clock: look again at least at the pace of heartbeats.
+            next.push(self.heartbeat_at.after(moment.saturating_sub(self.wall).min(self.settings.heartbeat_ms)));
+        }
+        next.extend(self.filling_until);
+        next.into_iter().min()
+    }
+
+    fn close_dead_links(&mut self, now: Millis) {
+        let mut dead: Vec<(NodeIdentity, CloseReason)> = Vec::new();
+        for (&peer, entry) in &self.peers {
+            let Some(link) = &entry.link else { continue };
+            let silence_ms = now.since(link.heard);
+            let greeting_ms = now.since(link.since);
+            match link.phase {
+                LinkPhase::Ready if silence_ms >= self.settings.silence_ms => {
+                    self.counters.links_silent += 1;
+                    dead.push((peer, CloseReason::Silent(silence_ms)));
+                }
+                LinkPhase::Greeting | LinkPhase::Closing if greeting_ms >= limits::HANDSHAKE_MS_MAX => {
+                    dead.push((peer, CloseReason::HandshakeTimeout(greeting_ms)));
+                }
+                LinkPhase::Ready | LinkPhase::Greeting | LinkPhase::Closing | LinkPhase::Down => {
+                    let bytes = link.control_bytes();
+                    if bytes > limits::CONTROL_QUEUE_BYTES_MAX {
+                        self.counters.control_queue_full += 1;
+                        dead.push((peer, CloseReason::NotReading(bytes)));
+                    }
+                }
+            }
+        }
+        for (peer, reason) in dead {
+            self.close(peer, reason, now);
+        }
+    }
+
+    /// One heartbeat on every link, and a look at whether the open batch has to be closed for those who collect.
+    fn beat(&mut self) {
+        let mut ready = false;
+        for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
+            link.heartbeat_due = true;
+            ready = true;
+        }
+        if ready && self.settling.is_none() && !self.settled.covers_all(&self.vector) {
+            self.settling = Some(self.vector.clone());
+            self.events.push_back(Event::CloseOpenBatch);
+        }
+    }
+}

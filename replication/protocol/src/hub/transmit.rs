@@ -1,0 +1,120 @@
+//! What goes out: pulled lane by lane while the transport has room, so a slow peer costs a place in the ring and no queue.
+
+use super::Hub;
+use crate::frame::{ControlFrame, WireVector};
+use crate::link::{Link, Peer};
+use crate::ring::Following;
+use crate::{Batch, Lane, LinkPhase, Millis, NodeIdentity};
+use bytes::Bytes;
+use crdt::{NodeNumber, UnixMillis, VersionVector};
+use std::sync::Arc;
+
+impl Hub {
+    /// The next frame for this lane; ask only while the transport has room for it.
+    pub fn poll_transmit(&mut self, peer: NodeIdentity, lane: Lane, now: Millis, wall: UnixMillis) -> Option<Bytes> {
+        match lane {
+            Lane::Control => self.next_control(peer, now, wall),
+            Lane::Batches => self.next_batch(peer),
+            Lane::State => self.peers.get_mut(&peer)?.ready_mut()?.state.pop_front(),
+        }
+    }
+
+    /// Lanes that have something to send at `now`. More may become due by [`Hub::poll_timeout`].
+    pub fn with_output(&self, now: Millis) -> Vec<(NodeIdentity, Lane)> {
+        let mut lanes = Vec::new();
+        for (&peer, entry) in &self.peers {
+            let Some(link) = &entry.link else { continue };
+            for lane in Lane::ALL {
+                let some = match lane {
+                    Lane::Control => link.has_control(now, self.settings.ack_ms),
+                    Lane::Batches => link.phase == LinkPhase::Ready && self.has_batch(link),
+                    Lane::State => link.phase == LinkPhase::Ready && !link.state.is_empty(),
+                };
+                if some {
+                    lanes.push((peer, lane));
+                }
+            }
+        }
+        lanes
+    }
+
+    fn next_control(&mut self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<Bytes> {
+        let (hash, filling, number) = (self.members.hash, self.is_filling(), self.settings.number);
+        let link = self.peers.get_mut(&peer)?.link.as_mut()?;
+        if link.phase == LinkPhase::Ready {
+            // Signs of life go before anything that may be long; their clock readings are of this moment.
+            if std::mem::take(&mut link.heartbeat_due) {
+                return Some(link.heartbeat(now, wall, hash, filling, number).encode());
+            }
+            if link.applied_is_due(now, self.settings.ack_ms) {
+                link.applied_due = false;
+                link.applied_told_at = now;
+                if let Some(rise) = rise(&mut link.applied_told, &self.vector) {
+                    return Some(ControlFrame::Applied(rise).encode());
+                }
+            }
+            if std::mem::take(&mut link.settled_due)
+                && let Some(rise) = rise(&mut link.settled_told, &self.settled)
+            {
+                return Some(ControlFrame::Settled(rise).encode());
+            }
+        }
+        link.pop_control()
+    }
+
+    /// The oldest batch that this link may be sent, of any origin: what is older is rarely waited for by what is newer.
+    fn next_batch(&mut self, peer: NodeIdentity) -> Option<Bytes> {
+        self.tell_behind(peer);
+        let entry = self.peers.get(&peer)?;
+        let (origin, batch) = self.sendable(entry.ready()?).min_by_key(|(_, batch)| batch.last)?;
+        let batch = Arc::clone(batch);
+        let entry = self.peers.get_mut(&peer)?;
+        entry.traffic.batches_sent += 1;
+        entry.traffic.batch_bytes_sent += batch.bytes().len() as u64;
+        let window = entry.ready_mut()?.windows.get_mut(&origin)?;
+        window.record_sent(&batch);
+        self.counters.window_full += u64::from(window.is_full(self.settings.window_bytes));
+        Some(batch.bytes().clone())
+    }
+
+    /// The next batch of each origin whose window on this link is open.
+    fn sendable<'a>(&'a self, link: &'a Link) -> impl Iterator<Item = (NodeNumber, &'a Arc<Batch>)> {
+        let open = link.windows.iter().filter(|(_, window)| !window.is_full(self.settings.window_bytes));
+        open.filter_map(|(&origin, window)| match self.ring.after(origin, window.sent()) {
+            Following::Next(batch) => Some((origin, batch)),
+            Following::UpToDate | Following::Behind => None,
+        })
+    }
+
+    fn has_batch(&self, link: &Link) -> bool {
+        self.sendable(link).next().is_some() || !self.out_of_reach(link).is_empty()
+    }
+
+    /// Origins of which the ring no longer holds what the peer would need, and the peer was not told.
+    fn out_of_reach(&self, link: &Link) -> Vec<NodeNumber> {
+        let windows = link.windows.iter().filter(|(_, window)| !window.is_behind());
+        let behind = windows.filter(|(origin, window)| self.ring.after(**origin, window.sent()) == Following::Behind);
+        behind.map(|(&origin, _)| origin).collect()
+    }
+
+    fn tell_behind(&mut self, peer: NodeIdentity) {
+        let Some(link) = self.peers.get(&peer).and_then(Peer::ready) else { return };
+        for origin in self.out_of_reach(link) {
+            let after = self.ring.floor(origin);
+            let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return };
+            let Some(window) = link.windows.get_mut(&origin) else { continue };
+            // A ring with a hole reaches back to its floor, but not on from where the peer is.
+            let after = after.max(crdt::Stamp::from_bits(window.sent().bits().saturating_add(1)));
+            window.record_behind();
+            self.counters.behind_sent += 1;
+            link.send(&ControlFrame::Behind { origin, after });
+        }
+    }
+}
+
+/// The entries of `now` that are above what was told, and remembers them as told.
+fn rise(told: &mut VersionVector, now: &VersionVector) -> Option<WireVector> {
+    let risen: VersionVector = now.iter().filter(|&(node, stamp)| stamp > told.of(node)).collect();
+    told.join(&risen);
+    (!risen.is_empty()).then(|| WireVector::new(&risen))
+}

@@ -1,0 +1,92 @@
+//! How far one origin was sent over one link, and how much of that is still on its way.
+//!
+//! Windows are per link *and origin*: an origin whose batches wait at the receiver fills its own window and no other.
+
+use crate::Batch;
+use crdt::Stamp;
+use std::collections::VecDeque;
+
+/// The sender's place in one origin's history, for one link.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct OriginWindow {
+    sent: Stamp,
+    in_flight: VecDeque<(Stamp, usize)>,
+    bytes: usize,
+    /// The peer was told that the ring does not reach back to it.
+    behind: bool,
+}
+
+impl OriginWindow {
+    /// Begins after what the peer has.
+    pub(crate) fn after(stamp: Stamp) -> Self {
+        Self { sent: stamp, ..Self::default() }
+    }
+
+    /// Where to go on.
+    pub(crate) fn sent(&self) -> Stamp {
+        self.sent
+    }
+
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Whether nothing more may be sent for now. One batch may always be on its way, however large.
+    pub(crate) fn is_full(&self, bytes_max: usize) -> bool {
+        self.bytes >= bytes_max
+    }
+
+    pub(crate) fn record_sent(&mut self, batch: &Batch) {
+        self.sent = batch.last;
+        self.bytes += batch.weight();
+        self.in_flight.push_back((batch.last, batch.weight()));
+    }
+
+    /// The ring has nothing that the peer could use; wait until it has come on by other means.
+    pub(crate) fn record_behind(&mut self) {
+        self.behind = true;
+    }
+
+    /// The peer has applied everything up to `stamp`, by whatever way it came.
+    pub(crate) fn acknowledged(&mut self, stamp: Stamp) {
+        while let Some(&(last, bytes)) = self.in_flight.front()
+            && last <= stamp
+        {
+            self.bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+        if stamp > self.sent {
+            self.sent = stamp;
+            self.behind = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BatchTail;
+    use crdt::{NodeNumber, VersionVector};
+
+    #[test]
+    fn acknowledgements_open_the_window_again() {
+        let node = NodeNumber::new(4).unwrap();
+        let at = |ms| Stamp::at(crdt::STAMP_EPOCH_MS + ms, node);
+        let mut window = OriginWindow::after(Stamp::ZERO);
+        let mut tail = BatchTail::default();
+        for ms in [10, 20, 30] {
+            let batch = Batch::seal(tail, at(ms), at(ms), VersionVector::new(), 1, &[1, 2, 3]);
+            tail = batch.tail();
+            window.record_sent(&batch);
+        }
+        assert!(window.is_full(1) && window.in_flight_bytes() > 0);
+        window.acknowledged(at(20));
+        assert!(window.is_full(1));
+        window.acknowledged(at(40));
+        assert!(!window.is_full(1) && window.sent() == at(40));
+    }
+}
