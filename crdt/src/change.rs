@@ -139,6 +139,18 @@ pub struct Change<'a> {
     pub operations: &'a [u8],
 }
 
+impl<'a> Change<'a> {
+    /// The value, if the change is a plain `SET` and nothing else.
+    pub fn plain_set(&self) -> Option<&'a [u8]> {
+        let mut reader = Reader::new(self.operations);
+        if reader.byte("a tag") != Ok(SET_PLAIN) {
+            return None;
+        }
+        let value = reader.slice("a value").ok()?;
+        reader.is_empty().then_some(value)
+    }
+}
+
 /// The longest key or element name that a change may carry: Redis' own limit for a bulk string, 512 MiB.
 pub const NAME_BYTES_MAX: usize = 512 << 20;
 

@@ -64,12 +64,7 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Access<'a> {
-    pub(crate) fn new(
-        keyspace: &'a Keyspace,
-        writer: &'a mut WriterState,
-        held: Held<'a>,
-        now: UnixMillis,
-    ) -> Self {
+    pub(crate) fn new(keyspace: &'a Keyspace, writer: &'a mut WriterState, held: Held<'a>, now: UnixMillis) -> Self {
         keyspace.shared.set_now(now);
         Self { keyspace, writer, held, now, stamp: None, in_group: false }
     }
@@ -160,13 +155,7 @@ impl<'a> Access<'a> {
 
     /// One step over the keys of a database: keys that are there all the time are seen at least once. Returns the
     /// next cursor, 0 at the end.
-    pub fn scan(
-        &mut self,
-        database: Database,
-        cursor: u64,
-        count: usize,
-        each: &mut dyn FnMut(&[u8], Kind),
-    ) -> u64 {
+    pub fn scan(&mut self, database: Database, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], Kind)) -> u64 {
         let now = self.now;
         let mut seen = 0;
         for number in cursor.min(u64::from(SLOTS)) as u16..SLOTS {

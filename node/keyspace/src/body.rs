@@ -83,6 +83,11 @@ impl KeyBody {
         }
     }
 
+    /// How many kinds of content there are: more than one after concurrent writes of different types.
+    pub fn kinds(&self) -> usize {
+        Kind::ALL.into_iter().filter(|&kind| self.holds(kind)).count()
+    }
+
     /// The elements of a hash or set.
     pub fn map(&self, kind: Kind) -> Option<&ElementMap> {
         match kind {

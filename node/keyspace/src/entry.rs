@@ -121,18 +121,6 @@ impl<W> Entry<W> {
         }
     }
 
-    /// The box itself, or the entry back if it is packed.
-    pub fn into_wide(self) -> Result<Box<W>, Self> {
-        if self.is_wide() {
-            let raw = self.wide_pointer();
-            std::mem::forget(self);
-            // SAFETY: the pointer came from `Box::into_raw`, and forgetting `self` leaves this the only owner.
-            Ok(unsafe { Box::from_raw(raw) })
-        } else {
-            Err(self)
-        }
-    }
-
     /// Gives a packed entry another stamp, life and value under the same name; in place when the size stays. A wide
     /// entry becomes packed only by [`Entry::packed`].
     #[inline]
@@ -407,14 +395,11 @@ mod tests {
     }
 
     #[test]
-    fn wide_entries_give_their_box_back() {
+    fn wide_entries_hold_their_box() {
         let mut entry: Entry<Boxed> = Entry::wide(Box::new(vec![1, 2, 3]));
         entry.wide_mut().unwrap().push(4);
         let View::Wide(body) = entry.view() else { panic!("a wide entry") };
         assert_eq!(body, &[1, 2, 3, 4]);
-        assert_eq!(*entry.into_wide().unwrap(), vec![1, 2, 3, 4]);
-        let packed: Entry<Boxed> = Entry::packed(Stamp::ZERO, PackedLife::Own, 0, b"", b"");
-        assert!(packed.into_wide().is_err());
     }
 
     #[test]

@@ -17,7 +17,8 @@ impl KeyHasher {
         Self(foldhash::fast::FixedState::with_seed(seed))
     }
 
-    /// A hasher that is the same in every process, for tests.
+    /// A hasher that is the same in every process.
+    #[cfg(test)]
     pub fn fixed() -> Self {
         Self::seeded(0)
     }

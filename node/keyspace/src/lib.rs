@@ -5,7 +5,9 @@
 //! reads a clock, sends, or waits for anything but a slot's lock.
 
 mod access;
+mod apply;
 mod body;
+mod drain;
 mod elements;
 mod entry;
 mod hash;
@@ -15,12 +17,17 @@ mod merge;
 mod observe;
 mod shared;
 mod slot;
+mod state;
+mod sweep;
 mod write;
 
 pub use access::{Access, Database, Elements, Watch, WrongKind};
 pub use crdt::{ExactFloat, Kind, Lifetime, UnixMillis};
+pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use hash::{SLOTS, slot_of};
 pub use keyspace::{Keyspace, PIPELINE_LOG_BYTES_MAX, Writer};
 pub use shared::Conflicts;
 pub use slot::DATABASES;
+pub use state::{Extent, SlotDigest};
+pub use sweep::{SweepPolicy, Swept};
 pub use write::{Delta, NewLifetime};

@@ -360,11 +360,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn conflict(
-        &self,
-        live: usize,
-        which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64,
-    ) {
+    fn conflict(&self, live: usize, which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64) {
         if live > 1 {
             which(&self.shared.conflicts).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }

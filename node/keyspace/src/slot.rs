@@ -227,9 +227,11 @@ impl Slot {
         let had_content = kind_of(found.get()).is_some();
         let (has_content, is_empty) = match found.get_mut().wide_mut() {
             Some(body) => {
+                let kinds = body.kinds();
                 work(body, &mut site);
                 body.tidy();
                 site.note_ghost(body);
+                site.note_kinds(kinds, body);
                 let left = (body.has_content(), body.is_empty());
                 if let Some(packed) = body.pack() {
                     *found.get_mut() = packed;
@@ -244,6 +246,7 @@ impl Slot {
                 work(&mut body, &mut site);
                 body.tidy();
                 site.note_ghost(&body);
+                site.note_kinds(1, &body);
                 let left = (body.has_content(), body.is_empty());
                 if !left.1 {
                     *found.get_mut() = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
@@ -265,7 +268,9 @@ impl Slot {
             let keys: Vec<Box<[u8]>> =
                 self.table(database).into_iter().flat_map(|table| table.iter()).map(|e| key_of(e).into()).collect();
             for key in keys {
-                self.change_key(shared, database, &key, |body, site| site.clear_everything(body, change.stamp, covered));
+                self.change_key(shared, database, &key, |body, site| {
+                    site.clear_everything(body, change.stamp, covered)
+                });
                 self.memory.touched(database, &key);
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Database, WrongKind};
 use crate::body::{KeyEntry, kind_of, lifetime_of};
-use crate::elements::{ElementMap, name_of, value_of};
+use crate::elements::ElementMap;
 use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::observe::{Observed, Recorder};
@@ -102,13 +102,18 @@ impl Access<'_> {
     pub fn delete(&mut self, database: Database, key: &[u8]) -> bool {
         let exists = self.kind(database, key).is_some();
         if exists {
-            self.change(database, key, |entry, _, recorder| {
-                if let Some(entry) = entry {
-                    recorder.remove_all(entry);
-                }
-            });
+            self.remove_observed(database, key);
         }
         exists
+    }
+
+    /// Removes everything observed of a key, whether readers could see it or not.
+    pub(crate) fn remove_observed(&mut self, database: Database, key: &[u8]) {
+        self.change(database, key, |entry, _, recorder| {
+            if let Some(entry) = entry {
+                recorder.remove_all(entry);
+            }
+        });
     }
 
     /// Sets how long a key lives. False if it does not exist.
@@ -273,13 +278,7 @@ impl Access<'_> {
         Ok(is_new)
     }
 
-    fn remove_element(
-        &mut self,
-        database: Database,
-        key: &[u8],
-        kind: Kind,
-        name: &[u8],
-    ) -> Result<bool, WrongKind> {
+    fn remove_element(&mut self, database: Database, key: &[u8], kind: Kind, name: &[u8]) -> Result<bool, WrongKind> {
         let elements = if kind == Kind::Hash { self.hash(database, key) } else { self.set(database, key) }?;
         if !elements.is_some_and(|elements| elements.contains(name)) {
             return Ok(false);
@@ -384,18 +383,7 @@ fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mut Recorder<
     }
 }
 
-fn record_add(
-    recorder: &mut Recorder<'_>,
-    kind: Kind,
-    name: &[u8],
-    own: Option<&crdt::Contribution>,
-    delta: Delta,
-) {
+fn record_add(recorder: &mut Recorder<'_>, kind: Kind, name: &[u8], own: Option<&crdt::Contribution>, delta: Delta) {
     let (birth, sum) = own.map_or((recorder.stamp, Number::default()), |own| (own.birth, own.cumulative));
     recorder.record(&Operation::Add { kind, name, birth, cumulative: sum.plus(delta.number()) });
-}
-
-/// The elements of a collection, for tests and for state catch-up.
-pub(crate) fn listed(map: &ElementMap) -> impl Iterator<Item = (&[u8], std::borrow::Cow<'_, [u8]>)> {
-    map.iter().map(|entry| (name_of(entry), value_of(entry)))
 }

@@ -1,0 +1,131 @@
+//! Applying batches of other nodes, group by group, and collecting what need not be remembered any more.
+
+use crate::hash::{SLOTS, slot_of};
+use crate::keyspace::Keyspace;
+use crate::slot::Slot;
+use crdt::{Change, Changes, DecodeError, NodeNumber, Operation, Operations, Stamp, UnixMillis, VersionVector};
+use parking_lot::MutexGuard;
+
+impl Keyspace {
+    /// Applies a batch whose predecessor and dependencies have been applied. `previous` and `last` are the batch's
+    /// bounds. The whole payload is checked before anything is applied. Changes that the node's vector covers already
+    /// are skipped. Returns how many changes there were.
+    pub fn apply(
+        &self,
+        origin: NodeNumber,
+        previous: Stamp,
+        last: Stamp,
+        payload: &[u8],
+        now: UnixMillis,
+    ) -> Result<usize, DecodeError> {
+        let changes: Vec<Change<'_>> = Changes::new(payload, origin, previous).collect::<Result<_, _>>()?;
+        for change in &changes {
+            if change.stamp > last {
+                return Err(DecodeError::Invalid("a change beyond the end of its batch"));
+            }
+            Operations::of(change).try_for_each(|operation| operation.map(drop))?;
+        }
+        self.shared.set_now(now);
+        self.shared.observe(last);
+        let seen = self.applied().of(origin);
+        let news = changes.partition_point(|change| change.stamp <= seen);
+        // A stamp of our own marks what changes here, so that digests can say since when a slot has been as it is.
+        let mark = self.shared.next_stamp(now);
+        for group in groups(&changes[news..]) {
+            self.apply_group(group, mark)?;
+        }
+        self.shared.raise(&[(origin, last)].into_iter().collect());
+        Ok(changes.len())
+    }
+
+    /// Raises the vector, at the end of a state catch-up or when a removed node's entry is sealed.
+    pub fn raise_applied(&self, vector: &VersionVector) {
+        self.shared.observe(vector.latest());
+        self.shared.raise(vector);
+        self.prune();
+    }
+
+    /// Forgets what slots have seen out of order and the vector has caught up with.
+    pub fn prune(&self) {
+        let applied = self.applied();
+        for slot in &self.slots {
+            let mut slot = slot.lock();
+            if slot.memory.context.is_some() {
+                slot.prune(&applied);
+            }
+        }
+    }
+
+    /// Forgets the resets that their contributor is known to have applied: `known` says what a node has applied, all
+    /// of whose own changes up to its entry there are here.
+    pub fn collect_resets(&self, known: &dyn Fn(NodeNumber) -> Option<VersionVector>) {
+        if self.shared.resets() == 0 {
+            return;
+        }
+        for slot in &self.slots {
+            let mut slot = slot.lock();
+            let before = slot.memory.resets.len();
+            if before > 0 {
+                slot.memory.resets.retain(|name, reset| !known(name.node).is_some_and(|v| v.covers(reset.by)));
+                self.shared.count_resets(slot.memory.resets.len() as i64 - before as i64);
+            }
+        }
+    }
+
+    fn apply_group(&self, group: &[Change<'_>], mark: Stamp) -> Result<(), DecodeError> {
+        if group.iter().any(is_database_clear) {
+            let mut slots: Vec<MutexGuard<'_, Slot>> = self.slots.iter().map(|slot| slot.lock()).collect();
+            return self.apply_locked(group, mark, &mut |number, work| work(&mut slots[usize::from(number)]));
+        }
+        if let [change] = group {
+            return self.apply_locked(group, mark, &mut |_, work| work(&mut self.slot(slot_of(change.key))));
+        }
+        let mut numbers: Vec<u16> = group.iter().map(|change| slot_of(change.key)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut slots: Vec<MutexGuard<'_, Slot>> = numbers.iter().map(|&number| self.slot(number)).collect();
+        self.apply_locked(group, mark, &mut |number, work| match numbers.binary_search(&number) {
+            Ok(at) => work(&mut slots[at]),
+            Err(_) => Ok(()),
+        })
+    }
+
+    #[expect(clippy::type_complexity, reason = "a visitor of locked slots")]
+    fn apply_locked(
+        &self,
+        group: &[Change<'_>],
+        mark: Stamp,
+        with_slot: &mut dyn FnMut(u16, &mut dyn FnMut(&mut Slot) -> Result<(), DecodeError>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        for change in group {
+            let mut work = |slot: &mut Slot| {
+                slot.memory.changed = mark;
+                self.apply_to(slot, change)
+            };
+            if is_database_clear(change) {
+                (0..SLOTS).try_for_each(|number| with_slot(number, &mut work))?;
+            } else {
+                with_slot(slot_of(change.key), &mut work)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_to(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
+        if let Some(value) = change.plain_set()
+            && slot.apply_plain_set(&self.shared, change.stamp, change.database, change.key, value)
+        {
+            return Ok(());
+        }
+        slot.apply(&self.shared, change)
+    }
+}
+
+fn is_database_clear(change: &Change<'_>) -> bool {
+    change.key.is_empty() && Operations::of(change).any(|op| matches!(op, Ok(Operation::ClearDatabase { .. })))
+}
+
+/// The groups of a batch: runs of changes that are tied to the next one.
+fn groups<'c, 'a>(changes: &'c [Change<'a>]) -> impl Iterator<Item = &'c [Change<'a>]> {
+    changes.chunk_by(|before, _| before.tied)
+}

@@ -1,0 +1,138 @@
+//! Removing what is over: expired keys, and assertions about lives whose content is gone.
+//!
+//! The author of the assertion that counts removes a key when its life is over, as an ordinary observed removal; the
+//! others hide it at once, and one of them steps in after a grace period. A slot knows its earliest deadline and is
+//! visited when that has come, so there is no index to keep and no pause: a visit walks the few dozen keys of one slot.
+
+use crate::access::{Access, Database};
+use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
+use crate::entry::View;
+use crate::hash::SLOTS;
+use crate::keyspace::{Keyspace, Writer};
+use crate::slot::Slot;
+use crdt::{Lifetime, NodeNumber, UnixMillis};
+
+/// Who removes what is over.
+pub struct SweepPolicy<'a> {
+    /// Whether this node (in this life or an earlier one) made stamps with this number.
+    pub is_mine: &'a dyn Fn(NodeNumber) -> bool,
+    /// Whether this node is the live member that steps in for a key whose owner does not act.
+    pub steps_in: &'a dyn Fn(&[u8]) -> bool,
+    /// How long after the end of a life another member steps in, in milliseconds: longer than clocks may differ.
+    pub grace_ms: u64,
+    /// How many slots one call visits at most, so that it never holds up the thread it runs on.
+    pub slots_max: usize,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Keys removed because their life was over.
+    pub expired: u64,
+    /// Keys of which only assertions were left.
+    pub ghosts: u64,
+    /// Slots visited.
+    pub visited: usize,
+}
+
+/// Slots are visited no more often than this, in milliseconds: a slot whose keys end one after the other is walked
+/// once for many of them.
+const VISIT_INTERVAL_MS: u64 = 500;
+
+impl Keyspace {
+    /// Removes what is over, by `writer`. Call it a few times a second.
+    pub fn sweep(&self, writer: &mut Writer, now: UnixMillis, policy: &SweepPolicy<'_>) -> Swept {
+        let mut swept = Swept::default();
+        for number in 0..SLOTS {
+            if self.shared.earliest(number) > now {
+                continue;
+            }
+            if swept.visited == policy.slots_max {
+                break;
+            }
+            swept.visited += 1;
+            let due = self.visit(number, now, policy);
+            for (database, key, ghost) in due {
+                let mut access = writer.access(now, &[&key]);
+                access.begin_command();
+                if access.remove_dead(Database(database), &key) {
+                    swept.expired += u64::from(!ghost);
+                    swept.ghosts += u64::from(ghost);
+                }
+            }
+        }
+        swept
+    }
+
+    /// Lists what this node has to remove in a slot, and notes when the slot must be looked at again.
+    fn visit(&self, number: u16, now: UnixMillis, policy: &SweepPolicy<'_>) -> Vec<(u8, Box<[u8]>, bool)> {
+        let mut slot = self.slot(number);
+        let mut due = Vec::new();
+        let mut next = u64::MAX;
+        for database in slot.databases() {
+            for entry in slot.table(database).into_iter().flatten() {
+                match verdict(entry, now, policy) {
+                    Verdict::Stays => {}
+                    Verdict::Later(moment) => next = next.min(moment),
+                    Verdict::Remove { ghost } => due.push((database, key_of(entry).into(), ghost)),
+                }
+            }
+        }
+        note_next(&mut slot, self, next.max(now + VISIT_INTERVAL_MS));
+        due
+    }
+}
+
+fn note_next(slot: &mut Slot, keyspace: &Keyspace, next: u64) {
+    let next = if next >= u64::MAX - VISIT_INTERVAL_MS { u64::MAX } else { next };
+    slot.memory.earliest = next;
+    keyspace.shared.set_earliest(slot.memory.number, next);
+}
+
+enum Verdict {
+    Stays,
+    Later(UnixMillis),
+    Remove { ghost: bool },
+}
+
+fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdict {
+    let (winner, ghost) = match entry.view() {
+        View::Packed(packed) => (packed.life.assertion(packed.stamp), false),
+        View::Wide(body) => (KeyBody::winning_life(body), kind_of(entry).is_none()),
+    };
+    let Some((stamp, lifetime)) = winner else { return Verdict::Stays };
+    let over = match (lifetime, ghost) {
+        (Lifetime::Until(deadline), _) => deadline,
+        (Lifetime::Never, false) => return Verdict::Stays,
+        // A ghost that never ends was over when it was made.
+        (Lifetime::Never, true) => stamp.unix_ms(),
+    };
+    let mine = (policy.is_mine)(stamp.author());
+    if mine && (over <= now || ghost) {
+        return Verdict::Remove { ghost };
+    }
+    if mine {
+        return Verdict::Later(over);
+    }
+    let steps_in_at = over.saturating_add(policy.grace_ms);
+    if steps_in_at <= now && (policy.steps_in)(key_of(entry)) {
+        return Verdict::Remove { ghost };
+    }
+    Verdict::Later(steps_in_at.max(now + policy.grace_ms.min(over.saturating_sub(now))))
+}
+
+impl Access<'_> {
+    /// Removes a key whose life is over, or of which only assertions are left. False if it is (again) alive.
+    pub(crate) fn remove_dead(&mut self, database: Database, key: &[u8]) -> bool {
+        let now = self.now;
+        let shared = self.shared();
+        let dead = self
+            .locked(key)
+            .find(shared, database.0, key)
+            .is_some_and(|entry| kind_of(entry).is_none() || lifetime_of(entry).is_over(now));
+        if dead {
+            self.remove_observed(database, key);
+        }
+        dead
+    }
+}
