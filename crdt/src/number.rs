@@ -148,7 +148,7 @@ impl ExactFloat {
             return None;
         }
         let mut value = Self::from_integer(mantissa);
-        let power = Self::from_integer(10i128.checked_pow(scale.unsigned_abs())?.min(i128::MAX));
+        let power = Self::from_integer(10i128.checked_pow(scale.unsigned_abs())?);
         if scale.unsigned_abs() > 31 {
             return None;
         }

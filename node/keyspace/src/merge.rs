@@ -360,6 +360,13 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Counts a key that has come to hold several types.
+    pub fn note_kinds(&self, before: usize, body: &KeyBody) {
+        if before <= 1 {
+            self.conflict(body.kinds(), |conflicts| &conflicts.kinds);
+        }
+    }
+
     fn conflict(&self, live: usize, which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64) {
         if live > 1 {
             which(&self.shared.conflicts).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
