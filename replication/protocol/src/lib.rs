@@ -23,7 +23,9 @@ mod window;
 mod wire;
 
 pub use batch::{Batch, BatchTail};
-pub use digest_sync::{Level, Range};
+pub use digest_sync::{
+    AUDIT_GROUPS, AuditFrame, AuditLevel, AuditOutcome, AuditRange, SLOTS_OF_A_GROUP, SlotState, compare, follow_up,
+};
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
 pub use handshake::{BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, RefusalCode};

@@ -93,12 +93,27 @@ impl Hub {
         }
     }
 
+    /// Asks `peer` for its state although nothing is missing: a mismatch of digests repairs itself by a session, which
+    /// finds by digest the slots that differ. False: a session is under way, or there is no link.
+    pub fn repair_from(&mut self, peer: NodeIdentity, now: Millis) -> bool {
+        let able = self.fed.is_none() && self.peers.get(&peer).is_some_and(|peer| peer.ready().is_some());
+        if able {
+            self.begin_session(peer, now);
+        }
+        able
+    }
+
     /// Asks for state if nothing else helps, and nobody is being asked already.
     pub(super) fn start_session(&mut self, now: Millis) {
         if self.fed.is_some() || now < self.session_retry_at || !self.needs_state() {
             return;
         }
-        let Some(source) = self.best_source() else { return };
+        if let Some(source) = self.best_source() {
+            self.begin_session(source, now);
+        }
+    }
+
+    fn begin_session(&mut self, source: NodeIdentity, now: Millis) {
         let session = SessionId(self.next_session);
         self.next_session = self.next_session.wrapping_add(1);
         self.fed = Some(Fed::new(source, session, now));
