@@ -1,1 +1,23 @@
-//! placeholder
+//! The node: connections, dispatch, commands, configuration, metrics and peers around the keyspace.
+//!
+//! A library. The `pelago` binary starts it on threads and sockets, the simulator inside one deterministic runtime:
+//! time, chance and streams come in from outside.
+
+pub mod client;
+pub mod clients;
+pub mod command;
+pub mod condition;
+pub mod config;
+pub mod connection;
+pub mod dispatch;
+pub mod console;
+#[cfg(test)]
+mod document_check;
+pub mod info;
+pub mod limits;
+pub mod metrics;
+pub mod node;
+pub mod tally;
+#[cfg(test)]
+mod testing;
+pub mod worker;

@@ -1,0 +1,334 @@
+//! Commands about the connection itself: who it is, what it speaks, which database it means.
+//!
+//! `CLIENT` and its subcommands are rows here; their handlers are in `client_calls`.
+
+use super::client_calls as client;
+use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crate::client::Replies;
+use crate::clients::is_client_name;
+use crate::info::REDIS_VERSION;
+use keyspace::{DATABASES, Database};
+use resp::Version;
+
+const QUICK: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
+const OPEN: Flags = QUICK.union(Flags::NO_SCRIPT).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
+const CLIENT: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE);
+const CLIENT_ADMIN: Flags = CLIENT.union(Flags::ADMIN);
+const HERE: Merge = Merge::Local("Concerns this connection only");
+const NODE: Merge = Merge::Local("Concerns the connections of this node only");
+
+/// A row of this family.
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    handler: super::Handler,
+    since: &'static str,
+    summary: &'static str,
+    merge: Merge,
+) -> Command {
+    Command {
+        name,
+        arity,
+        flags,
+        keys: Keys::None,
+        handler,
+        since,
+        summary,
+        group: Group::Connection,
+        complexity: "O(1)",
+        merge,
+        subcommands: &[],
+    }
+}
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    row("auth", -2, OPEN, auth, "1.0.0", "Authenticate to the server", HERE),
+    Command {
+        complexity: "Depends on subcommand.",
+        subcommands: CLIENT_SUBCOMMANDS,
+        ..row(
+            "client",
+            -2,
+            Flags::empty(),
+            client::help,
+            "2.4.0",
+            "A container for client connection commands",
+            Merge::Local("Concerns the connections of this node only"),
+        )
+    },
+    row("echo", 2, Flags::FAST, echo, "1.0.0", "Echo the given string", HERE),
+    row("hello", -1, OPEN, hello, "6.0.0", "Handshake with Redis", HERE),
+    row("ping", -1, Flags::FAST, ping, "1.0.0", "Ping the server", HERE),
+    row("quit", -1, OPEN.union(Flags::NEVER_QUEUED), quit, "1.0.0", "Close the connection", HERE),
+    row("reset", 1, OPEN.union(Flags::NEVER_QUEUED), reset, "6.2.0", "Reset the connection", HERE),
+    row("select", 2, QUICK, select, "1.0.0", "Change the selected database for the current connection", HERE),
+];
+
+const CLIENT_SUBCOMMANDS: &[Command] = &[
+    row(
+        "caching",
+        3,
+        CLIENT,
+        client::caching,
+        "6.0.0",
+        "Instruct the server about tracking or not keys in the next request",
+        HERE,
+    ),
+    row("getname", 2, CLIENT, client::getname, "2.6.9", "Get the current connection name", HERE),
+    row(
+        "getredir",
+        2,
+        CLIENT,
+        client::getredir,
+        "6.0.0",
+        "Get tracking notifications redirection client ID if any",
+        HERE,
+    ),
+    row(
+        "help",
+        2,
+        Flags::LOADING.union(Flags::STALE),
+        client::help,
+        "5.0.0",
+        "Show helpful text about the different subcommands",
+        HERE,
+    ),
+    row("id", 2, CLIENT, client::id, "5.0.0", "Returns the client ID for the current connection", HERE),
+    row("info", 2, CLIENT, client::info, "6.2.0", "Returns information about the current client connection", HERE),
+    Command {
+        complexity: "O(N) where N is the number of client connections",
+        ..row("kill", -3, CLIENT_ADMIN, client::kill, "2.4.0", "Kill the connection of a client", NODE)
+    },
+    Command {
+        complexity: "O(N) where N is the number of client connections",
+        ..row("list", -2, CLIENT_ADMIN, client::list, "2.4.0", "Get the list of client connections", NODE)
+    },
+    row(
+        "no-evict",
+        3,
+        CLIENT_ADMIN,
+        client::no_evict,
+        "7.0.0",
+        "Set client eviction mode for the current connection",
+        HERE,
+    ),
+    row(
+        "no-touch",
+        3,
+        CLIENT,
+        client::no_touch,
+        "7.2.0",
+        "Controls whether commands sent by the client affect the LRU/LFU of accessed keys",
+        HERE,
+    ),
+    row("pause", -3, CLIENT_ADMIN, client::pause, "3.0.0", "Stop processing commands from clients for some time", NODE),
+    row("reply", 3, CLIENT, client::reply, "3.2.0", "Instruct the server whether to reply to commands", HERE),
+    row("setinfo", 4, CLIENT, client::setinfo, "7.2.0", "Set client or connection specific info", HERE),
+    row("setname", 3, CLIENT, client::setname, "2.6.9", "Set the current connection name", HERE),
+    row(
+        "tracking",
+        -3,
+        CLIENT,
+        client::tracking,
+        "6.0.0",
+        "Enable or disable server assisted client side caching support",
+        HERE,
+    ),
+    row(
+        "trackinginfo",
+        2,
+        CLIENT,
+        client::trackinginfo,
+        "6.2.0",
+        "Return information about server assisted client side caching for the current connection",
+        HERE,
+    ),
+    row(
+        "unblock",
+        -3,
+        CLIENT_ADMIN,
+        client::unblock,
+        "5.0.0",
+        "Unblock a client blocked in a blocking command from a different connection",
+        NODE,
+    ),
+    row("unpause", 2, CLIENT_ADMIN, client::unpause, "6.2.0", "Resume processing of clients that were paused", NODE),
+];
+
+fn auth(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    let (user, password) = match args {
+        [_, password] if !call.node.config.load().requires_password() => {
+            let _ = password;
+            return Err(CommandError::Plain(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            ));
+        }
+        [_, password] => (DEFAULT_USER, *password),
+        [_, user, password] => (*user, *password),
+        _ => return Err(CommandError::Syntax),
+    };
+    authenticate(call, user, password)?;
+    call.reply.ok();
+    Ok(())
+}
+
+/// The only user there is.
+const DEFAULT_USER: &[u8] = b"default";
+
+/// Marks the client as authenticated if the password is right. Without a password set, every one is.
+fn authenticate(call: &mut Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    let config = call.node.config.load();
+    let is_right = !config.requires_password() || same_secret(config.requirepass.reveal().as_bytes(), password);
+    if user != DEFAULT_USER || !is_right {
+        return Err(CommandError::Plain("WRONGPASS invalid username-password pair or user is disabled."));
+    }
+    call.client.authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that depends on the lengths only, so that a guess cannot be improved byte by byte.
+fn same_secret(secret: &[u8], guess: &[u8]) -> bool {
+    let differing = (0..secret.len().max(guess.len())).fold(secret.len() ^ guess.len(), |differing, index| {
+        let bytes = (secret.get(index).copied().unwrap_or(0), guess.get(index).copied().unwrap_or(0));
+        differing | usize::from(bytes.0 ^ bytes.1)
+    });
+    std::hint::black_box(differing) == 0
+}
+
+fn echo(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    call.reply.bulk(args[1]);
+    Ok(())
+}
+
+/// What the options of a `HELLO` ask for.
+#[derive(Default)]
+struct Greeting<'a> {
+    credentials: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    let version = match args.get(1).map(|version| resp::parse_integer(version)) {
+        None => call.reply.version(),
+        Some(Some(2)) => Version::Resp2,
+        Some(Some(3)) => Version::Resp3,
+        Some(Some(_)) => return Err(CommandError::Plain("NOPROTO unsupported protocol version")),
+        Some(None) => return Err(CommandError::Plain("ERR Protocol version is not an integer or out of range")),
+    };
+    let greeting = greeting(args.get(2..).unwrap_or_default())?;
+    if let Some((user, password)) = greeting.credentials {
+        authenticate(call, user, password)?;
+    }
+    if !call.client.authenticated {
+        return Err(CommandError::Plain(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
+        ));
+    }
+    if let Some(name) = greeting.name {
+        client::rename(call, name)?;
+    }
+    call.reply.set_version(version);
+    let id = i64::try_from(call.client.id()).unwrap_or(i64::MAX);
+    let reply = &mut *call.reply;
+    reply.map(7);
+    for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(version.number());
+    reply.bulk(b"id");
+    reply.integer(id);
+    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+fn greeting<'a>(mut options: &[&'a [u8]]) -> Result<Greeting<'a>, CommandError> {
+    let mut greeting = Greeting::default();
+    loop {
+        options = match options {
+            [] => return Ok(greeting),
+            [option, user, password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                greeting.credentials = Some((user, password));
+                rest
+            }
+            [option, name, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                if !is_client_name(name) {
+                    return Err(client::BAD_NAME);
+                }
+                greeting.name = Some(name);
+                rest
+            }
+            [option, ..] => {
+                let option = String::from_utf8_lossy(option);
+                return Err(CommandError::Detailed(format!("ERR Syntax error in HELLO option '{option}'")));
+            }
+        }
+    }
+}
+
+fn ping(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    match args {
+        [_] => call.reply.simple("PONG"),
+        [_, message] => call.reply.bulk(message),
+        _ => return Err(CommandError::wrong_arity("ping")),
+    }
+    Ok(())
+}
+
+fn quit(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    call.client.closing = true;
+    call.reply.ok();
+    Ok(())
+}
+
+fn reset(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    let client = &mut *call.client;
+    client.transaction = None;
+    client.watches.clear();
+    client.database = Database(0);
+    client.replies = Replies::On;
+    client.no_evict = false;
+    client.no_touch = false;
+    client.authenticated = !call.node.config.load().requires_password();
+    client.presence.rename(|names| names.name.clear());
+    call.reply.set_version(Version::Resp2);
+    call.reply.simple("RESET");
+    Ok(())
+}
+
+fn select(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    let number = resp::parse_integer(args[1]).ok_or(CommandError::NotAnInteger)?;
+    if i32::try_from(number).is_err() {
+        return Err(CommandError::OutOfRange(
+            "value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
+    let database = u8::try_from(number).ok().filter(|number| *number < DATABASES);
+    call.client.database = Database(database.ok_or(CommandError::OutOfRange("DB index is out of range"))?);
+    call.reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_secret;
+
+    #[test]
+    fn secrets_are_equal_only_to_themselves() {
+        assert!(same_secret(b"secret", b"secret"));
+        for guess in ["", "secre", "secret\0", "Secret", "secrets"] {
+            assert!(!same_secret(b"secret", guess.as_bytes()), "{guess:?}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! From the name a client wrote to its row, without an allocation, whatever its case.
+
+use super::{Command, FAMILIES};
+use std::sync::LazyLock;
+
+/// The longest name that is looked for. No Redis command has more than 20 letters.
+const NAME_BYTES_MAX: usize = 23;
+const WORDS: usize = 3;
+
+/// A name in lower case, padded with zeros, and its length in the last byte.
+type Name = [u64; WORDS];
+
+/// A row and what is known about it beyond the row.
+#[derive(Debug)]
+pub struct Entry {
+    /// The row.
+    pub command: &'static Command,
+    /// Its number among all commands and subcommands; counts are kept under it.
+    pub ordinal: usize,
+    /// Its name, with that of its container as in `config|get`.
+    pub full_name: String,
+    /// Its cost grows with something, so every call is timed; of others only some.
+    pub is_timed: bool,
+    /// Its subcommands, in the order of their rows.
+    pub subcommands: Vec<Entry>,
+}
+
+/// All commands.
+#[derive(Debug)]
+pub struct Table {
+    entries: Vec<Entry>,
+    /// Open addressing; a power of two, at most a quarter full.
+    index: Box<[Option<(Name, usize)>]>,
+    /// Positions in `entries` (and in its subcommands) by ordinal.
+    ordinals: Vec<(usize, Option<usize>)>,
+}
+
+/// The table of all families. It is built once.
+pub fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES));
+    &TABLE
+}
+
+impl Table {
+    fn new(families: &[&'static [Command]]) -> Self {
+        let (mut entries, mut ordinals) = (Vec::new(), Vec::new());
+        for command in families.iter().copied().flatten() {
+            let position = entries.len();
+            let ordinal = ordinals.len();
+            ordinals.push((position, None));
+            let mut subcommands = Vec::with_capacity(command.subcommands.len());
+            for (index, subcommand) in command.subcommands.iter().enumerate() {
+                let full_name = format!("{}|{}", command.name, subcommand.name);
+                subcommands.push(Entry::new(subcommand, ordinals.len(), full_name, vec![]));
+                ordinals.push((position, Some(index)));
+            }
+            entries.push(Entry::new(command, ordinal, command.name.to_owned(), subcommands));
+        }
+        let mut index: Box<[Option<(Name, usize)>]> = vec![None; (entries.len() * 4).next_power_of_two().max(4)].into();
+        for (position, entry) in entries.iter().enumerate() {
+            let Some(name) = normalized(entry.command.name.as_bytes()) else { continue };
+            let mut slot = first_slot(&name, index.len());
+            while index[slot].is_some() {
+                slot = (slot + 1) & (index.len() - 1);
+            }
+            index[slot] = Some((name, position));
+        }
+        Self { entries, index, ordinals }
+    }
+
+    /// The command called `name`, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+        let name = normalized(name)?;
+        let mut slot = first_slot(&name, self.index.len());
+        loop {
+            match &self.index[slot] {
+                Some((known, position)) if *known == name => return self.entries.get(*position),
+                Some(_) => slot = (slot + 1) & (self.index.len() - 1),
+                None => return None,
+            }
+        }
+    }
+
+    /// The command or subcommand with this full name, as in `config|get`.
+    pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
+        match name.iter().position(|byte| *byte == b'|') {
+            Some(bar) => self.find(&name[..bar])?.subcommand(&name[bar + 1..]),
+            None => self.find(name),
+        }
+    }
+
+    /// All commands in the order of their families, without subcommands.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The command or subcommand with this ordinal.
+    pub fn by_ordinal(&self, ordinal: usize) -> Option<&Entry> {
+        let (position, subcommand) = self.ordinals.get(ordinal)?;
+        let entry = self.entries.get(*position)?;
+        subcommand.map_or(Some(entry), |index| entry.subcommands.get(index))
+    }
+
+    /// The full names of all commands and subcommands, by ordinal.
+    pub fn names(&self) -> Vec<&str> {
+        let all = (0..self.len()).filter_map(|ordinal| self.by_ordinal(ordinal));
+        all.map(|entry| entry.full_name.as_str()).collect()
+    }
+
+    /// How many commands and subcommands there are: ordinals are below.
+    pub fn len(&self) -> usize {
+        self.ordinals.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ordinals.is_empty()
+    }
+}
+
+impl Entry {
+    fn new(command: &'static Command, ordinal: usize, full_name: String, subcommands: Vec<Entry>) -> Self {
+        let is_timed = command.complexity.contains(['N', 'M']) || command.complexity.starts_with("Depends");
+        Self { command, ordinal, full_name, is_timed, subcommands }
+    }
+
+    /// The subcommand called `name`, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&Entry> {
+        self.subcommands.iter().find(|entry| entry.command.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a request with this many arguments may be meant.
+    #[inline]
+    pub fn takes(&self, arguments: usize) -> bool {
+        let arity = self.command.arity;
+        let least = arity.unsigned_abs() as usize;
+        if arity < 0 { arguments >= least } else { arguments == least }
+    }
+}
+
+#[inline]
+fn normalized(name: &[u8]) -> Option<Name> {
+    let mut bytes = [0u8; WORDS * 8];
+    bytes[..NAME_BYTES_MAX].get_mut(..name.len())?.copy_from_slice(name);
+    bytes.make_ascii_lowercase();
+    // SUBTLE: without the length a name that ends in zero bytes would be one without them.
+    bytes[NAME_BYTES_MAX] = name.len() as u8;
+    let (words, _) = bytes.as_chunks::<8>();
+    Some(std::array::from_fn(|index| u64::from_le_bytes(words[index])))
+}
+
+#[inline]
+fn first_slot(name: &Name, slots: usize) -> usize {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = (name[0] ^ name[1].rotate_left(23) ^ name[2].rotate_left(46)).wrapping_mul(FACTOR);
+    (mixed >> 32) as usize & (slots - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_in_any_case_and_by_ordinal() {
+        let table = table();
+        for entry in table.entries() {
+            let name = entry.command.name;
+            assert!(name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| !byte.is_ascii_uppercase()), "{name}");
+            assert_eq!(table.find(name.as_bytes()).unwrap().ordinal, entry.ordinal, "{name} stands twice in the table");
+            assert_eq!(table.find(name.to_ascii_uppercase().as_bytes()).unwrap().ordinal, entry.ordinal);
+            for known in std::iter::once(entry).chain(&entry.subcommands) {
+                assert_eq!(table.by_ordinal(known.ordinal).unwrap().full_name, known.full_name);
+                assert_eq!(table.find_full(known.full_name.as_bytes()).unwrap().ordinal, known.ordinal);
+            }
+        }
+        assert!(table.by_ordinal(table.len()).is_none());
+    }
+
+    #[test]
+    fn what_is_not_a_command_is_not_found() {
+        for name in ["", "pin", "pingg", "\0", "a name that is much longer than any command could be", "ping\0"] {
+            assert!(table().find(name.as_bytes()).is_none(), "{name:?}");
+        }
+        assert!(table().find_full(b"client|nonsense").is_none());
+    }
+
+    #[test]
+    fn every_row_says_what_dispatch_and_readers_need() {
+        for entry in table().entries().iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands)) {
+            let (command, name) = (entry.command, &entry.full_name);
+            let writes = command.flags.contains(super::super::Flags::WRITE);
+            assert_eq!(writes, matches!(command.merge, super::super::Merge::Writes(_)), "{name}: flag and merge");
+            assert!(!command.summary.is_empty() && !command.summary.ends_with('.'), "{name}: summary");
+            assert!(!command.merge.sentence().is_empty(), "{name}: merge");
+            assert!(!command.since.is_empty() && !command.complexity.is_empty(), "{name}");
+            assert_ne!(command.arity, 0, "{name}: arity");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `MULTI`, `EXEC`, `DISCARD`, `WATCH` and `UNWATCH`.
+//!
+//! A transaction runs at `EXEC` in one go, with the slots of all its keys locked (dispatch does that), and travels to
+//! other regions as one group: they see it whole or not at all. `WATCH` is decided by this region alone.
+
+use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crate::command::table::Entry;
+use crate::limits::{QUEUED_BYTES_MAX, WATCHES_MAX};
+use crdt::UnixMillis;
+use keyspace::Watch;
+use smallvec::SmallVec;
+
+const HERE: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::NEVER_QUEUED);
+const QUICK: Flags = HERE.union(Flags::FAST).union(Flags::ALLOW_BUSY);
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "multi",
+        arity: 1,
+        flags: QUICK,
+        keys: Keys::None,
+        handler: multi,
+        since: "1.2.0",
+        summary: "Mark the start of a transaction block",
+        group: Group::Transactions,
+        complexity: "O(1)",
+        merge: Merge::Local("Queues on this connection"),
+        subcommands: &[],
+    },
+    Command {
+        name: "exec",
+        arity: 1,
+        flags: HERE.union(Flags::SKIP_SLOWLOG),
+        keys: Keys::Queued,
+        handler: exec,
+        since: "1.2.0",
+        summary: "Execute all commands issued after MULTI",
+        group: Group::Transactions,
+        complexity: "Depends on commands in the transaction",
+        merge: Merge::Local(
+            "Each queued command merges as it would alone; together they are one step here and become visible in \
+             every other region whole or not at all",
+        ),
+        subcommands: &[],
+    },
+    Command {
+        name: "discard",
+        arity: 1,
+        flags: QUICK,
+        keys: Keys::None,
+        handler: discard,
+        since: "2.0.0",
+        summary: "Discard all commands issued after MULTI",
+        group: Group::Transactions,
+        complexity: "O(N), when N is the number of queued commands",
+        merge: Merge::Local("Forgets what this connection queued"),
+        subcommands: &[],
+    },
+    Command {
+        name: "watch",
+        arity: -2,
+        flags: QUICK,
+        keys: Keys::ALL,
+        handler: watch,
+        since: "2.2.0",
+        summary: "Watch the given keys to determine execution of the MULTI/EXEC block",
+        group: Group::Transactions,
+        complexity: "O(1) for every key.",
+        merge: Merge::Local(
+            "Decided by this region alone: a write elsewhere counts once it has arrived here, so it is no lock across \
+             regions",
+        ),
+        subcommands: &[],
+    },
+    Command {
+        name: "unwatch",
+        arity: 1,
+        flags: QUICK.difference(Flags::NEVER_QUEUED),
+        keys: Keys::None,
+        handler: unwatch,
+        since: "2.2.0",
+        summary: "Forget about all watched keys",
+        group: Group::Transactions,
+        complexity: "O(1)",
+        merge: Merge::Local("Forgets what this connection watches"),
+        subcommands: &[],
+    },
+];
+
+fn multi(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.transaction.is_some() {
+        return Err(CommandError::Plain("ERR MULTI calls can not be nested"));
+    }
+    call.client.transaction = Some(Box::default());
+    call.reply.ok();
+    Ok(())
+}
+
+fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    let transaction = call.client.transaction.take().ok_or(CommandError::Plain("ERR EXEC without MULTI"))?;
+    let watches = std::mem::take(&mut call.client.watches);
+    if transaction.refused {
+        return Err(CommandError::Plain("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if watches.any_changed(call.now()) {
+        call.reply.null_array();
+        return Ok(());
+    }
+    call.reply.array(transaction.len());
+    call.store.begin_group();
+    for (entry, args) in transaction.commands() {
+        let before = call.reply.len();
+        call.client.tally.call(entry.ordinal);
+        call.store.begin_command();
+        if let Err(error) = (entry.command.handler)(call, &args) {
+            let error = error.to_string();
+            call.client.tally.failed(entry.ordinal, &error);
+            call.reply.truncate(before);
+            call.reply.error(&error);
+        }
+    }
+    call.store.end_group();
+    Ok(())
+}
+
+fn discard(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.transaction.take().is_none() {
+        return Err(CommandError::Plain("ERR DISCARD without MULTI"));
+    }
+    call.client.watches.clear();
+    call.reply.ok();
+    Ok(())
+}
+
+fn watch(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.transaction.is_some() {
+        return Err(CommandError::Plain("ERR WATCH inside MULTI is not allowed"));
+    }
+    let keys = &args[1..];
+    if call.client.watches.len() + keys.len() > WATCHES_MAX {
+        return Err(CommandError::Plain("ERR too many watched keys"));
+    }
+    let database = call.db();
+    for key in keys {
+        let watch = call.store.watch(database, key);
+        call.client.watches.add(key, watch);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn unwatch(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
+    call.client.watches.clear();
+    call.reply.ok();
+    Ok(())
+}
+
+/// What a client has queued since `MULTI`.
+#[derive(Debug)]
+pub struct Transaction {
+    queue: Vec<Queued>,
+    /// All arguments of all commands, one after the other.
+    bytes: Vec<u8>,
+    /// Where each argument ends in `bytes`.
+    ends: Vec<usize>,
+    /// The flags of all commands together.
+    flags: Flags,
+    /// A command was refused while queueing: `EXEC` will refuse everything.
+    refused: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    entry: &'static Entry,
+    /// How many of `ends` belong to this command and those before it.
+    arguments_end: usize,
+}
+
+/// The arguments of one request.
+pub type Arguments<'b> = SmallVec<[&'b [u8]; 8]>;
+
+impl Default for Transaction {
+    fn default() -> Self {
+        Self { queue: Vec::new(), bytes: Vec::new(), ends: Vec::new(), flags: Flags::empty(), refused: false }
+    }
+}
+
+impl Transaction {
+    /// How many commands are queued.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The flags of all queued commands together.
+    pub fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Makes `EXEC` refuse everything.
+    pub fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    /// Queues a command, unless the transaction would hold too much.
+    pub fn queue(&mut self, entry: &'static Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+        let bytes: usize = args.iter().map(|argument| argument.len() + size_of::<usize>()).sum();
+        if self.memory() + bytes > QUEUED_BYTES_MAX {
+            return Err(CommandError::Plain("ERR the transaction holds too much: execute or discard it"));
+        }
+        for argument in args {
+            self.bytes.extend_from_slice(argument);
+            self.ends.push(self.bytes.len());
+        }
+        self.flags |= entry.command.flags;
+        self.queue.push(Queued { entry, arguments_end: self.ends.len() });
+        Ok(())
+    }
+
+    /// The queued commands in their order.
+    pub fn commands(&self) -> impl Iterator<Item = (&'static Entry, Arguments<'_>)> {
+        let (mut first, mut start) = (0, 0);
+        self.queue.iter().map(move |queued| {
+            let mut arguments = Arguments::new();
+            for end in &self.ends[first..queued.arguments_end] {
+                arguments.push(&self.bytes[start..*end]);
+                start = *end;
+            }
+            first = queued.arguments_end;
+            (queued.entry, arguments)
+        })
+    }
+
+    /// Bytes held for what is queued.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>() + self.queue.len() * size_of::<Queued>()
+    }
+}
+
+/// The keys a client watches.
+#[derive(Default)]
+pub struct Watches(Vec<Watched>);
+
+struct Watched {
+    key: Box<[u8]>,
+    watch: Watch,
+}
+
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watches({})", self.0.len())
+    }
+}
+
+impl Watches {
+    /// Watches one more key.
+    pub fn add(&mut self, key: &[u8], watch: Watch) {
+        self.0.push(Watched { key: key.into(), watch });
+    }
+
+    /// The watched keys; their databases do not matter to locks.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|watched| &*watched.key)
+    }
+
+    /// Whether any of them changed since it is watched.
+    pub fn any_changed(&self, now: UnixMillis) -> bool {
+        self.0.iter().any(|watched| watched.watch.changed(now))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Watches nothing any more.
+    pub fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+}

@@ -1,0 +1,311 @@
+//! One client's connection: bytes in, all complete requests executed in place, one write of all their replies.
+//!
+//! Generic over the stream, so that the simulator's sockets and in-memory pipes run the same code. A connection that
+//! waits holds no buffer: they are taken from the worker when bytes come and given back when nothing is left over.
+
+use crate::client::ClientState;
+use crate::clients::Presence;
+use crate::command::transaction::Arguments;
+use crate::dispatch::{Outcome, dispatch};
+use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX};
+use crate::worker::Worker;
+use crdt::UnixMillis;
+use resp::{Limits, Parser, Progress, Reply, Version};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// Serves one client until either side ends it. Spawn it on the worker's `LocalSet`.
+pub async fn serve_connection<S>(worker: Rc<Worker>, mut stream: S, address: SocketAddr, local_address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let node = Arc::clone(&worker.node);
+    let (most, open_to_all) = worker.config(|config| (config.maxclients, !config.requires_password()));
+    let Ok(presence) = node.clients.enter(address, local_address, node.wall_clock(), most) else {
+        // Whether the refusal arrives is of no consequence to us.
+        let _ = stream.write_all(b"-ERR max number of clients reached\r\n").await;
+        return;
+    };
+    let entered = Entered { presence, worker: &worker };
+    let presence = &*entered.presence;
+    let client = ClientState::new(Arc::clone(&entered.presence), Arc::clone(&worker.tally), node.seed(), open_to_all);
+    let mut connection = Connection::new(&worker, presence, stream, client);
+    if let Err(error) = connection.serve().await {
+        tracing::debug!(client = presence.id, %address, %error, "a client's connection broke");
+    }
+    connection.close();
+}
+
+/// Takes the connection out of the list however its task ends.
+struct Entered<'w> {
+    presence: Arc<Presence>,
+    worker: &'w Worker,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.worker.node.clients.leave(self.presence.id);
+    }
+}
+
+struct Connection<'w, S> {
+    worker: &'w Worker,
+    presence: &'w Presence,
+    stream: S,
+    client: ClientState,
+    parser: Parser,
+    input: Input,
+    reply: Reply,
+    /// Our task's waker is with `presence` already.
+    is_known: bool,
+}
+
+/// Bytes read and not yet executed.
+#[derive(Default)]
+struct Input {
+    /// All of it may be read into; empty while the connection waits for its next request.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// How many more bytes the request in front is known to need.
+    wanted: usize,
+}
+
+/// Why executing stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// All complete requests are executed.
+    Nothing,
+    /// Enough replies wait to be written.
+    Output,
+    /// The next request is paused.
+    Paused(UnixMillis),
+    /// The connection is to be closed.
+    Close,
+}
+
+/// What waiting for bytes brought.
+enum Wait {
+    Bytes,
+    Over,
+}
+
+impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
+    fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
+        let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
+        Self { worker, presence, stream, client, parser, input, reply, is_known: false }
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        loop {
+            if let Wait::Over = self.read().await? {
+                return Ok(());
+            }
+            let mut now = self.worker.node.wall_clock();
+            loop {
+                match self.execute(now) {
+                    Stop::Nothing => break,
+                    Stop::Output => self.write().await?,
+                    Stop::Close => return self.write().await,
+                    Stop::Paused(until) => {
+                        self.write().await?;
+                        now = self.wait_for_pause(now, until).await?;
+                    }
+                }
+            }
+            let look = self.client.look(now, self.reply.version(), self.input.len());
+            self.presence.update(&look);
+            self.write().await?;
+            self.release();
+        }
+    }
+
+    /// Executes the requests that have arrived, in place, as one pipeline.
+    fn execute(&mut self, now: UnixMillis) -> Stop {
+        self.worker.writer().begin_pipeline();
+        let stop = self.execute_all(now);
+        // Before any reply leaves: whoever reads one may act on it in another region.
+        self.worker.writer().end_pipeline();
+        stop
+    }
+
+    fn execute_all(&mut self, now: UnixMillis) -> Stop {
+        let bulk_bytes_max = self.worker.config(|config| config.proto_max_bulk_len);
+        let bulk_bytes_max = i64::try_from(bulk_bytes_max).unwrap_or(i64::MAX);
+        if self.reply.is_empty() {
+            let buffer = self.worker.take_buffer();
+            self.worker.give_buffer(self.reply.replace_buffer(buffer));
+        }
+        loop {
+            let limits = Limits { bulk_bytes_max, authenticated: self.client.authenticated };
+            let input = self.input.unread();
+            let length = match self.parser.next(input, limits) {
+                Ok(Progress::Request(length)) => length,
+                Ok(Progress::Incomplete(wanted)) => {
+                    self.input.wanted = wanted;
+                    return Stop::Nothing;
+                }
+                Err(error) => {
+                    self.worker.tally.protocol_errors.add(1);
+                    self.reply.error(&format!("ERR {error}"));
+                    return Stop::Close;
+                }
+            };
+            let args: Arguments<'_> = self.parser.arguments(input).collect();
+            if !args.is_empty() {
+                match dispatch(self.worker, &mut self.client, &mut self.reply, now, &args) {
+                    Outcome::Done => {}
+                    Outcome::Paused(until) => return Stop::Paused(until),
+                }
+            }
+            drop(args);
+            self.input.start += length;
+            if self.client.closing {
+                return Stop::Close;
+            }
+            if self.reply.len() >= OUTPUT_BYTES_FLUSH {
+                return Stop::Output;
+            }
+        }
+    }
+
+    /// Waits for bytes, for the end of the stream or for somebody to end the connection.
+    async fn read(&mut self) -> io::Result<Wait> {
+        let most = self.worker.config(|config| config.client_query_buffer_limit);
+        if self.input.len() as u64 >= most {
+            tracing::warn!(client = self.presence.id, "a client's request is longer than client-query-buffer-limit");
+            return Ok(Wait::Over);
+        }
+        poll_fn(|context| self.poll_read(context)).await
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Wait>> {
+        self.make_known(context);
+        if self.presence.is_ended() {
+            return Poll::Ready(Ok(Wait::Over));
+        }
+        self.input.make_room(self.worker);
+        let mut room = ReadBuf::new(&mut self.input.bytes[self.input.end..]);
+        match Pin::new(&mut self.stream).poll_read(context, &mut room) {
+            Poll::Ready(Ok(())) if room.filled().is_empty() => Poll::Ready(Ok(Wait::Over)),
+            Poll::Ready(Ok(())) => {
+                let read = room.filled().len();
+                self.input.end += read;
+                self.worker.tally.reads.add(1);
+                self.worker.tally.bytes_in.add(read as u64);
+                Poll::Ready(Ok(Wait::Bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.input.release(self.worker);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes all replies so far, or gives up when somebody ends the connection.
+    async fn write(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        poll_fn(|context| self.poll_write(context, &mut written)).await?;
+        self.worker.tally.bytes_out.add(written as u64);
+        self.reply.truncate(0);
+        Ok(())
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
+        while *written < self.reply.len() {
+            if self.presence.is_ended() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+            }
+            match Pin::new(&mut self.stream).poll_write(context, &self.reply.bytes()[*written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero))),
+                Poll::Ready(Ok(count)) => *written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            self.worker.tally.writes.add(1);
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Waits until a pause may be over, and reads the clock again.
+    async fn wait_for_pause(&mut self, now: UnixMillis, until: UnixMillis) -> io::Result<UnixMillis> {
+        let node = &self.worker.node;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(until.saturating_sub(now)).min(PAUSE_LOOK)) => {}
+            () = node.condition.pause_ended() => {}
+        }
+        if self.presence.is_ended() {
+            return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+        }
+        Ok(node.wall_clock())
+    }
+
+    /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.
+    fn make_known(&mut self, context: &Context<'_>) {
+        if !self.is_known {
+            self.presence.wake_at_end(context.waker());
+            self.is_known = true;
+        }
+    }
+
+    /// Gives all buffers back, whatever is in them.
+    fn close(&mut self) {
+        self.input.start = self.input.end;
+        self.reply.truncate(0);
+        self.release();
+    }
+
+    /// Gives back the buffers that nothing is left in.
+    fn release(&mut self) {
+        self.input.release(self.worker);
+        if self.reply.is_empty() {
+            self.worker.give_buffer(self.reply.replace_buffer(Vec::new()));
+        }
+    }
+}
+
+/// How often a paused connection looks whether somebody ended it.
+const PAUSE_LOOK: Duration = Duration::from_millis(100);
+
+impl Input {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Makes room for the next read: a pooled buffer at first, more for a request that is known to be larger.
+    fn make_room(&mut self, worker: &Worker) {
+        if self.bytes.is_empty() {
+            self.bytes = worker.take_read_buffer();
+        }
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.len());
+        }
+        let free = self.bytes.len() - self.end;
+        if free < self.wanted.min(READ_BUFFER_BYTES) || free == 0 {
+            let growth = self.wanted.clamp(READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX).max(self.bytes.len().min(READ_BUFFER_GROWTH_MAX));
+            self.bytes.resize(self.end + growth, 0);
+        }
+    }
+
+    /// Gives the buffer back if nothing is left in it.
+    fn release(&mut self, worker: &Worker) {
+        if self.start == self.end {
+            worker.give_read_buffer(std::mem::take(&mut self.bytes));
+            (self.start, self.end, self.wanted) = (0, 0, 0);
+        }
+    }
+}
+

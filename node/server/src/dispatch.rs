@@ -1,0 +1,286 @@
+//! From a request to its reply: which command, whether now, with which keys locked; then its handler.
+//!
+//! The checks stand in the order Redis makes them, because clients see which refusal comes first.
+
+use crate::client::{ClientState, Replies};
+use crate::command::table::Entry;
+use crate::command::{Call, CommandError, Flags, Keys};
+use crate::node::Node;
+use crate::worker::Worker;
+use crdt::UnixMillis;
+use keyspace::{Access, Writer};
+use resp::Reply;
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered (or its answer was not wanted).
+    Done,
+    /// Commands like it are paused until then; the request must be given again.
+    Paused(UnixMillis),
+}
+
+/// Keys on the stack for nearly all commands.
+type KeyList<'k> = SmallVec<[&'k [u8]; 16]>;
+
+/// Executes or refuses one request. `args` has at least the name.
+pub fn dispatch(
+    worker: &Worker,
+    client: &mut ClientState,
+    reply: &mut Reply,
+    now: UnixMillis,
+    args: &[&[u8]],
+) -> Outcome {
+    let before = reply.len();
+    match find(&worker.node, args) {
+        Ok(entry) => {
+            let flags = effective_flags(entry, client);
+            if let Err(error) = admit(&worker.node, client, entry, flags, args) {
+                refuse(client, reply, Some(entry), &error);
+            } else if let Some(until) = worker.node.condition.paused_until(now, flags.contains(Flags::WRITE)) {
+                return Outcome::Paused(until);
+            } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
+                queue(client, reply, entry, args);
+            } else {
+                execute(worker, client, reply, now, entry, args);
+            }
+        }
+        Err(Unknown::Attack) => client.closing = true,
+        Err(Unknown::Refused(error)) => refuse(client, reply, None, &error),
+    }
+    if client.replies != Replies::On {
+        withhold(client, reply, before);
+    }
+    Outcome::Done
+}
+
+/// Why a request names no command.
+enum Unknown {
+    /// Somebody made a browser or proxy speak to us (cross-protocol scripting): hang up.
+    Attack,
+    /// A mistake.
+    Refused(CommandError),
+}
+
+#[inline]
+fn find(node: &Node, args: &[&[u8]]) -> Result<&'static Entry, Unknown> {
+    let entry = node.table.find(args[0]).ok_or_else(|| unknown(args))?;
+    if entry.subcommands.is_empty() || args.len() < 2 {
+        return Ok(entry);
+    }
+    entry.subcommand(args[1]).ok_or_else(|| {
+        Unknown::Refused(CommandError::Detailed(format!(
+            "ERR unknown subcommand '{}'. Try {} HELP.",
+            shortened(args[1]),
+            entry.command.name.to_ascii_uppercase()
+        )))
+    })
+}
+
+#[cold]
+fn unknown(args: &[&[u8]]) -> Unknown {
+    if args[0].eq_ignore_ascii_case(b"host:") || args[0].eq_ignore_ascii_case(b"post") {
+        return Unknown::Attack;
+    }
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", shortened(args[0]));
+    let start = text.len();
+    for argument in &args[1..] {
+        if text.len() - start >= QUOTED_BYTES_MAX {
+            break;
+        }
+        let rest = QUOTED_BYTES_MAX - (text.len() - start);
+        let quoted = &argument[..argument.len().min(rest)];
+        text.push_str(&format!("'{}' ", String::from_utf8_lossy(quoted)));
+    }
+    Unknown::Refused(CommandError::Detailed(text))
+}
+
+/// How much of a request its refusal repeats.
+const QUOTED_BYTES_MAX: usize = 128;
+
+fn shortened(text: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&text[..text.len().min(QUOTED_BYTES_MAX)])
+}
+
+/// The flags that count for admission: those of `EXEC` are those of all it would execute.
+#[inline]
+fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
+    match (entry.command.keys, &client.transaction) {
+        (Keys::Queued, Some(transaction)) => {
+            let flags = entry.command.flags;
+            flags.union(transaction.flags().intersection(Flags::WRITE.union(Flags::DENY_OOM)))
+        }
+        _ => entry.command.flags,
+    }
+}
+
+/// Whether the command may run now.
+#[inline]
+fn admit(
+    node: &Node,
+    client: &ClientState,
+    entry: &Entry,
+    flags: Flags,
+    args: &[&[u8]],
+) -> Result<(), CommandError> {
+    if !entry.takes(args.len()) {
+        return Err(CommandError::wrong_arity(&entry.full_name));
+    }
+    if !client.authenticated && !flags.contains(Flags::NO_AUTH) {
+        return Err(CommandError::Plain("NOAUTH Authentication required."));
+    }
+    let condition = &node.condition;
+    if condition.is_out_of_memory() && flags.contains(Flags::DENY_OOM) {
+        return Err(CommandError::Plain("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    if flags.contains(Flags::WRITE)
+        && let Some(reason) = condition.writes_refused()
+    {
+        return Err(CommandError::Detailed(reason));
+    }
+    if condition.is_loading() && !flags.contains(Flags::LOADING) {
+        return Err(CommandError::Plain("LOADING Redis is loading the dataset in memory"));
+    }
+    if flags.contains(Flags::NO_MULTI) && client.transaction.is_some() {
+        return Err(CommandError::Plain("ERR Command not allowed inside a transaction"));
+    }
+    Ok(())
+}
+
+/// Answers a refusal. Inside a transaction it dooms the whole; of `EXEC` itself it ends it.
+#[cold]
+fn refuse(client: &mut ClientState, reply: &mut Reply, entry: Option<&Entry>, error: &CommandError) {
+    let text = error.to_string();
+    client.tally.rejected(entry.map(|entry| entry.ordinal), &text);
+    if entry.is_some_and(|entry| matches!(entry.command.keys, Keys::Queued)) {
+        client.transaction = None;
+        client.watches.clear();
+        let cause = text.strip_prefix("ERR ").unwrap_or(&text);
+        reply.error(&format!("EXECABORT Transaction discarded because of: {cause}"));
+        return;
+    }
+    if let Some(transaction) = &mut client.transaction {
+        transaction.refuse();
+    }
+    reply.error(&text);
+}
+
+fn queue(client: &mut ClientState, reply: &mut Reply, entry: &'static Entry, args: &[&[u8]]) {
+    let Some(transaction) = &mut client.transaction else { return };
+    match transaction.queue(entry, args) {
+        Ok(()) => reply.simple("QUEUED"),
+        Err(error) => refuse(client, reply, Some(entry), &error),
+    }
+}
+
+/// Locks the keys and runs the handler.
+#[inline]
+fn execute(
+    worker: &Worker,
+    client: &mut ClientState,
+    reply: &mut Reply,
+    now: UnixMillis,
+    entry: &'static Entry,
+    args: &[&[u8]],
+) {
+    let timed = worker.tally.call(entry.ordinal) || entry.is_timed;
+    let started = if timed { worker.node.monotonic_ns() } else { 0 };
+    client.last_command = Some(entry.ordinal);
+    let before = reply.len();
+    let result = {
+        let mut writer = worker.writer();
+        let mut access = access(&mut writer, client, now, entry, args);
+        access.begin_command();
+        let mut call = Call { store: &mut access, reply, client, node: &worker.node };
+        (entry.command.handler)(&mut call, args)
+    };
+    if let Err(error) = result {
+        let text = error.to_string();
+        worker.tally.failed(entry.ordinal, &text);
+        reply.truncate(before);
+        reply.error(&text);
+    }
+    if timed {
+        let taken_ns = worker.node.monotonic_ns().saturating_sub(started);
+        worker.tally.time(entry.ordinal, taken_ns);
+        note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
+    }
+}
+
+fn note_if_slow(
+    worker: &Worker,
+    client: &ClientState,
+    entry: &Entry,
+    taken: Duration,
+    now: UnixMillis,
+    args: &[&[u8]],
+) {
+    let (from, entries_max) = worker.config(|config| (config.slowlog_log_slower_than, config.slowlog_max_len));
+    let is_slow = u128::try_from(from).is_ok_and(|from| taken.as_micros() >= from);
+    if !is_slow || entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
+        return;
+    }
+    let (address, name) = (client.presence.address.to_string(), client.presence.names().name);
+    let metrics = &worker.node.console.metrics;
+    metrics.slow_log.note(now / 1000, taken, args, &address, &name, entries_max);
+    metrics.console.slow_commands.increment();
+}
+
+/// The store with the slots of the command's keys locked.
+#[inline]
+fn access<'w>(
+    writer: &'w mut Writer,
+    client: &ClientState,
+    now: UnixMillis,
+    entry: &Entry,
+    args: &[&[u8]],
+) -> Access<'w> {
+    match entry.command.keys {
+        Keys::None => writer.access_none(now),
+        Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => writer.access(now, &args[1..2]),
+        Keys::Range { .. } | Keys::Counted { .. } | Keys::Computed(_) => {
+            let mut keys = KeyList::new();
+            // A request whose keys make no sense is refused by its handler, which locks nothing for that.
+            if !collect_keys(entry, args, &mut keys) {
+                keys.clear();
+            }
+            writer.access(now, &keys)
+        }
+        Keys::Queued => access_transaction(writer, client, now),
+    }
+}
+
+fn collect_keys<'k>(entry: &Entry, args: &[&'k [u8]], keys: &mut KeyList<'k>) -> bool {
+    entry.command.keys.positions(args, |position| keys.extend(args.get(position).copied()))
+}
+
+/// The store for everything in a transaction: the slots of all its keys, or all slots if a command works on whole
+/// databases. Watched keys are locked too, so that nothing can change between their check and the execution.
+fn access_transaction<'w>(writer: &'w mut Writer, client: &ClientState, now: UnixMillis) -> Access<'w> {
+    let Some(transaction) = &client.transaction else { return writer.access_none(now) };
+    if transaction.flags().contains(Flags::WHOLE_DATABASE) {
+        return writer.access_all(now);
+    }
+    let mut keys: KeyList<'_> = client.watches.keys().collect();
+    for (entry, args) in transaction.commands() {
+        let known = keys.len();
+        if !collect_keys(entry, &args, &mut keys) {
+            keys.truncate(known);
+        }
+    }
+    writer.access(now, &keys)
+}
+
+/// Takes a reply back that the client does not want.
+#[cold]
+fn withhold(client: &mut ClientState, reply: &mut Reply, before: usize) {
+    reply.truncate(before);
+    client.replies = match client.replies {
+        Replies::SkipNext => Replies::Skip,
+        Replies::On | Replies::Skip => Replies::On,
+        Replies::Off => Replies::Off,
+    };
+}
+

@@ -1,0 +1,46 @@
+//! What a connection may hold. Limits that operators set are in `config`.
+
+/// Bytes of a connection's read buffer at first. A pipeline of sixteen small requests needs two thousand; a read that
+/// does not fill the buffer also spares the system call that would only say that there is no more.
+pub const READ_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Bytes of replies after which they are written before the next request of the same read is executed, so that a
+/// pipeline of large replies costs this much memory and not their sum.
+pub const OUTPUT_BYTES_FLUSH: usize = 64 * 1024;
+
+/// The largest buffer that is kept for the next connection that needs one. Larger ones are given back at once.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Buffers a worker keeps for reuse: at most 16 MiB, and enough for the connections that are busy at one moment,
+/// because idle ones hold none.
+pub const POOLED_BUFFERS_MAX: usize = 128;
+
+/// Bytes a read buffer grows by at once at most, so that an announced length takes memory only as it arrives.
+pub const READ_BUFFER_GROWTH_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of requests that may be queued in one transaction; it is Redis' default for all that a client may hold.
+pub const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+/// Keys one connection may watch. Each costs a look at `EXEC`; Redis has no limit, honest clients watch a few.
+pub const WATCHES_MAX: usize = 1 << 16;
+
+/// Bytes of a client's or library's name.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
+
+/// Different error codes that are counted one by one; the others count together.
+pub const ERROR_CODES_MAX: usize = 128;
+
+/// Accepted connections that may wait for their worker before the acceptor waits too.
+pub const ACCEPTED_WAITING_MAX: usize = 1024;
+
+/// Of commands that take constant time, one in this many is timed: reading the clock twice costs about as much as such
+/// a command itself. Commands whose cost grows with something are all timed.
+pub const TIMED_ONE_OF: u64 = 128;
+
+/// Cells of four bytes in the table of `LCS`: 512 MB, which is Redis' limit by default. It lives only as long as the
+/// command.
+pub const LCS_CELLS_MAX: usize = 1 << 27;
+
+/// Elements, repeats included, that one `SRANDMEMBER` or `HRANDFIELD` with a negative count may answer. Redis has no
+/// limit and dies of the reply; sixteen million are more than anybody samples at once.
+pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;

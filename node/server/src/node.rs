@@ -1,0 +1,87 @@
+//! What all connections of a node share, and the seams through which time and chance come in.
+
+use crate::clients::Clients;
+use crate::command::table::{Table, table};
+use crate::condition::Condition;
+use crate::config::Settings;
+use crate::console::Console;
+use crate::tally::Tallies;
+use crdt::UnixMillis;
+use keyspace::Keyspace;
+use std::fmt;
+use std::sync::Arc;
+
+/// Time and chance as they enter a node: real ones in production, the simulator's in a simulation.
+#[derive(Clone)]
+pub struct Seams {
+    /// The wall clock, in milliseconds since the Unix epoch.
+    pub wall_clock: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+    /// A clock that never goes back, in nanoseconds since some moment. Only statistics are made of it.
+    pub monotonic_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Where all chance begins.
+    pub seed: u64,
+}
+
+impl fmt::Debug for Seams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seams").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// The shared state of a node.
+pub struct Node {
+    /// The data.
+    pub keyspace: Arc<Keyspace>,
+    /// The settings.
+    pub config: Arc<Settings>,
+    /// The connections there are.
+    pub clients: Clients,
+    /// Filling, paused, refusing.
+    pub condition: Condition,
+    /// What the workers count.
+    pub tallies: Tallies,
+    /// What operators see and ask: metrics, the cluster's state, the wish to stop.
+    pub console: Console,
+    /// All commands.
+    pub table: &'static Table,
+    seams: Seams,
+    started_at: UnixMillis,
+}
+
+impl Node {
+    /// A node that serves at once. One that must fill first is told so through its condition.
+    pub fn new(keyspace: Arc<Keyspace>, config: Arc<Settings>, seams: Seams) -> Self {
+        let started_at = (seams.wall_clock)();
+        Self {
+            keyspace,
+            config,
+            clients: Clients::default(),
+            condition: Condition::default(),
+            tallies: Tallies::default(),
+            console: Console::default(),
+            table: table(),
+            seams,
+            started_at,
+        }
+    }
+
+    /// The wall clock. Handlers do not ask it: a read from a connection does, once for all its commands.
+    pub fn wall_clock(&self) -> UnixMillis {
+        (self.seams.wall_clock)()
+    }
+
+    /// The clock for statistics, in nanoseconds.
+    pub fn monotonic_ns(&self) -> u64 {
+        (self.seams.monotonic_ns)()
+    }
+
+    /// Where all chance begins.
+    pub fn seed(&self) -> u64 {
+        self.seams.seed
+    }
+
+    /// When the node started, by its wall clock.
+    pub fn started_at(&self) -> UnixMillis {
+        self.started_at
+    }
+}

@@ -1,0 +1,235 @@
+//! Workers: what the connections of one thread share, and in production the threads themselves.
+//!
+//! A connection lives on one worker from beginning to end. The simulator makes a [`Worker`] of its own and spawns
+//! connections on its single thread; production starts [`Workers`].
+
+use crate::config::Reader;
+use crate::connection::serve_connection;
+use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES};
+use crate::metrics::watch_event_loop;
+use crate::node::Node;
+use crate::tally::Tally;
+use keyspace::Writer;
+use std::cell::{RefCell, RefMut};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{LocalSet, spawn_local};
+
+/// What the connections of one thread share.
+pub struct Worker {
+    /// The node.
+    pub node: Arc<Node>,
+    writer: RefCell<Writer>,
+    config: RefCell<Reader>,
+    /// Where this worker counts.
+    pub tally: Arc<Tally>,
+    /// Empty buffers for replies.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    /// Buffers to read into, each of `READ_BUFFER_BYTES`.
+    read_buffers: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Worker {
+    /// A worker for connections of this thread.
+    pub fn new(node: Arc<Node>) -> Rc<Self> {
+        Rc::new(Self {
+            writer: RefCell::new(node.keyspace.writer()),
+            config: RefCell::new(node.config.reader()),
+            tally: node.tallies.add(),
+            buffers: RefCell::default(),
+            read_buffers: RefCell::default(),
+            node,
+        })
+    }
+
+    /// The thread's way into the keyspace. Never held across an await.
+    #[inline]
+    pub fn writer(&self) -> RefMut<'_, Writer> {
+        self.writer.borrow_mut()
+    }
+
+    /// Looks something up in the settings.
+    #[inline]
+    pub fn config<T>(&self, look: impl FnOnce(&crate::config::Config) -> T) -> T {
+        look(self.config.borrow_mut().load())
+    }
+
+    /// An empty buffer; it may have room from an earlier use.
+    #[inline]
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A buffer to read into, with anything in it.
+    #[inline]
+    pub fn take_read_buffer(&self) -> Vec<u8> {
+        self.read_buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; READ_BUFFER_BYTES])
+    }
+
+    /// Gives a buffer back to read into. One that has grown is freed.
+    #[inline]
+    pub fn give_read_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.read_buffers.borrow_mut();
+        if buffer.len() == READ_BUFFER_BYTES && buffers.len() < POOLED_BUFFERS_MAX {
+            buffers.push(buffer);
+        }
+    }
+
+    /// Gives a buffer back for reuse. Large ones are freed.
+    #[inline]
+    pub fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity == 0 || capacity > POOLED_BUFFER_BYTES_MAX {
+            return;
+        }
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < POOLED_BUFFERS_MAX {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+}
+
+/// Ends connections that say nothing for longer than `timeout` allows. Runs for as long as the node does.
+pub async fn end_silent_clients(node: Arc<Node>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let silence = node.config.load().timeout;
+        node.clients.end_silent(node.wall_clock(), silence);
+    }
+}
+
+/// The threads that serve clients.
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    node: Arc<Node>,
+}
+
+type Accepted = (std::net::TcpStream, SocketAddr);
+
+impl Workers {
+    /// Starts `count` threads and one that accepts connections on `listener` and deals them round robin.
+    pub fn start(node: Arc<Node>, listener: std::net::TcpListener, count: usize) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (stop, stopped) = watch::channel(false);
+        let (mut threads, mut dealt_to) = (Vec::new(), Vec::new());
+        for index in 0..count.max(1) {
+            let (deal, dealt) = mpsc::channel(ACCEPTED_WAITING_MAX);
+            dealt_to.push(deal);
+            let (node, stopped) = (Arc::clone(&node), stopped.clone());
+            threads.push(start_thread(format!("worker-{index}"), move || serve_dealt(node, dealt, stopped))?);
+        }
+        let acceptor = Arc::clone(&node);
+        threads.push(start_thread("accept".to_owned(), move || accept(acceptor, listener, dealt_to, stopped))?);
+        Ok(Self { threads, stop, node })
+    }
+
+    /// Ends all connections and waits for the threads.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        self.node.clients.end_all();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that served clients had panicked");
+            }
+        }
+    }
+}
+
+/// Starts a thread with a single-threaded runtime of its own.
+fn start_thread<F>(name: String, body: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>>
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name).spawn(move || LocalSet::new().block_on(&runtime, body()))
+}
+
+async fn serve_dealt(node: Arc<Node>, mut dealt: mpsc::Receiver<Accepted>, mut stopped: watch::Receiver<bool>) {
+    let worker = Worker::new(node);
+    let serve = async {
+        while let Some((stream, address)) = dealt.recv().await {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => drop(spawn_local(serve_stream(Rc::clone(&worker), stream, address))),
+                Err(error) => tracing::warn!(%address, %error, "a new connection could not be served"),
+            }
+        }
+    };
+    tokio::select! {
+        () = serve => {}
+        () = watch_event_loop(&worker.node.console.metrics.console) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+}
+
+async fn serve_stream(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
+    let local_address = stream.local_addr().unwrap_or(address);
+    serve_connection(worker, stream, address, local_address).await;
+}
+
+async fn accept(
+    node: Arc<Node>,
+    listener: std::net::TcpListener,
+    dealt_to: Vec<mpsc::Sender<Accepted>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let accept_all = async {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the listener for clients cannot be used"),
+        };
+        for deal in dealt_to.iter().cycle() {
+            let (stream, address) = accept_one(&node, &listener).await;
+            if deal.send((stream, address)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = accept_all => {}
+        () = end_silent_clients(Arc::clone(&node)) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+}
+
+/// The next connection, ready to be handed to another thread. Errors of single connections are passed over; when the
+/// process has no file left, waiting a little is all there is to do.
+async fn accept_one(node: &Node, listener: &TcpListener) -> Accepted {
+    loop {
+        let accepted = match listener.accept().await {
+            Ok((stream, address)) => prepare(node, stream).map(|stream| (stream, address)),
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// How long the acceptor waits after an error.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+
+fn prepare(node: &Node, stream: TcpStream) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    let stream = stream.into_std()?;
+    let keepalive = node.config.load().tcp_keepalive;
+    if !keepalive.is_zero() {
+        let probes = socket2::TcpKeepalive::new().with_time(keepalive).with_interval((keepalive / 3).max(SECOND));
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&probes)?;
+    }
+    Ok(stream)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
