@@ -1,0 +1,144 @@
+//! Random elements of a collection, for `SRANDMEMBER`, `HRANDFIELD` and `SPOP`.
+//!
+//! A command draws one seed from its call and goes on from there by itself, because the call is borrowed while its
+//! elements are read. The same seed gives the same answer.
+
+use super::CommandError;
+use super::number;
+use crate::limits::RANDOM_ELEMENTS_MAX;
+use keyspace::Elements;
+use resp::{Reply, Version};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// A sequence of random words from one seed (splitmix64; Steele, Lea and Flood, 2014).
+pub(super) struct Draws(u64);
+
+/// A field or member, and its value (empty for members).
+pub(super) type Element<'e> = (&'e [u8], Cow<'e, [u8]>);
+
+impl Draws {
+    /// The sequence of this seed.
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next word.
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// A number below `bound`, which is not zero.
+    fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+}
+
+/// `count` different elements, or all if there are not that many. Few of many are drawn until they differ; many of
+/// few are shuffled, as Redis does it.
+pub(super) fn distinct<'e>(elements: &'e Elements<'_>, count: usize, draws: &mut Draws) -> Vec<Element<'e>> {
+    let length = elements.len();
+    if count < length / DRAW_ONE_OF {
+        let mut seen = HashSet::with_capacity(count);
+        let mut chosen = Vec::with_capacity(count);
+        for _ in 0..count * DRAWS_PER_ELEMENT_MAX {
+            if chosen.len() == count {
+                return chosen;
+            }
+            if let Some((name, value)) = elements.random(draws.next())
+                && seen.insert(name)
+            {
+                chosen.push((name, value));
+            }
+        }
+    }
+    let mut all: Vec<Element<'e>> = elements.iter().collect();
+    if count < all.len() {
+        for index in 0..count {
+            let other = index + draws.below(all.len() - index);
+            all.swap(index, other);
+        }
+        all.truncate(count);
+    }
+    all
+}
+
+/// A count whose sign says whether elements may repeat. The smallest integer has no positive counterpart.
+pub(super) fn signed_count(text: &[u8]) -> Result<i64, CommandError> {
+    match number::integer(text)? {
+        i64::MIN => Err(CommandError::Plain(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        )),
+        count => Ok(count),
+    }
+}
+
+/// Answers `count` random elements: different ones, or with repeats for a negative count.
+pub(super) fn answer(
+    reply: &mut Reply,
+    elements: &Elements<'_>,
+    count: i64,
+    with_values: bool,
+    draws: &mut Draws,
+) -> Result<(), CommandError> {
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if count >= 0 {
+        let chosen = distinct(elements, wanted, draws);
+        write_header(reply, chosen.len(), with_values);
+        chosen.iter().for_each(|element| write_element(reply, element, with_values));
+        return Ok(());
+    }
+    if wanted > RANDOM_ELEMENTS_MAX {
+        return Err(CommandError::Plain("ERR value is out of range"));
+    }
+    write_header(reply, wanted, with_values);
+    for _ in 0..wanted {
+        if let Some(element) = elements.random(draws.next()) {
+            write_element(reply, &element, with_values);
+        }
+    }
+    Ok(())
+}
+
+/// RESP2 has values beside their fields, RESP3 has pairs.
+fn write_header(reply: &mut Reply, length: usize, with_values: bool) {
+    match reply.version() {
+        Version::Resp2 if with_values => reply.array(length * 2),
+        Version::Resp2 | Version::Resp3 => reply.array(length),
+    }
+}
+
+fn write_element(reply: &mut Reply, (name, value): &Element<'_>, with_values: bool) {
+    match reply.version() {
+        Version::Resp3 if with_values => reply.array(2),
+        Version::Resp2 | Version::Resp3 => {}
+    }
+    reply.bulk(name);
+    if with_values {
+        reply.bulk(value);
+    }
+}
+
+/// Up to a third of the elements, draws rarely repeat; Redis changes its method at the same point.
+const DRAW_ONE_OF: usize = 3;
+/// Draws for each wanted element before all are shuffled after all: it ends even if some are drawn rarely.
+const DRAWS_PER_ELEMENT_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_repeat_with_their_seed_and_stay_below_their_bound() {
+        let (mut one, mut other) = (Draws::new(7), Draws::new(7));
+        for bound in 1..1000 {
+            let drawn = one.below(bound);
+            assert!(drawn < bound);
+            assert_eq!(drawn, other.below(bound));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the server from outside, in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
