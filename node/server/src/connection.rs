@@ -295,7 +295,10 @@ impl Input {
         }
         let free = self.bytes.len() - self.end;
         if free < self.wanted.min(READ_BUFFER_BYTES) || free == 0 {
-            let growth = self.wanted.clamp(READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX).max(self.bytes.len().min(READ_BUFFER_GROWTH_MAX));
+            let growth = self
+                .wanted
+                .clamp(READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX)
+                .max(self.bytes.len().min(READ_BUFFER_GROWTH_MAX));
             self.bytes.resize(self.end + growth, 0);
         }
     }
@@ -309,3 +312,5 @@ impl Input {
     }
 }
 
+#[cfg(test)]
+mod tests;

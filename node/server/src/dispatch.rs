@@ -118,13 +118,7 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
 
 /// Whether the command may run now.
 #[inline]
-fn admit(
-    node: &Node,
-    client: &ClientState,
-    entry: &Entry,
-    flags: Flags,
-    args: &[&[u8]],
-) -> Result<(), CommandError> {
+fn admit(node: &Node, client: &ClientState, entry: &Entry, flags: Flags, args: &[&[u8]]) -> Result<(), CommandError> {
     if !entry.takes(args.len()) {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
@@ -284,3 +278,5 @@ fn withhold(client: &mut ClientState, reply: &mut Reply, before: usize) {
     };
 }
 
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,10 @@ pub mod dispatch;
 pub mod console;
 #[cfg(test)]
 mod document_check;
+pub mod http;
 pub mod info;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod tally;

@@ -66,6 +66,12 @@ impl Worker {
         self.buffers.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// How many buffers wait for reuse: for reading, and for replies.
+    #[cfg(test)]
+    pub(crate) fn pooled(&self) -> (usize, usize) {
+        (self.read_buffers.borrow().len(), self.buffers.borrow().len())
+    }
+
     /// A buffer to read into, with anything in it.
     #[inline]
     pub fn take_read_buffer(&self) -> Vec<u8> {

@@ -29,7 +29,11 @@ pub(super) fn caching(_call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Co
 
 pub(super) fn getname(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     let name = call.client.presence.names().name;
-    if name.is_empty() { call.reply.null() } else { call.reply.bulk(name.as_bytes()) }
+    if name.is_empty() {
+        call.reply.null()
+    } else {
+        call.reply.bulk(name.as_bytes())
+    }
     Ok(())
 }
 

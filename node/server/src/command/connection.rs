@@ -310,9 +310,7 @@ fn reset(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
 fn select(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let number = resp::parse_integer(args[1]).ok_or(CommandError::NotAnInteger)?;
     if i32::try_from(number).is_err() {
-        return Err(CommandError::OutOfRange(
-            "value is out of range, value must between -2147483648 and 2147483647",
-        ));
+        return Err(CommandError::OutOfRange("value is out of range, value must between -2147483648 and 2147483647"));
     }
     let database = u8::try_from(number).ok().filter(|number| *number < DATABASES);
     call.client.database = Database(database.ok_or(CommandError::OutOfRange("DB index is out of range"))?);

@@ -160,9 +160,7 @@ fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         Filter::Category(wanted) => {
             categories(entry).any(|category| category.as_bytes()[1..].eq_ignore_ascii_case(wanted))
         }
-        Filter::Pattern(pattern) => {
-            glob::matches(&pattern.to_ascii_lowercase(), entry.full_name.as_bytes())
-        }
+        Filter::Pattern(pattern) => glob::matches(&pattern.to_ascii_lowercase(), entry.full_name.as_bytes()),
         Filter::Module => false,
     };
     let entries = call.node.table.entries();

@@ -56,7 +56,7 @@ pub struct Command {
     pub handler: Handler,
     /// The Redis version that has it first (or Pelago's, for its own).
     pub since: &'static str,
-    /// What it does, in one sentence without a full stop.
+    /// What it does, in one sentence; Redis' own where it has the command.
     pub summary: &'static str,
     /// The family it belongs to.
     pub group: Group,
