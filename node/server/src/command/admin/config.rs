@@ -1,0 +1,74 @@
+//! `CONFIG`: the settings of this node while it runs.
+
+use super::help as help_lines;
+use crate::command::{Call, CommandError};
+use crate::config::SetError;
+
+pub fn get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    let found = call.node.config.matching(&args[2..]);
+    call.reply.map(found.len());
+    for (name, value) in found {
+        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(value.as_bytes());
+    }
+    Ok(())
+}
+
+pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    let (pairs, []) = args[2..].as_chunks::<2>() else {
+        return Err(CommandError::wrong_arity("config|set"));
+    };
+    let mut texts = Vec::with_capacity(pairs.len());
+    for [name, value] in pairs {
+        let name = std::str::from_utf8(name).map_err(|_| unknown(name))?;
+        let value = std::str::from_utf8(value).map_err(|_| not_text(name))?;
+        texts.push((name, value));
+    }
+    let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    call.node.config.set(&texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    // Names only: a value may be a password.
+    tracing::info!(client = call.client.id(), settings = names.join(" "), "settings were changed by a client");
+    call.reply.ok();
+    Ok(())
+}
+
+fn unknown(name: &[u8]) -> CommandError {
+    let error = SetError::UnknownSetting(String::from_utf8_lossy(name).into_owned());
+    CommandError::Detailed(format!("ERR {error}"))
+}
+
+fn not_text(name: &str) -> CommandError {
+    let error = SetError::WrongValue { name: name.to_owned(), error: crate::config::ValueError::NotPlainText };
+    CommandError::Detailed(format!("ERR {error}"))
+}
+
+pub fn resetstat(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
+    let node = call.node;
+    node.console.metrics.reset_statistics(node);
+    call.reply.ok();
+    Ok(())
+}
+
+pub fn rewrite(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
+    call.node.config.rewrite().map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    call.reply.ok();
+    Ok(())
+}
+
+pub fn help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
+    help_lines(
+        call,
+        "CONFIG",
+        &[
+            "GET <pattern>",
+            "    Return parameters matching the glob-like <pattern> and their values.",
+            "SET <directive> <value>",
+            "    Set the configuration <directive> to <value>.",
+            "RESETSTAT",
+            "    Reset statistics reported by the INFO command.",
+            "REWRITE",
+            "    Rewrite the configuration file.",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Putting values into a TOML file without touching the rest of it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::table::Setting;
+
+/// Why `CONFIG REWRITE` did not write.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// The node was started without a file.
+    #[error("The server is running without a config file")]
+    NoFile,
+    /// The file is not TOML any more.
+    #[error("Rewriting config file: {path} is not TOML any more, correct it first")]
+    NotToml {
+        /// The file.
+        path: String,
+    },
+    /// The system refused.
+    #[error("Rewriting config file: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// Replaces the file by one with these values; a crash leaves the old one or the new one.
+pub fn write_file(path: &Path, values: &[(&Setting, String)]) -> Result<(), RewriteError> {
+    let before = fs::read_to_string(path)?;
+    let after = rewritten(&before, values).ok_or_else(|| RewriteError::NotToml { path: path.display().to_string() })?;
+    if after == before {
+        return Ok(());
+    }
+    let temporary = path.with_extension("toml.new");
+    let mut file = File::create(&temporary)?;
+    // The file may hold the password, so the copy is not to be more readable than the original.
+    file.set_permissions(fs::metadata(path)?.permissions())?;
+    file.write_all(after.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()?;
+    Ok(())
+}
+
+/// The text with these values in it, or nothing if it is not TOML.
+pub fn rewritten(text: &str, values: &[(&Setting, String)]) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    let mut replacements: Vec<(Range<usize>, String)> = Vec::new();
+    let mut appended = String::new();
+    for (setting, value) in values {
+        let written = table
+            .get_ref()
+            .iter()
+            .find(|(name, _)| setting.names.iter().any(|known| known.eq_ignore_ascii_case(name.get_ref())));
+        match written {
+            Some((_, old)) => replacements.push((old.span(), toml_text(value))),
+            None => appended.push_str(&format!("{} = {}\n", setting.name(), toml_text(value))),
+        }
+    }
+    // From the end, so that the spans before stay where they are.
+    replacements.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+    let mut after = text.to_owned();
+    for (span, value) in replacements {
+        after.replace_range(span, &value);
+    }
+    if !after.is_empty() && !after.ends_with('\n') && !appended.is_empty() {
+        after.push('\n');
+    }
+    after.push_str(&appended);
+    Some(after)
+}
+
+/// A number as it is, everything else as a quoted text.
+fn toml_text(value: &str) -> String {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let is_number =
+        value.parse::<i64>().is_ok() && (digits == "0" || !digits.starts_with('0')) && !value.starts_with('+');
+    if is_number { value.to_owned() } else { toml::Value::String(value.to_owned()).to_string() }
+}

@@ -1,0 +1,164 @@
+//! The settings of a running node: read without locks, changed by `CONFIG SET`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+
+use super::rewrite::{self, RewriteError};
+use super::sources::Origin;
+use super::table::{Applies, Config, SETTINGS};
+use super::value::ValueError;
+use crate::command::glob;
+
+/// What is told of a change: the values before and after.
+type Observer = Box<dyn Fn(&Config, &Config) + Send + Sync>;
+
+/// The values of all settings, shared by everything in a node.
+///
+/// `load` costs a few nanoseconds and takes no lock; a `Reader` costs one comparison as long as nothing changed.
+pub struct Settings {
+    current: Arc<ArcSwap<Config>>,
+    change: Mutex<Change>,
+    file: Option<PathBuf>,
+}
+
+struct Change {
+    origins: Vec<Origin>,
+    observers: Vec<Observer>,
+}
+
+/// One thread's view of the settings, for its hot path.
+pub type Reader = arc_swap::Cache<Arc<ArcSwap<Config>>, Arc<Config>>;
+
+/// Why `CONFIG SET` changed nothing; the words are Redis' own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// A name that no setting has.
+    #[error("Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    UnknownSetting(String),
+    /// Only a restart changes it.
+    #[error("CONFIG SET failed (possibly related to argument '{0}') - can't set immutable config")]
+    AppliesAtStart(String),
+    /// Named twice in one command.
+    #[error("CONFIG SET failed (possibly related to argument '{0}') - duplicate parameter")]
+    SetTwice(String),
+    /// The value does not fit.
+    #[error("CONFIG SET failed (possibly related to argument '{name}') - {}", .error.redis_text())]
+    WrongValue {
+        /// The name as it was given.
+        name: String,
+        /// What does not fit.
+        error: ValueError,
+    },
+    /// The values do not go together.
+    #[error("CONFIG SET failed - {0}")]
+    Contradiction(String),
+}
+
+impl Settings {
+    /// Settings with these values, all of which count as defaults. For tests and embedding; see `Sources`.
+    pub fn new(config: Config) -> Self {
+        Self::with_origins(config, vec![Origin::Default; SETTINGS.len()], None)
+    }
+
+    pub(super) fn with_origins(config: Config, origins: Vec<Origin>, file: Option<PathBuf>) -> Self {
+        let current = Arc::new(ArcSwap::from_pointee(config));
+        Self { current, change: Mutex::new(Change { origins, observers: Vec::new() }), file }
+    }
+
+    /// The values now. Do not keep the guard for long; clone the `Arc` in it instead.
+    pub fn load(&self) -> Guard<Arc<Config>> {
+        self.current.load()
+    }
+
+    /// A view for one thread's hot path: `reader.load()` gives the values for one comparison.
+    pub fn reader(&self) -> Reader {
+        arc_swap::Cache::new(Arc::clone(&self.current))
+    }
+
+    /// The file the settings were read from.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        self.file.as_deref()
+    }
+
+    /// Calls `observer` after every change, on the thread that made it. It must be quick and must not change settings.
+    pub fn on_change(&self, observer: impl Fn(&Config, &Config) + Send + Sync + 'static) {
+        self.change.lock().observers.push(Box::new(observer));
+    }
+
+    /// The names that match any of the patterns, each once, with their values. For `CONFIG GET`.
+    pub fn matching(&self, patterns: &[&[u8]]) -> Vec<(&'static str, String)> {
+        let config = self.load();
+        let rows = SETTINGS.iter().flat_map(|setting| setting.names.iter().map(move |name| (*name, setting.show)));
+        let rows = rows.chain(DERIVED.iter().copied());
+        let patterns: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+        let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
+        rows.filter(|(name, _)| wanted(name)).map(|(name, show)| (name, show(&config))).collect()
+    }
+
+    /// Changes all of these or none. For `CONFIG SET`.
+    pub fn set(&self, pairs: &[(&str, &str)]) -> Result<(), SetError> {
+        let mut change = self.change.lock();
+        let before = self.current.load_full();
+        let mut after = Config::clone(&before);
+        let mut changed = Vec::with_capacity(pairs.len());
+        for (name, _) in pairs {
+            changed.push(changeable(name, &changed)?);
+        }
+        for (position, (name, value)) in changed.iter().zip(pairs) {
+            (SETTINGS[*position].parse_into)(&mut after, value)
+                .map_err(|error| SetError::WrongValue { name: (*name).to_owned(), error })?;
+        }
+        if let Some(sentence) = after.contradiction() {
+            return Err(SetError::Contradiction(sentence));
+        }
+        for position in changed {
+            change.origins[position] = Origin::RunTime;
+        }
+        let after = Arc::new(after);
+        self.current.store(Arc::clone(&after));
+        for observer in &change.observers {
+            observer(&before, &after);
+        }
+        Ok(())
+    }
+
+    /// Where the value of a setting comes from.
+    pub fn origin(&self, name: &str) -> Option<Origin> {
+        super::position(name).map(|position| self.change.lock().origins[position])
+    }
+
+    /// Writes what `CONFIG SET` changed into the file, keeping its comments and order. For `CONFIG REWRITE`.
+    pub fn rewrite(&self) -> Result<(), RewriteError> {
+        let Some(file) = &self.file else { return Err(RewriteError::NoFile) };
+        let change = self.change.lock();
+        let config = self.load();
+        let positions = (0..SETTINGS.len()).filter(|position| change.origins[*position] == Origin::RunTime);
+        let values: Vec<_> =
+            positions.map(|position| (&SETTINGS[position], (SETTINGS[position].show)(&config))).collect();
+        rewrite::write_file(file, &values)
+    }
+}
+
+/// The position of a setting that `CONFIG SET` may change and that is not among `others` yet.
+fn changeable(name: &str, others: &[usize]) -> Result<usize, SetError> {
+    if DERIVED.iter().any(|(derived, _)| derived.eq_ignore_ascii_case(name)) {
+        return Err(SetError::AppliesAtStart(name.to_owned()));
+    }
+    let position = super::position(name).ok_or_else(|| SetError::UnknownSetting(name.to_owned()))?;
+    if SETTINGS[position].applies == Applies::AtStart {
+        return Err(SetError::AppliesAtStart(name.to_owned()));
+    }
+    if others.contains(&position) {
+        return Err(SetError::SetTwice(name.to_owned()));
+    }
+    Ok(position)
+}
+
+/// A name that `CONFIG GET` answers for the sake of Redis' clients, from the value of another setting.
+type Derived = (&'static str, fn(&Config) -> String);
+
+const DERIVED: &[Derived] =
+    &[("bind", |config| config.resp.host().to_owned()), ("port", |config| config.resp.port().to_string())];

@@ -1,0 +1,267 @@
+//! Every setting there is, one entry each: name, type, default, range, when it may change, what it means.
+//!
+//! From the entries come the `Config` that code reads, `CONFIG GET` and `SET`, the checks of files and arguments,
+//! and `docs/configuration.md`. A new setting is a new entry here and nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::Address;
+use super::value::{Rule, Secret, SettingValue, Unit, ValueError};
+
+/// When a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// When the node starts; `CONFIG SET` refuses it.
+    AtStart,
+    /// At once.
+    AtOnce,
+}
+
+/// The heading a setting stands under in the documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Who the node is and where it listens.
+    Node,
+    /// What clients may do.
+    Clients,
+    /// How changes reach other nodes.
+    Replication,
+    /// Limits of memory and of small encodings.
+    Memory,
+    /// What is kept on disk.
+    Persistence,
+    /// What the node tells about itself.
+    Observation,
+    /// For trying things out.
+    Development,
+}
+
+impl Group {
+    /// All groups, in the order of the documentation.
+    pub const ALL: [Group; 7] = [
+        Group::Node,
+        Group::Clients,
+        Group::Replication,
+        Group::Memory,
+        Group::Persistence,
+        Group::Observation,
+        Group::Development,
+    ];
+
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Node => "The node",
+            Self::Clients => "Clients",
+            Self::Replication => "Replication",
+            Self::Memory => "Memory",
+            Self::Persistence => "Persistence",
+            Self::Observation => "Observation",
+            Self::Development => "Development",
+        }
+    }
+}
+
+/// One row of the table.
+pub struct Setting {
+    /// The name first, then older names that Redis has for it.
+    pub names: &'static [&'static str],
+    /// The heading it stands under.
+    pub group: Group,
+    /// When it takes effect.
+    pub applies: Applies,
+    /// What its text must look like.
+    pub rule: Rule,
+    /// The text of its default.
+    pub default: &'static str,
+    /// What it means, in lines.
+    pub lines: &'static [&'static str],
+    /// Reads a text into a configuration.
+    pub parse_into: fn(&mut Config, &str) -> Result<(), ValueError>,
+    /// The text of the value in a configuration.
+    pub show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        self.names[0]
+    }
+
+    /// What it means, in one line.
+    pub fn meaning(&self) -> String {
+        self.lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $line:literal])+ $field:ident: $type:ty = $names:expr, $group:ident, $applies:ident, $rule:expr, $default:literal;)*) => {
+        /// The value of every setting at one moment. Read it through `Settings`.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $line])+ pub $field: $type,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($field: <$type as SettingValue>::parse($default, &$rule).expect("defaults follow their own rule"),)*
+                }
+            }
+        }
+
+        /// The table of settings.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            names: &$names,
+            group: Group::$group,
+            applies: Applies::$applies,
+            rule: $rule,
+            default: $default,
+            lines: &[$($line),+],
+            parse_into: |config, text| {
+                config.$field = <$type as SettingValue>::parse(text, &$rule)?;
+                Ok(())
+            },
+            show: |config| SettingValue::show(&config.$field, &$rule),
+        },)*];
+    };
+}
+
+settings! {
+    /// The region this node serves, such as `us-east`.
+    region: String = ["region"], Node, AtStart, Rule::Name { optional: true }, "";
+    /// The node's name, unique in the cluster; by default the region's name with `-1`.
+    node: String = ["node"], Node, AtStart, Rule::Name { optional: true }, "";
+    /// The cluster's id, 32 hexadecimal digits; nodes of different clusters never speak to each other.
+    cluster_id: String = ["cluster-id"], Node, AtStart, Rule::Text, "";
+    /// Where clients connect.
+    resp: Address = ["resp"], Node, AtStart, Rule::Address, "127.0.0.1:6379";
+    /// Where other nodes connect (QUIC, so a UDP port).
+    peer: Address = ["peer"], Node, AtStart, Rule::Address, "127.0.0.1:7379";
+    /// The QUIC address other nodes are told, behind NAT or a relay; by default that of `peer`.
+    advertise: Option<Address> = ["advertise"], Node, AtStart, Rule::OptionalAddress, "";
+    /// Where `/livez`, `/readyz` and `/metrics` are served; empty for nowhere.
+    http: Option<Address> = ["http"], Node, AtStart, Rule::OptionalAddress, "";
+    /// The node's directory; relative paths of other settings begin here.
+    dir: PathBuf = ["dir"], Node, AtStart, Rule::Path, ".";
+    /// The node's certificate (PEM); its key is the node's identity.
+    certificate: PathBuf = ["certificate"], Node, AtStart, Rule::Path, "node.pem";
+    /// The certificate's private key (PEM).
+    key: PathBuf = ["key"], Node, AtStart, Rule::Path, "node.key";
+    /// The certificate of the authority that signs the nodes of the cluster (PEM).
+    authority: PathBuf = ["authority"], Node, AtStart, Rule::Path, "authority.pem";
+    /// Nodes to dial first; the others are learnt from them.
+    seeds: Vec<Address> = ["seeds"], Node, AtStart, Rule::Addresses, "";
+    /// Threads that serve clients; 0 is one for each core.
+    workers: u64 = ["workers"], Node, AtStart, Rule::Integer { low: 0, high: 256 }, "0";
+    /// How many databases there are.
+    databases: u64 = ["databases"], Node, AtStart, Rule::Integer { low: 16, high: 16 }, "16";
+
+    /// The password of the user `default`; empty for none. `CONFIG GET` shows it to those who may call it.
+    requirepass: Secret = ["requirepass"], Clients, AtOnce, Rule::Text, "";
+    /// Clients that may be connected at once.
+    maxclients: u64 = ["maxclients"], Clients, AtOnce, Rule::Integer { low: 1, high: 4_294_967_295 }, "10000";
+    /// Seconds after which an idle client is disconnected; 0 is never.
+    timeout: Duration = ["timeout"], Clients, AtOnce, seconds(0, 2_147_483_647), "0";
+    /// Seconds between TCP keep-alive probes; 0 is none.
+    tcp_keepalive: Duration = ["tcp-keepalive"], Clients, AtOnce, seconds(0, 2_147_483_647), "300";
+    /// Connections that may wait to be accepted.
+    tcp_backlog: u64 = ["tcp-backlog"], Clients, AtStart, Rule::Integer { low: 1, high: 65_535 }, "511";
+    /// The largest single argument of a command.
+    proto_max_bulk_len: u64 = ["proto-max-bulk-len"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: i64::MAX as u64 }, "512mb";
+    /// The largest request of one client, all arguments together.
+    client_query_buffer_limit: u64 = ["client-query-buffer-limit"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: i64::MAX as u64 }, "1gb";
+    /// Replies that may wait for a client that does not read: `class hard soft seconds` for each class.
+    client_output_buffer_limit: String = ["client-output-buffer-limit"], Clients, AtOnce, Rule::BufferLimits,
+        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+    /// Which events of keys are published; none yet.
+    notify_keyspace_events: String = ["notify-keyspace-events"], Clients, AtOnce,
+        Rule::Only { value: "", reason: "keyspace notifications are not offered yet" }, "";
+    /// Whether the node is part of a Redis Cluster: every node holds all keys, so it never is.
+    cluster_enabled: String = ["cluster-enabled"], Clients, AtStart,
+        Rule::Only { value: "no", reason: "every node holds all keys, so there are no cluster slots to divide" }, "no";
+
+    /// Memory for recent batches of all nodes, from which others catch up without comparing state.
+    ring_bytes: u64 = ["ring-bytes"], Replication, AtStart, Rule::Bytes { low: 1 << 20, high: 1 << 40 }, "64mb";
+    /// Milliseconds at most between two batches while there is something to send.
+    batch_interval: Duration = ["batch-interval-ms"], Replication, AtOnce, milliseconds(1, 1_000), "2";
+    /// Milliseconds a known gap may last before its batches are asked of a third node.
+    grace: Duration = ["grace-ms"], Replication, AtStart, milliseconds(10, 600_000), "1000";
+    /// Milliseconds between heartbeats on an idle link.
+    heartbeat: Duration = ["heartbeat-ms"], Replication, AtStart, milliseconds(10, 60_000), "250";
+    /// Milliseconds without a word after which a link is taken for dead; at least three heartbeats.
+    link_silence: Duration = ["link-silence-ms"], Replication, AtStart, milliseconds(100, 600_000), "1500";
+    /// How long a starting node looks for others with data before it serves what it has.
+    fill_timeout: Duration = ["fill-timeout"], Replication, AtStart, written(0, 86_400_000), "10s";
+    /// How far clocks may differ before changes are held and writes refused.
+    max_clock_drift: Duration = ["max-clock-drift"], Replication, AtStart, written(1_000, 86_400_000), "60s";
+
+    /// The memory limit; 0 is none, which is the only value yet.
+    maxmemory: String = ["maxmemory"], Memory, AtOnce,
+        Rule::Only { value: "0", reason: "a memory limit is not offered yet" }, "0";
+    /// What is evicted at the memory limit.
+    maxmemory_policy: String = ["maxmemory-policy"], Memory, AtOnce,
+        Rule::Only { value: "noeviction", reason: "eviction is not offered yet" }, "noeviction";
+    /// Fields up to which `OBJECT ENCODING` calls a hash a listpack.
+    hash_max_listpack_entries: u64 = ["hash-max-listpack-entries", "hash-max-ziplist-entries"], Memory, AtOnce, count(), "128";
+    /// The longest field or value in such a hash, in bytes.
+    hash_max_listpack_value: u64 = ["hash-max-listpack-value", "hash-max-ziplist-value"], Memory, AtOnce, any_bytes(), "64";
+    /// Members up to which `OBJECT ENCODING` calls a set of whole numbers an intset.
+    set_max_intset_entries: u64 = ["set-max-intset-entries"], Memory, AtOnce, count(), "512";
+
+    /// What is kept on disk; `off` is the only value yet.
+    persistence: String = ["persistence"], Persistence, AtStart,
+        Rule::Only { value: "off", reason: "this version keeps its keys in memory and in the other regions only" }, "off";
+    /// Redis' snapshots by time and changes; empty is the only value.
+    save: String = ["save"], Persistence, AtOnce,
+        Rule::Only { value: "", reason: "snapshots are not offered: this version keeps its keys in memory and in the other regions only" }, "";
+    /// Redis' append only file.
+    appendonly: String = ["appendonly"], Persistence, AtOnce,
+        Rule::Only { value: "no", reason: "an append only file is not offered: this version keeps its keys in memory and in the other regions only" }, "no";
+
+    /// How much is logged.
+    loglevel: String = ["loglevel"], Observation, AtOnce, Rule::Choice(&["debug", "verbose", "notice", "warning"]), "notice";
+    /// Levels of single modules, such as `server::peers=debug,transport=trace`; they go before `loglevel`.
+    log_levels: String = ["log-levels"], Observation, AtOnce, Rule::LogLevels, "";
+    /// How log lines are written.
+    log_format: String = ["log-format"], Observation, AtStart, Rule::Choice(&["text", "json"]), "text";
+    /// Lines a second that one place in the code may log before the rest is counted instead.
+    log_burst: u64 = ["log-burst"], Observation, AtOnce, Rule::Integer { low: 1, high: 1_000_000 }, "20";
+    /// Microseconds from which a command enters the slow log; 0 logs all that are timed, a negative number none. Of
+    /// commands that take constant time one in 128 is timed, of others every one.
+    slowlog_log_slower_than: i64 = ["slowlog-log-slower-than"], Observation, AtOnce, Rule::Integer { low: -1, high: i64::MAX }, "10000";
+    /// Entries of the slow log.
+    slowlog_max_len: u64 = ["slowlog-max-len"], Observation, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "128";
+    /// Milliseconds from which Redis' latency monitor samples; 0, which is the only value, turns it off.
+    latency_monitor_threshold: String = ["latency-monitor-threshold"], Observation, AtOnce,
+        Rule::Only { value: "0", reason: "the latency monitor is not offered: read LATENCY HISTOGRAM and the metrics" }, "0";
+    /// Whether `INFO latencystats` is kept.
+    latency_tracking: bool = ["latency-tracking"], Observation, AtOnce, Rule::Flag, "yes";
+
+    /// Whether `PELAGO CUT` and `PELAGO HEAL` may cut the node off from the others and join it again.
+    development: bool = ["development"], Development, AtStart, Rule::Flag, "no";
+    /// Milliseconds added to everything sent to other nodes, to try wide area links on one machine.
+    wan_delay: Duration = ["wan-delay-ms"], Development, AtOnce, milliseconds(0, 60_000), "0";
+}
+
+const fn seconds(low: u64, high: u64) -> Rule {
+    Rule::Duration { unit: Unit::Seconds, low: Duration::from_secs(low), high: Duration::from_secs(high) }
+}
+
+const fn milliseconds(low: u64, high: u64) -> Rule {
+    Rule::Duration { unit: Unit::Milliseconds, low: Duration::from_millis(low), high: Duration::from_millis(high) }
+}
+
+/// A span in milliseconds whose unit must be written.
+const fn written(low_ms: u64, high_ms: u64) -> Rule {
+    Rule::Duration { unit: Unit::Written, low: Duration::from_millis(low_ms), high: Duration::from_millis(high_ms) }
+}
+
+const fn count() -> Rule {
+    Rule::Integer { low: 0, high: i64::MAX }
+}
+
+const fn any_bytes() -> Rule {
+    Rule::Bytes { low: 0, high: i64::MAX as u64 }
+}

@@ -1,0 +1,117 @@
+//! What operators see of a node and ask of it: metrics, the cluster as this node knows it, the wish to stop.
+//!
+//! Only the meeting place: others fill it (`peers` the cluster, the process its allocator) and `INFO`, `/metrics` and
+//! `SHUTDOWN` use it.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::info::ClusterStatus;
+use crate::metrics::Metrics;
+
+/// Tells what is known of the cluster now. It must not block.
+type ClusterView = Arc<dyn Fn() -> ClusterStatus + Send + Sync>;
+
+/// How a node is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// After its peers have what was written here, as far as that takes a bounded time.
+    Orderly,
+    /// At once.
+    Now,
+}
+
+/// One node's meeting place of operators and what they look at.
+pub struct Console {
+    /// What the node counts.
+    pub metrics: Metrics,
+    cluster: RwLock<Option<ClusterView>>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { metrics: Metrics::default(), cluster: RwLock::default(), stop: watch::Sender::new(None) }
+    }
+}
+
+impl Console {
+    /// Says how to learn what is known of the cluster.
+    pub fn set_cluster_view(&self, view: impl Fn() -> ClusterStatus + Send + Sync + 'static) {
+        *self.cluster.write() = Some(Arc::new(view));
+    }
+
+    /// What is known of the cluster; nothing on a node that is alone.
+    pub fn cluster(&self) -> ClusterStatus {
+        let view = self.cluster.read().clone();
+        view.map(|view| view()).unwrap_or_default()
+    }
+
+    /// Asks the node to stop. A wish to stop at once is not taken back by an orderly one.
+    pub fn request_stop(&self, stop: Stop) {
+        self.stop.send_modify(|wish| {
+            if *wish != Some(Stop::Now) {
+                *wish = Some(stop);
+            }
+        });
+    }
+
+    /// Takes the wish back; false if there was none.
+    pub fn cancel_stop(&self) -> bool {
+        self.stop.send_replace(None).is_some()
+    }
+
+    /// The wish to stop, if somebody has it.
+    pub fn stop_requested(&self) -> Option<Stop> {
+        *self.stop.borrow()
+    }
+
+    /// Waits until somebody wants the node to stop.
+    pub async fn stopping(&self) -> Stop {
+        let mut wishes = self.stop.subscribe();
+        loop {
+            let wish = *wishes.borrow_and_update();
+            if let Some(stop) = wish {
+                return stop;
+            }
+            if wishes.changed().await.is_err() {
+                // The sender lives as long as the console that is borrowed here.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").field("stop", &*self.stop.borrow()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_wish_to_stop_reaches_who_waits_and_can_be_taken_back() {
+        let console = Console::default();
+        assert!(!console.cancel_stop());
+        console.request_stop(Stop::Orderly);
+        assert!(console.cancel_stop());
+        assert_eq!(console.stop_requested(), None);
+        let ((), stop) = tokio::join!(async { console.request_stop(Stop::Now) }, console.stopping());
+        assert_eq!(stop, Stop::Now);
+        console.request_stop(Stop::Orderly);
+        assert_eq!(console.stopping().await, Stop::Now);
+    }
+
+    #[test]
+    fn a_node_alone_knows_an_empty_cluster() {
+        let console = Console::default();
+        assert_eq!(console.cluster(), ClusterStatus::default());
+        console.set_cluster_view(|| ClusterStatus { node: "eu-west-1".to_owned(), ..ClusterStatus::default() });
+        assert_eq!(console.cluster().node, "eu-west-1");
+    }
+}

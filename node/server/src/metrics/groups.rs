@@ -1,0 +1,200 @@
+//! Every metric there is, by what it is about. A new metric is one field here, and the line of code that feeds it.
+
+use super::group::metric_group;
+use super::instrument::{Counter, CounterBy, Gauge, GaugeBy, Histogram, Peak, RealCounter, RealGauge};
+
+metric_group! {
+    /// Connections of clients and what comes over them. Copied from the tallies of the workers.
+    pub struct ClientMetrics as "pelago" {
+        /// Connections accepted.
+        connections_accepted: Counter,
+        /// Connections refused because maxclients were connected.
+        connections_refused: Counter,
+        /// Connections closed because they were idle for longer than timeout.
+        connections_closed_idle: Counter,
+        /// Clients connected now.
+        connections_open: Gauge,
+        /// Requests that were not the Redis protocol; each closes its connection.
+        protocol_errors: Counter,
+        /// Commands executed, those inside transactions included.
+        commands: Counter,
+        /// Reads from client sockets that brought bytes.
+        socket_reads: Counter,
+        /// Writes of replies to client sockets.
+        socket_writes: Counter,
+        /// Bytes read from clients.
+        bytes_read: Counter,
+        /// Bytes written to clients.
+        bytes_written: Counter,
+        /// Most bytes of an unfinished request, of any client connected now.
+        request_bytes_waiting_max: Gauge,
+    }
+}
+
+metric_group! {
+    /// What the keyspace holds and what happened to it.
+    pub struct KeyspaceMetrics as "pelago_keyspace" {
+        /// Keys, by database.
+        keys: GaugeBy = GaugeBy::new("database"),
+        /// Keys with a lifetime, by database.
+        keys_with_lifetime: GaugeBy = GaugeBy::new("database"),
+        /// Bytes that keys and values take.
+        memory_bytes: Gauge,
+        /// Reads of keys that were there.
+        hits: Counter,
+        /// Reads of keys that were not there.
+        misses: Counter,
+        /// Keys removed because their time was over.
+        expired: Counter,
+        /// Keys removed because memory was short.
+        evicted: Counter,
+        /// Changes that clients of this node made.
+        changes_made: Counter,
+        /// Changes of other nodes that were applied here.
+        changes_applied: Counter,
+        /// Changes of other nodes that were already here.
+        changes_repeated: Counter,
+        /// Concurrent writes that gave one key two types, of which one shows.
+        type_conflicts: Counter,
+        /// Concurrent writes that had to be decided, by kind.
+        conflicts: CounterBy = CounterBy::new("kind"),
+        /// Resets of counters that are remembered until every contributor is known to have applied them.
+        counter_resets_held: Gauge,
+        /// Changes that arrived before those they depend on.
+        early_dots: Gauge,
+        /// Lifetimes that are remembered for keys without content.
+        lifetimes_without_content: Gauge,
+    }
+}
+
+metric_group! {
+    /// What replication does in this node as a whole.
+    pub struct ReplicationTotals as "pelago_replication" {
+        /// Batches closed here.
+        batches_closed: Counter,
+        /// Changes in one batch closed here.
+        batch_changes: Histogram = Histogram::new(&[1, 4, 16, 64, 256, 1_024, 4_096, 16_384]),
+        /// Bytes of one batch closed here, as it is sent.
+        batch_bytes: Histogram = Histogram::new(&[128, 512, 2_048, 8_192, 32_768, 131_072, 524_288]),
+        /// Milliseconds from a write here until a peer has applied it.
+        write_to_applied_ms: Histogram = Histogram::new(&[5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 30_000]),
+        /// Bytes sent to all peers for each change made here, since the node started.
+        bytes_out_per_write: RealGauge,
+        /// Bytes of recent batches held for peers.
+        ring_bytes: Gauge,
+        /// The limit of those bytes.
+        ring_bytes_max: Gauge,
+        /// Recent batches held for peers.
+        ring_batches: Gauge,
+        /// Batches that wait for those they depend on.
+        waiting_batches: Gauge,
+        /// Bytes of batches that wait.
+        waiting_bytes: Gauge,
+        /// Waiting batches dropped for want of space, to be asked for again.
+        waiting_dropped: Counter,
+        /// Batches held because their author's clock is too far ahead.
+        drift_held_batches: Gauge,
+        /// Gaps that were asked of another node than their author.
+        pulls: Counter,
+        /// Catch-ups by state that were begun here.
+        sessions: Counter,
+        /// Catch-ups by state that were broken off.
+        sessions_broken: Counter,
+        /// Catch-ups by state that run now.
+        sessions_running: Gauge,
+        /// Slots compared with peers by digest.
+        digests_compared: Counter,
+        /// Slots whose digests differed although they should not: anything but 0 is an alarm.
+        digest_mismatches: Counter,
+        /// Limits that were met, by name.
+        limits_met: CounterBy = CounterBy::new("limit"),
+    }
+}
+
+metric_group! {
+    /// What is known of one peer and the link to it.
+    pub struct PeerMetrics as "pelago_peer" {
+        /// Milliseconds from the latest acknowledged write here until the peer had applied it.
+        applied_lag_ms: Gauge,
+        /// Changes made here that the peer has not acknowledged.
+        unacked_changes: Gauge,
+        /// Bytes of batches made here that the peer has not acknowledged.
+        unacked_bytes: Gauge,
+        /// Milliseconds by which the peer's clock is ahead of this node's.
+        clock_offset_ms: Gauge,
+        /// 1 while the link is up, 0 while it is down.
+        link_up: Gauge,
+        /// 1 while this node catches up from the peer.
+        catching_up: Gauge,
+        /// Milliseconds to the peer and back.
+        round_trip_ms: RealGauge,
+        /// Bytes received from the peer.
+        bytes_in: Counter,
+        /// Bytes sent to the peer.
+        bytes_out: Counter,
+        /// Batches received from the peer.
+        batches_in: Counter,
+        /// Batches sent to the peer.
+        batches_out: Counter,
+        /// Batches received from the peer that were already here.
+        batches_repeated: Counter,
+        /// Times the link came up.
+        links_opened: Counter,
+        /// Times the link was lost.
+        links_lost: Counter,
+        /// Batches of this origin that wait for those they depend on.
+        waiting_batches: Gauge,
+        /// Batches of this origin held because its clock is too far ahead.
+        drift_held_batches: Gauge,
+    }
+}
+
+metric_group! {
+    /// What the process uses, under the names that other programs use for it too.
+    pub struct ProcessMetrics as "process" {
+        /// Processor time used, in seconds.
+        cpu_seconds: RealCounter,
+        /// Memory in RAM.
+        resident_memory_bytes: Gauge,
+        /// Most memory that was in RAM.
+        resident_memory_max_bytes: Gauge,
+        /// When the process started, in seconds since 1970.
+        start_time_seconds: RealGauge,
+        /// Open files and sockets.
+        open_fds: Gauge,
+        /// Threads.
+        threads: Gauge,
+    }
+}
+
+metric_group! {
+    /// What the allocator says; all 0 where it says nothing.
+    pub struct AllocatorMetrics as "pelago_allocator" {
+        /// Bytes handed out.
+        allocated_bytes: Gauge,
+        /// Bytes in pages that are in use.
+        active_bytes: Gauge,
+        /// Bytes in RAM.
+        resident_bytes: Gauge,
+        /// Most bytes handed out, as far as it was looked at.
+        allocated_bytes_max: Peak,
+    }
+}
+
+metric_group! {
+    /// What the node's own observation does.
+    pub struct ConsoleMetrics as "pelago_console" {
+        /// HTTP requests answered.
+        http_requests: Counter,
+        /// HTTP connections refused because too many were open.
+        http_connections_refused: Counter,
+        /// Log lines that were counted instead of written.
+        log_lines_suppressed: Counter,
+        /// Commands that entered the slow log.
+        slow_commands: Counter,
+        /// The longest delay of a worker's event loop in microseconds, since the node started.
+        event_loop_stall_us_max: Peak,
+        /// Delays of a worker's event loop of more than 10 ms.
+        event_loop_stalls: Counter,
+    }
+}

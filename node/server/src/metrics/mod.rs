@@ -1,0 +1,256 @@
+//! What a node counts about itself: declared once (`groups`), counted cheaply (`instrument`), shown to Prometheus
+//! (`exposition`) and to `INFO` (`statistics`).
+//!
+//! Workers count in tallies of their own; everything else counts in shared groups. What is kept elsewhere (the tallies,
+//! the keyspace, replication, the allocator) is copied here just before it is shown, by an `on_scrape` function.
+
+pub mod commands;
+mod document;
+mod exposition;
+mod group;
+mod groups;
+mod instrument;
+mod latency;
+pub mod process;
+mod rates;
+mod slow_log;
+mod stall;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+
+use keyspace::Keyspace;
+use parking_lot::{Mutex, RwLock};
+
+use crate::node::Node;
+
+pub use commands::CommandTotals;
+pub use document::document;
+pub use exposition::Exposition;
+pub use groups::{
+    AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, PeerMetrics, ProcessMetrics, ReplicationTotals,
+};
+pub use instrument::{Counter, CounterBy, Gauge, GaugeBy, Histogram, Peak, RealCounter, RealGauge};
+pub use latency::{Latencies, LatencyCounts};
+pub use process::AllocatorFigures;
+pub use rates::Rates;
+pub use slow_log::{SlowCommand, SlowLog};
+pub use stall::watch_event_loop;
+pub use statistics::Statistics;
+
+/// Copies figures that are kept elsewhere into the metrics.
+type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// Everything a node counts. Shared by all its threads.
+#[derive(Default)]
+pub struct Metrics {
+    /// Clients.
+    pub clients: ClientMetrics,
+    /// The keyspace.
+    pub keyspace: KeyspaceMetrics,
+    /// Replication as a whole, and by peer.
+    pub replication: Replication,
+    /// The process.
+    pub process: ProcessMetrics,
+    /// The allocator.
+    pub allocator: AllocatorMetrics,
+    /// Observation itself.
+    pub console: ConsoleMetrics,
+    /// The latest commands that took long.
+    pub slow_log: SlowLog,
+    identity: OnceLock<Identity>,
+    allocator_probe: OnceLock<fn() -> AllocatorFigures>,
+    refreshes: RwLock<Vec<Refresh>>,
+    baseline: Mutex<Statistics>,
+    samples: Mutex<rates::Samples>,
+}
+
+/// What `pelago_info` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    node: String,
+    region: String,
+}
+
+/// Replication as a whole (reached as if its fields were here), and by peer.
+#[derive(Debug, Default)]
+pub struct Replication {
+    totals: ReplicationTotals,
+    peers: RwLock<BTreeMap<String, Arc<PeerMetrics>>>,
+}
+
+impl Replication {
+    /// The metrics of a peer; they begin when it is first asked for. Keep the `Arc` rather than asking again.
+    pub fn peer(&self, name: &str) -> Arc<PeerMetrics> {
+        if let Some(peer) = self.peers.read().get(name) {
+            return Arc::clone(peer);
+        }
+        Arc::clone(self.peers.write().entry(name.to_owned()).or_default())
+    }
+
+    /// Ends the metrics of a peer, when it is no member any more.
+    pub fn forget_peer(&self, name: &str) {
+        self.peers.write().remove(name);
+    }
+
+    /// All peers, by name.
+    pub fn peers(&self) -> Vec<(String, Arc<PeerMetrics>)> {
+        self.peers.read().iter().map(|(name, peer)| (name.clone(), Arc::clone(peer))).collect()
+    }
+}
+
+impl Deref for Replication {
+    type Target = ReplicationTotals;
+
+    fn deref(&self) -> &ReplicationTotals {
+        &self.totals
+    }
+}
+
+impl Metrics {
+    /// Says once which node this is.
+    pub fn set_identity(&self, node: &str, region: &str) {
+        let _ = self.identity.set(Identity { node: node.to_owned(), region: region.to_owned() });
+    }
+
+    /// Says once how to ask the allocator.
+    pub fn set_allocator_probe(&self, probe: fn() -> AllocatorFigures) {
+        let _ = self.allocator_probe.set(probe);
+    }
+
+    /// Calls `refresh` before metrics are shown, so that it can copy what is kept elsewhere. It must not block.
+    pub fn on_scrape(&self, refresh: impl Fn(&Metrics) + Send + Sync + 'static) {
+        self.refreshes.write().push(Box::new(refresh));
+    }
+
+    /// Copies what is kept elsewhere.
+    pub fn refresh(&self, node: &Node) {
+        self.refresh_clients(node);
+        self.refresh_keyspace(&node.keyspace);
+        process::refresh(&self.process);
+        if let Some(probe) = self.allocator_probe.get() {
+            process::note_allocator(&self.allocator, probe());
+        }
+        for refresh in self.refreshes.read().iter() {
+            refresh(self);
+        }
+        let sent: u64 = self.replication.peers().iter().map(|(_, peer)| peer.bytes_out.value()).sum();
+        let changes = self.keyspace.changes_made.value();
+        if changes > 0 {
+            self.replication.bytes_out_per_write.set(sent as f64 / changes as f64);
+        }
+    }
+
+    /// The page for Prometheus.
+    pub fn text(&self, node: &Node) -> String {
+        self.refresh(node);
+        process::count_files(&self.process);
+        let mut out = Exposition::new();
+        out.header("pelago_info", "Which node this is; always 1.", instrument::Kind::Gauge);
+        if let Some(identity) = self.identity.get() {
+            let labels = [("version", VERSION), ("node", &identity.node), ("region", &identity.region)];
+            out.value("pelago_info", &labels, 1);
+        }
+        group::expose(&self.clients, &mut out);
+        let statistics = Statistics::since_start(self, node);
+        commands::expose(&statistics, &mut out);
+        out.header(ERRORS, ERRORS_HELP, instrument::Kind::Counter);
+        for (code, count) in &statistics.errors {
+            out.value(ERRORS, &[("code", code)], count);
+        }
+        group::expose(&self.keyspace, &mut out);
+        group::expose(&*self.replication, &mut out);
+        let peers = self.replication.peers();
+        let peers: Vec<(String, &PeerMetrics)> = peers.iter().map(|(name, peer)| (name.clone(), &**peer)).collect();
+        group::expose_labelled("peer", &peers, &mut out);
+        group::expose(&self.process, &mut out);
+        group::expose(&self.allocator, &mut out);
+        group::expose(&self.console, &mut out);
+        out.finish()
+    }
+
+    /// What `INFO` counts: since the last reset.
+    pub fn statistics(&self, node: &Node) -> Statistics {
+        let mut now = Statistics::since_start(self, node);
+        now.subtract(&self.baseline.lock());
+        now
+    }
+
+    /// What `INFO` counts begins anew. For `CONFIG RESETSTAT`.
+    pub fn reset_statistics(&self, node: &Node) {
+        *self.baseline.lock() = Statistics::since_start(self, node);
+    }
+
+    /// Takes a sample for the rates; call it a few times a second with any clock that rises.
+    pub fn sample_rates(&self, node: &Node, now_ms: u64) {
+        let workers = node.tallies.totals();
+        let mut totals = rates::Totals {
+            commands: workers.commands,
+            bytes_read: workers.bytes_in,
+            bytes_written: workers.bytes_out,
+            ..rates::Totals::default()
+        };
+        for (_, peer) in self.replication.peers() {
+            totals.replication_in += peer.bytes_in.value();
+            totals.replication_out += peer.bytes_out.value();
+        }
+        self.samples.lock().note(now_ms, totals);
+    }
+
+    /// How much happens now.
+    pub fn rates(&self) -> Rates {
+        self.samples.lock().rates()
+    }
+
+    fn refresh_clients(&self, node: &Node) {
+        let (own, clients) = (&self.clients, &node.clients);
+        let totals = node.tallies.totals();
+        own.connections_accepted.mirror(clients.accepted());
+        own.connections_refused.mirror(clients.refused());
+        own.connections_closed_idle.mirror(clients.ended_for_silence());
+        own.connections_open.set_count(clients.count() as u64);
+        own.protocol_errors.mirror(totals.protocol_errors);
+        own.commands.mirror(totals.commands);
+        own.socket_reads.mirror(totals.reads);
+        own.socket_writes.mirror(totals.writes);
+        own.bytes_read.mirror(totals.bytes_in);
+        own.bytes_written.mirror(totals.bytes_out);
+        let waiting = clients.all().iter().map(|presence| presence.look().buffered).max();
+        own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
+    }
+
+    fn refresh_keyspace(&self, keyspace: &Keyspace) {
+        let own = &self.keyspace;
+        for (database, name) in (0..).zip(DATABASE_NAMES) {
+            own.keys.set(name, i64::try_from(keyspace.len(database)).unwrap_or(i64::MAX));
+        }
+        let conflicts = keyspace.conflicts();
+        let kinds = [("value", &conflicts.values), ("lifetime", &conflicts.lives), ("type", &conflicts.kinds)];
+        for (kind, count) in kinds {
+            own.conflicts.mirror(kind, count.load(Relaxed));
+        }
+        own.type_conflicts.mirror(conflicts.kinds.load(Relaxed));
+        own.counter_resets_held.set_count(keyspace.remembered_resets());
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The databases as the values of a label.
+const DATABASE_NAMES: [&str; keyspace::DATABASES as usize] =
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];
+/// The metric of error replies.
+const ERRORS: &str = "pelago_errors_total";
+/// Its help.
+const ERRORS_HELP: &str = "Error replies, by code.";

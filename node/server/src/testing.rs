@@ -1,0 +1,65 @@
+//! What tests of several modules share.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::client::ClientState;
+use crate::config::{Config, Settings};
+use crate::dispatch::{Outcome, dispatch};
+use crate::node::{Node, Seams};
+use crate::worker::Worker;
+use keyspace::Keyspace;
+use resp::{Reply, Version};
+
+/// When a test's node started: 2023-11-14T22:13:20Z.
+pub const STARTED_AT: u64 = 1_700_000_000_000;
+
+/// A node whose clocks are counted by hand (they never move) and whose chance is always the same.
+pub fn node() -> Node {
+    let monotonic = AtomicU64::new(0);
+    let seams = Seams {
+        wall_clock: Arc::new(|| STARTED_AT),
+        monotonic_ns: Arc::new(move || monotonic.fetch_add(1_000, Ordering::Relaxed)),
+        seed: 1,
+    };
+    Node::new(Keyspace::new(1), Arc::new(Settings::new(Config::default())), seams)
+}
+
+/// A client of a node, without a socket: what it sends is dispatched at once.
+pub struct Caller {
+    worker: Rc<Worker>,
+    client: ClientState,
+    reply: Reply,
+}
+
+impl Caller {
+    /// A client that speaks the older protocol.
+    pub fn new(node: &Arc<Node>) -> Self {
+        let worker = Worker::new(Arc::clone(node));
+        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).expect("there is room for a client");
+        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, true);
+        Self { worker, client, reply: Reply::new(Version::Resp2) }
+    }
+
+    /// The reply's bytes to these arguments.
+    pub fn call_bytes(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
+        self.reply.truncate(0);
+        let outcome = dispatch(&self.worker, &mut self.client, &mut self.reply, STARTED_AT, arguments);
+        assert_eq!(outcome, Outcome::Done);
+        self.reply.bytes().to_vec()
+    }
+
+    /// The reply to a line, whose words are apart by single spaces and of which `''` is the empty one.
+    pub fn call(&mut self, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split(' ').map(|word| if word == "''" { b"" } else { word.as_bytes() }).collect();
+        String::from_utf8_lossy(&self.call_bytes(&words)).into_owned()
+    }
+
+    /// Whether the node wants to hang up.
+    pub fn is_closing(&self) -> bool {
+        self.client.closing
+    }
+}
