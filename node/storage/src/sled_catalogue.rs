@@ -42,6 +42,8 @@ const SEAL_KEY: &[u8] = b"seal";
 const ROW_PREFIX: &str = "row/";
 /// sled's own name of its log.
 const DATABASE_FILE: &str = "db";
+/// sled's own name of the place for large rows.
+const BLOBS_DIRECTORY: &str = "blobs";
 
 impl SledCatalogue {
     /// Opens the catalogue in `directory`, or makes one. A damaged one is moved aside and an empty one opened.
@@ -226,6 +228,10 @@ fn from_sled(directory: &Path, error: sled::Error) -> CatalogueError {
         sled::Error::Io(error) if error.raw_os_error().is_some() => file_error("use", directory, error),
         error => CatalogueError::Damaged(error.to_string()),
     }
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| file_error("make durable", path, error))
 }
 
 fn move_aside(directory: &Path) -> Result<PathBuf> {

@@ -4,7 +4,7 @@
 //! only used by the command line (`pelago init`, `region add`, `cert`); a running node has no use for its key.
 
 use crate::credentials::{self, CredentialsError, NodeCredentials};
-use crate::identity::{CertificateFacts, IdentityError, server_name};
+use crate::identity::{CertificateFacts, Hexadecimal, IdentityError, server_name};
 use protocol::ClusterId;
 use quinn::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rcgen::{
@@ -105,7 +105,10 @@ impl Authority {
     /// Makes the authority of a cluster. With a seed its key is always the same: for simulations.
     pub fn create(cluster: ClusterId, validity: Validity, seed: Option<[u8; 32]>) -> Result<Self, AuthorityError> {
         let key = make_key(seed)?;
-        let mut parameters = parameters(cluster, "Pelago authority", &key, validity)?;
+        // Verifiers look authorities up by name, so each has one of its own: two would be mistaken for one otherwise.
+        let fingerprint = digest(&SHA256, &key.subject_public_key_info());
+        let name = format!("Pelago authority {}", Hexadecimal(&fingerprint.as_ref()[..8]));
+        let mut parameters = parameters(cluster, &name, &key, validity)?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let signed = parameters.self_signed(&key).map_err(library("sign the authority's certificate"))?;

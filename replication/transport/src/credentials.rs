@@ -62,15 +62,17 @@ const AUTHORITIES_FILE: &str = "authority.pem";
 impl NodeCredentials {
     /// Reads `node.pem`, `node.key` and `authority.pem` of a node's directory.
     pub fn read(directory: &Path) -> Result<Self, CredentialsError> {
-        let key_path = directory.join(KEY_FILE);
-        if is_open_to_others(&key_path) {
-            tracing::warn!(path = %key_path.display(), "the node's key can be read by other users; chmod 600 it");
+        let [chain, key, authorities] = [CHAIN_FILE, KEY_FILE, AUTHORITIES_FILE].map(|file| directory.join(file));
+        Self::read_files(&chain, &key, &authorities)
+    }
+
+    /// Reads certificate chain, key and authorities from files of any names.
+    pub fn read_files(chain: &Path, key: &Path, authorities: &Path) -> Result<Self, CredentialsError> {
+        if is_open_to_others(key) {
+            tracing::warn!(path = %key.display(), "the node's key can be read by other users; chmod 600 it");
         }
-        let credentials = Self {
-            chain: read_certificates(&directory.join(CHAIN_FILE))?,
-            key: read_key(&key_path)?,
-            authorities: read_certificates(&directory.join(AUTHORITIES_FILE))?,
-        };
+        let credentials =
+            Self { chain: read_certificates(chain)?, key: read_key(key)?, authorities: read_certificates(authorities)? };
         credentials.facts()?;
         Ok(credentials)
     }

@@ -139,6 +139,7 @@ fn found_here(code: u64, detail: &str) -> String {
         }
         Some(45) => "the peer's certificate has expired; renew it there with `pelago cert renew`",
         Some(48) => "the peer's certificate comes from an authority that this node does not trust",
+        Some(51) => "the peer's certificate is not signed by the authority that it names",
         Some(116) => "the peer showed no certificate",
         Some(120) => "the peer does not speak this version of Pelago's protocol",
         Some(_) | None => return format!("the connection failed: {}", cut(detail)),
@@ -156,6 +157,7 @@ fn found_there(code: u64, detail: &str) -> String {
             "the peer says that this node's certificate has expired; renew it with `pelago cert renew`, or compare the clocks"
         }
         Some(48) => "the peer does not trust the authority of this node's certificate",
+        Some(51) => "the peer says that this node's certificate is not signed by the authority that it names",
         Some(116) => "the peer says that this node showed no certificate",
         Some(120) => "the peer does not speak this version of Pelago's protocol",
         Some(_) | None => return format!("the peer ended the connection: {detail}"),

@@ -47,6 +47,18 @@ fn writes_after_the_last_flush_are_no_damage() {
 }
 
 #[test]
+fn large_rows_survive_as_well() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("catalogue");
+    let row: Vec<u8> = (0..3_000_000u32).map(|at| (at * 7) as u8).collect();
+    let catalogue = sound(&directory);
+    catalogue.put("large", &row).unwrap();
+    catalogue.flush().unwrap();
+    drop(catalogue);
+    assert_eq!(sound(&directory).get("large").unwrap(), Some(row));
+}
+
+#[test]
 fn a_second_opening_is_refused_in_a_sentence() {
     let home = tempfile::tempdir().unwrap();
     let first = sound(home.path());
