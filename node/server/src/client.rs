@@ -23,6 +23,8 @@ pub struct ClientState {
     pub replies: Replies,
     /// Close the connection when the replies so far are written.
     pub closing: bool,
+    /// An order to the thread of the peers whose answer is the reply.
+    pub order: Option<tokio::sync::oneshot::Receiver<crate::peers::ControlReply>>,
     /// `CLIENT NO-EVICT`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
@@ -60,6 +62,7 @@ impl ClientState {
             watches: Watches::default(),
             replies: Replies::On,
             closing: false,
+            order: None,
             no_evict: false,
             no_touch: false,
             last_command: None,

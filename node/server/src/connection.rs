@@ -87,6 +87,8 @@ enum Stop {
     Output,
     /// The next request is paused.
     Paused(UnixMillis),
+    /// The last request's answer comes later.
+    Ordered,
     /// The connection is to be closed.
     Close,
 }
@@ -114,6 +116,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     Stop::Nothing => break,
                     Stop::Output => self.write().await?,
                     Stop::Close => return self.write().await,
+                    Stop::Ordered => {
+                        self.write().await?;
+                        now = self.wait_for_answer().await?;
+                    }
                     Stop::Paused(until) => {
                         self.write().await?;
                         now = self.wait_for_pause(now, until).await?;
@@ -169,6 +175,9 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             self.input.start += length;
             if self.client.closing {
                 return Stop::Close;
+            }
+            if self.client.order.is_some() {
+                return Stop::Ordered;
             }
             if self.reply.len() >= OUTPUT_BYTES_FLUSH {
                 return Stop::Output;
@@ -246,6 +255,27 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
         }
         Ok(node.wall_clock())
+    }
+
+    /// Waits for the answer of the peers' thread, and reads the clock again.
+    async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
+        if let Some(mut order) = self.client.order.take() {
+            let presence = self.presence;
+            let answer = poll_fn(|context| {
+                presence.wake_at_end(context.waker());
+                if presence.is_ended() {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+                }
+                Pin::new(&mut order).poll(context).map(Ok)
+            })
+            .await?;
+            match answer {
+                Ok(Ok(text)) => self.reply.bulk(text.as_bytes()),
+                Ok(Err(sentence)) => self.reply.error(&format!("ERR {sentence}")),
+                Err(_) => self.reply.error("ERR the node is stopping"),
+            }
+        }
+        Ok(self.worker.node.wall_clock())
     }
 
     /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.

@@ -9,16 +9,19 @@ pub mod command;
 pub mod condition;
 pub mod config;
 pub mod connection;
-pub mod dispatch;
 pub mod console;
+pub mod dispatch;
 #[cfg(test)]
 mod document_check;
 pub mod http;
 pub mod info;
+pub mod launch;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod peers;
+pub mod setup;
 pub mod tally;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@ use crate::command::table::{Table, table};
 use crate::condition::Condition;
 use crate::config::Settings;
 use crate::console::Console;
+use crate::peers::Control;
 use crate::tally::Tallies;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -42,6 +43,8 @@ pub struct Node {
     pub tallies: Tallies,
     /// What operators see and ask: metrics, the cluster's state, the wish to stop.
     pub console: Console,
+    /// The way of operators' orders to the thread of the peers.
+    pub control: Control,
     /// All commands.
     pub table: &'static Table,
     seams: Seams,
@@ -59,6 +62,7 @@ impl Node {
             condition: Condition::default(),
             tallies: Tallies::default(),
             console: Console::default(),
+            control: Control::default(),
             table: table(),
             seams,
             started_at,

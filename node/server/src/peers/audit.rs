@@ -1,0 +1,131 @@
+//! The standing proof at work: comparing digests with peers all the time, and `verify`, which compares everything now.
+
+use super::Peers;
+use crdt::{Stamp, VersionVector};
+use protocol::{AuditFrame, AuditOutcome, AuditRange, NodeIdentity, SlotState, compare, follow_up};
+use std::collections::{BTreeMap, VecDeque};
+use tokio::time::Instant;
+
+/// What is kept for comparisons.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    /// Moments of this node: its clock, and the closed vector that held everything done by then. Oldest first.
+    moments: VecDeque<(Stamp, VersionVector)>,
+    last_closed: Stamp,
+    roots_sent: BTreeMap<NodeIdentity, Instant>,
+    rotation: u64,
+    /// Slots that were found differing, and when: a second look confirms before an alarm.
+    suspects: BTreeMap<(NodeIdentity, u16), Instant>,
+}
+
+/// Moments kept: at one each housekeeping round, the last 50 s exactly, and the oldest for slots that rest longer.
+const MOMENTS_MAX: usize = 256;
+/// Between two roots sent to one peer.
+const ROOT_INTERVAL_MS: u128 = 1_000;
+
+impl Audit {
+    pub(super) fn note_closed(&mut self, last: Stamp) {
+        self.last_closed = self.last_closed.max(last);
+    }
+
+    /// Since which vector a slot that last changed at `changed` has been as it is.
+    fn since(&self, changed: Stamp) -> Option<&VersionVector> {
+        let at = self.moments.partition_point(|(clock, _)| *clock < changed);
+        self.moments.get(at).map(|(_, vector)| vector)
+    }
+}
+
+impl Peers {
+    /// Remembers the present moment: everything that was done up to the clock's reading is in the closed vector.
+    pub(super) fn note_moment(&mut self) {
+        let clock = self.node.keyspace.clock();
+        self.close_batches();
+        let vector = self.hub.closed_vector().clone();
+        let audit = &mut self.audit;
+        // While nothing changes, one moment is enough: the last one is moved up.
+        if let Some((last, known)) = audit.moments.back_mut()
+            && *known == vector
+        {
+            *last = clock.max(*last);
+            return;
+        }
+        audit.moments.push_back((clock, vector));
+        if audit.moments.len() > MOMENTS_MAX {
+            audit.moments.pop_front();
+        }
+    }
+
+    /// Describes a range of slots as they are now.
+    pub(super) fn describe(&mut self, range: AuditRange, answer: bool) -> AuditFrame {
+        self.note_moment();
+        let keyspace = self.node.keyspace.clone();
+        let audit = &self.audit;
+        AuditFrame::describe(range, answer, self.hub.closed_vector().clone(), |slot| {
+            let found = keyspace.digest_of(slot);
+            let since = if found.settled { audit.since(found.changed) } else { None };
+            SlotState { digest: found.digest, since }
+        })
+    }
+
+    /// Sends roots to peers that have not had one for a while.
+    pub(super) fn send_roots(&mut self) {
+        let due: Vec<NodeIdentity> = self
+            .hub
+            .ready_peers()
+            .into_iter()
+            .filter(|peer| {
+                let sent = self.audit.roots_sent.get(peer);
+                sent.is_none_or(|sent| sent.elapsed().as_millis() >= ROOT_INTERVAL_MS)
+            })
+            .collect();
+        for peer in due {
+            // One side of each pair asks, the other answers.
+            self.audit.roots_sent.insert(peer, Instant::now());
+            if self.identity < peer {
+                let frame = self.describe(AuditRange::ROOT, false).encode();
+                self.hub.send_audit(peer, frame);
+            }
+        }
+    }
+
+    pub(super) fn take_audit(&mut self, peer: NodeIdentity, frame: &[u8]) {
+        let theirs = match AuditFrame::decode(frame) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                tracing::warn!(peer = %self.name_of(peer), %error, "a peer's digests cannot be read");
+                return;
+            }
+        };
+        let mine = self.describe(theirs.range, true);
+        let Ok(outcome) = compare(&mine, &theirs) else { return };
+        self.note_outcome(peer, &theirs, &outcome);
+        self.audit.rotation = self.audit.rotation.wrapping_add(1);
+        if let Some((range, answer)) = follow_up(&theirs, &outcome, self.audit.rotation) {
+            let frame = self.describe(range, answer).encode();
+            self.hub.send_audit(peer, frame);
+        }
+    }
+
+    /// Counts what was compared; slots that differ twice are an alarm, and are repaired.
+    fn note_outcome(&mut self, peer: NodeIdentity, theirs: &AuditFrame, outcome: &AuditOutcome) {
+        let compared = outcome.equal.len() + outcome.differing.len();
+        self.node.console.metrics.replication.digests_compared.add(compared as u64);
+        if theirs.range.level() != protocol::AuditLevel::Slots {
+            return;
+        }
+        for slot in &outcome.equal {
+            self.audit.suspects.remove(&(peer, *slot));
+        }
+        for &slot in &outcome.differing {
+            if self.audit.suspects.insert((peer, slot), Instant::now()).is_none() {
+                continue;
+            }
+            tracing::error!(peer = %self.name_of(peer), slot, "alarm: a slot differs although both have seen the same");
+            self.node.console.metrics.replication.digest_mismatches.add(1);
+            let now = self.now();
+            if self.hub.repair_from(peer, now) {
+                tracing::warn!(peer = %self.name_of(peer), "the slots are compared and repaired by state");
+            }
+        }
+    }
+}

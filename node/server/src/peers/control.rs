@@ -1,0 +1,433 @@
+//! Questions and orders of operators: the `PELAGO` command's way to the thread of the peers, and `verify` and removal,
+//! which take time.
+
+use super::Peers;
+use crdt::membership::MemberRecord;
+use crdt::{NodeNumber, Stamp};
+use protocol::{AuditFrame, AuditRange, NodeIdentity, RequestId, compare};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// The answer: JSON, or one plain sentence.
+pub type ControlReply = Result<String, String>;
+
+/// The way from commands to the thread of the peers.
+#[derive(Debug, Default)]
+pub struct Control {
+    sender: parking_lot::RwLock<Option<mpsc::Sender<ControlRequest>>>,
+}
+
+/// Why an order could not be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The node is alone: nobody serves orders.
+    #[error("this node runs without peers")]
+    NoPeers,
+    /// Too many orders wait.
+    #[error("too many orders wait; try again")]
+    Busy,
+}
+
+/// An order with the place for its answer.
+#[derive(Debug)]
+pub(super) struct ControlRequest {
+    words: Vec<Vec<u8>>,
+    answer: oneshot::Sender<ControlReply>,
+}
+
+/// Orders that may wait: operators are few.
+const ORDERS_WAITING_MAX: usize = 64;
+/// How long `verify` waits for slots to rest, unless it is told otherwise.
+const VERIFY_TIME: Duration = Duration::from_secs(10);
+/// How long a graceful removal waits for everybody to have everything.
+const REMOVE_TIME: Duration = Duration::from_secs(30);
+/// Between two rounds of a `verify`.
+const VERIFY_ROUND: Duration = Duration::from_millis(100);
+
+/// The question of a peer: describe all slots.
+const ASK_SLOTS: &[u8] = b"slots";
+/// The order to a node that is removed: accept no more writes, and answer with the vector when everything is closed.
+const ASK_DRAIN: &[u8] = b"drain";
+
+impl Control {
+    /// Opens the way; the thread of the peers takes the orders.
+    pub(super) fn open(&self) -> mpsc::Receiver<ControlRequest> {
+        let (sender, receiver) = mpsc::channel(ORDERS_WAITING_MAX);
+        *self.sender.write() = Some(sender);
+        receiver
+    }
+
+    /// Gives an order; the answer comes later.
+    pub fn order(&self, words: Vec<Vec<u8>>) -> Result<oneshot::Receiver<ControlReply>, ControlError> {
+        let sender = self.sender.read().clone().ok_or(ControlError::NoPeers)?;
+        let (answer, answered) = oneshot::channel();
+        sender.try_send(ControlRequest { words, answer }).map_err(|_| ControlError::Busy)?;
+        Ok(answered)
+    }
+}
+
+/// Orders that take time.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    verifies: Vec<Verify>,
+    removals: Vec<RemovalOrder>,
+}
+
+/// A comparison with all peers.
+#[derive(Debug)]
+struct Verify {
+    answer: oneshot::Sender<ControlReply>,
+    until: Instant,
+    next_round: Instant,
+    peers: BTreeMap<NodeIdentity, PeerVerify>,
+}
+
+#[derive(Debug, Default)]
+struct PeerVerify {
+    asked: Option<RequestId>,
+    /// Slots not yet seen equal at a common cut.
+    open: BTreeSet<u16>,
+    /// Slots that differ; a later round may find that it was a moment's matter, so they stay open too.
+    differing: BTreeSet<u16>,
+    error: Option<String>,
+}
+
+/// A region that is being removed in order.
+#[derive(Debug)]
+struct RemovalOrder {
+    answer: oneshot::Sender<ControlReply>,
+    until: Instant,
+    identities: Vec<NodeIdentity>,
+    /// What the region had written when it stopped accepting.
+    drained: BTreeMap<NodeIdentity, Option<BTreeMap<NodeNumber, Stamp>>>,
+    asked: BTreeMap<RequestId, NodeIdentity>,
+}
+
+impl Peers {
+    pub(super) fn take_request(&mut self, request: Option<ControlRequest>) {
+        let Some(ControlRequest { words, answer }) = request else { return };
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let reply = match words.as_slice() {
+            [verb] if is(verb, "STATUS") => Ok(self.status_json()),
+            [verb] if is(verb, "LAG") => Ok(self.lag_json()),
+            [verb, sub] if is(verb, "REGION") && is(sub, "LIST") => Ok(self.members_json()),
+            [verb, sub, body] if is(verb, "REGION") && is(sub, "ADD") => self.region_add(body),
+            [verb, sub, name, rest @ ..] if is(verb, "REGION") && is(sub, "REMOVE") => {
+                let force = matches!(rest, [word] if is(word, "FORCE"));
+                return self.region_remove(&text(name), force, answer);
+            }
+            [verb, rest @ ..] if is(verb, "VERIFY") => {
+                let time = rest.first().and_then(|word| text(word).parse().ok()).map(Duration::from_millis);
+                return self.verify(time.unwrap_or(VERIFY_TIME), answer);
+            }
+            [verb, name, rest @ ..] if is(verb, "RELEASE-DRIFT") => self.release_drift(&text(name), is_preview(rest)),
+            [verb, name, rest @ ..] if is(verb, "SEAL") => self.seal(&text(name), is_preview(rest)),
+            [verb] if is(verb, "CUT") || is(verb, "HEAL") => self.cut(is(verb, "CUT")),
+            _ => Err("unknown PELAGO subcommand or wrong number of arguments; try PELAGO HELP".to_owned()),
+        };
+        // Who asked may have gone.
+        let _ = answer.send(reply.map(|value| value.to_string()));
+    }
+
+    fn region_add(&mut self, body: &[u8]) -> Result<Value, String> {
+        let body: Value = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: {error}"))?;
+        let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let identity = transport::parse_identity(&field("identity")).map_err(|error| error.to_string())?;
+        let record = MemberRecord {
+            name: field("name"),
+            region: field("region"),
+            advertise: field("advertise"),
+            resp: field("resp"),
+            http: field("http"),
+        };
+        let number = self.admit_member(NodeIdentity(identity.0), record)?;
+        Ok(json!({ "number": number.value(), "membership": hex(&self.membership.encode()) }))
+    }
+
+    fn region_remove(&mut self, name: &str, force: bool, answer: oneshot::Sender<ControlReply>) {
+        let members = self.members_called(name);
+        let identities: Vec<NodeIdentity> = members.iter().map(|member| NodeIdentity(member.identity.0)).collect();
+        let refusal = if identities.is_empty() {
+            Some(format!("there is no region or node called {name}; `pelago region list` shows them"))
+        } else if identities.contains(&self.identity) {
+            Some("a node cannot remove itself; ask a node of another region (--via)".to_owned())
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        if force {
+            let outcome = self.fence(&identities);
+            let _ = answer.send(outcome.map(|value| value.to_string()));
+            return;
+        }
+        let mut asked = BTreeMap::new();
+        for &peer in &identities {
+            match self.hub.request(peer, ASK_DRAIN.to_vec()) {
+                Some(id) => drop(asked.insert(id, peer)),
+                None => {
+                    let _ = answer.send(Err(format!(
+                        "{} cannot be reached, so nobody knows whether all its writes are elsewhere; bring it back, or remove it with --force",
+                        self.name_of(peer)
+                    )));
+                    return;
+                }
+            }
+        }
+        let drained = identities.iter().map(|&identity| (identity, None)).collect();
+        let until = Instant::now() + REMOVE_TIME;
+        self.pending.removals.push(RemovalOrder { answer, until, identities, drained, asked });
+    }
+
+    /// Fences identities now; what may be missing of them is told.
+    fn fence(&mut self, identities: &[NodeIdentity]) -> Result<Value, String> {
+        let mut names = Vec::new();
+        let mut unconfirmed = Vec::new();
+        for &identity in identities {
+            let name = self.name_of(identity);
+            let numbers = self.membership.view().numbers_of(crdt::NodeIdentity(identity.0)).to_vec();
+            for number in numbers {
+                let here = self.hub.closed_vector().of(number);
+                unconfirmed.push(json!({
+                    "node": name, "number": number.value(),
+                    "last_held_here": here.to_string(),
+                    "last_held_here_unix_ms": if here == Stamp::ZERO { None } else { Some(here.unix_ms()) },
+                }));
+            }
+            self.remove_member(identity)?;
+            names.push(name);
+        }
+        Ok(json!({ "removed": names, "unconfirmed": unconfirmed }))
+    }
+
+    fn release_drift(&mut self, name: &str, preview: bool) -> Result<Value, String> {
+        let numbers = self.numbers_called(name)?;
+        let up_to = self.node.wall_clock() + 366 * 86_400_000;
+        let held: Vec<Value> = numbers.iter().map(|number| json!({ "number": number.value() })).collect();
+        if !preview {
+            for &number in &numbers {
+                let up_to = Stamp::at(up_to, number);
+                self.membership.release_drift(number, up_to).map_err(|error| error.to_string())?;
+            }
+            self.keep_membership();
+        }
+        Ok(json!({ "preview": preview, "released": held,
+            "effect": "changes of these numbers are accepted although their stamps are ahead of the clocks; they win over every other write until clocks reach them" }))
+    }
+
+    fn seal(&mut self, name: &str, preview: bool) -> Result<Value, String> {
+        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
+        let identity = removed.into_iter().find(|identity| NodeIdentity(identity.0).to_string().starts_with(name));
+        let identity = identity.ok_or_else(|| {
+            format!("no removed node has an identity that begins with {name}; `pelago region list` shows them")
+        })?;
+        let missing = self.membership.view().reports_missing(identity);
+        let held = self.membership.view().held_of(identity);
+        let numbers: Vec<Value> =
+            held.iter().map(|(number, at, _)| json!({ "number": number.value(), "at": at.to_string() })).collect();
+        if !preview {
+            for (number, at, _) in held {
+                let here = self.hub.closed_vector().of(number);
+                self.membership.seal(number, at.max(here)).map_err(|error| error.to_string())?;
+            }
+            self.keep_membership();
+        }
+        let missing: Vec<String> = missing.into_iter().map(|i| self.name_of(NodeIdentity(i.0))).collect();
+        Ok(json!({ "preview": preview, "sealed": numbers, "not_reported": missing,
+            "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
+    }
+
+    fn numbers_called(&self, name: &str) -> Result<Vec<NodeNumber>, String> {
+        let numbers: Vec<NodeNumber> = self.members_called(name).into_iter().flat_map(|m| m.numbers).collect();
+        if numbers.is_empty() {
+            return Err(format!("there is no region or node called {name}; `pelago region list` shows them"));
+        }
+        Ok(numbers)
+    }
+
+    fn cut(&mut self, cut: bool) -> Result<Value, String> {
+        if !self.node.config.load().development {
+            return Err("CUT and HEAL are for trials; start the node with development = yes to allow them".to_owned());
+        }
+        self.is_cut.store(cut, Ordering::Relaxed);
+        if cut {
+            for identity in std::mem::take(&mut self.dialed) {
+                self.transport.stop_dialing(&identity);
+            }
+            let links: Vec<NodeIdentity> = self.links.keys().copied().collect();
+            links.into_iter().for_each(|peer| self.drop_link(peer, "this node was cut off by its operator"));
+        } else {
+            self.membership_changed();
+        }
+        Ok(json!({ "cut": cut }))
+    }
+
+    /// Answers a peer's question.
+    pub(super) fn answer(&mut self, peer: NodeIdentity, body: &[u8]) -> Vec<u8> {
+        match body {
+            ASK_SLOTS => self.describe(AuditRange::ALL_SLOTS, true).encode(),
+            ASK_DRAIN => {
+                tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
+                self.node
+                    .condition
+                    .refuse_writes(Some("ERR this node is being removed from its cluster; write elsewhere"));
+                self.close_batches();
+                let me = crdt::NodeIdentity(self.identity.0);
+                let vector = self.hub.closed_vector();
+                let numbers = self.membership.view().numbers_of(me).iter();
+                let written: BTreeMap<String, String> =
+                    numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
+                serde_json::to_vec(&written).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn take_response(&mut self, peer: NodeIdentity, id: RequestId, body: Option<&[u8]>) {
+        for index in 0..self.pending.removals.len() {
+            let removal = &mut self.pending.removals[index];
+            if removal.asked.remove(&id).is_some() {
+                let written = body.and_then(parse_written);
+                removal.drained.insert(peer, written);
+                return;
+            }
+        }
+        let mut verifies = std::mem::take(&mut self.pending.verifies);
+        for verify in &mut verifies {
+            if let Some(state) = verify.peers.get_mut(&peer).filter(|state| state.asked == Some(id)) {
+                state.asked = None;
+                match body.map(AuditFrame::decode) {
+                    Some(Ok(theirs)) => {
+                        let mine = self.describe(AuditRange::ALL_SLOTS, true);
+                        if let Ok(outcome) = compare(&mine, &theirs) {
+                            state.error = None;
+                            outcome.equal.iter().for_each(|slot| {
+                                state.open.remove(slot);
+                                state.differing.remove(slot);
+                            });
+                            state.differing.extend(outcome.differing);
+                        }
+                    }
+                    Some(Err(error)) => state.error = Some(error.to_string()),
+                    None => state.error = Some("the link went down".to_owned()),
+                }
+            }
+        }
+        self.pending.verifies.extend(verifies);
+    }
+
+    fn verify(&mut self, time: Duration, answer: oneshot::Sender<ControlReply>) {
+        let others = self.membership.view().active().filter(|member| member.identity.0 != self.identity.0);
+        let peers = others
+            .map(|member| {
+                let open = (0..keyspace::SLOTS).collect();
+                (NodeIdentity(member.identity.0), PeerVerify { open, ..PeerVerify::default() })
+            })
+            .collect();
+        let now = Instant::now();
+        self.pending.verifies.push(Verify { answer, until: now + time, next_round: now, peers });
+        self.check_pending();
+    }
+
+    /// Moves orders on that wait for peers or for time.
+    pub(super) fn check_pending(&mut self) {
+        let now = Instant::now();
+        for mut verify in std::mem::take(&mut self.pending.verifies) {
+            let done = verify.peers.values().all(|state| state.open.is_empty());
+            if done || now >= verify.until {
+                let _ = verify.answer.send(Ok(self.verdict(&verify.peers).to_string()));
+                continue;
+            }
+            if now >= verify.next_round {
+                verify.next_round = now + VERIFY_ROUND;
+                for (&peer, state) in verify.peers.iter_mut().filter(|(_, s)| s.asked.is_none() && !s.open.is_empty()) {
+                    state.asked = self.hub.request(peer, ASK_SLOTS.to_vec());
+                    if state.asked.is_none() {
+                        state.error = Some("it cannot be reached".to_owned());
+                    }
+                }
+            }
+            self.pending.verifies.push(verify);
+        }
+        self.check_removals(now);
+    }
+
+    fn verdict(&self, peers: &BTreeMap<NodeIdentity, PeerVerify>) -> Value {
+        let equal = peers.values().all(|state| state.differing.is_empty() && state.open.is_empty());
+        let rows: Vec<Value> = peers
+            .iter()
+            .map(|(&peer, state)| {
+                json!({
+                    "node": self.name_of(peer), "differing": state.differing,
+                    "unsettled": state.open.difference(&state.differing).count(), "error": state.error,
+                })
+            })
+            .collect();
+        json!({ "equal": equal, "slots_compared": keyspace::SLOTS, "peers": rows })
+    }
+
+    fn check_removals(&mut self, now: Instant) {
+        for removal in std::mem::take(&mut self.pending.removals) {
+            let failed = removal.asked.is_empty() && removal.drained.values().any(Option::is_none);
+            if failed || now >= removal.until {
+                let _ = removal.answer.send(Err(
+                    "not every region has everything that the region wrote; look at `pelago lag`, try again, or remove it with --force"
+                        .to_owned(),
+                ));
+                continue;
+            }
+            if removal.asked.is_empty() && self.all_have(&removal) {
+                let outcome = self.fence(&removal.identities).map(|mut value| {
+                    value["unconfirmed"] = json!([]);
+                    value.to_string()
+                });
+                let _ = removal.answer.send(outcome);
+                continue;
+            }
+            self.pending.removals.push(removal);
+        }
+    }
+
+    /// Whether this node and every other remaining member have what the drained nodes wrote.
+    fn all_have(&self, removal: &RemovalOrder) -> bool {
+        let written: Vec<(NodeNumber, Stamp)> =
+            removal.drained.values().flatten().flatten().map(|(&number, &stamp)| (number, stamp)).collect();
+        let here = written.iter().all(|&(number, stamp)| self.hub.closed_vector().of(number) >= stamp);
+        let others = self.membership.view().active().map(|member| NodeIdentity(member.identity.0));
+        let mut others = others.filter(|peer| *peer != self.identity && !removal.identities.contains(peer));
+        here && others.all(|peer| {
+            let known = self.hub.peer_vector(peer);
+            known.is_some_and(|vector| written.iter().all(|&(number, stamp)| vector.of(number) >= stamp))
+        })
+    }
+}
+
+fn parse_written(body: &[u8]) -> Option<BTreeMap<NodeNumber, Stamp>> {
+    let written: BTreeMap<String, String> = serde_json::from_slice(body).ok()?;
+    let rows = written
+        .into_iter()
+        .map(|(number, stamp)| Some((NodeNumber::new(number.parse().ok()?)?, Stamp::from_bits(stamp.parse().ok()?))));
+    rows.collect()
+}
+
+fn is(word: &[u8], name: &str) -> bool {
+    word.eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn is_preview(rest: &[&[u8]]) -> bool {
+    matches!(rest, [word] if is(word, "PREVIEW"))
+}
+
+fn text(word: &[u8]) -> String {
+    String::from_utf8_lossy(word).into_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,151 @@
+//! Carrying out what the hub wants.
+
+use super::Peers;
+use crdt::NodeNumber;
+use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity};
+use std::sync::Arc;
+
+impl Peers {
+    pub(super) fn handle(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::LinkReady { peer, version, number, boot: _ } => {
+                tracing::info!(peer = %self.name_of(peer), version, number = number.map(NodeNumber::value), "joined");
+            }
+            Event::CloseLink { peer, reason } => self.close_link(peer, &reason),
+            Event::Apply(batch) => self.apply(&batch),
+            Event::CloseOpenBatch => {
+                self.close_batches();
+                self.hub.open_batch_closed(now);
+            }
+            Event::SessionRequested { peer, session, since: _ } => {
+                self.close_batches();
+                self.hub.session_begun(peer, session, now);
+            }
+            Event::ReadSlots { peer, session, from_slot, since, bytes_max } => {
+                let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
+                let next = (next < keyspace::SLOTS).then_some(next);
+                self.note_session(peer, since);
+                self.hub.slots_read(peer, session, next, super::flow::packed(bytes), now);
+            }
+            Event::MergeSlots { peer, session, payload } => match self.merge(&payload) {
+                Ok(differing) => self.hub.slots_merged(peer, session, differing, now),
+                Err(error) => self.give_up_session(peer, session, &error),
+            },
+            Event::ReadListing { peer, session, slots, bytes_max } => {
+                let since = self.session_since(peer);
+                let (bytes, covered) = self.node.keyspace.list_slots(&slots, &since, bytes_max);
+                self.hub.listing_read(peer, session, covered, super::flow::packed(bytes), now);
+            }
+            Event::MergeListing { peer, session, payload } => match self.merge(&payload) {
+                Ok(_) => self.hub.listing_merged(peer, session, now),
+                Err(error) => self.give_up_session(peer, session, &error),
+            },
+            Event::SessionFinished { peer, session, vector } => {
+                tracing::info!(peer = %self.name_of(peer), "caught up by state");
+                self.node.keyspace.raise_applied(&vector);
+                self.hub.session_applied(peer, session, now);
+            }
+            Event::SessionAbandoned { peer, session: _, feeding } => {
+                tracing::info!(peer = %self.name_of(peer), feeding, "a catch-up by state was broken off");
+            }
+            Event::Membership { peer, record } => self.merge_membership(peer, &record),
+            Event::NumberRequested { peer } => self.grant_number(peer),
+            Event::NumberGranted { peer, grant } => {
+                tracing::info!(peer = %self.name_of(peer), number = grant.number.value(), "a peer gave this node a number");
+                self.take_number(grant.number);
+            }
+            Event::NumberOverrun { peer, number, known } => {
+                tracing::error!(
+                    peer = %self.name_of(peer), number = number.value(), %known,
+                    "a peer holds writes of this node that it does not have itself: it goes on under another number"
+                );
+                self.renumber();
+            }
+            Event::PeerVector { peer: _, number, vector } => self.note_applied_there(number, vector),
+            Event::Audit { peer, frame } => self.take_audit(peer, &frame),
+            Event::Request { peer, id, body } => {
+                let answer = self.answer(peer, &body);
+                self.hub.respond(peer, id, answer);
+            }
+            Event::Response { peer, id, body } => self.take_response(peer, id, Some(&body)),
+            Event::RequestFailed { peer, id } => self.take_response(peer, id, None),
+            Event::Filled => {
+                tracing::info!("the node has what its peers have");
+                self.filled = true;
+                self.update_condition();
+            }
+            Event::Alarm(alarm) => self.raise_alarm(&alarm),
+        }
+    }
+
+    fn apply(&mut self, batch: &Arc<Batch>) {
+        let applied = batch.open().map_err(|error| error.to_string()).and_then(|raw| {
+            let keyspace = &self.node.keyspace;
+            let now = self.node.wall_clock();
+            keyspace.apply(batch.origin, batch.previous.last, batch.last, &raw, now).map_err(|error| error.to_string())
+        });
+        match applied {
+            Ok(changes) => {
+                self.node.console.metrics.keyspace.changes_applied.add(changes as u64);
+                self.hub.batch_applied(batch.origin, batch.last, self.now());
+            }
+            // Its checksum was right, so its author wrote what this version cannot read. Nothing of it was applied and
+            // nothing after it may be.
+            Err(error) => {
+                tracing::error!(origin = batch.origin.value(), %error, "a batch cannot be read by this version");
+                self.node.console.metrics.replication.limits_met.add("unreadable_batch", 1);
+            }
+        }
+    }
+
+    fn merge(&mut self, payload: &[u8]) -> Result<Vec<u16>, String> {
+        let raw = super::flow::unpacked(payload)?;
+        let now = self.node.wall_clock();
+        self.node.keyspace.merge_slots(&raw, now).map_err(|error| error.to_string())
+    }
+
+    fn give_up_session(&mut self, peer: NodeIdentity, session: protocol::SessionId, error: &str) {
+        tracing::error!(peer = %self.name_of(peer), %error, "what a peer sent to catch up by cannot be read");
+        self.hub.session_failed(peer, session, self.now());
+    }
+
+    fn close_link(&mut self, peer: NodeIdentity, reason: &CloseReason) {
+        tracing::warn!(peer = %self.name_of(peer), %reason, "the link is closed");
+        // What the hub still wants to say (why it refuses) goes first.
+        let (now, wall) = (self.now(), self.node.wall_clock());
+        if let Some(link) = self.links.remove(&peer) {
+            while let Some(frame) = self.hub.poll_transmit(peer, protocol::Lane::Control, now, wall) {
+                if self.transport.send(link.id, protocol::Lane::Control, frame).is_err() {
+                    break;
+                }
+            }
+            self.transport.close(link.id, &reason.to_string());
+        }
+        match reason {
+            CloseReason::SelfPeering | CloseReason::Removed => {
+                self.transport.stop_dialing(&peer);
+                self.dialed.remove(&peer);
+            }
+            CloseReason::Refused(_)
+            | CloseReason::RefusedByPeer(_)
+            | CloseReason::Silent(_)
+            | CloseReason::HandshakeTimeout(_)
+            | CloseReason::Goodbye
+            | CloseReason::NotReading(_)
+            | CloseReason::Frame(_) => {}
+        }
+    }
+
+    fn raise_alarm(&mut self, alarm: &Alarm) {
+        tracing::error!(%alarm, "alarm");
+        let name = match alarm {
+            Alarm::Fork { .. } => "fork",
+            Alarm::ClockAhead { .. } => "clock_ahead",
+            Alarm::SecondLiveCopy { .. } => "second_live_copy",
+            Alarm::RemovedPeer { .. } => "removed_peer",
+            Alarm::NumberTaken { .. } => "number_taken",
+        };
+        self.node.console.metrics.replication.limits_met.add(name, 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! What flows by itself: closing batches, sweeping what is over, packing state.
+
+use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_SLOTS_MAX};
+use bytes::Bytes;
+use crdt::{NodeNumber, VersionVector};
+use keyspace::SweepPolicy;
+use protocol::{Batch, NodeIdentity};
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+/// State that claims to unpack to more than this is refused: one slot of the largest keys.
+const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
+
+impl Peers {
+    /// Closes what workers have written into batches, and gives them to the hub.
+    pub(super) fn close_batches(&mut self) {
+        let Some(number) = self.number() else { return };
+        let open = self.drain.take(&self.node.keyspace);
+        if open.is_empty() {
+            return;
+        }
+        self.drained_at = Instant::now();
+        let now = self.now();
+        for batch in open {
+            debug_assert_eq!(batch.last.author(), number, "what is logged was stamped under the current number");
+            let dependencies = (*self.node.keyspace.applied()).clone();
+            let tail = self.hub.own_tail();
+            let sealed = Batch::seal(tail, batch.first, batch.last, dependencies, batch.changes, &batch.payload);
+            let metrics = &self.node.console.metrics;
+            metrics.keyspace.changes_made.add(u64::from(batch.made));
+            metrics.replication.batches_closed.add(1);
+            metrics.replication.batch_changes.observe(u64::from(batch.changes));
+            metrics.replication.batch_bytes.observe(sealed.bytes().len() as u64);
+            self.batches.changes_made += u64::from(batch.made);
+            self.audit.note_closed(batch.last);
+            self.hub.publish(sealed, now);
+        }
+    }
+
+    /// Removes what is over and this node's to remove.
+    pub(super) fn sweep(&mut self) {
+        if !self.has_number {
+            return;
+        }
+        let now = self.node.wall_clock();
+        let me = crdt::NodeIdentity(self.identity.0);
+        let mine: BTreeSet<NodeNumber> = self.membership.view().numbers_of(me).iter().copied().collect();
+        let drift = u64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(u64::MAX);
+        let live = self.live_members();
+        let own = self.identity;
+        let swept = self.node.keyspace.sweep(
+            &mut self.sweeper,
+            now,
+            &SweepPolicy {
+                is_mine: &|number| mine.contains(&number),
+                steps_in: &|key| live.iter().min_by_key(|member| rank(member, key)).is_none_or(|first| *first == own),
+                grace_ms: drift.saturating_add(GRACE_BEYOND_DRIFT_MS),
+                slots_max: SWEEP_SLOTS_MAX,
+            },
+        );
+        self.node.console.metrics.keyspace.expired.add(swept.expired);
+    }
+
+    /// This node and those whose links are ready.
+    fn live_members(&self) -> Vec<NodeIdentity> {
+        let mut live = self.hub.ready_peers();
+        live.push(self.identity);
+        live
+    }
+
+    /// A contributor has applied `vector`, and all that it wrote before is here: resets it knows need not be remembered.
+    pub(super) fn note_applied_there(&mut self, number: NodeNumber, vector: VersionVector) {
+        let owner = self.membership.owner_of(number);
+        let numbers: BTreeSet<NodeNumber> = match owner {
+            // Earlier lives of the same node write no more: what this one has applied, they need not.
+            Some(owner) => self.membership.view().numbers_of(owner).iter().copied().collect(),
+            None => [number].into_iter().collect(),
+        };
+        self.known_applied.extend(numbers.into_iter().map(|number| (number, vector.clone())));
+    }
+
+    /// The vector that a peer which is fed had at the beginning of its session.
+    pub(super) fn session_since(&self, peer: NodeIdentity) -> VersionVector {
+        self.fed_since.get(&peer).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn note_session(&mut self, peer: NodeIdentity, since: VersionVector) {
+        self.fed_since.insert(peer, since);
+    }
+}
+
+/// The order in which members step in for a key: by a hash of both (rendezvous hashing), so that each key has its own.
+fn rank(member: &NodeIdentity, key: &[u8]) -> u64 {
+    let mut bytes = Vec::with_capacity(32 + key.len());
+    bytes.extend_from_slice(&member.0);
+    bytes.extend_from_slice(key);
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// State as it travels: its length, and LZ4.
+pub(super) fn packed(raw: Vec<u8>) -> Bytes {
+    Bytes::from(lz4_flex::block::compress_prepend_size(&raw))
+}
+
+/// State that came. A claimed size is believed only as far as LZ4 can reach.
+pub(super) fn unpacked(payload: &[u8]) -> Result<Vec<u8>, String> {
+    let (size, packed) = lz4_flex::block::uncompressed_size(payload).map_err(|error| error.to_string())?;
+    if size > STATE_UNPACKED_BYTES_MAX || size > packed.len().saturating_mul(protocol::limits::EXPANSION_MAX) {
+        return Err(format!("{size} bytes of state are claimed in {}", packed.len()));
+    }
+    lz4_flex::block::decompress(packed, size).map_err(|error| error.to_string())
+}

@@ -1,0 +1,231 @@
+//! Membership at work: merging what peers know, handing out numbers, dialing, removing.
+
+use super::Peers;
+use crdt::membership::{Member, MemberRecord, MemberState};
+use crdt::{Membership, NodeNumber, Stamp, VersionVector};
+use protocol::{MemberView, NodeIdentity, NumberGrant};
+use std::collections::BTreeMap;
+
+impl Peers {
+    pub(super) fn merge_membership(&mut self, peer: NodeIdentity, record: &[u8]) {
+        let theirs = match Membership::decode(record) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                tracing::error!(peer = %self.name_of(peer), %error, "a peer's membership cannot be read");
+                return;
+            }
+        };
+        let outcome = self.membership.merge(&theirs);
+        for alarm in &outcome.alarms {
+            tracing::error!(?alarm, "the membership is at odds with itself");
+        }
+        if outcome.changed {
+            self.node.keyspace.observe(self.membership.latest_stamp());
+            self.keep_membership();
+        }
+    }
+
+    /// Makes a changed membership durable, then lets everybody know.
+    pub(super) fn keep_membership(&mut self) {
+        if let Err(error) = self.rows.set_membership(&self.membership.encode()) {
+            // It is not sent on: a change that could be lost here must not be believed elsewhere.
+            tracing::error!(%error, "the membership could not be written to the catalogue");
+            return;
+        }
+        self.membership_changed();
+    }
+
+    /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
+    pub(super) fn membership_changed(&mut self) {
+        let view = self.membership.view();
+        let theirs = |identity: crdt::NodeIdentity| NodeIdentity(identity.0);
+        let mut numbers: BTreeMap<NodeIdentity, _> = BTreeMap::new();
+        for (number, owner) in view.owners() {
+            numbers.entry(theirs(owner)).or_insert_with(std::collections::BTreeSet::new).insert(number);
+        }
+        let removed: std::collections::BTreeSet<_> = view.removed().iter().map(|&i| theirs(i)).collect();
+        let sealed: BTreeMap<NodeNumber, Stamp> = view.all_sealed().collect();
+        let released = view.owners().map(|(n, _)| n).filter(|&n| view.drift_released(n).is_some()).collect();
+        let addresses: BTreeMap<NodeIdentity, String> = view
+            .active()
+            .map(|member| (theirs(member.identity), member.record.advertise.clone()))
+            .filter(|(identity, _)| *identity != self.identity)
+            .collect();
+        *self.barred.write() = removed.clone();
+        let encoded = self.membership.encode();
+        let hash = self.membership.stable_hash();
+        self.raise_to_seals(&sealed);
+        let members = MemberView { numbers, removed, sealed, drift_released: released, encoded, hash };
+        self.hub.set_membership(members, self.now());
+        if self.membership.is_removed(crdt::NodeIdentity(self.identity.0)) {
+            self.fence_itself();
+            return;
+        }
+        self.dial(addresses);
+        self.report_removals();
+    }
+
+    /// Numbers this node stamps with from now on.
+    pub(super) fn take_number(&mut self, number: NodeNumber) {
+        self.node.keyspace.set_number(number);
+        self.hub.set_number(number);
+        self.drain = keyspace::Drain::after(self.hub.closed_vector().of(number));
+        self.has_number = true;
+        self.update_condition();
+    }
+
+    /// Goes on under a fresh number of the own range, or asks for one.
+    pub(super) fn renumber(&mut self) {
+        self.close_batches();
+        let me = crdt::NodeIdentity(self.identity.0);
+        let Some(stamp) = self.membership_stamp() else { return };
+        match self.membership.grant_number(me, me, stamp) {
+            Ok(number) => {
+                self.keep_membership();
+                self.take_number(number);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "this node asks its peers for a number");
+                let now = self.now();
+                self.hub.request_number(now);
+            }
+        }
+    }
+
+    pub(super) fn grant_number(&mut self, peer: NodeIdentity) {
+        let (me, receiver) = (crdt::NodeIdentity(self.identity.0), crdt::NodeIdentity(peer.0));
+        let Some(stamp) = self.membership_stamp() else { return };
+        let number = match self.membership.grant_number(me, receiver, stamp) {
+            Ok(number) => number,
+            Err(error) => {
+                tracing::warn!(peer = %self.name_of(peer), %error, "no number could be given to a peer");
+                return;
+            }
+        };
+        // A range of its own lets it start alone next time. Without one it asks again.
+        if self.membership.view().unspent_of(receiver) == 0
+            && let Some(stamp) = self.membership_stamp()
+            && let Err(error) = self.membership.grant_range(me, receiver, stamp)
+        {
+            tracing::info!(peer = %self.name_of(peer), %error, "no range of numbers could be given to a peer");
+        }
+        self.keep_membership();
+        self.hub.grant_number(peer, NumberGrant { number, range: (number, number) });
+    }
+
+    /// Admits a node: what `region add` asks for.
+    pub(super) fn admit_member(&mut self, identity: NodeIdentity, record: MemberRecord) -> Result<NodeNumber, String> {
+        let stamp = self.membership_stamp().ok_or("this node has no number yet; try again when it serves")?;
+        let me = crdt::NodeIdentity(self.identity.0);
+        let grant = self.membership.admit(me, crdt::NodeIdentity(identity.0), record, stamp);
+        let grant = grant.map_err(|error| error.to_string())?;
+        self.keep_membership();
+        Ok(grant.number)
+    }
+
+    /// Fences an identity for ever.
+    pub(super) fn remove_member(&mut self, identity: NodeIdentity) -> Result<(), String> {
+        self.membership.remove(crdt::NodeIdentity(identity.0)).map_err(|error| error.to_string())?;
+        self.keep_membership();
+        Ok(())
+    }
+
+    /// The name of a peer, or its identity if it is not known.
+    pub(super) fn name_of(&self, peer: NodeIdentity) -> String {
+        match self.membership.view().member(crdt::NodeIdentity(peer.0)) {
+            Some(member) => member.record.name.clone(),
+            None => peer.to_string(),
+        }
+    }
+
+    /// Active members that an operator means by a region's or node's name.
+    pub(super) fn members_called(&self, name: &str) -> Vec<Member> {
+        let view = self.membership.view();
+        view.members().iter().filter(|m| m.record.region == name || m.record.name == name).cloned().collect()
+    }
+
+    fn dial(&mut self, addresses: BTreeMap<NodeIdentity, String>) {
+        let gone: Vec<NodeIdentity> = self.dialed.iter().filter(|i| !addresses.contains_key(i)).copied().collect();
+        for identity in gone {
+            self.transport.stop_dialing(&identity);
+            self.dialed.remove(&identity);
+        }
+        if self.is_cut.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
+        for (identity, address) in addresses {
+            self.transport.dial(identity, address);
+            self.dialed.insert(identity);
+        }
+    }
+
+    /// What this node holds of a removed identity, reported once it is fenced here; when all have reported, sealed.
+    fn report_removals(&mut self) {
+        let me = crdt::NodeIdentity(self.identity.0);
+        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
+        let mut changed = false;
+        for identity in removed {
+            if self.membership.view().reports_missing(identity).contains(&me) {
+                let held = self.holdings_of(identity);
+                changed |= self.membership.report_removal(me, identity, held).is_ok();
+            }
+        }
+        if changed {
+            self.keep_membership();
+        }
+    }
+
+    /// Seals the numbers of removed identities once everybody has reported what it holds and this node holds it all.
+    pub(super) fn seal_removed(&mut self) {
+        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
+        let mut changed = false;
+        for identity in removed {
+            if !self.membership.view().reports_missing(identity).is_empty() {
+                continue;
+            }
+            for (number, stamp, _) in self.membership.view().held_of(identity) {
+                let sealed = self.membership.view().sealed(number).is_some();
+                if !sealed && self.hub.closed_vector().of(number) >= stamp {
+                    changed |= self.membership.seal(number, stamp).unwrap_or(false);
+                }
+            }
+        }
+        if changed {
+            self.keep_membership();
+        }
+    }
+
+    fn holdings_of(&self, identity: crdt::NodeIdentity) -> Vec<(NodeNumber, Stamp)> {
+        let vector = self.hub.closed_vector();
+        let numbers = self.membership.view().numbers_of(identity);
+        numbers.iter().map(|&number| (number, vector.of(number))).filter(|(_, stamp)| *stamp > Stamp::ZERO).collect()
+    }
+
+    /// A sealed number has no later changes: resets that wait for its node can go.
+    fn raise_to_seals(&mut self, sealed: &BTreeMap<NodeNumber, Stamp>) {
+        for &number in sealed.keys() {
+            let everything: VersionVector =
+                self.membership.view().owners().map(|(n, _)| (n, Stamp::at(u64::MAX >> 24, n))).collect();
+            self.known_applied.insert(number, everything);
+        }
+    }
+
+    /// This node was removed: it stops writing and says so.
+    fn fence_itself(&mut self) {
+        tracing::error!("this node was removed from the cluster");
+        self.node.condition.refuse_writes(Some(
+            "ERR this node was removed from its cluster: stop it, and add the region again with `pelago region add`",
+        ));
+        for identity in std::mem::take(&mut self.dialed) {
+            self.transport.stop_dialing(&identity);
+        }
+    }
+
+    /// Whether a member takes part.
+    pub(super) fn is_active(member: &Member) -> bool {
+        match member.state {
+            MemberState::Active => true,
+            MemberState::NameRefused { .. } => false,
+        }
+    }
+}

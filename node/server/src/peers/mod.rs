@@ -1,0 +1,316 @@
+//! Peers: the thread that joins this node to the others.
+//!
+//! It owns the hub (which decides), the transport (which carries), the drain (which closes batches) and the sweep (which
+//! removes what is over), and it is the only place where they meet the keyspace. Workers never wait for it: they log
+//! their changes and go on. It runs on a thread of its own; in a simulation it is a task like any other.
+
+mod audit;
+mod control;
+mod events;
+mod flow;
+mod membership;
+mod start;
+mod status;
+
+pub use control::{Control, ControlError, ControlReply};
+pub use start::{PeerSetup, StartError};
+
+use crate::console::Stop;
+use crate::node::Node;
+use audit::Audit;
+use control::ControlRequest;
+use crdt::{Membership, NodeNumber, Stamp, VersionVector};
+use keyspace::{Drain, Writer};
+use protocol::{Hub, LinkPhase, Millis, NodeIdentity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::CatalogueRows;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use transport::{LinkId, Transport, TransportEvent, TransportEvents};
+
+/// Joins a node to the others. Make it with [`Peers::new`], then [`Peers::run`] it.
+pub struct Peers {
+    node: Arc<Node>,
+    identity: NodeIdentity,
+    rows: CatalogueRows,
+    membership: Membership,
+    hub: Hub,
+    transport: Arc<Transport>,
+    transport_events: TransportEvents,
+    links: BTreeMap<NodeIdentity, Link>,
+    drain: Drain,
+    sweeper: Writer,
+    audit: Audit,
+    control: mpsc::Receiver<ControlRequest>,
+    /// Questions of operators that wait for peers or for time.
+    pending: control::Pending,
+    /// Identities that get no link any more; the transport asks.
+    barred: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>>,
+    /// What contributors are known to have applied since resets were last collected.
+    known_applied: BTreeMap<NodeNumber, VersionVector>,
+    /// What the peers that are fed had when their session began.
+    fed_since: BTreeMap<NodeIdentity, VersionVector>,
+    wake: Arc<Notify>,
+    began: Instant,
+    /// When the last batch was closed, and whether there may be something to close.
+    drained_at: Instant,
+    drain_due: bool,
+    sweep_at: Instant,
+    housekeeping_at: Instant,
+    /// Whether the node was cut off from all others by its operator, to try out what happens.
+    is_cut: Arc<std::sync::atomic::AtomicBool>,
+    dialed: BTreeSet<NodeIdentity>,
+    /// When the clock was found wrong, the error that writes get.
+    drift_refused: bool,
+    has_number: bool,
+    filled: bool,
+    batches: BatchFigures,
+}
+
+/// A connection to a peer.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    id: LinkId,
+    sent_before: u64,
+    received_before: u64,
+}
+
+/// What was sent, for the ratio of bytes to writes.
+#[derive(Clone, Copy, Debug, Default)]
+struct BatchFigures {
+    changes_made: u64,
+    bytes_out: u64,
+}
+
+/// After so long without a batch the next change is sent at once; else it waits for `batch-interval-ms`.
+const QUIET: Duration = Duration::from_millis(1);
+/// Between two sweeps of what has expired.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// Slots that one sweep visits: about 100 us of work, so that batches are not held up.
+const SWEEP_SLOTS_MAX: usize = 512;
+/// Between two rounds of metrics, status, dialing and membership chores.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
+/// Events of the transport that are taken in one turn before what they caused is sent.
+const EVENTS_A_TURN_MAX: usize = 256;
+/// How long an orderly stop waits for peers to have what was written here.
+const STOP_DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How much longer than clocks may differ another member waits before it removes what its owner did not.
+const GRACE_BEYOND_DRIFT_MS: u64 = 5_000;
+
+impl Peers {
+    /// Runs until the node is asked to stop. An orderly stop first waits, for a bounded time, until peers have what was
+    /// written here.
+    pub async fn run(mut self) {
+        self.status_now();
+        let node = self.node.clone();
+        let mut stopping = std::pin::pin!(node.console.stopping());
+        let stop = loop {
+            self.turn();
+            let wait = tokio::time::sleep_until(self.next_deadline());
+            tokio::select! {
+                biased;
+                stop = &mut stopping => break stop,
+                () = self.wake.notified() => self.drain_due = true,
+                event = self.transport_events.recv() => match event {
+                    Some(event) => self.take_transport_events(event).await,
+                    None => break Stop::Now,
+                },
+                request = self.control.recv() => self.take_request(request),
+                () = wait => {}
+            }
+        };
+        self.stop(stop).await;
+    }
+
+    /// Monotonic milliseconds, as the hub counts them.
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// One round: everything that is due is done, everything that has come out is sent.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        if self.drain_due && self.drain_time() <= now {
+            self.close_batches();
+            // A change that came since the logs were taken wakes nobody: look again after the interval.
+            self.drain_due = self.node.keyspace.arm();
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP_INTERVAL;
+            self.sweep();
+        }
+        let (millis, wall) = (self.now(), self.node.wall_clock());
+        if self.hub.poll_timeout().is_some_and(|due| due <= millis) {
+            self.hub.handle_timeout(millis, wall);
+        }
+        if self.housekeeping_at <= now {
+            self.housekeeping_at = now + HOUSEKEEPING_INTERVAL;
+            self.housekeeping();
+        }
+        self.pump();
+    }
+
+    /// Carries out what the hub wants, and hands its frames to the transport, until neither has anything.
+    fn pump(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some(event) = self.hub.poll_event() {
+                idle = false;
+                self.handle(event);
+            }
+            if !self.transmit() && idle {
+                return;
+            }
+        }
+    }
+
+    fn drain_time(&self) -> Instant {
+        let interval = self.node.config.load().batch_interval;
+        if self.drained_at.elapsed() >= QUIET { self.drained_at } else { self.drained_at + interval }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let mut next = self.sweep_at.min(self.housekeeping_at);
+        if let Some(due) = self.hub.poll_timeout() {
+            next = next.min(self.began + Duration::from_millis(due.0));
+        }
+        if self.drain_due {
+            next = next.min(self.drain_time());
+        }
+        next
+    }
+
+    async fn take_transport_events(&mut self, first: TransportEvent) {
+        self.take_transport_event(first);
+        for _ in 1..EVENTS_A_TURN_MAX {
+            let next = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(match self.transport_events.poll_recv(context) {
+                    std::task::Poll::Ready(event) => event,
+                    std::task::Poll::Pending => None,
+                })
+            });
+            match next.await {
+                Some(event) => self.take_transport_event(event),
+                None => break,
+            }
+        }
+    }
+
+    fn take_transport_event(&mut self, event: TransportEvent) {
+        let (now, wall) = (self.now(), self.node.wall_clock());
+        match event {
+            TransportEvent::Connected { link, peer, address, dialed_by_us } => {
+                tracing::info!(%peer, %address, dialed_by_us, "a link stands");
+                self.node.console.metrics.replication.peer(&self.name_of(peer)).links_opened.add(1);
+                self.links.insert(peer, Link { id: link, sent_before: 0, received_before: 0 });
+                self.hub.link_up(peer, now, wall);
+            }
+            TransportEvent::Frame { link, lane, bytes } => {
+                let Some((&peer, _)) = self.links.iter().find(|(_, known)| known.id == link) else { return };
+                if let Err(error) = self.hub.handle_frame(peer, lane, bytes, now, wall) {
+                    tracing::warn!(%peer, %error, "a peer sent what makes no sense; its link is closed");
+                    self.drop_link(peer, &error.to_string());
+                }
+            }
+            // What can be sent now is found by the next turn.
+            TransportEvent::Room { .. } => {}
+            TransportEvent::Closed { link, peer, reason } => {
+                tracing::info!(%peer, %reason, "a link is over");
+                if self.links.get(&peer).is_some_and(|known| known.id == link) {
+                    self.links.remove(&peer);
+                    self.node.console.metrics.replication.peer(&self.name_of(peer)).links_lost.add(1);
+                    self.hub.link_down(peer, now);
+                }
+            }
+            TransportEvent::DialFailed { peer, error } => {
+                tracing::debug!(%peer, %error, "a peer could not be reached; it is tried again");
+            }
+            TransportEvent::AcceptFailed { address, error } => {
+                tracing::warn!(%address, %error, "a connection of another node was refused");
+            }
+        }
+        self.pump();
+    }
+
+    /// Hands the hub's frames to the transport as far as it has room. True if anything went.
+    fn transmit(&mut self) -> bool {
+        let (now, wall) = (self.now(), self.node.wall_clock());
+        let mut any = false;
+        for (peer, lane) in self.hub.with_output(now) {
+            let Some(link) = self.links.get(&peer).map(|link| link.id) else { continue };
+            while self.transport.has_room(link, lane) {
+                let Some(frame) = self.hub.poll_transmit(peer, lane, now, wall) else { break };
+                any = true;
+                if let Err(error) = self.transport.send(link, lane, frame) {
+                    tracing::warn!(%peer, %error, "a frame could not be sent; the link is closed");
+                    self.drop_link(peer, "a frame could not be sent");
+                    break;
+                }
+            }
+        }
+        any
+    }
+
+    fn drop_link(&mut self, peer: NodeIdentity, reason: &str) {
+        if let Some(link) = self.links.remove(&peer) {
+            self.transport.close(link.id, reason);
+            self.hub.link_down(peer, self.now());
+        }
+    }
+
+    /// The number this node stamps with, if it has one.
+    fn number(&self) -> Option<NodeNumber> {
+        self.hub.number()
+    }
+
+    /// A stamp for a change of the membership.
+    fn membership_stamp(&self) -> Option<Stamp> {
+        let number = self.number()?;
+        let clock = self.node.keyspace.clock().max(self.membership.latest_stamp());
+        let stamp = clock.next(self.node.wall_clock(), number);
+        self.node.keyspace.observe(stamp);
+        Some(stamp)
+    }
+
+    async fn stop(mut self, stop: Stop) {
+        if stop == Stop::Orderly {
+            let until = Instant::now() + STOP_DRAIN_TIME;
+            self.close_batches();
+            self.pump();
+            while !self.peers_have_all() && Instant::now() < until {
+                let wait = tokio::time::sleep(Duration::from_millis(5));
+                tokio::select! {
+                    event = self.transport_events.recv() => match event {
+                        Some(event) => self.take_transport_events(event).await,
+                        None => break,
+                    },
+                    () = wait => {}
+                }
+                self.close_batches();
+                self.turn();
+            }
+            self.hub.say_goodbye();
+            self.pump();
+            if let Err(error) = self.rows.end_cleanly() {
+                tracing::error!(%error, "the catalogue could not note that the node ended in order");
+            }
+        }
+        self.transport.shutdown().await;
+    }
+
+    /// Whether every linked peer has applied everything that was written here.
+    fn peers_have_all(&self) -> bool {
+        let Some(number) = self.number() else { return true };
+        let mine = self.hub.closed_vector().of(number);
+        let ready = self.hub.ready_peers();
+        ready.into_iter().all(|peer| self.hub.peer_vector(peer).is_some_and(|vector| vector.of(number) >= mine))
+    }
+
+    /// The link's phase.
+    fn phase_of(&self, peer: NodeIdentity) -> LinkPhase {
+        let report = self.hub.link_report(peer, self.now(), self.node.wall_clock());
+        report.map_or(LinkPhase::Down, |report| report.phase)
+    }
+}

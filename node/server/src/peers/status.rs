@@ -1,0 +1,251 @@
+//! What operators are told: status, lag, metrics, and the condition that commands see.
+
+use super::Peers;
+use crate::info::{ClusterStatus, LinkState, MemberState, MemberStatus};
+use crdt::membership::Member;
+use protocol::{LinkPhase, LinkReport, NodeIdentity};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Peers {
+    /// Chores of every 200 ms.
+    pub(super) fn housekeeping(&mut self) {
+        self.note_moment();
+        self.send_roots();
+        self.seal_removed();
+        self.collect();
+        self.check_clock();
+        self.update_condition();
+        self.update_metrics();
+        self.status_now();
+        self.check_pending();
+    }
+
+    /// Writes down the cluster as this node knows it, for those who ask without waiting.
+    pub(super) fn status_now(&mut self) {
+        let status = Arc::new(self.cluster_status());
+        let console = &self.node.console;
+        console.metrics.set_identity(&status.node, &status.region);
+        console.set_cluster_view(move || (*status).clone());
+    }
+
+    /// What commands see: whether the node fills, has a number, has a clock that can be trusted.
+    pub(super) fn update_condition(&mut self) {
+        self.node.condition.set_loading(!self.filled || !self.has_number);
+    }
+
+    fn collect(&mut self) {
+        if self.known_applied.is_empty() {
+            return;
+        }
+        let known = std::mem::take(&mut self.known_applied);
+        self.node.keyspace.collect_resets(&|number| known.get(&number).cloned());
+        self.node.keyspace.prune();
+        // Seals are known for ever; what peers have applied is heard again with their next heartbeat.
+        let sealed: Vec<_> = self.membership.view().all_sealed().map(|(number, _)| number).collect();
+        self.known_applied = known.into_iter().filter(|(number, _)| sealed.contains(number)).collect();
+    }
+
+    /// A node whose clock is far from the others' must not stamp: its writes would win over everybody's for ever, or
+    /// never.
+    fn check_clock(&mut self) {
+        let limit = i64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(i64::MAX);
+        let offset = self.hub.report().clock_offset_median_ms;
+        let wrong = offset.is_some_and(|offset| offset.abs() > limit);
+        if wrong != self.drift_refused {
+            self.drift_refused = wrong;
+            if wrong {
+                tracing::error!(?offset, "this node's clock is too far from the others': writes are refused");
+                self.node.condition.refuse_writes(Some(&format!(
+                    "ERR this node's clock is {} ms away from the other regions'; set it (NTP) and writes are accepted again",
+                    offset.unwrap_or_default()
+                )));
+            } else {
+                tracing::info!("this node's clock agrees with the others' again: writes are accepted");
+                self.node.condition.refuse_writes(None);
+            }
+        }
+    }
+
+    fn report_of(&self, peer: NodeIdentity) -> Option<LinkReport> {
+        self.hub.link_report(peer, self.now(), self.node.wall_clock())
+    }
+
+    fn cluster_status(&self) -> ClusterStatus {
+        let me = crdt::NodeIdentity(self.identity.0);
+        let own = self.membership.view().member(me);
+        let mut members: Vec<MemberStatus> =
+            self.membership.view().members().iter().map(|member| self.member_status(member)).collect();
+        members.extend(self.membership.view().removed().iter().map(|identity| MemberStatus {
+            node: NodeIdentity(identity.0).to_string(),
+            state: MemberState::Removed,
+            ..MemberStatus::default()
+        }));
+        let source = self.hub.peers().into_iter().filter_map(|peer| self.report_of(peer)).find(|r| r.fed_by_peer);
+        let name = |number| match self.membership.owner_of(number) {
+            Some(owner) => format!("{}#{number}", self.name_of(NodeIdentity(owner.0))),
+            None => format!("#{number}"),
+        };
+        ClusterStatus {
+            cluster: self.cluster_text(),
+            node: own.map(|member| member.record.name.clone()).unwrap_or_default(),
+            region: own.map(|member| member.record.region.clone()).unwrap_or_default(),
+            number: self.number().map(|number| number.value()),
+            members,
+            vector: self.hub.closed_vector().iter().map(|(n, stamp)| (name(n), stamp.to_string())).collect(),
+            catching_up_from: source.map(|report| self.name_of(report.peer)),
+            filling: self.filling_text(),
+        }
+    }
+
+    fn filling_text(&self) -> Option<String> {
+        match (self.filled, self.has_number) {
+            (true, true) => None,
+            (false, _) => Some("it fills from its peers".to_owned()),
+            (true, false) => Some("it waits for a peer to give it a node number".to_owned()),
+        }
+    }
+
+    fn cluster_text(&self) -> String {
+        self.node.config.load().cluster_id.clone()
+    }
+
+    fn member_status(&self, member: &Member) -> MemberStatus {
+        let peer = NodeIdentity(member.identity.0);
+        let report = self.report_of(peer);
+        let is_self = peer == self.identity;
+        let ready = report.as_ref().is_some_and(|report| report.phase == LinkPhase::Ready);
+        let catching_up = report.as_ref().is_some_and(|r| r.fed_by_peer || r.feeding_peer.is_some());
+        let filling = report.as_ref().is_some_and(|report| report.peer_is_filling);
+        MemberStatus {
+            node: member.record.name.clone(),
+            region: member.record.region.clone(),
+            state: match (is_self, ready) {
+                (true, _) if !self.filled => MemberState::Joining,
+                (true, _) => MemberState::Active,
+                (false, true) if filling => MemberState::Joining,
+                (false, true) => MemberState::Active,
+                (false, false) => MemberState::Unreachable,
+            },
+            advertise: member.record.advertise.clone(),
+            resp: member.record.resp.clone(),
+            applied_lag_ms: report.as_ref().filter(|_| !is_self).map(|report| report.applied_lag_ms),
+            unacked_changes: report.as_ref().map_or(0, |report| report.unacknowledged_changes),
+            clock_offset_ms: report.as_ref().and_then(|report| report.clock_offset_ms),
+            link: match (is_self, ready, catching_up) {
+                (true, ..) => LinkState::Up,
+                (false, true, true) => LinkState::CatchingUp,
+                (false, true, false) => LinkState::Up,
+                (false, false, _) => LinkState::Down,
+            },
+        }
+    }
+
+    /// The answer to `PELAGO STATUS`.
+    pub(super) fn status_json(&mut self) -> Value {
+        let status = self.cluster_status();
+        let keys: u64 = (0..keyspace::DATABASES).map(|database| self.node.keyspace.len(database)).sum();
+        let digest = (0..keyspace::SLOTS).fold(0u64, |sum, slot| {
+            sum.rotate_left(1) ^ self.node.keyspace.digest_of(slot).digest.wrapping_mul(u64::from(slot) * 2 + 1)
+        });
+        let metrics = &self.node.console.metrics;
+        metrics.refresh(&self.node);
+        let members: Vec<Value> = status.members.iter().map(|member| self.member_json(member)).collect();
+        json!({
+            "node": status.node, "region": status.region, "version": crate::metrics::VERSION,
+            "cluster": status.cluster, "number": status.number, "members": members, "keys": keys,
+            "memory_bytes": metrics.allocator.allocated_bytes.value(), "vector": status.vector,
+            "digest": format!("{digest:016x}"), "catching_up_from": status.catching_up_from,
+            "filling": status.filling,
+            "numbers_used_percent": (self.membership.view().numbers_gone_share() * 100.0).round(),
+        })
+    }
+
+    fn member_json(&self, status: &MemberStatus) -> Value {
+        let member = self.membership.view().named(&status.node);
+        let mut value = serde_json::to_value(status).unwrap_or_default();
+        value["identity"] = json!(member.map(|member| NodeIdentity(member.identity.0).to_string()));
+        value["http"] = json!(member.map(|member| member.record.http.clone()));
+        value
+    }
+
+    /// The answer to `PELAGO REGION LIST`.
+    pub(super) fn members_json(&mut self) -> Value {
+        let status = self.cluster_status();
+        json!({ "members": status.members.iter().map(|member| self.member_json(member)).collect::<Vec<_>>() })
+    }
+
+    /// The answer to `PELAGO LAG`.
+    pub(super) fn lag_json(&mut self) -> Value {
+        let status = self.cluster_status();
+        let others = self.membership.view().active().filter(|member| member.identity.0 != self.identity.0);
+        let peers: Vec<Value> = others
+            .map(|member| {
+                let report = self.report_of(NodeIdentity(member.identity.0));
+                let link = self.member_status(member).link;
+                json!({
+                    "node": member.record.name, "region": member.record.region, "link": link.name(),
+                    "applied_lag_ms": report.as_ref().map(|r| r.applied_lag_ms),
+                    "unacked_changes": report.as_ref().map(|r| r.unacknowledged_changes),
+                    "unacked_bytes": report.as_ref().map(|r| r.unacknowledged_bytes),
+                    "clock_offset_ms": report.as_ref().and_then(|r| r.clock_offset_ms),
+                    "rtt_ms": report.as_ref().and_then(|r| r.rtt_ms),
+                    "silent_ms": report.as_ref().and_then(|r| r.silent_ms),
+                })
+            })
+            .collect();
+        json!({ "node": status.node, "region": status.region, "peers": peers })
+    }
+
+    fn update_metrics(&mut self) {
+        let report = self.hub.report();
+        let metrics = &self.node.console.metrics;
+        let totals = &metrics.replication;
+        totals.ring_bytes.set(report.ring_bytes as i64);
+        totals.ring_bytes_max.set(report.ring_bytes_max as i64);
+        totals.ring_batches.set(report.origins.iter().map(|o| o.ring_batches as i64).sum());
+        totals.waiting_batches.set(report.origins.iter().map(|o| o.waiting_batches as i64).sum());
+        totals.waiting_bytes.set(report.origins.iter().map(|o| o.waiting_bytes as i64).sum());
+        totals.waiting_dropped.mirror(report.limits.waiting_space_full);
+        totals.pulls.mirror(report.limits.pulls);
+        totals.sessions.mirror(report.limits.sessions_begun);
+        totals.sessions_broken.mirror(report.limits.sessions_abandoned);
+        metrics.keyspace.counter_resets_held.set(self.node.keyspace.remembered_resets() as i64);
+        let conflicts = self.node.keyspace.conflicts();
+        let read = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+        metrics.keyspace.type_conflicts.mirror(read(&conflicts.kinds));
+        metrics.keyspace.conflicts.mirror("value", read(&conflicts.values));
+        metrics.keyspace.conflicts.mirror("lifetime", read(&conflicts.lives));
+        metrics.keyspace.conflicts.mirror("type", read(&conflicts.kinds));
+        let mut running = 0;
+        let mut bytes_out = 0;
+        for peer in self.hub.peers() {
+            let Some(report) = self.report_of(peer) else { continue };
+            let peer_metrics = metrics.replication.peer(&self.name_of(peer));
+            peer_metrics.applied_lag_ms.set(report.applied_lag_ms as i64);
+            peer_metrics.unacked_changes.set(report.unacknowledged_changes as i64);
+            peer_metrics.unacked_bytes.set(report.unacknowledged_bytes as i64);
+            peer_metrics.clock_offset_ms.set(report.clock_offset_ms.unwrap_or_default());
+            peer_metrics.link_up.set(i64::from(report.phase == LinkPhase::Ready));
+            peer_metrics.catching_up.set(i64::from(report.fed_by_peer));
+            peer_metrics.batches_in.mirror(report.batches_received);
+            peer_metrics.batches_out.mirror(report.batches_sent);
+            running += i64::from(report.fed_by_peer) + i64::from(report.feeding_peer.is_some());
+            if let Some(link) = self.links.get_mut(&peer)
+                && let Some(stats) = self.transport.stats(link.id)
+            {
+                peer_metrics.bytes_out.add(stats.sent_bytes.saturating_sub(link.sent_before));
+                peer_metrics.bytes_in.add(stats.received_bytes.saturating_sub(link.received_before));
+                peer_metrics.round_trip_ms.set(stats.round_trip.as_secs_f64() * 1e3);
+                link.sent_before = stats.sent_bytes;
+                link.received_before = stats.received_bytes;
+            }
+            bytes_out += peer_metrics.bytes_out.value();
+        }
+        totals.sessions_running.set(running);
+        self.batches.bytes_out = bytes_out;
+        if self.batches.changes_made > 0 {
+            totals.bytes_out_per_write.set(self.batches.bytes_out as f64 / self.batches.changes_made as f64);
+        }
+    }
+}
