@@ -226,7 +226,7 @@ pub enum Alarm {
     ClockAhead {
         /// Whose batch.
         origin: NodeNumber,
-        /// How far ahead of the local clock plus the offset of the link.
+        /// How far ahead of the local clock.
         ahead_ms: u64,
         /// Who sent it.
         peer: NodeIdentity,

@@ -78,9 +78,6 @@ pub enum FrameError {
         /// The last stamp before the fork.
         at: Stamp,
     },
-    /// There is no link to that peer.
-    #[error("there is no link to that peer")]
-    NoLink,
 }
 
 /// A state session, named by the side that is fed.

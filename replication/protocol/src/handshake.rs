@@ -15,6 +15,10 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// The oldest version that this code still speaks.
 pub const PROTOCOL_VERSION_OLDEST: u16 = 1;
 
+/// What a removed node is told.
+pub(crate) const REMOVED: &str = "this node was removed from the cluster: to bring the machine back, empty its data \
+                                  directory and admit it as a new region";
+
 /// Who a node is: the SHA-256 of its certificate's public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct NodeIdentity(pub [u8; 32]);
@@ -138,12 +142,7 @@ impl Judge<'_> {
             );
         }
         if self.members.removed.contains(&self.peer) {
-            return refuse(
-                RefusalCode::Removed,
-                "this node was removed from the cluster: to bring the machine back, empty its data directory and \
-                 admit it as a new region"
-                    .into(),
-            );
+            return refuse(RefusalCode::Removed, REMOVED.into());
         }
         let version = hello.version_newest.min(PROTOCOL_VERSION);
         if version < hello.version_oldest || version < PROTOCOL_VERSION_OLDEST {

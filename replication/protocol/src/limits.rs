@@ -54,6 +54,9 @@ pub const NUMBER_REQUEST_MS: u64 = 2_000;
 pub const MEMBERSHIP_RESEND_MS: u64 = 3_000;
 /// Round-trip samples of which the fastest one tells the clock offset: at four a second, about 16 s.
 pub const CLOCK_SAMPLES: usize = 64;
+/// Milliseconds by which the counter of a stamp may carry its clock beyond what has passed before a batch is judged by
+/// the clock again: more than 8 million changes without the clock moving.
+pub const CLOCK_CARRY_MS: u64 = 1_000;
 /// Own batches of which the time of writing is kept for the lag report of each link. Past it the lag is read from the
 /// oldest one kept, which understates it.
 pub const LAG_SAMPLES_MAX: usize = 1 << 16;

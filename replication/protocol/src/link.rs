@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     pub since: Millis,
     /// When anything was last heard.
     pub heard: Option<Millis>,
+    /// Its clock minus ours as measured last; kept while the link is down, for its stamps still come by others.
+    pub offset_ms: Option<i64>,
     /// Write-to-applied of the last acknowledged own batch.
     pub applied_lag_ms: u64,
     /// Figures over the life of this process.
@@ -53,6 +55,8 @@ pub(crate) struct Link {
     pub heard: Millis,
     control: VecDeque<Bytes>,
     control_bytes: usize,
+    /// Frames of the greeting that the transport has not taken: nothing may overtake them.
+    greeting: usize,
     pub state: VecDeque<Bytes>,
     pub heartbeat_due: bool,
     /// The last heartbeat heard: its time there, and ours.
@@ -64,6 +68,8 @@ pub(crate) struct Link {
     pub applied_told: VersionVector,
     pub applied_told_at: Millis,
     pub applied_due: bool,
+    /// The time to tell has come, and the transport has not taken it.
+    pub applied_timer_ran: bool,
     /// What we told the peer is settled.
     pub settled_told: VersionVector,
     pub settled_due: bool,
@@ -93,6 +99,7 @@ impl Peer {
             alive: None,
             since: now,
             heard: None,
+            offset_ms: None,
             applied_lag_ms: 0,
             traffic: Traffic::default(),
         }
@@ -106,6 +113,12 @@ impl Peer {
     /// The same, to change it.
     pub(crate) fn ready_mut(&mut self) -> Option<&mut Link> {
         self.link.as_mut().filter(|link| link.phase == LinkPhase::Ready)
+    }
+
+    /// Remembers what the link has measured.
+    pub(crate) fn note_offset(&mut self) {
+        let best = self.link.as_ref().and_then(|link| link.clock.best());
+        self.offset_ms = best.map(|best| best.offset_ms).or(self.offset_ms);
     }
 
     /// Whether the peer stamps, or ever stamped, with this number.
@@ -124,6 +137,7 @@ impl Link {
             heard: now,
             control: VecDeque::new(),
             control_bytes: 0,
+            greeting: 0,
             state: VecDeque::new(),
             heartbeat_due: false,
             heartbeat_heard: None,
@@ -132,6 +146,7 @@ impl Link {
             applied_told: VersionVector::new(),
             applied_told_at: now,
             applied_due: false,
+            applied_timer_ran: false,
             settled_told: VersionVector::new(),
             settled_due: false,
             settled: VersionVector::new(),
@@ -151,6 +166,9 @@ impl Link {
         let bytes = frame.encode();
         self.control_bytes += bytes.len();
         self.control.push_back(bytes);
+        if self.phase != LinkPhase::Ready {
+            self.greeting = self.control.len();
+        }
     }
 
     /// Bytes of control frames that the transport has not taken.
@@ -167,7 +185,13 @@ impl Link {
     pub(crate) fn pop_control(&mut self) -> Option<Bytes> {
         let bytes = self.control.pop_front()?;
         self.control_bytes -= bytes.len();
+        self.greeting = self.greeting.saturating_sub(1);
         Some(bytes)
+    }
+
+    /// Whether the greeting is on its way, so that frames made at the moment of sending may go first.
+    pub(crate) fn has_greeted(&self) -> bool {
+        self.phase == LinkPhase::Ready && self.greeting == 0
     }
 
     /// Whether the control lane has something at `now`.

@@ -27,7 +27,7 @@ pub struct LinkReport {
     pub number: Option<NodeNumber>,
     /// The peer's process.
     pub boot: Option<BootNonce>,
-    /// Milliseconds since the phase last changed.
+    /// Milliseconds since the link last went up, ready or down.
     pub phase_ms: u64,
     /// Milliseconds since anything was heard; none if nothing ever was.
     pub silent_ms: Option<u64>,

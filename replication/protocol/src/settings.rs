@@ -35,7 +35,7 @@ pub struct HubSettings {
     pub silence_ms: u64,
     /// At most one acknowledgement a link in this time.
     pub ack_ms: u64,
-    /// How far ahead a stamp may be.
+    /// How far a stamp may be ahead of the local clock, or of the peer's clock that is furthest ahead.
     pub max_clock_drift_ms: u64,
     /// How long an empty node waits for a peer with data before it serves what it has.
     pub fill_timeout_ms: u64,

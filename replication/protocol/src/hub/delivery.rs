@@ -95,11 +95,9 @@ impl Hub {
         let bytes = frame.len() as u64;
         let batch = Batch::decode(frame)?;
         let origin = batch.origin;
-        let mut offset_ms = 0;
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.traffic.batches_received += 1;
             entry.traffic.batch_bytes_received += bytes;
-            offset_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.offset_ms);
         }
         if self.members.sealed.get(&origin).is_some_and(|&seal| batch.last > seal) {
             self.counters.beyond_seal += 1;
@@ -111,7 +109,7 @@ impl Hub {
         }
         self.check_chain(peer, &batch)?;
         let place = (batch.previous.last, batch.last);
-        let not_before = self.not_before(peer, &batch, offset_ms);
+        let not_before = self.not_before(peer, &batch);
         match self.gate.admit(batch, peer, not_before) {
             Admission::Waiting => {}
             Admission::Duplicate => self.counters.duplicates += 1,
@@ -154,16 +152,23 @@ impl Hub {
         self.counters.applying_full += u64::from(full && self.gate.origins().next().is_some());
     }
 
-    /// When the batch's stamps are no longer too far ahead of the clock, seen over the link of `peer`.
-    fn not_before(&mut self, peer: NodeIdentity, batch: &Batch, offset_ms: i64) -> UnixMillis {
-        let ahead_of_both = batch.last.unix_ms().saturating_add_signed(offset_ms.saturating_neg());
-        let not_before = ahead_of_both.saturating_sub(self.settings.max_clock_drift_ms);
-        let released = self.members.drift_released.contains(&batch.origin);
-        if not_before > self.wall && !released {
+    /// When the batch's stamps are no longer too far ahead of the clock: the local one, or that of the peer whose clock
+    /// is furthest ahead.
+    ///
+    /// SUBTLE: it is not enough to look at the sender's clock. A node that has applied a stamp of a clock ahead stamps
+    /// ahead itself from then on; for the same reason a stamp that is not later than what has passed harms nobody.
+    fn not_before(&mut self, peer: NodeIdentity, batch: &Batch) -> UnixMillis {
+        let stamped = batch.last.unix_ms();
+        if stamped <= self.gate.passed().latest().unix_ms().saturating_add(limits::CLOCK_CARRY_MS) {
+            return 0;
+        }
+        let offset_ms = self.peers.values().filter_map(|peer| peer.offset_ms).max().unwrap_or(0).max(0);
+        let not_before = stamped.saturating_sub(offset_ms as u64).saturating_sub(self.settings.max_clock_drift_ms);
+        if not_before > self.wall && !self.members.drift_released.contains(&batch.origin) {
             self.counters.clock_held += 1;
             let first_of_origin = self.gate.waiting(batch.origin).0 == 0;
             if first_of_origin {
-                let ahead_ms = ahead_of_both.saturating_sub(self.wall);
+                let ahead_ms = stamped.saturating_sub(self.wall);
                 self.events.push_back(Event::Alarm(Alarm::ClockAhead { origin: batch.origin, ahead_ms, peer }));
             }
         }

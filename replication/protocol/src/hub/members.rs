@@ -2,9 +2,10 @@
 
 use super::Hub;
 use crate::frame::ControlFrame;
+use crate::handshake::{REMOVED, Refusal};
 use crate::link::Peer;
 use crate::window::OriginWindow;
-use crate::{CloseReason, Event, MemberView, Millis, NodeIdentity, NumberGrant, limits};
+use crate::{Event, MemberView, Millis, NodeIdentity, NumberGrant, RefusalCode, limits};
 use crdt::{NodeNumber, Stamp, VersionVector};
 
 impl Hub {
@@ -55,7 +56,8 @@ impl Hub {
         let linked: Vec<NodeIdentity> = self.ready_peers();
         for peer in linked {
             if self.members.removed.contains(&peer) {
-                self.close(peer, CloseReason::Removed, now);
+                let code = RefusalCode::Removed;
+                self.refuse(peer, Refusal { code, sentence: REMOVED.into(), taken: None }, now);
                 continue;
             }
             self.offer_own_origins(peer);
@@ -80,6 +82,15 @@ impl Hub {
     /// Whether [`Event::Filled`] is still to come.
     pub fn is_filling(&self) -> bool {
         self.filling_until.is_some()
+    }
+
+    /// Whose number this is, if it is not the peer's.
+    pub(super) fn other_owner(&self, number: NodeNumber, peer: NodeIdentity) -> Option<NodeIdentity> {
+        if self.settings.numbers.contains(&number) {
+            return Some(self.settings.identity);
+        }
+        let owners = self.members.numbers.iter().filter(|(_, numbers)| numbers.contains(&number));
+        owners.map(|(&identity, _)| identity).find(|&identity| identity != peer)
     }
 
     /// A peer knows writes under our number that we do not know.
@@ -109,7 +120,10 @@ impl Hub {
             .map(|(identity, _, _)| identity)
             .collect();
         let after_last = able.iter().copied().find(|&peer| self.number_asked.is_some_and(|last| peer > last));
-        let Some(peer) = after_last.or_else(|| able.first().copied()) else { return };
+        let Some(peer) = after_last.or_else(|| able.first().copied()) else {
+            self.number_ask_at = now.after(self.settings.heartbeat_ms);
+            return;
+        };
         self.number_asked = Some(peer);
         self.number_ask_at = now.after(limits::NUMBER_REQUEST_MS);
         self.send(peer, &ControlFrame::NumberRequest);
@@ -143,6 +157,9 @@ impl Hub {
         if nobody_has_any || (with_data && covered) {
             self.filling_until = None;
             self.events.push_back(Event::Filled);
+        } else if now >= until {
+            // Somebody has data and is still bringing it: look again, should that somebody go away.
+            self.filling_until = Some(now.after(self.settings.heartbeat_ms));
         }
     }
 

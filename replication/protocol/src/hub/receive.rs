@@ -35,8 +35,9 @@ impl Hub {
     }
 
     fn receive(&mut self, peer: NodeIdentity, lane: Lane, frame: Bytes, now: Millis) -> Result<(), FrameError> {
-        let entry = self.peers.get_mut(&peer).ok_or(FrameError::NoLink)?;
-        let link = entry.link.as_mut().ok_or(FrameError::NoLink)?;
+        // What was on its way when this side closed the link concerns nobody any more.
+        let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(link) = entry.link.as_mut() else { return Ok(()) };
         if link.phase == LinkPhase::Closing {
             return Ok(());
         }
@@ -192,7 +193,8 @@ impl Hub {
         entry.facts = Some(facts);
     }
 
-    fn refuse(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
+    /// Tells the peer why it is not wanted, and has the link closed once that is flushed.
+    pub(super) fn refuse(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
         let alarm = match (refusal.code, refusal.taken) {
             (RefusalCode::SecondLiveCopy, _) => Some(Alarm::SecondLiveCopy { peer }),
             (RefusalCode::Removed, _) => Some(Alarm::RemovedPeer { peer }),
@@ -216,6 +218,7 @@ impl Hub {
             | RefusalCode::SecondLiveCopy
             | RefusalCode::NumberTaken => CloseReason::Refused(refusal.sentence.clone()),
         };
+        self.abandon_sessions_with(peer, now);
         self.enter(peer, LinkPhase::Closing, now);
         if let Some(link) = self.peers.get_mut(&peer).and_then(|entry| entry.link.as_mut()) {
             link.send(&ControlFrame::Refuse(Refuse { code: refusal.code as u8, sentence: refusal.sentence }));
@@ -239,6 +242,7 @@ impl Hub {
         // SUBTLE: not joined. A peer that came back with less than it once had must be sent what it lost.
         entry.vector = vector.clone();
         entry.since = now;
+        entry.note_offset();
         self.enter(peer, LinkPhase::Ready, now);
         self.offer_own_origins(peer);
         if let Some(facts) = self.peers.get(&peer).and_then(|entry| entry.facts.clone()) {
@@ -258,14 +262,28 @@ impl Hub {
         let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(link) = entry.ready_mut() else { return Ok(()) };
         link.heard_heartbeat(heartbeat, now, wall);
-        if let (Some(number), Some(facts)) = (heartbeat.number, entry.facts.as_mut()) {
+        entry.note_offset();
+        if let Some(number) = heartbeat.number {
             let number = NodeNumber::new(number).ok_or(FrameError::OutOfRange("a node number"))?;
-            facts.number = Some(number);
-            facts.numbers.insert(number);
+            self.peer_stamps_with(peer, number, now);
         }
         self.offer_membership(peer, now);
         self.check_filled(now);
         Ok(())
+    }
+
+    /// A peer says which number it stamps with; it may have taken another since the greeting.
+    fn peer_stamps_with(&mut self, peer: NodeIdentity, number: NodeNumber, now: Millis) {
+        if self.peers.get(&peer).and_then(|entry| entry.facts.as_ref()).is_none_or(|f| f.number == Some(number)) {
+            return;
+        }
+        if let Some(owner) = self.other_owner(number, peer) {
+            let sentence = format!("node number {number} belongs to {owner}: take another one");
+            self.refuse(peer, Refusal { code: RefusalCode::NumberTaken, sentence, taken: Some((number, owner)) }, now);
+        } else if let Some(facts) = self.peers.get_mut(&peer).and_then(|entry| entry.facts.as_mut()) {
+            facts.number = Some(number);
+            facts.numbers.insert(number);
+        }
     }
 
     /// A peer has applied everything up to `vector`.

@@ -108,8 +108,9 @@ impl Hub {
         if self.fed.is_some() || now < self.session_retry_at || !self.needs_state() {
             return;
         }
-        if let Some(source) = self.best_source() {
-            self.begin_session(source, now);
+        match self.best_source() {
+            Some(source) => self.begin_session(source, now),
+            None => self.session_retry_at = now.after(limits::SESSION_RETRY_MS),
         }
     }
 

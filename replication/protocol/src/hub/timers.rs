@@ -10,6 +10,10 @@ impl Hub {
     pub fn handle_timeout(&mut self, now: Millis, wall: UnixMillis) {
         self.wall = wall;
         self.close_dead_links(now);
+        for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
+            // From here on it waits for the transport, and no timer is needed.
+            link.applied_timer_ran = link.applied_is_due(now, self.settings.ack_ms);
+        }
         if now >= self.heartbeat_at {
             self.heartbeat_at = now.after(self.settings.heartbeat_ms);
             self.beat();
@@ -33,7 +37,7 @@ impl Hub {
                 LinkPhase::Ready => {
                     ready = true;
                     next.push(link.heard.after(self.settings.silence_ms));
-                    if link.applied_due {
+                    if link.applied_due && !link.applied_timer_ran {
                         next.push(link.applied_told_at.after(self.settings.ack_ms));
                     }
                 }
@@ -64,6 +68,8 @@ impl Hub {
 
     fn close_dead_links(&mut self, now: Millis) {
         let mut dead: Vec<(NodeIdentity, CloseReason)> = Vec::new();
+        // Its closing was asked for when it was refused.
+        let mut refused = Vec::new();
         for (&peer, entry) in &self.peers {
             let Some(link) = &entry.link else { continue };
             let silence_ms = now.since(link.heard);
@@ -73,9 +79,10 @@ impl Hub {
                     self.counters.links_silent += 1;
                     dead.push((peer, CloseReason::Silent(silence_ms)));
                 }
-                LinkPhase::Greeting | LinkPhase::Closing if greeting_ms >= limits::HANDSHAKE_MS_MAX => {
+                LinkPhase::Greeting if greeting_ms >= limits::HANDSHAKE_MS_MAX => {
                     dead.push((peer, CloseReason::HandshakeTimeout(greeting_ms)));
                 }
+                LinkPhase::Closing if greeting_ms >= limits::HANDSHAKE_MS_MAX => refused.push(peer),
                 LinkPhase::Ready | LinkPhase::Greeting | LinkPhase::Closing | LinkPhase::Down => {
                     let bytes = link.control_bytes();
                     if bytes > limits::CONTROL_QUEUE_BYTES_MAX {
@@ -85,6 +92,7 @@ impl Hub {
                 }
             }
         }
+        refused.into_iter().for_each(|peer| self.tear_down(peer, now));
         for (peer, reason) in dead {
             self.close(peer, reason, now);
         }

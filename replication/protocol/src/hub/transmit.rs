@@ -41,13 +41,14 @@ impl Hub {
     fn next_control(&mut self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<Bytes> {
         let (hash, filling, number) = (self.members.hash, self.is_filling(), self.settings.number);
         let link = self.peers.get_mut(&peer)?.link.as_mut()?;
-        if link.phase == LinkPhase::Ready {
+        if link.has_greeted() {
             // Signs of life go before anything that may be long; their clock readings are of this moment.
             if std::mem::take(&mut link.heartbeat_due) {
                 return Some(link.heartbeat(now, wall, hash, filling, number).encode());
             }
             if link.applied_is_due(now, self.settings.ack_ms) {
                 link.applied_due = false;
+                link.applied_timer_ran = false;
                 link.applied_told_at = now;
                 if let Some(rise) = rise(&mut link.applied_told, &self.vector) {
                     return Some(ControlFrame::Applied(rise).encode());
@@ -104,7 +105,7 @@ impl Hub {
             let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return };
             let Some(window) = link.windows.get_mut(&origin) else { continue };
             // A ring with a hole reaches back to its floor, but not on from where the peer is.
-            let after = after.max(crdt::Stamp::from_bits(window.sent().bits().saturating_add(1)));
+            let after = after.max(window.sent().next(0, origin));
             window.record_behind();
             self.counters.behind_sent += 1;
             link.send(&ControlFrame::Behind { origin, after });
