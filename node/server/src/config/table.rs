@@ -204,7 +204,7 @@ settings! {
     maxmemory_policy: String = ["maxmemory-policy"], Memory, AtOnce,
         Rule::Only { value: "noeviction", reason: "eviction is not offered yet" }, "noeviction";
     /// Fields up to which `OBJECT ENCODING` calls a hash a listpack.
-    hash_max_listpack_entries: u64 = ["hash-max-listpack-entries", "hash-max-ziplist-entries"], Memory, AtOnce, count(), "128";
+    hash_max_listpack_entries: u64 = ["hash-max-listpack-entries", "hash-max-ziplist-entries"], Memory, AtOnce, count(), "512";
     /// The longest field or value in such a hash, in bytes.
     hash_max_listpack_value: u64 = ["hash-max-listpack-value", "hash-max-ziplist-value"], Memory, AtOnce, any_bytes(), "64";
     /// Members up to which `OBJECT ENCODING` calls a set of whole numbers an intset.

@@ -4,11 +4,11 @@
 //! one is installed, so that a script cannot say something that Redis does not. A new command is a scenario more.
 
 mod differential;
-mod expected;
-mod node;
+pub mod expected;
+pub mod node;
 mod redis;
-mod reply;
-mod script;
+pub mod reply;
+pub mod script;
 
 use expected::Expected;
 use reply::Answer;
@@ -25,7 +25,7 @@ const SCRIPTS: &[(&str, &str)] = &[
 ];
 
 /// Something that answers commands. Each scenario meets a connection that has just been opened, in an empty database 0.
-trait Server {
+pub trait Server {
     /// Whom scenarios must be meant for.
     const AUDIENCE: Audience;
 

@@ -29,13 +29,28 @@ const MS_PER_CALL: u64 = 3;
 impl Pelago {
     /// A node that has just started.
     pub fn new() -> Self {
+        Self::on(Keyspace::new(1))
+    }
+
+    /// A node over this keyspace.
+    pub fn on(keyspace: Arc<Keyspace>) -> Self {
         let seams = Seams { wall_clock: Arc::new(|| STARTED_AT), monotonic_ns: Arc::new(|| 0), seed: 1 };
-        let node = Arc::new(Node::new(Keyspace::new(1), Arc::new(Settings::new(Config::default())), seams));
+        let node = Arc::new(Node::new(keyspace, Arc::new(Settings::new(Config::default())), seams));
         let worker = Worker::new(Arc::clone(&node));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).unwrap();
         let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, true);
         Self { worker, client, reply: Reply::new(Version::Resp2), now: STARTED_AT }
+    }
+
+    /// Lets it be at least this late.
+    pub fn wait_until(&mut self, now: u64) {
+        self.now = self.now.max(now);
+    }
+
+    /// What time it is there.
+    pub fn now(&self) -> u64 {
+        self.now
     }
 
     fn call_words(&mut self, words: &[&[u8]]) -> Answer {

@@ -67,7 +67,8 @@ pub fn parse(name: &str, text: &str) -> Vec<Scenario> {
     scenarios
 }
 
-fn parse_step(line: usize, text: &str) -> Option<Step> {
+/// A command and its answer.
+pub fn parse_step(line: usize, text: &str) -> Option<Step> {
     let (command, answer) = text.rsplit_once(" -> ")?;
     let (resp2, resp3) = match answer.split_once(" @3 ") {
         Some((resp2, resp3)) => (resp2, Some(resp3)),
@@ -82,7 +83,8 @@ fn parse_step(line: usize, text: &str) -> Option<Step> {
     })
 }
 
-fn arguments(mut text: &str) -> Option<Vec<Vec<u8>>> {
+/// The words of a command.
+pub fn arguments(mut text: &str) -> Option<Vec<Vec<u8>>> {
     let mut arguments = Vec::new();
     loop {
         text = text.trim_start();
