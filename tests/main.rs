@@ -1,0 +1,3 @@
+//! Acceptance: whole processes, real clients, real Redis as the reference; and the house's own rules.
+
+mod tidy;
