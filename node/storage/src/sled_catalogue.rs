@@ -138,8 +138,11 @@ impl Catalogue for SledCatalogue {
             return Ok(());
         }
         self.in_database(|database| database.flush())?;
-        let file = self.directory.join(DATABASE_FILE);
-        File::open(&file).and_then(|file| file.sync_all()).map_err(|error| file_error("make durable", &file, error))?;
+        sync(&self.directory.join(DATABASE_FILE))?;
+        // Rows of half a megabyte and more are files of their own.
+        for blob in fs::read_dir(self.directory.join(BLOBS_DIRECTORY)).into_iter().flatten().flatten() {
+            sync(&blob.path())?;
+        }
         written.now.write(&self.directory)?;
         written.durable = written.now;
         Ok(())

@@ -71,8 +71,11 @@ impl NodeCredentials {
         if is_open_to_others(key) {
             tracing::warn!(path = %key.display(), "the node's key can be read by other users; chmod 600 it");
         }
-        let credentials =
-            Self { chain: read_certificates(chain)?, key: read_key(key)?, authorities: read_certificates(authorities)? };
+        let credentials = Self {
+            chain: read_certificates(chain)?,
+            key: read_key(key)?,
+            authorities: read_certificates(authorities)?,
+        };
         credentials.facts()?;
         Ok(credentials)
     }

@@ -44,6 +44,9 @@ pub const LANE_WINDOW_BYTES: u32 = 8 << 20;
 /// Lanes of a link, and streams that a peer may open.
 pub const LANES: u32 = 3;
 
+/// What the system is asked to buffer for the socket: a tenth of a second at 40 MB/s, while the thread is elsewhere.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
 /// Handshakes of inbound connections that may be under way; further ones are ignored and come again.
 pub const HANDSHAKES_MAX: usize = 64;
 /// From this many on, an inbound connection first proves its address.

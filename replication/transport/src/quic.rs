@@ -373,11 +373,23 @@ fn bind(bind: Bind) -> Result<Arc<dyn quinn::AsyncUdpSocket>, TransportError> {
     let (socket, address) = match bind {
         Bind::Abstract(socket) => return Ok(socket),
         Bind::Socket(socket) => (Ok(socket), "the given socket".to_owned()),
-        Bind::Address(address) => (std::net::UdpSocket::bind(address), address.to_string()),
+        Bind::Address(address) => (bind_address(address), address.to_string()),
     };
     socket
         .and_then(|socket| TokioRuntime.wrap_udp_socket(socket))
         .map_err(|error| TransportError::Bind { address, error })
+}
+
+fn bind_address(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // The system gives less than that where its limits say so; then bursts are lost and sent again.
+    let _ = socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(limits::SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,5 +1,7 @@
 //! Links over real loopback sockets: who gets one, how many there are, and how they end and come back.
 
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
 mod common;
 
 use bytes::Bytes;
@@ -166,7 +168,7 @@ async fn a_node_does_not_link_with_itself() {
 /// Both resolve the other's name at the same moment, and dial then.
 #[tokio::test]
 async fn of_two_simultaneous_dials_one_link_remains_on_both_sides() {
-    for round in 0..10 {
+    for round in 0..4 {
         let [a, b] = two();
         let together = Arc::new(Barrier::new(2));
         let of = |credentials| {
@@ -189,7 +191,7 @@ async fn of_two_simultaneous_dials_one_link_remains_on_both_sides() {
         }
         // Each sends on the link that it last heard of; what arrives proves that it is the same one.
         let mut links = (a.connected().await, b.connected().await);
-        for turn in 0..20u8 {
+        for turn in 0..15u8 {
             for (node, link) in [(&mut a, &mut links.0), (&mut b, &mut links.1)] {
                 let _ = node.transport.send(*link, Lane::Control, Bytes::from(vec![turn]));
             }

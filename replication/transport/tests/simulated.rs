@@ -1,5 +1,7 @@
 //! The transport inside turmoil's hosts, over its network: unmodified QUIC, and the same run for the same seed.
 
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
 mod common;
 
 use bytes::Bytes;
@@ -17,10 +19,12 @@ use transport::*;
 
 const PORT: u16 = 7379;
 
+type Readable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
 /// turmoil's UDP as quinn wants it.
 struct Simulated {
     socket: Arc<turmoil::net::UdpSocket>,
-    readable: Mutex<Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>>,
+    readable: Mutex<Option<Readable>>,
 }
 
 impl std::fmt::Debug for Simulated {
@@ -178,8 +182,7 @@ fn run(seed: u64, disturbed: bool) -> Vec<String> {
         sim.bounce("b");
     }
     step_to(&mut sim, 30);
-    let trace = trace.lock().unwrap().clone();
-    trace
+    trace.lock().unwrap().clone()
 }
 
 fn count(trace: &[String], what: &str) -> usize {

@@ -1,5 +1,6 @@
 //! Nodes for tests: an authority, certificates with a known order of identities, and waiting for events.
 
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
 #![allow(dead_code)] // every test program uses its own part
 
 use std::net::SocketAddr;
