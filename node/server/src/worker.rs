@@ -239,3 +239,6 @@ fn prepare(node: &Node, stream: TcpStream) -> io::Result<std::net::TcpStream> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ fn info(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     for name in names {
         match call.node.table.find_full(name) {
             Some(entry) => write_info(call.reply, entry),
-            None => call.reply.null_array(),
+            None => call.reply.null(),
         }
     }
     Ok(())
@@ -273,7 +273,12 @@ fn write_info(reply: &mut Reply, entry: &Entry) {
     // Hints for clients that spread commands over nodes: none, every node has everything.
     reply.set(0);
     write_key_specifications(reply, command);
-    reply.array(entry.subcommands.len());
+    // Redis has an empty set here and a list that is not empty.
+    if entry.subcommands.is_empty() {
+        reply.set(0)
+    } else {
+        reply.array(entry.subcommands.len())
+    }
     entry.subcommands.iter().for_each(|subcommand| write_info(reply, subcommand));
 }
 

@@ -21,6 +21,7 @@ pub mod transaction;
 
 mod client_calls;
 mod deadline;
+pub mod document;
 pub mod glob;
 mod members;
 mod number;

@@ -141,13 +141,17 @@ impl Entry {
 
 #[inline]
 fn normalized(name: &[u8]) -> Option<Name> {
-    let mut bytes = [0u8; WORDS * 8];
-    bytes[..NAME_BYTES_MAX].get_mut(..name.len())?.copy_from_slice(name);
-    bytes.make_ascii_lowercase();
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let mut words = [0u64; WORDS];
+    // Names have a few letters: for those this is faster than a copy of unknown length.
+    for (index, byte) in name.iter().enumerate() {
+        words[index / 8] |= u64::from(byte.to_ascii_lowercase()) << (index % 8 * 8);
+    }
     // SUBTLE: without the length a name that ends in zero bytes would be one without them.
-    bytes[NAME_BYTES_MAX] = name.len() as u8;
-    let (words, _) = bytes.as_chunks::<8>();
-    Some(std::array::from_fn(|index| u64::from_le_bytes(words[index])))
+    words[WORDS - 1] |= (name.len() as u64) << 56;
+    Some(words)
 }
 
 #[inline]

@@ -7,8 +7,9 @@ use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::command::table::Entry;
 use crate::limits::{QUEUED_BYTES_MAX, WATCHES_MAX};
 use crdt::UnixMillis;
-use keyspace::Watch;
+use keyspace::{Database, Watch};
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 const HERE: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::NEVER_QUEUED);
 const QUICK: Flags = HERE.union(Flags::FAST).union(Flags::ALLOW_BUSY);
@@ -143,8 +144,7 @@ fn watch(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     }
     let database = call.db();
     for key in keys {
-        let watch = call.store.watch(database, key);
-        call.client.watches.add(key, watch);
+        call.client.watches.add(database, key, || call.store.watch(database, key));
     }
     call.reply.ok();
     Ok(())
@@ -242,35 +242,24 @@ impl Transaction {
     }
 }
 
-/// The keys a client watches.
-#[derive(Default)]
-pub struct Watches(Vec<Watched>);
-
-struct Watched {
-    key: Box<[u8]>,
-    watch: Watch,
-}
-
-impl std::fmt::Debug for Watches {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Watches({})", self.0.len())
-    }
-}
+/// The keys a client watches, each once: the first watch is the one that counts.
+#[derive(Debug, Default)]
+pub struct Watches(BTreeMap<(u8, Box<[u8]>), Watch>);
 
 impl Watches {
-    /// Watches one more key.
-    pub fn add(&mut self, key: &[u8], watch: Watch) {
-        self.0.push(Watched { key: key.into(), watch });
+    /// Watches one more key, unless it is watched already.
+    fn add(&mut self, database: Database, key: &[u8], watch: impl FnOnce() -> Watch) {
+        self.0.entry((database.0, key.into())).or_insert_with(watch);
     }
 
     /// The watched keys; their databases do not matter to locks.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|watched| &*watched.key)
+        self.0.keys().map(|(_, key)| &**key)
     }
 
     /// Whether any of them changed since it is watched.
     pub fn any_changed(&self, now: UnixMillis) -> bool {
-        self.0.iter().any(|watched| watched.watch.changed(now))
+        self.0.values().any(|watch| watch.changed(now))
     }
 
     /// How many there are.
@@ -285,6 +274,6 @@ impl Watches {
 
     /// Watches nothing any more.
     pub fn clear(&mut self) {
-        self.0 = Vec::new();
+        self.0.clear();
     }
 }

@@ -105,6 +105,16 @@ async fn a_waiting_connection_holds_no_buffer() {
     .await;
 }
 
+#[test]
+fn a_connection_takes_little_memory() {
+    let worker = Worker::new(Arc::new(node()));
+    let (stream, _) = duplex(1);
+    let stream_bytes = size_of_val(&stream);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let task = size_of_val(&serve_connection(worker, stream, address, address)) - stream_bytes;
+    assert!(task + size_of::<Presence>() <= 1536, "{task} and {}", size_of::<Presence>());
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn large_values_arrive_whole_and_their_memory_goes() {
     run(async |scene| {

@@ -226,7 +226,7 @@ fn a_mistake_while_queueing_dooms_the_transaction() {
 fn a_changed_watched_key_prevents_the_transaction() {
     Scene::new().check(
         "
-        watch a b -> +OK;
+        watch a b b -> +OK;
         b: set b 1 -> +OK;
         multi -> +OK;
         set c 1 -> +QUEUED;
@@ -366,7 +366,7 @@ fn commands_tell_about_themselves() {
     scene.check(
         "
         command info get -> *1;*10;$3;get;:2;*2;+readonly;+fast;:1;:1;:1;*3;+@read;+@string;+@fast;*0;*1;*6;$5;flags;*2;+RO;+access;$12;begin_search;*4;$4;type;$5;index;$4;spec;*2;$5;index;:1;$9;find_keys;*4;$4;type;$5;range;$4;spec;*6;$7;lastkey;:0;$7;keystep;:1;$5;limit;:0;*0;
-        command info nosuch -> *1;*-1;
+        command info nosuch -> *1;$-1;
         command info exec -> *1;*10;$4;exec;:1;*4;+noscript;+loading;+stale;+skip_slowlog;:0;:0;:0;*2;+@slow;+@transaction;*0;*0;*0;
         command info multi -> *1;*10;$5;multi;:1;*5;+noscript;+loading;+stale;+fast;+allow_busy;:0;:0;:0;*2;+@fast;+@transaction;*0;*0;*0;
         command info auth -> *1;*10;$4;auth;:-2;*6;+noscript;+loading;+stale;+fast;+no_auth;+allow_busy;:0;:0;:0;*2;+@fast;+@connection;*0;*0;*0;
@@ -409,6 +409,22 @@ fn every_command_survives_any_number_of_arguments() {
             assert!(reply.is_none_or(|reply| reply.is_empty() || reply.ends_with(';')), "{name}{request}");
             scene.worker.node.condition.end_pause();
         }
+    }
+}
+
+#[test]
+fn every_command_can_be_part_of_a_transaction() {
+    for entry in crate::command::table::table().entries() {
+        if entry.command.name == "shutdown" || entry.command.flags.contains(Flags::NEVER_QUEUED) {
+            continue;
+        }
+        let mut scene = Scene::new();
+        scene.check("multi -> +OK;\nset k v -> +QUEUED;");
+        let words = entry.command.arity.unsigned_abs().saturating_sub(1) as usize;
+        scene.ask('a', &[entry.command.name, &" 1".repeat(words)].concat());
+        scene.ask('a', &format!("{} a b c", entry.command.name));
+        let reply = scene.ask('a', "exec");
+        assert!(reply.starts_with('*') || reply.starts_with("-EXECABORT"), "{}: {reply}", entry.command.name);
     }
 }
 
