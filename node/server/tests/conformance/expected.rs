@@ -2,7 +2,8 @@
 //!
 //! `+OK` and `-ERR text` up to the end of the line, `+"text"` inside arrays, `:5`, `:5..10` (between, both in it),
 //! `"bulk"`, `nil`, `[a b]` in this order, `any[a b]` in any order, `set[a b]` and `map[key value]` (in any order; arrays
-//! in RESP2), `("a" | "b")` one of these, `_` anything.
+//! in RESP2), `,1.5` (bulk in RESP2), `#t` (integer in RESP2), `text"txt:verbatim"` (bulk without format in RESP2),
+//! `("a" | "b")` one of these, `_` anything.
 
 use super::reply::Answer;
 use super::script::quoted;
@@ -53,6 +54,10 @@ impl Expected {
             let (bytes, rest) = quoted(text)?;
             return Some((Expected::Exactly(Answer::Bulk(bytes)), rest));
         }
+        if let Some(text) = text.strip_prefix("text").filter(|text| text.starts_with('"')) {
+            let (bytes, rest) = quoted(text)?;
+            return Some((Expected::Exactly(Answer::Verbatim(bytes)), rest));
+        }
         if text.starts_with("+\"") {
             let (bytes, rest) = quoted(&text[1..])?;
             return Some((Expected::Exactly(Answer::Simple(String::from_utf8(bytes).ok()?)), rest));
@@ -68,6 +73,8 @@ impl Expected {
             _ if word == "nil-array" => Expected::Exactly(Answer::NullArray),
             ("_", "") => Expected::Anything,
             ("+", text) => Expected::Exactly(Answer::Simple(text.to_owned())),
+            (",", number) => Expected::Exactly(Answer::Double(number.to_owned())),
+            ("#", value) => Expected::Exactly(Answer::Boolean(value == "t")),
             (":", number) => match number.split_once("..") {
                 Some((low, high)) => Expected::Between(low.parse().ok()?, high.parse().ok()?),
                 None => Expected::Exactly(Answer::Integer(number.parse().ok()?)),
@@ -93,6 +100,13 @@ impl Expected {
     pub fn fits(&self, answer: &Answer, version: Version) -> bool {
         match (self, answer, version) {
             (Expected::Anything, _, _) => true,
+            (Expected::Exactly(Answer::Double(text)), Answer::Bulk(bytes), Version::Resp2) => text.as_bytes() == bytes,
+            (Expected::Exactly(Answer::Boolean(value)), Answer::Integer(number), Version::Resp2) => {
+                i64::from(*value) == *number
+            }
+            (Expected::Exactly(Answer::Verbatim(text)), Answer::Bulk(bytes), Version::Resp2) => {
+                text.get(4..) == Some(bytes)
+            }
             (Expected::Exactly(expected), _, _) => expected == answer,
             (Expected::Between(low, high), Answer::Integer(value), _) => (low..=high).contains(&value),
             (Expected::OneOf(patterns), _, _) => patterns.iter().any(|pattern| pattern.fits(answer, version)),

@@ -10,6 +10,11 @@ pub enum Answer {
     Error(String),
     Integer(i64),
     Bulk(Vec<u8>),
+    /// As it was written.
+    Double(String),
+    Boolean(bool),
+    /// With the three letters of its format and a colon before it.
+    Verbatim(Vec<u8>),
     Null,
     NullArray,
     Array(Vec<Answer>),
@@ -33,19 +38,24 @@ impl Answer {
             "-" => Answer::Error(rest.to_owned()),
             ":" => Answer::Integer(length()?),
             "_" => Answer::Null,
+            "," => Answer::Double(rest.to_owned()),
+            "#" => Answer::Boolean(rest == "t"),
             "$" if length()? < 0 => Answer::Null,
             "*" if length()? < 0 => Answer::NullArray,
-            "$" => {
-                let mut bytes = vec![0; length()? as usize + 2];
-                input.read_exact(&mut bytes)?;
-                bytes.truncate(bytes.len() - 2);
-                Answer::Bulk(bytes)
-            }
+            "$" => Answer::Bulk(Self::read_bytes(input, length()?)?),
+            "=" => Answer::Verbatim(Self::read_bytes(input, length()?)?),
             "*" => Answer::Array(Self::read_many(input, length()?)?),
             "~" => Answer::Set(Self::read_many(input, length()?)?),
             "%" => Answer::Map(Self::read_many(input, length()? * 2)?),
             _ => return Err(invalid()),
         })
+    }
+
+    fn read_bytes(input: &mut impl BufRead, length: i64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize + 2];
+        input.read_exact(&mut bytes)?;
+        bytes.truncate(bytes.len() - 2);
+        Ok(bytes)
     }
 
     fn read_many(input: &mut impl BufRead, count: i64) -> io::Result<Vec<Answer>> {
@@ -64,6 +74,9 @@ impl fmt::Display for Answer {
             Answer::Error(text) => write!(f, "-{text}"),
             Answer::Integer(value) => write!(f, ":{value}"),
             Answer::Bulk(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Answer::Double(text) => write!(f, ",{text}"),
+            Answer::Boolean(value) => write!(f, "#{}", if *value { "t" } else { "f" }),
+            Answer::Verbatim(bytes) => write!(f, "text\"{}\"", bytes.escape_ascii()),
             Answer::Null => f.write_str("nil"),
             Answer::NullArray => f.write_str("nil-array"),
             Answer::Array(answers) => many(f, "[", answers),
