@@ -8,6 +8,7 @@ mod rate_limit;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -19,6 +20,7 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 
 use crate::config::Config;
+use crate::node::Node;
 pub use rate_limit::RateLimit;
 
 /// A handle on the process's log.
@@ -48,8 +50,27 @@ impl Logging {
         let _ = self.levels.reload(levels(config));
     }
 
-    /// Says of every place that was silenced and has not spoken since how many lines were left out. Call it now and
-    /// then.
+    /// From now on follows the settings of a node, and tells its metrics what was suppressed.
+    pub fn follow(&self, node: &Node) {
+        self.apply(&node.config.load());
+        let logging = self.clone();
+        node.config.on_change(move |_, after| logging.apply(after));
+        let logging = self.clone();
+        node.console
+            .metrics
+            .on_scrape(move |metrics| metrics.console.log_lines_suppressed.mirror(logging.suppressed()));
+    }
+
+    /// Reports what was suppressed every few seconds, for ever. Spawn it on a thread that is not a worker's.
+    pub async fn report_for_ever(self) {
+        let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+        loop {
+            ticks.tick().await;
+            self.report_suppressed();
+        }
+    }
+
+    /// Says of every place that was silenced and has not spoken since how many lines were left out.
     pub fn report_suppressed(&self) {
         for (place, count) in self.limit.take_unreported() {
             tracing::warn!(target: rate_limit::REPORT_TARGET, %place, count, "log lines were suppressed");
@@ -148,6 +169,8 @@ fn levels(config: &Config) -> Targets {
     targets
 }
 
+/// A place that was silenced and does not speak again is reported this late.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// The crates whose lines are ours.
 const OWN_CRATES: &[&str] =
     &["crdt", "resp", "keyspace", "storage", "protocol", "transport", "server", "ops", "pelago", "simulation"];
@@ -232,6 +255,18 @@ mod tests {
             assert!(text.contains("log lines were suppressed") && text.contains("count=7"), "{text}");
             logging.report_suppressed();
             assert_eq!(lines.take(), "");
+        });
+    }
+
+    #[test]
+    fn the_log_follows_the_settings_of_a_node() {
+        with_log(&Config::default(), |logging, lines| {
+            let node = crate::testing::node();
+            logging.follow(&node);
+            node.config.set(&[("loglevel", "verbose"), ("log-burst", "1")]).unwrap();
+            (0..3).for_each(|_| tracing::debug!(target: "server::peers", "heard"));
+            assert_eq!(lines.take().matches("heard").count(), 1);
+            assert!(node.console.metrics.text(&node).contains("pelago_console_log_lines_suppressed_total 2\n"));
         });
     }
 

@@ -64,12 +64,11 @@ impl Config {
                 self.heartbeat.as_millis()
             ));
         }
-        let listeners = [("resp", Some(&self.resp)), ("http", self.http.as_ref())];
-        if let [(_, Some(resp)), (_, Some(http))] = listeners
-            && resp == http
-            && resp.port() != 0
+        if let Some(http) = &self.http
+            && *http == self.resp
+            && http.port() != 0
         {
-            return Some(format!("resp and http are both {resp}, but each needs an address of its own"));
+            return Some(format!("resp and http are both {http}, but each needs an address of its own"));
         }
         None
     }

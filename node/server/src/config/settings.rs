@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::rewrite::{self, RewriteError};
 use super::sources::Origin;
-use super::table::{Applies, Config, SETTINGS};
+use super::table::{Applies, Config, SETTINGS, Setting};
 use super::value::ValueError;
 use crate::command::glob;
 
@@ -88,14 +88,24 @@ impl Settings {
         self.change.lock().observers.push(Box::new(observer));
     }
 
-    /// The names that match any of the patterns, each once, with their values. For `CONFIG GET`.
-    pub fn matching(&self, patterns: &[&[u8]]) -> Vec<(&'static str, String)> {
+    /// The names that match any of the patterns, each once, with their values. A name that is asked for without a
+    /// pattern is answered as it was written, as Redis does. For `CONFIG GET`.
+    pub fn matching(&self, patterns: &[&[u8]]) -> Vec<(String, String)> {
         let config = self.load();
-        let rows = SETTINGS.iter().flat_map(|setting| setting.names.iter().map(move |name| (*name, setting.show)));
-        let rows = rows.chain(DERIVED.iter().copied());
-        let patterns: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-        let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
-        rows.filter(|(name, _)| wanted(name)).map(|(name, show)| (name, show(&config))).collect()
+        let mut found: Vec<(String, String)> = Vec::new();
+        for written in patterns {
+            let pattern = written.to_ascii_lowercase();
+            let is_plain = !pattern.iter().any(|byte| b"*?[".contains(byte));
+            for (name, show) in rows() {
+                let is_wanted =
+                    if is_plain { pattern == name.as_bytes() } else { glob::matches(&pattern, name.as_bytes()) };
+                if is_wanted && !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                    let name = if is_plain { String::from_utf8_lossy(written).into_owned() } else { name.to_owned() };
+                    found.push((name, show(&config)));
+                }
+            }
+        }
+        found
     }
 
     /// Changes all of these or none. For `CONFIG SET`.
@@ -155,6 +165,12 @@ fn changeable(name: &str, others: &[usize]) -> Result<usize, SetError> {
         return Err(SetError::SetTwice(name.to_owned()));
     }
     Ok(position)
+}
+
+/// All names with how their values are shown: settings under each of their names, then what is derived.
+fn rows() -> impl Iterator<Item = Derived> {
+    let named = |setting: &'static Setting| setting.names.iter().map(move |name| (*name, setting.show));
+    SETTINGS.iter().flat_map(named).chain(DERIVED.iter().copied())
 }
 
 /// A name that `CONFIG GET` answers for the sake of Redis' clients, from the value of another setting.

@@ -302,11 +302,13 @@ impl SettingValue for Duration {
         let Rule::Duration { unit, low, high } = rule else {
             return parse_duration(text, Unit::Written);
         };
-        let value = parse_duration(text, *unit)?;
-        if value < *low || value > *high {
-            return Err(ValueError::OutOfRange { low: show_duration(*low, *unit), high: show_duration(*high, *unit) });
+        let out_of_range =
+            || ValueError::OutOfRange { low: show_duration(*low, *unit), high: show_duration(*high, *unit) };
+        if text.parse::<i64>().is_ok_and(|number| number < 0) {
+            return Err(out_of_range());
         }
-        Ok(value)
+        let value = parse_duration(text, *unit)?;
+        if value < *low || value > *high { Err(out_of_range()) } else { Ok(value) }
     }
 
     fn show(&self, rule: &Rule) -> String {
@@ -386,7 +388,8 @@ fn parse_bytes(text: &str) -> Result<u64, ValueError> {
 
 fn parse_duration(text: &str, unit: Unit) -> Result<Duration, ValueError> {
     let (digits, written) = split_unit(text);
-    let not_a_number = if written.is_empty() { ValueError::NotAnInteger } else { ValueError::NotADuration };
+    let wants_a_number = unit != Unit::Written && (written.is_empty() || digits.is_empty());
+    let not_a_number = if wants_a_number { ValueError::NotAnInteger } else { ValueError::NotADuration };
     let count = u64::from_str(digits).map_err(|_| not_a_number)?;
     let micros_each: u64 = match (written.to_ascii_lowercase().as_str(), unit) {
         ("", Unit::Written) => return Err(ValueError::UnitMissing),

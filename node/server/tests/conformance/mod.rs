@@ -22,6 +22,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("generic", include_str!("scripts/generic.txt")),
     ("hash", include_str!("scripts/hash.txt")),
     ("set", include_str!("scripts/set.txt")),
+    ("admin", include_str!("scripts/admin.txt")),
 ];
 
 /// Something that answers commands. Each scenario meets a connection that has just been opened, in an empty database 0.

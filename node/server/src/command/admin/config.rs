@@ -16,7 +16,7 @@ pub fn get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 
 pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (pairs, []) = args[2..].as_chunks::<2>() else {
-        return Err(CommandError::wrong_arity("config|set"));
+        return Err(CommandError::Syntax);
     };
     let mut texts = Vec::with_capacity(pairs.len());
     for [name, value] in pairs {

@@ -131,9 +131,10 @@ pub fn slowlog_get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
             }
         },
         [..] => {
-            return Err(CommandError::Plain(
-                "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-            ));
+            let written = String::from_utf8_lossy(args[1]);
+            return Err(CommandError::Detailed(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{written}'. Try SLOWLOG HELP."
+            )));
         }
     };
     let entries = call.node.console.metrics.slow_log.latest(count);

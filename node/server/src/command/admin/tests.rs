@@ -19,9 +19,9 @@ fn config_answers_as_redis_does() {
         ("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command\r\n"),
         ("CONFIG GET maxclients", "*2\r\n$10\r\nmaxclients\r\n$5\r\n10000\r\n"),
         ("CONFIG GET nosuch", "*0\r\n"),
-        ("CONFIG GET PORT timeou? port", "*4\r\n$7\r\ntimeout\r\n$1\r\n0\r\n$4\r\nport\r\n$4\r\n6379\r\n"),
+        ("CONFIG GET PORT timeou? port", "*4\r\n$4\r\nPORT\r\n$4\r\n6379\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"),
         ("CONFIG SET maxclients", "-ERR wrong number of arguments for 'config|set' command\r\n"),
-        ("CONFIG SET maxclients 20 timeout", "-ERR wrong number of arguments for 'config|set' command\r\n"),
+        ("CONFIG SET maxclients 20 timeout", "-ERR syntax error\r\n"),
         ("CONFIG SET maxclients 1 foo 2", "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'\r\n"),
         (
             "CONFIG SET maxclients 0",
@@ -146,7 +146,7 @@ fn the_slow_log_is_shown_newest_first() {
         ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1\r\n".to_owned()),
         (
             "SLOWLOG GET 1 2",
-            "-ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.\r\n".to_owned(),
+            "-ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.\r\n".to_owned(),
         ),
         ("SLOWLOG RESET", "+OK\r\n".to_owned()),
         ("SLOWLOG GET", "*0\r\n".to_owned()),
