@@ -170,7 +170,8 @@ pub enum Event {
         /// The request.
         id: RequestId,
     },
-    /// The node has what its peers have, or found nobody who has anything: it may serve. Comes once.
+    /// The node has what its peers have, or found nobody who has anything: it may serve. Comes once, and at once for a
+    /// node that recovered data or has no peers configured.
     Filled,
     /// Something for an operator's eyes.
     Alarm(Alarm),

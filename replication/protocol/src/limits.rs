@@ -31,6 +31,9 @@ pub const CONTROL_QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Own requests that a link may have unanswered, and a peer's that may be unanswered here. Each is an operator's verb.
 pub const REQUESTS_OPEN_MAX: usize = 64;
 
+/// How often the grace time doubles while a pull brings nothing: from one second to half a minute.
+pub const PULL_DOUBLINGS_MAX: usize = 5;
+
 /// Chunks of a state session that may be sent and not yet merged: enough to keep a 200 ms link busy at 4 MiB a chunk.
 pub const STATE_CHUNKS_UNMERGED_MAX: usize = 4;
 /// Bytes that a chunk of a state session should hold; a single slot may exceed it.

@@ -4,7 +4,7 @@
 use super::Hub;
 use crate::frame::ControlFrame;
 use crate::link::Peer;
-use crate::{Millis, NodeIdentity};
+use crate::{Millis, NodeIdentity, limits};
 use crdt::{NodeNumber, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +21,10 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Whether somebody is to be asked now.
+    /// When somebody is to be asked, or somebody else. Later each time: a large batch on a slow link is no progress until
+    /// it is whole, and asking for it again and again would fill the link with its copies.
     pub(super) fn due_at(&self, grace_ms: u64) -> Millis {
-        self.since.after(grace_ms)
+        self.since.after(grace_ms << self.attempts.min(limits::PULL_DOUBLINGS_MAX))
     }
 }
 
@@ -63,6 +64,7 @@ impl Hub {
         if let Some(gap) = self.gaps.get_mut(&origin) {
             gap.behind.insert(peer);
             gap.since = long_ago;
+            gap.attempts = 0;
         }
         if self.pulling.get(&origin) == Some(&peer) {
             self.pulling.remove(&origin);
