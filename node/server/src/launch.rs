@@ -1,0 +1,291 @@
+//! From settings to a running node: sockets, catalogue, threads, and the order in which they end.
+//!
+//! Threads of a node: one that accepts clients and some that serve them (`worker`), one for replication (`peers`), one
+//! for HTTP and sampling (`console`), and one that waits for the wish to stop. A process may run several nodes. The
+//! simulator does without all this and spawns the same parts on its one thread.
+
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+pub use sockets::{Addresses, Sockets};
+
+use crate::config::{Config, ConfigError, Settings, Sources};
+use crate::logging::Logging;
+use crate::metrics::AllocatorFigures;
+use crate::node::{Node, Seams};
+use crate::peers::{PeerSetup, StartError};
+use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, record_of};
+use crdt::UnixMillis;
+use keyspace::Keyspace;
+use protocol::ClusterId;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use storage::{CatalogueError, CatalogueRows, SledCatalogue};
+use transport::{Bind, CertificateFacts, CredentialsError, IdentityError, NodeCredentials, Random, TransportSettings};
+
+/// What a process gives each of its nodes.
+#[derive(Clone, Debug, Default)]
+pub struct LaunchOptions {
+    /// The process's log, which follows the node's settings.
+    pub logging: Option<Logging>,
+    /// How to ask the allocator.
+    pub allocator: Option<fn() -> AllocatorFigures>,
+}
+
+/// A node that runs.
+pub struct Running {
+    node: Arc<Node>,
+    addresses: Addresses,
+    thread: JoinHandle<Result<(), StopError>>,
+}
+
+/// Why a node does not start. The operator acts on it; each is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The settings.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// No region was set.
+    #[error(
+        "the node's region is not set; make its directory with `pelago init` or `pelago region add`, or set region"
+    )]
+    NoRegion,
+    /// A socket.
+    #[error("cannot listen for {whom} on {address}: {error}; choose another address, or stop what listens there")]
+    Listen {
+        /// Who would connect there.
+        whom: &'static str,
+        /// Where.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The certificate's files.
+    #[error("{0}; `pelago init`, `pelago region add` and `pelago cert` make certificates")]
+    Credentials(#[from] CredentialsError),
+    /// What the certificate says.
+    #[error("{0}")]
+    Certificate(#[from] IdentityError),
+    /// Not a cluster's id.
+    #[error("the setting cluster-id is not right: {0}")]
+    ClusterId(IdentityError),
+    /// The certificate is of another cluster.
+    #[error(
+        "the node's certificate is not of the cluster {0}; the certificate and the setting cluster-id must come from one cluster"
+    )]
+    OtherCluster(String),
+    /// The certificate is of another node.
+    #[error(
+        "the certificate is that of node {certificate}, but the setting node is {setting}; one of them is in the wrong directory"
+    )]
+    OtherNode {
+        /// Whom the certificate names.
+        certificate: String,
+        /// Whom the settings name.
+        setting: String,
+    },
+    /// The certificate's time is over.
+    #[error("the node's certificate has expired, so no other node would accept it; renew it with `pelago cert renew`")]
+    Expired,
+    /// The catalogue.
+    #[error("{0}")]
+    Catalogue(#[from] CatalogueError),
+    /// Joining the others.
+    #[error("{0}")]
+    Peers(#[from] StartError),
+    /// A file.
+    #[error("cannot read {}: {error}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread or a runtime.
+    #[error("the system gives the node no thread: {0}")]
+    Thread(#[from] io::Error),
+    /// A thread died before it had started.
+    #[error("a thread of the node ended before it had started; the log says why")]
+    ThreadEnded,
+}
+
+/// How a node ended that was not asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// A thread that others rely on had panicked. Going on without it would spread a wrong state.
+    #[error("the node stopped because its thread for {0} had failed; the log says why")]
+    ThreadFailed(&'static str),
+}
+
+/// Starts a node with its own sockets.
+pub fn launch(sources: Sources, options: &LaunchOptions) -> Result<Running, LaunchError> {
+    let sockets = Sockets::bind(&sources.clone().finish()?.load())?;
+    launch_on(sockets, sources, options)
+}
+
+/// Starts a node on sockets that are bound already.
+pub fn launch_on(sockets: Sockets, mut sources: Sources, options: &LaunchOptions) -> Result<Running, LaunchError> {
+    let addresses = sockets.addresses()?;
+    // Port 0 is a wish; INFO, metrics and other nodes are told what came of it.
+    sockets.write_ports(&addresses, &mut sources)?;
+    let settings = sources.finish()?;
+    let setup = PeersOnThread::prepare(&settings.load())?;
+    let node = make_node(settings, options);
+    let replication = threads::start_replication(Arc::clone(&node), setup.finish(sockets.peer, &node))?;
+    let threads = threads::Threads::start(Arc::clone(&node), replication, sockets.resp, sockets.http)?;
+    let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || threads.run())?;
+    Ok(Running { node, addresses, thread })
+}
+
+impl Running {
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whether it has stopped.
+    pub fn has_stopped(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until somebody asks the node to stop (a signal, `SHUTDOWN`, `request_stop`) and it has done so.
+    pub fn wait(self) -> Result<(), StopError> {
+        self.thread.join().unwrap_or(Err(StopError::ThreadFailed("stopping")))
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+pub use threads::stop_on_signals;
+
+/// The wall clock of this machine in milliseconds since the Unix epoch.
+pub fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn make_node(settings: Settings, options: &LaunchOptions) -> Arc<Node> {
+    let random = Random::system();
+    let began = Instant::now();
+    let seams = Seams {
+        wall_clock: Arc::new(wall_clock),
+        monotonic_ns: Arc::new(move || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        seed: random.word(),
+    };
+    let node = Arc::new(Node::new(Keyspace::new(random.word()), Arc::new(settings), seams));
+    let config = node.config.load();
+    let metrics = &node.console.metrics;
+    metrics.set_identity(&config.node, &config.region);
+    metrics.process.start_time_seconds.set(node.started_at() as f64 / 1000.0);
+    if let Some(probe) = options.allocator {
+        metrics.set_allocator_probe(probe);
+    }
+    if let Some(logging) = options.logging.clone() {
+        let suppressed = logging.clone();
+        metrics.on_scrape(move |metrics| metrics.console.log_lines_suppressed.mirror(suppressed.suppressed()));
+        node.config.on_change(move |_, after| logging.apply(after));
+    }
+    drop(config);
+    node
+}
+
+/// What the thread for replication needs, as far as it can be had before there is a node.
+struct PeersOnThread {
+    cluster: ClusterId,
+    credentials: NodeCredentials,
+    rows: CatalogueRows,
+    bootstrap: Option<Vec<u8>>,
+}
+
+impl PeersOnThread {
+    fn prepare(config: &Config) -> Result<Self, LaunchError> {
+        if config.region.is_empty() {
+            return Err(LaunchError::NoRegion);
+        }
+        let path = |path| config.path(path);
+        let credentials =
+            NodeCredentials::read_files(&path(&config.certificate), &path(&config.key), &path(&config.authority))?;
+        let cluster = check_certificate(config, &credentials.facts()?)?;
+        let membership = config.path(MEMBERSHIP_FILE.as_ref());
+        let bootstrap = match std::fs::read(&membership) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(LaunchError::File { path: membership, error }),
+        };
+        let (catalogue, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
+        Ok(Self { cluster, credentials, rows: CatalogueRows::new(Arc::new(catalogue)), bootstrap })
+    }
+
+    fn finish(self, socket: std::net::UdpSocket, node: &Node) -> PeerSetup {
+        let config = node.config.load();
+        let record = record_of(
+            &config.node,
+            &config.region,
+            &config.resp,
+            &config.peer,
+            config.advertise.as_ref(),
+            config.http.as_ref(),
+        );
+        PeerSetup {
+            cluster: self.cluster,
+            record,
+            boot: Random::system().word(),
+            host_boot: host_boot(),
+            rows: self.rows,
+            bootstrap: self.bootstrap,
+            transport: TransportSettings::new(Bind::Socket(socket), self.credentials, self.cluster),
+        }
+    }
+}
+
+/// The certificate, the settings and the clock must agree. The cluster is returned.
+fn check_certificate(config: &Config, facts: &CertificateFacts) -> Result<ClusterId, LaunchError> {
+    let cluster = match (config.cluster_id.as_str(), facts.clusters.as_slice()) {
+        ("", [only]) => *only,
+        ("", _) => return Err(LaunchError::OtherCluster("(none is set)".to_owned())),
+        (written, of_certificate) => {
+            let cluster = transport::parse_cluster(written).map_err(LaunchError::ClusterId)?;
+            if !of_certificate.contains(&cluster) {
+                return Err(LaunchError::OtherCluster(written.to_owned()));
+            }
+            cluster
+        }
+    };
+    if facts.name != config.node {
+        return Err(LaunchError::OtherNode { certificate: facts.name.clone(), setting: config.node.clone() });
+    }
+    let now = i64::try_from(wall_clock() / 1000).unwrap_or(i64::MAX);
+    if facts.valid_until < now {
+        return Err(LaunchError::Expired);
+    }
+    let days_left = (facts.valid_until - now) / SECONDS_A_DAY;
+    if days_left < EXPIRY_WARNING_DAYS {
+        tracing::warn!(days_left, "the node's certificate expires soon; renew it with `pelago cert renew`");
+    }
+    Ok(cluster)
+}
+
+/// Which boot of the host this is. A host that does not tell counts every start as a boot, which is safe.
+fn host_boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_else(|_| format!("unknown-{:016x}", Random::system().word()))
+}
+
+const SECONDS_A_DAY: i64 = 86_400;
+/// Long enough before the end for somebody to notice.
+const EXPIRY_WARNING_DAYS: i64 = 30;

@@ -1,0 +1,185 @@
+//! The threads of a node: their start, their end in order, and what happens when one fails.
+
+use super::{LaunchError, StopError};
+use crate::console::Stop;
+use crate::http;
+use crate::node::Node;
+use crate::peers::{PeerSetup, Peers};
+use crate::worker::Workers;
+use std::io;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// The threads of a node and how to end them.
+pub(super) struct Threads {
+    node: Arc<Node>,
+    workers: Workers,
+    replication: JoinHandle<Result<(), StopError>>,
+    console: JoinHandle<()>,
+    console_stop: watch::Sender<bool>,
+}
+
+impl Threads {
+    /// Starts serving: clients at once, and probes if there is a listener for them.
+    pub(super) fn start(
+        node: Arc<Node>,
+        replication: JoinHandle<Result<(), StopError>>,
+        resp: TcpListener,
+        http: Option<TcpListener>,
+    ) -> Result<Self, LaunchError> {
+        let (console_stop, stopped) = watch::channel(false);
+        let started = start_console(Arc::clone(&node), http, stopped)
+            .and_then(|console| Ok((console, Workers::start(Arc::clone(&node), resp, worker_count(&node))?)));
+        match started {
+            Ok((console, workers)) => Ok(Self { node, workers, replication, console, console_stop }),
+            Err(error) => {
+                node.console.request_stop(Stop::Now);
+                // What it has to say about its end does not matter any more.
+                let _ = replication.join();
+                Err(LaunchError::Thread(error))
+            }
+        }
+    }
+
+    /// Waits for the wish to stop and carries it out: no new writes, then peers get what was written here, and only then
+    /// probes end.
+    pub(super) fn run(self) -> Result<(), StopError> {
+        let stop = match plain_runtime() {
+            Ok(runtime) => runtime.block_on(self.node.console.stopping()),
+            Err(error) => {
+                tracing::error!(%error, "the node cannot wait for the wish to stop, so it stops");
+                Stop::Now
+            }
+        };
+        self.node.console.request_stop(stop);
+        tracing::info!(orderly = stop == Stop::Orderly, "the node stops");
+        self.workers.stop();
+        let outcome = self.replication.join().unwrap_or(Err(StopError::ThreadFailed(REPLICATION)));
+        self.console_stop.send_replace(true);
+        if self.console.join().is_err() {
+            tracing::error!("the console's thread had panicked");
+        }
+        tracing::info!("the node has stopped");
+        outcome
+    }
+}
+
+/// Threads that serve clients: what is set, or one for each core.
+fn worker_count(node: &Node) -> usize {
+    match usize::try_from(node.config.load().workers) {
+        Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        Ok(count) => count,
+    }
+}
+
+/// Starts the thread for replication and waits until it is known whether the node can join the others at all.
+pub(super) fn start_replication(
+    node: Arc<Node>,
+    setup: PeerSetup,
+) -> Result<JoinHandle<Result<(), StopError>>, LaunchError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (report, reported) = sync_channel(1);
+    let body = move || {
+        let watched = Arc::clone(&node);
+        let replicate = async {
+            match Peers::new(Arc::clone(&node), setup) {
+                Ok(peers) => {
+                    // Nobody listens only if the start was given up, and then a stop is requested as well.
+                    let _ = report.send(Ok(()));
+                    peers.run().await;
+                }
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                }
+            }
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, replicate)));
+        if ended.is_ok() && watched.console.stop_requested().is_some() {
+            return Ok(());
+        }
+        // A node that takes writes and tells nobody would be worse than none.
+        watched.console.request_stop(Stop::Now);
+        Err(StopError::ThreadFailed(REPLICATION))
+    };
+    let thread = std::thread::Builder::new().name(REPLICATION.to_owned()).spawn(body)?;
+    match reported.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(LaunchError::Peers(error)),
+        Err(_) => Err(LaunchError::ThreadEnded),
+    }
+}
+
+/// Starts the thread for probes, scrapers and samples.
+fn start_console(
+    node: Arc<Node>,
+    http: Option<TcpListener>,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let body = move || {
+        runtime.block_on(async {
+            let answer = async {
+                match http.map(tokio::net::TcpListener::from_std) {
+                    Some(Ok(listener)) => http::serve(listener, Arc::clone(&node)).await,
+                    Some(Err(error)) => tracing::error!(%error, "the listener for HTTP cannot be used"),
+                    None => {}
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = answer => {}
+                () = sample(&node) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+        });
+    };
+    std::thread::Builder::new().name("console".to_owned()).spawn(body)
+}
+
+/// Takes the samples that rates are made of, for ever.
+async fn sample(node: &Node) {
+    let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        node.console.metrics.sample_rates(node, node.monotonic_ns() / 1_000_000);
+    }
+}
+
+/// Stops these nodes at SIGTERM or SIGINT: in order at the first, at once at the second.
+pub fn stop_on_signals(nodes: Vec<Arc<Node>>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            let mut stop = Stop::Orderly;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                nodes.iter().for_each(|node| node.console.request_stop(stop));
+                stop = Stop::Now;
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+fn plain_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().build()
+}
+
+const REPLICATION: &str = "replication";
+/// `INFO`'s rates are means of some of these.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,129 @@
+//! What goes to standard output: lines, tables, JSON. A reader that has gone (`| head`) ends the program quietly.
+
+use serde_json::Value;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// Writes a line.
+pub fn line(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() == ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// Whether a person watches standard output.
+pub fn is_watched() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Rows under headings, each column as wide as its widest cell.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The lines of the table.
+    pub fn text(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let lines: Vec<String> = self.rows.iter().map(|row| {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        }).collect();
+        lines.join("\n")
+    }
+}
+
+/// A value as a person reads it: texts without quotes, nothing as a dash.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{} {}", spoken(name), plain(value))).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The lines `name: value` of an object, for answers that have no table of their own.
+pub fn described(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{}: {}", spoken(name), plain(value))).collect::<Vec<_>>().join("\n")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => plain(value),
+    }
+}
+
+fn spoken(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// Milliseconds with their unit, or a dash.
+pub fn milliseconds(value: &Value) -> String {
+    value.as_i64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"))
+}
+
+/// Bytes in the unit that is easiest to read.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    match UNITS.iter().find(|(unit, _)| count >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", count as f64 / *unit as f64),
+        None => format!("{count} B"),
+    }
+}
+
+/// A count with its thousands apart.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(&["NODE", "LAG"]);
+        table.row(vec!["us-east-1".to_owned(), "2 ms".to_owned()]);
+        assert_eq!(table.text(), "NODE       LAG\nus-east-1  2 ms");
+    }
+
+    #[test]
+    fn values_are_shown_as_people_read_them() {
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(123), "123");
+        assert_eq!(bytes(1 << 20), "1.0 MB");
+        assert_eq!(bytes(9), "9 B");
+        assert_eq!(milliseconds(&json!(null)), "-");
+        assert_eq!(described(&json!({"up_to": "7", "nodes": ["a", "b"]})), "nodes: a, b\nup to: 7");
+    }
+}

@@ -1,0 +1,64 @@
+//! What is typed is understood as `--help` says, and what does not fit is refused.
+
+use super::*;
+use clap::CommandFactory;
+
+fn parse(line: &str) -> Result<Arguments, String> {
+    Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn what_scripts_rely_on_is_understood() {
+    let lines = [
+        "pelago dev",
+        "pelago dev --regions a,b --resp-port 0 --dir d --wan-delay-ms 80 --json",
+        "pelago dev cut eu-west",
+        "pelago dev heal eu-west --resp-port 7000",
+        "pelago init --region us-east --resp 127.0.0.1:6379 --peer 127.0.0.1:7379 --dir d",
+        "pelago init --region a --resp [::1]:1 --peer h:2 --advertise h:3 --http h:4 --node n --dir d --json",
+        "pelago serve --dir d --set loglevel=debug --set workers=2 --json",
+        "pelago serve --config f",
+        "pelago region add eu-west --resp h:1 --peer h:2 --via h:3 --ca c --out o --wait",
+        "pelago region remove eu-west --via h:3",
+        "pelago region remove eu-west --force --via h:3 --json",
+        "pelago region list --via h:1 --json",
+        "pelago region release-drift eu-west-1 --preview --via h:1",
+        "pelago region seal abcd --yes --via h:1",
+        "pelago status --via h:1 --json",
+        "pelago lag --via h:1 --watch --json",
+        "pelago lag --watch=5",
+        "pelago verify --via h:1 --json --timeout 3",
+        "pelago config get max* --via h:1",
+        "pelago config set slowlog-log-slower-than -1 --save",
+        "pelago cert issue --ca c --node n --out o",
+        "pelago cert renew --ca c --dir d --days 30",
+        "pelago cert show d e --json",
+        "pelago bench --via h:1,h:2 --clients 4 --pipeline 1 --requests 100 --calls incr --json",
+    ];
+    for line in lines {
+        parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let lines = [
+        ("pelago init --region a --resp nowhere --peer h:2 --dir d", "host:port"),
+        ("pelago init --region A --resp h:1 --peer h:2 --dir d", "the name"),
+        ("pelago serve", "--dir"),
+        ("pelago region add eu-west --resp h:1 --peer h:2 --ca c --out o", "--via"),
+        ("pelago region seal abcd --yes --preview", "cannot be used with"),
+        ("pelago cert renew --ca c --dir d --days 0", "0 is not in"),
+        ("pelago bench --seconds 1 --requests 1", "cannot be used with"),
+        ("pelago frobnicate", "unrecognized subcommand"),
+    ];
+    for (line, reason) in lines {
+        let error = parse(line).expect_err(line);
+        assert!(error.contains(reason), "{line}: {error}");
+    }
+}

@@ -1,0 +1,174 @@
+//! Making the directories of a cluster on this machine, and running its nodes until they stop.
+
+use super::board::{self, Board};
+use super::Cluster;
+use crate::failure::{Failure, Result};
+use crate::terminal;
+use crate::verb::run;
+use server::config::{Address, Sources};
+use server::launch::{Running, Sockets, launch_on, stop_on_signals, wall_clock};
+use server::setup::{CONFIGURATION_FILE, NodePlan, found_cluster};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A node that is about to be started.
+struct Prepared {
+    directory: PathBuf,
+    sockets: Sockets,
+}
+
+/// Runs the cluster until Ctrl-C.
+pub fn run(cluster: &Cluster) -> Result<()> {
+    let temporary = match cluster.dir {
+        Some(_) => None,
+        None => Some(tempfile::Builder::new().prefix("pelago-dev-").tempdir().map_err(|error| Failure::System {
+            doing: "make a temporary directory",
+            error,
+        })?),
+    };
+    let directory = match (&cluster.dir, &temporary) {
+        (Some(directory), _) => directory.as_path(),
+        (None, Some(temporary)) => temporary.path(),
+        (None, None) => Path::new("."),
+    };
+    let nodes = if directory.join("ca").exists() { found_before(cluster, directory)? } else { found(cluster, directory)? };
+    let first = nodes.first().ok_or_else(|| Failure::Arguments("a cluster needs a region: --regions a,b,c".to_owned()))?;
+    let options = run::options(&sources(cluster, &first.directory, nodes.len())?.finish()?.load())?;
+    let mut running = Vec::with_capacity(nodes.len());
+    let count = nodes.len();
+    for Prepared { directory, sockets } in nodes {
+        running.push(launch_on(sockets, sources(cluster, &directory, count)?, &options)?);
+    }
+    stop_on_signals(running.iter().map(|node| Arc::clone(node.node())).collect())
+        .map_err(|error| Failure::System { doing: "listen for signals", error })?;
+    follow(cluster, &running, directory);
+    let mut outcome = Ok(());
+    for node in running {
+        outcome = outcome.and(node.wait());
+    }
+    Ok(outcome?)
+}
+
+/// The settings of one node. What is only for trying things out can still be set otherwise.
+fn sources(cluster: &Cluster, directory: &Path, nodes: usize) -> Result<Sources> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = (cores / nodes.max(1)).max(1).to_string();
+    let delay = cluster.wan_delay_ms.to_string();
+    let defaults = [("development", "yes"), ("loglevel", "warning"), ("workers", &workers), ("wan-delay-ms", &delay)];
+    run::sources(&directory.join(CONFIGURATION_FILE), &defaults, &cluster.set)
+}
+
+/// Founds the cluster. Sockets come first, so that the addresses that nodes are told are the real ones.
+fn found(cluster: &Cluster, directory: &Path) -> Result<Vec<Prepared>> {
+    let mut plans = Vec::new();
+    let mut bound = Vec::new();
+    for (index, region) in cluster.regions.iter().enumerate() {
+        let mut wanted = Sources::new();
+        for (name, above) in [("resp", 0), ("peer", 1000), ("http", 2000)] {
+            let address = Address::new("127.0.0.1", port(cluster.resp_port, above, index)?);
+            wanted.argument(name, &address.to_string(), "--resp-port")?;
+        }
+        let sockets = Sockets::bind(&wanted.finish()?.load())?;
+        let real = sockets.addresses().map_err(|error| Failure::System { doing: "look at a socket", error })?;
+        let address = |real: std::net::SocketAddr| Address::new(real.ip().to_string(), real.port());
+        plans.push(NodePlan {
+            region: region.clone(),
+            node: None,
+            resp: address(real.resp),
+            peer: address(real.peer),
+            advertise: None,
+            http: real.http.map(address),
+        });
+        bound.push(sockets);
+    }
+    let made = found_cluster(directory, &plans, wall_clock())?;
+    Ok(made.nodes.into_iter().zip(bound).map(|(directory, sockets)| Prepared { directory, sockets }).collect())
+}
+
+fn port(first: u16, above: u16, index: usize) -> Result<u16> {
+    if first == 0 {
+        return Ok(0);
+    }
+    let port = u16::try_from(index).ok().and_then(|index| first.checked_add(above)?.checked_add(index));
+    port.ok_or_else(|| Failure::Arguments("the ports end at 65535; choose a smaller --resp-port".to_owned()))
+}
+
+/// The nodes that an earlier run left in the directory, in the order of their ports.
+fn found_before(cluster: &Cluster, directory: &Path) -> Result<Vec<Prepared>> {
+    let failed = |error| Failure::File { doing: "look into", path: directory.to_owned(), error };
+    let mut nodes = Vec::new();
+    let mut regions = BTreeSet::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let directory = entry.map_err(failed)?.path();
+        let file = directory.join(CONFIGURATION_FILE);
+        if file.exists() {
+            let settings = run::sources(&file, &[], &[])?.finish()?;
+            let config = settings.load();
+            regions.insert(config.region.clone());
+            nodes.push((config.resp.port(), directory, Sockets::bind(&config)?));
+        }
+    }
+    nodes.sort_by_key(|(port, ..)| *port);
+    let asked: BTreeSet<String> = cluster.regions.iter().cloned().collect();
+    let other_port = cluster.resp_port != 0 && nodes.first().is_some_and(|(port, ..)| *port != cluster.resp_port);
+    if asked != regions || other_port {
+        let kept: Vec<String> = regions.into_iter().collect();
+        return Err(Failure::Arguments(format!(
+            "{} holds a cluster of {} from port {} on; run it with --regions {} --resp-port {2}, or choose another --dir",
+            directory.display(),
+            kept.join(" and "),
+            nodes.first().map_or(0, |(port, ..)| *port),
+            kept.join(",")
+        )));
+    }
+    Ok(nodes.into_iter().map(|(_, directory, sockets)| Prepared { directory, sockets }).collect())
+}
+
+/// Tells where everything is, and how it is until all nodes have stopped.
+fn follow(cluster: &Cluster, nodes: &[Running], directory: &Path) {
+    let stopping = || nodes.iter().all(|node| node.node().console.stop_requested().is_some() || node.has_stopped());
+    while nodes.iter().any(|node| node.node().condition.is_loading()) && !stopping() {
+        std::thread::sleep(START_LOOK_INTERVAL);
+    }
+    if cluster.json {
+        nodes.iter().for_each(|node| terminal::line(run::ready_line(node, true).to_string()));
+    } else {
+        greet(cluster, nodes, directory);
+    }
+    let board = (!cluster.json && std::io::stderr().is_terminal()).then(|| Board::new(nodes.len()));
+    while !nodes.iter().all(Running::has_stopped) {
+        if let Some(board) = &board {
+            board.show(nodes);
+        }
+        std::thread::sleep(BOARD_INTERVAL);
+    }
+    if let Some(board) = board {
+        board.show(nodes);
+        board.finish();
+    }
+}
+
+fn greet(cluster: &Cluster, nodes: &[Running], directory: &Path) {
+    let first = nodes.first().map_or(0, |node| node.addresses().resp.port());
+    for node in nodes {
+        let http = node.addresses().http.map(|http| format!("   http://{http}/metrics")).unwrap_or_default();
+        let region = &node.node().config.load().region;
+        terminal::line(format!("{region:<12} redis-cli -p {}{http}", node.addresses().resp.port()));
+    }
+    let port = if first == 6379 { String::new() } else { format!(" --resp-port {first}") };
+    let region = cluster.regions.last().map_or("REGION", String::as_str);
+    terminal::line(format!("cut a region off: pelago dev cut {region}{port}    and back: pelago dev heal {region}{port}"));
+    let kept = if cluster.dir.is_some() { "kept in" } else { "in, and removed from," };
+    terminal::line(format!("certificates and settings are {kept} {}. Ctrl-C stops everything.", directory.display()));
+    if !std::io::stderr().is_terminal() {
+        nodes.iter().for_each(|node| terminal::line(board::text(node)));
+    }
+}
+
+const START_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// As often as a person can read numbers, and soon enough after Ctrl-C.
+const BOARD_INTERVAL: Duration = Duration::from_millis(250);

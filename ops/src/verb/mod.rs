@@ -1,0 +1,117 @@
+//! The verbs of `pelago`, one file each.
+
+mod bench;
+mod cert;
+mod config;
+mod dev;
+mod init;
+mod lag;
+mod region;
+mod run;
+mod serve;
+mod status;
+mod verify;
+
+use crate::failure::{Failure, Result};
+use clap::{Args, Subcommand};
+use server::config::Address;
+use server::setup::NodePlan;
+use std::process::ExitCode;
+
+/// What `pelago` can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run all regions of a cluster on this machine, to try things out
+    Dev(dev::Dev),
+    /// Make the authority and the first node of a new cluster
+    Init(init::Init),
+    /// Run a node
+    Serve(serve::Serve),
+    /// Add, remove and list regions and nodes
+    Region(region::Region),
+    /// Show the cluster as one node knows it
+    Status(status::Status),
+    /// Show how far behind its writes every other node is
+    Lag(lag::Lag),
+    /// Compare the data of all regions; exit status 1 if they differ
+    Verify(verify::Verify),
+    /// Read and change the settings of a running node
+    Config(config::Config),
+    /// Issue, renew and show certificates
+    Cert(cert::Cert),
+    /// Drive a node or a cluster with load, and measure
+    Bench(bench::Bench),
+}
+
+impl Verb {
+    /// Does it.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Dev(verb) => verb.run(),
+            Self::Init(verb) => done(verb.run()),
+            Self::Serve(verb) => done(verb.run()),
+            Self::Region(verb) => verb.run(),
+            Self::Status(verb) => done(verb.run()),
+            Self::Lag(verb) => done(verb.run()),
+            Self::Verify(verb) => verb.run(),
+            Self::Config(verb) => done(verb.run()),
+            Self::Cert(verb) => verb.run(),
+            Self::Bench(verb) => done(verb.run()),
+        }
+    }
+}
+
+fn done(outcome: Result<()>) -> Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Where a new node listens and what it is called: shared by `init` and `region add`.
+#[derive(Clone, Debug, Args)]
+pub struct NewNode {
+    /// Where its clients connect
+    #[arg(long, value_name = "HOST:PORT")]
+    pub resp: Address,
+    /// Where other nodes connect (QUIC, so a UDP port)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: Address,
+    /// The QUIC address other nodes are told, behind NAT or a relay; by default that of --peer
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<Address>,
+    /// Where /livez, /readyz and /metrics are served; by default nowhere
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<Address>,
+    /// Its name, unique in the cluster; by default the region's with -1
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub node: Option<String>,
+}
+
+impl NewNode {
+    /// The plan of a node in this region.
+    pub fn plan(self, region: String) -> NodePlan {
+        let Self { resp, peer, advertise, http, node } = self;
+        NodePlan { region, node, resp, peer, advertise, http }
+    }
+}
+
+/// A name of a region or node, as the settings want it.
+pub fn name(text: &str) -> std::result::Result<String, String> {
+    let mut sources = server::config::Sources::new();
+    match sources.argument("node", text, "the name") {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err("a name is not empty".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether the operator agrees, asked on the terminal. Without a terminal nobody can agree.
+pub fn is_agreed(question: &str) -> Result<bool> {
+    use std::io::{IsTerminal, Write};
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Arguments("nothing was done; repeat it with --yes to do what the preview says".to_owned()));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    read.map_err(|error| Failure::System { doing: "ask on the terminal", error })?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

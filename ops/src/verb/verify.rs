@@ -1,0 +1,91 @@
+//! `pelago verify`: whether all regions hold the same data.
+
+use crate::failure::Result;
+use crate::target::Target;
+use crate::terminal::{self, plain};
+use clap::Args;
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The node that compares.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    target: Target,
+    /// Seconds to wait at most for slots that are being written to
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    timeout: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    /// Compares. The exit status is 1 unless everything is equal.
+    pub fn run(self) -> Result<ExitCode> {
+        let time = Duration::from_secs_f64(self.timeout.clamp(0.0, 86_400.0));
+        let mut client = self.target.connect()?;
+        client.wait_at_most(time + ANSWER_TIME)?;
+        let verdict = client.json(&["PELAGO", "VERIFY", &time.as_millis().to_string()])?;
+        terminal::line(if self.json { verdict.to_string() } else { text(&verdict) });
+        let equal = verdict["equal"] == Value::Bool(true);
+        Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn text(verdict: &Value) -> String {
+    let slots = plain(&verdict["slots_compared"]);
+    let peers = verdict["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    if verdict["equal"] == Value::Bool(true) {
+        return format!("Equal: {slots} slots compared with {} other nodes.", peers.len());
+    }
+    let mut lines = vec![format!("NOT confirmed as equal ({slots} slots):")];
+    for peer in peers {
+        let differing = peer["differing"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut parts = Vec::new();
+        if !differing.is_empty() {
+            let shown: Vec<String> = differing.iter().take(SLOTS_SHOWN_MAX).map(plain).collect();
+            let more = if differing.len() > SLOTS_SHOWN_MAX { " and more (--json shows all)" } else { "" };
+            parts.push(format!("{} slots differ: {}{more}", differing.len(), shown.join(" ")));
+        }
+        if peer["unsettled"].as_u64().unwrap_or(0) > 0 {
+            parts.push(format!(
+                "{} slots were written to all the time; give it more time with --timeout",
+                plain(&peer["unsettled"])
+            ));
+        }
+        if let Some(error) = peer["error"].as_str() {
+            parts.push(error.to_owned());
+        }
+        if parts.is_empty() {
+            parts.push("equal".to_owned());
+        }
+        lines.push(format!("  {}: {}", plain(&peer["node"]), parts.join("; ")));
+    }
+    lines.join("\n")
+}
+
+/// Beyond the time that the node itself takes.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+const SLOTS_SHOWN_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_reason_for_a_doubt_is_told() {
+        let equal = json!({"equal": true, "slots_compared": 16384, "peers": [{"node": "b"}, {"node": "c"}]});
+        assert_eq!(text(&equal), "Equal: 16384 slots compared with 2 other nodes.");
+        let unequal = json!({"equal": false, "slots_compared": 16384, "peers": [
+            {"node": "b", "differing": [7, 9], "unsettled": 0, "error": null},
+            {"node": "c", "differing": [], "unsettled": 3, "error": "it cannot be reached"},
+            {"node": "d", "differing": [], "unsettled": 0, "error": null}]});
+        let text = text(&unequal);
+        for part in ["b: 2 slots differ: 7 9", "c: 3 slots were written to", "it cannot be reached", "d: equal"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
