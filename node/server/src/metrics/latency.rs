@@ -37,6 +37,12 @@ impl Latencies {
         self.0.iter().sum()
     }
 
+    /// Adds other counts.
+    pub fn add(&mut self, more: &Latencies) {
+        self.0.resize(self.0.len().max(more.0.len()), 0);
+        self.0.iter_mut().zip(&more.0).for_each(|(own, more)| *own += more);
+    }
+
     /// Takes earlier counts away.
     pub fn subtract(&mut self, earlier: &Latencies) {
         self.0.iter_mut().zip(&earlier.0).for_each(|(own, less)| *own = own.saturating_sub(*less));
