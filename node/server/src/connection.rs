@@ -135,11 +135,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// Executes the requests that have arrived, in place, as one pipeline.
     fn execute(&mut self, now: UnixMillis) -> Stop {
-        self.worker.writer().begin_pipeline();
-        let stop = self.execute_all(now);
-        // Before any reply leaves: whoever reads one may act on it in another region.
-        self.worker.writer().end_pipeline();
-        stop
+        let _pipeline = Pipeline::begin(self.worker);
+        self.execute_all(now)
     }
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
@@ -299,6 +296,23 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if self.reply.is_empty() {
             self.worker.give_buffer(self.reply.replace_buffer(Vec::new()));
         }
+    }
+}
+
+/// A pipeline of commands. However it ends, before any of its replies leaves, its changes are handed on: kept back they
+/// would hold up those of all other workers.
+struct Pipeline<'w>(&'w Worker);
+
+impl<'w> Pipeline<'w> {
+    fn begin(worker: &'w Worker) -> Self {
+        worker.writer().begin_pipeline();
+        Self(worker)
+    }
+}
+
+impl Drop for Pipeline<'_> {
+    fn drop(&mut self) {
+        self.0.writer().end_pipeline();
     }
 }
 
