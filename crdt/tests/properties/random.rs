@@ -59,10 +59,12 @@ impl Random {
     }
 }
 
-/// Runs `check` for the seeds `0..count`, or only for the one in `PELAGO_SEED`. `name` is the test's name.
+/// Runs `check` for the seeds `0..count`, or only for the one in `PELAGO_SEED`, or for `PELAGO_SEEDS` times as many.
+/// `name` is the test's name.
 pub fn for_seeds(name: &str, count: u64, check: impl Fn(u64)) {
-    let only = std::env::var("PELAGO_SEED").ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = only.map_or(0..count, |seed| seed..seed + 1);
+    let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let all = 0..count * variable("PELAGO_SEEDS").unwrap_or(1);
+    let seeds = variable("PELAGO_SEED").map_or(all, |seed| seed..seed + 1);
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(seed))) {
             eprintln!("repeat with: PELAGO_SEED={seed} cargo test --test properties {name}");

@@ -353,10 +353,14 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Has the sweeper look at a key that has assertions about its life but no content: nobody may ever write it again.
+    /// Has the sweeper look at a key when its life ends; at once if it has assertions about its life but no content:
+    /// nobody may ever write it again. Not only a new assertion says when that is: the longest may have been dropped.
     pub fn note_ghost(&mut self, body: &KeyBody) {
-        if !body.has_content() && !body.lives.is_empty() {
-            self.memory.expires_at(self.shared, self.shared.now());
+        match body.winning_life() {
+            None => {}
+            Some(_) if !body.has_content() => self.memory.expires_at(self.shared, self.shared.now()),
+            Some((_, Lifetime::Until(deadline))) => self.memory.expires_at(self.shared, deadline),
+            Some((_, Lifetime::Never)) => {}
         }
     }
 

@@ -39,19 +39,75 @@ pub enum Delta {
 /// One call of the keyspace that may write. A command is a list of them under one stamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Write {
-    PutString { key: Key, value: &'static str, life: NewLife },
-    AddToString { key: Key, delta: Delta },
-    Delete { key: Key },
-    SetLife { key: Key, life: NewLife },
-    PutField { key: Key, field: &'static str, value: &'static str },
-    AddToField { key: Key, field: &'static str, delta: Delta },
-    RemoveField { key: Key, field: &'static str },
-    AddMember { key: Key, member: &'static str },
-    RemoveMember { key: Key, member: &'static str },
-    Copy { source: Key, target: Key },
-    Clear { database: Option<u8> },
+    PutString {
+        key: Key,
+        value: &'static str,
+        life: NewLife,
+    },
+    AddToString {
+        key: Key,
+        delta: Delta,
+    },
+    Delete {
+        key: Key,
+    },
+    SetLife {
+        key: Key,
+        life: NewLife,
+    },
+    PutField {
+        key: Key,
+        field: &'static str,
+        value: &'static str,
+    },
+    AddToField {
+        key: Key,
+        field: &'static str,
+        delta: Delta,
+    },
+    RemoveField {
+        key: Key,
+        field: &'static str,
+    },
+    AddMember {
+        key: Key,
+        member: &'static str,
+    },
+    RemoveMember {
+        key: Key,
+        member: &'static str,
+    },
+    Copy {
+        source: Key,
+        target: Key,
+    },
+    Clear {
+        database: Option<u8>,
+    },
     /// The replica found the key's life to be over and removed it.
-    Expired { key: Key },
+    Expired {
+        key: Key,
+    },
+}
+
+impl Write {
+    /// The keys that it has to lock, none if it looks at a whole database.
+    pub fn keys(&self) -> Vec<Key> {
+        match *self {
+            Write::PutString { key, .. }
+            | Write::AddToString { key, .. }
+            | Write::Delete { key }
+            | Write::SetLife { key, .. }
+            | Write::PutField { key, .. }
+            | Write::AddToField { key, .. }
+            | Write::RemoveField { key, .. }
+            | Write::AddMember { key, .. }
+            | Write::RemoveMember { key, .. }
+            | Write::Expired { key } => vec![key],
+            Write::Copy { source, target } => vec![source, target],
+            Write::Clear { .. } => vec![],
+        }
+    }
 }
 
 /// What a write answers.
@@ -101,20 +157,29 @@ impl Set {
         self.0[index / 64] |= 1 << (index % 64);
     }
 
-    pub fn contains(&self, index: usize) -> bool {
-        self.0[index / 64] & (1 << (index % 64)) != 0
-    }
-
     pub fn join(&mut self, other: &Set) {
         self.0.iter_mut().zip(other.0).for_each(|(own, others)| *own |= others);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        let bits = |(word, bits): (usize, &u64)| {
-            let bits = *bits;
-            (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| word * 64 + bit)
-        };
-        self.0.iter().enumerate().flat_map(bits)
+    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
+        let words = self.0;
+        let (mut index, mut word) = (0, words[0]);
+        std::iter::from_fn(move || {
+            while word == 0 {
+                index += 1;
+                word = *words.get(index)?;
+            }
+            let bit = word.trailing_zeros() as usize;
+            word &= word - 1;
+            Some(index * 64 + bit)
+        })
+    }
+
+    /// What is here and not in `other`.
+    pub fn without(&self, other: &Set) -> Set {
+        let mut rest = *self;
+        rest.0.iter_mut().zip(other.0).for_each(|(own, others)| *own &= !others);
+        rest
     }
 }
 
@@ -127,6 +192,7 @@ struct Effect {
 
 /// All writes so far and what each replica has seen of them, key by key (a state transfer brings some keys before
 /// others).
+#[derive(Clone)]
 pub struct History {
     keys: Vec<Key>,
     atoms: Vec<Atom>,
@@ -158,7 +224,7 @@ impl History {
                 gone.join(&effect.removed);
             }
         }
-        there.iter().filter(|&atom| !gone.contains(atom)).map(|atom| &self.atoms[atom]).collect()
+        there.without(&gone).iter().map(|atom| &self.atoms[atom]).collect()
     }
 
     /// Takes a write at a replica into the history. Returns the event and what the write has to answer; a write
@@ -173,7 +239,9 @@ impl History {
         let mut effects = BTreeMap::new();
         for change in changes {
             let mut removed = Set::default();
-            self.observed(replica, change.key).filter(|&atom| change.removes(&self.atoms[atom])).for_each(|atom| removed.insert(atom));
+            self.observed(replica, change.key)
+                .filter(|&atom| change.removes(&self.atoms[atom]))
+                .for_each(|atom| removed.insert(atom));
             let first = self.atoms.len();
             self.atoms.extend(change.adds.into_iter().map(|(place, payload)| Atom { event, stamp, place, payload }));
             effects.insert(change.key, Effect { atoms: (first..self.atoms.len()).collect(), removed });

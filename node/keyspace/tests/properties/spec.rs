@@ -4,9 +4,10 @@
 //! *A removal removes only what its replica had observed; an unobserved write is never lost to a removal; where two
 //! writes cannot both stand, the later stamp stands.*
 
+use crate::decimal::Decimal;
 use crate::history::{Answer, Atom, Key, Life, NewLife, Payload, Place, Write};
 use crate::spec_lifetime::{self, is_over};
-use crate::spec_value::{self, Decimal};
+use crate::spec_value;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -153,7 +154,9 @@ pub fn effect<'h>(
         }
         Write::AddToField { key, field, delta } => add_to_field(&standing(key), key, field, delta, now),
         Write::RemoveField { key, field } => remove_element(&standing(key), key, Place::Field(field), now),
-        Write::AddMember { key, member } => put_element(&standing(key), key, Place::Member(member), Payload::Member, now),
+        Write::AddMember { key, member } => {
+            put_element(&standing(key), key, Place::Member(member), Payload::Member, now)
+        }
         Write::RemoveMember { key, member } => remove_element(&standing(key), key, Place::Member(member), now),
         Write::Copy { source, target } => match shown(&standing(source), now) {
             Some(shown) => (Answer::Flag(true), vec![copy(shown, target)]),
@@ -164,9 +167,7 @@ pub fn effect<'h>(
             let there = chosen.filter(|&&key| !standing(key).is_empty());
             (Answer::Done, there.map(|&key| Change { key, scope: vec![Scope::All], ..Change::default() }).collect())
         }
-        Write::Expired { key } => {
-            (Answer::Done, vec![Change { key, scope: vec![Scope::All], ..Change::default() }])
-        }
+        Write::Expired { key } => (Answer::Done, vec![Change { key, scope: vec![Scope::All], ..Change::default() }]),
     }
 }
 
@@ -270,13 +271,15 @@ fn contains(content: &Content, place: Place) -> Option<bool> {
 
 /// A copy holds what is shown, as new writes; the target's former content goes.
 fn copy(shown: Shown, target: Key) -> Change {
-    let leaked = |name: String| -> &'static str { spec_value::known(&name) };
     let mut adds: Vec<(Place, Payload)> = match shown.content {
         Content::String(value) => vec![(Place::String, Payload::Value(value))],
-        Content::Hash(fields) => {
-            fields.into_iter().map(|(name, value)| (Place::Field(leaked(name)), Payload::Value(value))).collect()
+        Content::Hash(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (Place::Field(spec_value::known(&name)), Payload::Value(value)))
+            .collect(),
+        Content::Set(members) => {
+            members.into_iter().map(|name| (Place::Member(spec_value::known(&name)), Payload::Member)).collect()
         }
-        Content::Set(members) => members.into_iter().map(|name| (Place::Member(leaked(name)), Payload::Member)).collect(),
     };
     adds.push((Place::Lifetime, Payload::Life(shown.life)));
     Change { key: target, scope: vec![Scope::All], adds }

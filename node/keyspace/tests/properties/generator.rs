@@ -1,0 +1,243 @@
+//! Random scripts: what clients do at several replicas, and what passes between these. A profile says how often each
+//! kind of command occurs.
+
+use crate::history::{Delta, Key, NewLife, Write};
+use crate::random::Random;
+use crate::replicas::Traffic;
+
+/// Keys of a test: in two databases, in different slots and in one (`l` and `{l}2`).
+pub const KEYS: [Key; 5] = [Key(0, "k"), Key(0, "l"), Key(0, "{l}2"), Key(3, "k"), Key(3, "l")];
+/// How long after the end of a life another replica than its owner may step in.
+pub const GRACE_MS: u64 = 20_000;
+
+/// One thing that happens. Any part of a script is a script.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Commands at one replica: one, or a transaction of several.
+    Commands {
+        at: usize,
+        writer: usize,
+        commands: Vec<Vec<Write>>,
+    },
+    /// Clocks go on at one replica.
+    Tick {
+        at: usize,
+        ms: u64,
+    },
+    /// A replica removes what is over: its own, and this key as the one that steps in.
+    Sweep {
+        at: usize,
+        steps_in: Option<&'static str>,
+    },
+    Traffic(Traffic),
+}
+
+/// What a random history is made of: weights.
+#[derive(Clone, Copy)]
+pub struct Profile {
+    pub strings: usize,
+    pub counters: usize,
+    pub floats: usize,
+    pub hashes: usize,
+    pub field_counters: usize,
+    pub sets: usize,
+    pub deletes: usize,
+    pub lives: usize,
+    pub copies: usize,
+    pub clears: usize,
+    /// Keys in play.
+    pub keys: usize,
+    pub replicas: usize,
+    /// Milliseconds by which clocks differ at most.
+    pub skew: u64,
+    pub transfers: bool,
+    pub values: &'static [&'static str],
+}
+
+/// Words and numbers; increments of text are refused.
+pub const MIXED_VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "", "0.125"];
+/// Numbers near the end of 64 bits, for sums beyond them.
+pub const WIDE_VALUES: &[&str] = &["9223372036854775807", "9223372036854775800", "-9223372036854775808", "0"];
+
+impl Profile {
+    /// Everything, in every combination.
+    pub const ALL: Profile = Profile {
+        strings: 10,
+        counters: 8,
+        floats: 4,
+        hashes: 12,
+        field_counters: 8,
+        sets: 12,
+        deletes: 6,
+        lives: 8,
+        copies: 3,
+        clears: 2,
+        keys: 5,
+        replicas: 3,
+        skew: 4000,
+        transfers: true,
+        values: MIXED_VALUES,
+    };
+    /// Everything but clears of a database, which take long.
+    pub const ALL_BUT_CLEARS: Profile = Profile { clears: 0, ..Profile::ALL };
+    const NOTHING: Profile = Profile {
+        strings: 0,
+        counters: 0,
+        floats: 0,
+        hashes: 0,
+        field_counters: 0,
+        sets: 0,
+        deletes: 0,
+        lives: 0,
+        copies: 0,
+        clears: 0,
+        keys: 2,
+        replicas: 3,
+        skew: 0,
+        transfers: true,
+        values: MIXED_VALUES,
+    };
+    pub const REGISTERS: Profile = Profile { strings: 10, deletes: 4, ..Profile::NOTHING };
+    pub const COUNTERS: Profile =
+        Profile { strings: 4, counters: 10, floats: 5, deletes: 4, keys: 1, ..Profile::NOTHING };
+    pub const WIDE_COUNTERS: Profile =
+        Profile { strings: 3, counters: 10, deletes: 1, keys: 1, values: WIDE_VALUES, ..Profile::NOTHING };
+    pub const HASHES: Profile = Profile { hashes: 10, field_counters: 8, deletes: 3, ..Profile::NOTHING };
+    pub const SETS: Profile = Profile { sets: 10, deletes: 2, ..Profile::NOTHING };
+    pub const LIVES: Profile =
+        Profile { strings: 4, counters: 2, sets: 8, deletes: 5, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
+    pub const KINDS: Profile =
+        Profile { strings: 5, counters: 3, hashes: 5, sets: 5, deletes: 3, keys: 1, ..Profile::NOTHING };
+    pub const CLEARS: Profile = Profile {
+        strings: 3,
+        counters: 4,
+        hashes: 4,
+        field_counters: 4,
+        sets: 4,
+        lives: 2,
+        clears: 6,
+        keys: 5,
+        ..Profile::NOTHING
+    };
+    pub const COPIES: Profile = Profile {
+        strings: 3,
+        counters: 4,
+        hashes: 4,
+        field_counters: 3,
+        sets: 4,
+        lives: 3,
+        copies: 8,
+        keys: 4,
+        ..Profile::NOTHING
+    };
+}
+
+const NAMES: [&str; 3] = ["f", "g", "h"];
+/// Floats that are printed with few digits, whatever sum they are in: a copy takes over what is printed.
+const SHORT_FLOATS: &[&str] = &["0.5", "-2.25", "10", "1000000.125"];
+const FLOATS: &[&str] = &["0.1", "-2.25", "3.000001", "10", "1000000.5"];
+
+/// A random script of about so many steps.
+pub fn script(random: &mut Random, profile: &Profile, steps: usize) -> Vec<Step> {
+    (0..steps).map(|_| step(random, profile)).collect()
+}
+
+fn step(random: &mut Random, profile: &Profile) -> Step {
+    let at = random.below(profile.replicas);
+    match random.weighted(&[45, 45, 4, profile.lives.min(5)]) {
+        0 => {
+            let count = if random.chance(10) { random.between(2, 4) } else { 1 };
+            let commands = (0..count).map(|_| command(random, profile)).collect();
+            Step::Commands { at, writer: random.below(2), commands }
+        }
+        1 => Step::Traffic(Traffic::random(random, profile.replicas, profile.transfers)),
+        2 => Step::Tick { at, ms: 2 * random.between(0, 3000) as u64 },
+        _ => Step::Sweep { at, steps_in: random.chance(30).then(|| random.pick(&KEYS).1) },
+    }
+}
+
+fn command(random: &mut Random, profile: &Profile) -> Vec<Write> {
+    let key = *random.pick(&KEYS[..profile.keys]);
+    let name = *random.pick(&NAMES);
+    let floats = if profile.copies > 0 { SHORT_FLOATS } else { FLOATS };
+    let weights = [
+        profile.strings,
+        profile.counters,
+        profile.floats,
+        profile.hashes,
+        profile.field_counters,
+        profile.sets,
+        profile.deletes,
+        profile.lives,
+        profile.copies,
+        profile.clears,
+    ];
+    match random.weighted(&weights) {
+        0 => vec![Write::PutString { key, value: pick(random, profile.values), life: new_life(random, profile) }],
+        1 => vec![Write::AddToString { key, delta: integer(random) }],
+        2 => vec![Write::AddToString { key, delta: Delta::Float(pick(random, floats)) }],
+        3 => hash_command(random, profile, key, name),
+        4 if profile.floats > 0 && random.chance(30) => {
+            vec![Write::AddToField { key, field: name, delta: Delta::Float(pick(random, floats)) }]
+        }
+        4 => vec![Write::AddToField { key, field: name, delta: integer(random) }],
+        5 => set_command(random, key, name),
+        6 => vec![Write::Delete { key }],
+        7 => vec![Write::SetLife { key, life: if random.chance(30) { NewLife::Never } else { some_life(random) } }],
+        8 => copy_command(random, profile, key),
+        _ => vec![Write::Clear { database: random.chance(70).then_some(key.0) }],
+    }
+}
+
+fn hash_command(random: &mut Random, profile: &Profile, key: Key, field: &'static str) -> Vec<Write> {
+    let mut put = |field| Write::PutField { key, field, value: pick(random, profile.values) };
+    let (first, second) = (put(field), put("g"));
+    match random.below(10) {
+        0..5 => vec![first],
+        5 => vec![first, second],
+        6 => vec![Write::RemoveField { key, field }, Write::RemoveField { key, field: "g" }],
+        _ => vec![Write::RemoveField { key, field }],
+    }
+}
+
+fn set_command(random: &mut Random, key: Key, member: &'static str) -> Vec<Write> {
+    let add = |member| Write::AddMember { key, member };
+    match random.below(10) {
+        0..4 => vec![add(member)],
+        4 => vec![add(member), add("h")],
+        // As SINTERSTORE does: the old value goes, the new one comes, in one command.
+        5 => vec![Write::Delete { key }, add(member), add("f")],
+        _ => vec![Write::RemoveMember { key, member }],
+    }
+}
+
+fn copy_command(random: &mut Random, profile: &Profile, source: Key) -> Vec<Write> {
+    let target = *random.pick(&KEYS[..profile.keys]);
+    if target == source {
+        return vec![Write::Delete { key: source }];
+    }
+    let copy = Write::Copy { source, target };
+    // A rename is a copy and a removal in one command.
+    if random.chance(50) { vec![copy, Write::Delete { key: source }] } else { vec![copy] }
+}
+
+fn pick(random: &mut Random, texts: &[&'static str]) -> &'static str {
+    texts[random.below(texts.len())]
+}
+
+fn integer(random: &mut Random) -> Delta {
+    Delta::Integer(random.between(0, 12) as i64 - 4)
+}
+
+fn new_life(random: &mut Random, profile: &Profile) -> NewLife {
+    match random.below(10) {
+        0 | 1 => NewLife::Keep,
+        2..5 if profile.lives > 0 => some_life(random),
+        _ => NewLife::Never,
+    }
+}
+
+/// Odd, while clocks are even: nobody looks in the very millisecond of a deadline.
+fn some_life(random: &mut Random) -> NewLife {
+    NewLife::For(2 * random.between(0, 5000) as u64 + 1)
+}

@@ -1,0 +1,82 @@
+//! Random histories, type by type and all together.
+
+use crate::generator::{Profile, script};
+use crate::random::{Random, check_script, for_seeds};
+use crate::world::World;
+use crdt::STAMP_EPOCH_MS;
+
+/// An ordinary day.
+const TODAY_MS: u64 = STAMP_EPOCH_MS + 200_000_000_000;
+
+fn check(name: &str, seeds: u64, profile: &Profile, start: u64) {
+    for_seeds(name, seeds, |seed| {
+        let mut random = Random::new(seed);
+        let steps = random.between(5, 120);
+        let profile = Profile { replicas: 2 + seed as usize % 3, ..*profile };
+        check_script(script(&mut random, &profile, steps), |script| World::play(&profile, start, script));
+    });
+}
+
+#[test]
+fn a_string_is_the_latest_write_that_nobody_observed_and_removed() {
+    check("a_string_is", 60, &Profile::REGISTERS, TODAY_MS);
+}
+
+#[test]
+fn a_counter_is_the_sum_of_all_increments_that_no_reset_observed() {
+    check("a_counter_is", 100, &Profile::COUNTERS, TODAY_MS);
+}
+
+#[test]
+fn a_sum_beyond_64_bits_shows_the_nearest_integer_and_comes_back() {
+    check("a_sum_beyond", 30, &Profile::WIDE_COUNTERS, TODAY_MS);
+}
+
+#[test]
+fn a_hash_keeps_every_field_that_no_removal_observed() {
+    check("a_hash_keeps", 100, &Profile::HASHES, TODAY_MS);
+}
+
+#[test]
+fn an_add_wins_over_a_concurrent_remove() {
+    check("an_add_wins", 80, &Profile::SETS, TODAY_MS);
+}
+
+#[test]
+fn the_longest_life_wins() {
+    check("the_longest_life", 100, &Profile::LIVES, TODAY_MS);
+}
+
+#[test]
+fn of_two_types_the_one_with_the_latest_standing_stamp_is_shown() {
+    check("of_two_types", 100, &Profile::KINDS, TODAY_MS);
+}
+
+#[test]
+fn a_cleared_database_keeps_what_the_clear_did_not_observe() {
+    check("a_cleared_database", 20, &Profile::CLEARS, TODAY_MS);
+}
+
+#[test]
+fn a_copy_holds_what_was_observed() {
+    check("a_copy_holds", 80, &Profile::COPIES, TODAY_MS);
+}
+
+#[test]
+fn everything_together_converges_to_what_the_specification_says() {
+    check("everything_together", 120, &Profile::ALL_BUT_CLEARS, TODAY_MS);
+}
+
+#[test]
+fn everything_together_converges_with_clears_of_databases_too() {
+    check("everything_together_converges_with", 20, &Profile::ALL, TODAY_MS);
+}
+
+#[test]
+fn words_of_stamps_beyond_31_32_and_53_bits_change_nothing() {
+    // A stamp's word has the milliseconds above its 23 lowest bits: clocks begin just before each border.
+    for border in [31, 32, 53, 63] {
+        let start = STAMP_EPOCH_MS + (1 << (border - 23)) - 30;
+        check("words_of_stamps", 10, &Profile { skew: 20, ..Profile::ALL_BUT_CLEARS }, start & !1);
+    }
+}

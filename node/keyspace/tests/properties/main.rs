@@ -1,0 +1,19 @@
+//! Properties of the keyspace over random histories at several replicas: at every step every replica shows what the
+//! specification says for the writes it has seen, and in the end all are equal. Every failure prints the line that
+//! repeats it, and the smallest script found.
+#![allow(clippy::unwrap_used, reason = "these are tests; Clippy knows only about functions marked as such")]
+
+#[path = "../../../../crdt/tests/properties/decimal.rs"]
+mod decimal;
+mod generator;
+mod histories;
+mod history;
+#[path = "../../../../crdt/tests/properties/random.rs"]
+mod random;
+#[path = "../../../../crdt/tests/properties/replicas.rs"]
+mod replicas;
+mod spec;
+mod spec_lifetime;
+mod spec_value;
+mod system;
+mod world;

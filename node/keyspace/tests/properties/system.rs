@@ -1,0 +1,258 @@
+//! The system under test: a keyspace with its writers and its drain, as one replica.
+
+use crate::decimal::Decimal;
+use crate::generator::KEYS;
+use crate::history::{Answer, Delta, Key, Life, NewLife, Write};
+use crate::replicas::{Replica, number};
+use crate::spec::{Content, Shown};
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::{
+    Access, Database, Drain, ExactFloat, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, SweepPolicy, Swept, Writer,
+    WrongKind,
+};
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+
+/// Writers a replica has: their logs have to be put in order.
+pub const WRITERS: usize = 2;
+
+pub struct System {
+    pub keyspace: Arc<Keyspace>,
+    pub now: u64,
+    writers: Vec<Writer>,
+    drain: Drain,
+    number: NodeNumber,
+}
+
+impl System {
+    pub fn new(index: usize, now: u64) -> Self {
+        let keyspace = Keyspace::new(index as u64 + 1);
+        keyspace.set_number(number(index));
+        let writers = (0..WRITERS).map(|_| keyspace.writer()).collect();
+        Self { keyspace, now, writers, drain: Drain::default(), number: number(index) }
+    }
+
+    /// Runs commands at once, each with its own stamp: the answers of each and that stamp.
+    pub fn run(&mut self, writer: usize, commands: &[Vec<Write>]) -> Vec<(Vec<Answer>, Stamp)> {
+        let writes = || commands.iter().flatten();
+        let mut keys: Vec<&[u8]> = writes().flat_map(Write::keys).map(|key| key.1.as_bytes()).collect();
+        keys.dedup();
+        let whole = writes().any(|write| matches!(write, Write::Clear { .. }));
+        let writer = &mut self.writers[writer % WRITERS];
+        let mut access = match (whole, commands) {
+            (false, _) => writer.access(self.now, &keys),
+            (true, [command]) if command.len() == 1 => writer.access_none(self.now),
+            (true, _) => writer.access_all(self.now),
+        };
+        if commands.len() > 1 {
+            access.begin_group();
+        }
+        let mut answers = Vec::new();
+        for command in commands {
+            access.begin_command();
+            let of_command = command.iter().map(|write| execute(&mut access, write)).collect();
+            answers.push((of_command, self.keyspace.clock()));
+        }
+        if commands.len() > 1 {
+            access.end_group();
+        }
+        answers
+    }
+
+    /// Removes what is over: as the owner of lives does, and as the member that steps in for this key.
+    pub fn sweep(&mut self, steps_in: Option<&str>, grace_ms: u64) -> Swept {
+        let me = self.number;
+        let policy = SweepPolicy {
+            is_mine: &|number| number == me,
+            steps_in: &|key| steps_in.is_some_and(|chosen| chosen.as_bytes() == key),
+            grace_ms,
+            slots_max: usize::MAX,
+        };
+        self.keyspace.sweep(&mut self.writers[0], self.now, &policy)
+    }
+
+    /// How many keys a database has.
+    pub fn len(&self, database: u8) -> u64 {
+        self.keyspace.len(database)
+    }
+
+    /// What a scan finds in a database.
+    pub fn scanned(&mut self, database: u8) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut access = self.writers[0].access_none(self.now);
+        let next = access.scan(Database(database), 0, usize::MAX, &mut |key, _| {
+            found.insert(text(key));
+        });
+        assert_eq!(next, 0);
+        found
+    }
+
+    /// What is the same at replicas that are equal: the digests of the slots in use.
+    pub fn digests(&self) -> Vec<u64> {
+        slots().iter().map(|&slot| self.keyspace.digest_of(slot).digest).collect()
+    }
+
+    /// What is still kept beside the data, once that is not needed any more.
+    pub fn leftovers(&self) -> Option<String> {
+        self.keyspace.prune();
+        let ((early, _slots), resets) = (self.keyspace.early(), self.keyspace.remembered_resets());
+        (early > 0 || resets > 0).then(|| format!("{early} early dots, {resets} resets"))
+    }
+
+    /// What a reader finds.
+    pub fn shown(&mut self, key: Key) -> Option<Shown> {
+        let name = key.1.as_bytes();
+        let database = Database(key.0);
+        let mut access = self.writers[0].access(self.now, &[name]);
+        let kind = access.kind(database, name)?;
+        let life = match access.lifetime(database, name)? {
+            Lifetime::Never => Life::Never,
+            Lifetime::Until(deadline) => Life::Until(deadline),
+        };
+        let content = match kind {
+            Kind::String => Content::String(text(&access.string(database, name).unwrap()?)),
+            Kind::Hash => {
+                let fields = access.hash(database, name).unwrap()?;
+                assert_eq!(fields.len(), fields.iter().count());
+                Content::Hash(fields.iter().map(|(name, value)| (text(name), text(&value))).collect())
+            }
+            Kind::Set => {
+                let members = access.set(database, name).unwrap()?;
+                assert_eq!(members.len(), members.iter().count());
+                Content::Set(members.iter().map(|(name, _)| text(name)).collect())
+            }
+        };
+        Some(Shown { content, life })
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
+    let flag = |done: Result<bool, WrongKind>| done.map_or(Answer::WrongKind, Answer::Flag);
+    let now = access.now();
+    match *write {
+        Write::PutString { key: Key(database, key), value, life } => {
+            let life = match life {
+                NewLife::Keep => NewLifetime::Keep,
+                NewLife::Never => NewLifetime::Set(Lifetime::Never),
+                NewLife::For(ms) => NewLifetime::Set(Lifetime::Until(now + ms)),
+            };
+            access.put_string(Database(database), key.as_bytes(), value.as_bytes(), life);
+            Answer::Done
+        }
+        Write::AddToString { key: Key(database, key), delta } => {
+            let (database, key) = (Database(database), key.as_bytes());
+            match access.string(database, key) {
+                Err(WrongKind) => return Answer::WrongKind,
+                Ok(Some(found)) if Decimal::parse(&text(&found)).is_none() => return Answer::NotANumber,
+                Ok(Some(_) | None) => {}
+            }
+            access.add_to_string(database, key, delta_of(delta));
+            Answer::Done
+        }
+        Write::Delete { key: Key(database, key) } => Answer::Flag(access.delete(Database(database), key.as_bytes())),
+        Write::SetLife { key: Key(database, key), life } => {
+            let life = match life {
+                NewLife::Keep => return Answer::Flag(false),
+                NewLife::Never => Lifetime::Never,
+                NewLife::For(ms) => Lifetime::Until(now + ms),
+            };
+            Answer::Flag(access.set_lifetime(Database(database), key.as_bytes(), life))
+        }
+        Write::PutField { key: Key(database, key), field, value } => {
+            flag(access.put_field(Database(database), key.as_bytes(), field.as_bytes(), value.as_bytes()))
+        }
+        Write::AddToField { key: Key(database, key), field, delta } => {
+            let hash = access.hash(Database(database), key.as_bytes()).ok().flatten();
+            let found = hash.and_then(|hash| hash.get(field.as_bytes()));
+            if found.is_some_and(|found| Decimal::parse(&text(&found)).is_none()) {
+                return Answer::NotANumber;
+            }
+            let added = access.add_to_field(Database(database), key.as_bytes(), field.as_bytes(), delta_of(delta));
+            added.map_or(Answer::WrongKind, |()| Answer::Done)
+        }
+        Write::RemoveField { key: Key(database, key), field } => {
+            flag(access.remove_field(Database(database), key.as_bytes(), field.as_bytes()))
+        }
+        Write::AddMember { key: Key(database, key), member } => {
+            flag(access.add_member(Database(database), key.as_bytes(), member.as_bytes()))
+        }
+        Write::RemoveMember { key: Key(database, key), member } => {
+            flag(access.remove_member(Database(database), key.as_bytes(), member.as_bytes()))
+        }
+        Write::Copy { source, target } => {
+            Answer::Flag(access.copy(Database(source.0), source.1.as_bytes(), Database(target.0), target.1.as_bytes()))
+        }
+        Write::Clear { database } => {
+            access.clear(database.map(Database));
+            Answer::Done
+        }
+        Write::Expired { .. } => unreachable!("only a sweep removes what is over"),
+    }
+}
+
+fn delta_of(delta: Delta) -> keyspace::Delta {
+    match delta {
+        Delta::Integer(value) => keyspace::Delta::Integer(value),
+        Delta::Float(text) => keyspace::Delta::Float(ExactFloat::parse(text.as_bytes()).unwrap()),
+    }
+}
+
+/// The slots of the tests' keys: the buckets in which state is transferred.
+pub fn slots() -> &'static [u16] {
+    static SLOTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
+        let slots: BTreeSet<u16> = KEYS.iter().map(|key| keyspace::slot_of(key.1.as_bytes())).collect();
+        slots.into_iter().collect()
+    });
+    &SLOTS
+}
+
+impl Replica for System {
+    type Batch = OpenBatch;
+    type Bucket = Vec<u8>;
+
+    fn close(&mut self) -> Option<(Stamp, OpenBatch)> {
+        let mut batches = self.drain.take(&self.keyspace);
+        assert!(batches.len() <= 1, "so little is written that one batch takes it");
+        batches.pop().map(|batch| (batch.last, batch))
+    }
+
+    fn apply(&mut self, origin: NodeNumber, previous: Stamp, last: Stamp, batch: &OpenBatch) {
+        assert_eq!((previous, last), (batch.previous, batch.last));
+        self.keyspace.apply(origin, previous, last, &batch.payload, self.now).unwrap();
+    }
+
+    fn applied(&self) -> VersionVector {
+        (*self.keyspace.applied()).clone()
+    }
+
+    fn read(&mut self, bucket: usize, since: &VersionVector) -> Vec<u8> {
+        let slot = slots()[bucket];
+        // One byte more than the head of a chunk: one slot.
+        let (head, _) = self.keyspace.read_slots(slot, since, 0);
+        let (bytes, next) = self.keyspace.read_slots(slot, since, head.len() + 1);
+        assert_eq!(next, slot + 1);
+        bytes
+    }
+
+    fn list(&mut self, bucket: usize, since: &VersionVector) -> Vec<u8> {
+        let (bytes, listed) = self.keyspace.list_slots(&[slots()[bucket]], since, usize::MAX);
+        assert_eq!(listed, 1);
+        bytes
+    }
+
+    fn merge(&mut self, _bucket: usize, state: &Vec<u8>) -> bool {
+        self.keyspace.merge_slots(state, self.now).unwrap().is_empty()
+    }
+
+    fn raise(&mut self, vector: &VersionVector) {
+        self.keyspace.raise_applied(vector);
+    }
+
+    fn peer_applied(&mut self, peer: NodeNumber, vector: &VersionVector) {
+        self.keyspace.collect_resets(&|number| (number == peer).then(|| vector.clone()));
+    }
+}
