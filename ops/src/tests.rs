@@ -46,6 +46,15 @@ fn what_scripts_rely_on_is_understood() {
 }
 
 #[test]
+fn a_negative_value_is_a_value_and_an_option_after_it_is_an_option() {
+    let Verb::Config(config) = parse("pelago config set slowlog-log-slower-than -1 --via h:9 --save").unwrap().verb else {
+        panic!("another verb was understood");
+    };
+    let understood = format!("{config:?}");
+    assert!(understood.contains("\"-1\"]") && understood.contains("h:9") && understood.contains("save: true"), "{understood}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let lines = [
         ("pelago init --region a --resp nowhere --peer h:2 --dir d", "host:port"),
@@ -60,5 +69,30 @@ fn what_does_not_fit_is_refused() {
     for (line, reason) in lines {
         let error = parse(line).expect_err(line);
         assert!(error.contains(reason), "{line}: {error}");
+    }
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_there_are() {
+    let known = server::metrics::document();
+    let deployed = [include_str!("../deploy/dashboard.json"), include_str!("../deploy/alerts.yml")];
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    for text in deployed {
+        let words = text.split(|letter| !is_letter(letter));
+        for word in words.filter(|word| word.starts_with("pelago_") || word.starts_with("process_")) {
+            assert!(known.contains(&format!("`{word}`")), "{word} is no metric");
+        }
+    }
+}
+
+#[test]
+fn the_readme_shows_only_verbs_that_there_are() {
+    let lines = include_str!("../../README.md").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    for line in lines.filter(|line| line.starts_with("pelago ") || line.starts_with("$pelago ")) {
+        let line = line.trim_start_matches('$').trim_end_matches('\\');
+        if line.contains("region add") {
+            continue; // it goes on in the next line
+        }
+        parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
 }

@@ -154,7 +154,7 @@ impl Bench {
             Err(Failure::Refused { .. }) => return Ok(Vec::new()),
             Err(failure) => return Err(failure),
         };
-        let others = members(&status).iter().filter(|member| member["node"] != status["node"]);
+        let others = members(&status).into_iter().filter(|member| member["node"] != status["node"]);
         let there = others.filter(|member| member["link"] == "up");
         let targets = there.filter_map(|member| Some((member["node"].as_str()?, member["resp"].as_str()?)));
         targets.map(|(node, address)| lag::start(source, node, address, &self.secret, course)).collect()

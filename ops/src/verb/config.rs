@@ -37,7 +37,7 @@ struct Get {
 #[derive(Debug, Args)]
 struct Set {
     /// NAME VALUE [NAME VALUE]...
-    #[arg(required = true, num_args = 2.., value_name = "NAME VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, num_args = 2.., value_name = "NAME VALUE", allow_negative_numbers = true)]
     pairs: Vec<String>,
     /// Write it into the node's pelago.toml too, so that it outlives a restart
     #[arg(long)]

@@ -44,14 +44,15 @@ fn text(lag: &Value) -> String {
     if peers.is_empty() {
         return format!("{} has no peers.", plain(&lag["node"]));
     }
-    let heading = format!("WRITES OF {} ARE", plain(&lag["node"]));
-    let mut table = Table::new(&["REGION", "NODE", "LINK", &heading, "NOT YET THERE", "ROUND TRIP", "CLOCK AHEAD BY"]);
+    let headings =
+        ["REGION", "NODE", "LINK", "LAST WRITE THERE AFTER", "NOT YET THERE", "ROUND TRIP", "CLOCK AHEAD BY"];
+    let mut table = Table::new(&headings);
     for peer in peers {
         table.row(vec![
             plain(&peer["region"]),
             plain(&peer["node"]),
             plain(&peer["link"]),
-            format!("{} late", milliseconds(&peer["applied_lag_ms"])),
+            milliseconds(&peer["applied_lag_ms"]),
             format!(
                 "{} changes, {}",
                 plain(&peer["unacked_changes"]),

@@ -73,7 +73,9 @@ impl List {
     }
 }
 
-/// The members in an answer.
-pub fn members(answer: &Value) -> &[Value] {
-    answer["members"].as_array().map_or(&[], Vec::as_slice)
+/// The members in an answer, by region and name.
+pub fn members(answer: &Value) -> Vec<&Value> {
+    let mut members: Vec<&Value> = answer["members"].as_array().map_or(&[][..], Vec::as_slice).iter().collect();
+    members.sort_by_key(|member| (member["region"].as_str(), member["node"].as_str()));
+    members
 }

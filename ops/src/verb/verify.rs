@@ -49,14 +49,13 @@ fn text(verdict: &Value) -> String {
             let more = if differing.len() > SLOTS_SHOWN_MAX { " and more (--json shows all)" } else { "" };
             parts.push(format!("{} slots differ: {}{more}", differing.len(), shown.join(" ")));
         }
-        if peer["unsettled"].as_u64().unwrap_or(0) > 0 {
-            parts.push(format!(
-                "{} slots were written to all the time; give it more time with --timeout",
-                plain(&peer["unsettled"])
-            ));
-        }
-        if let Some(error) = peer["error"].as_str() {
-            parts.push(error.to_owned());
+        match (peer["error"].as_str(), peer["unsettled"].as_u64().unwrap_or(0)) {
+            // What could not be asked for is not settled either.
+            (Some(error), _) => parts.push(error.to_owned()),
+            (None, 0) => {}
+            (None, slots) => {
+                parts.push(format!("{slots} slots were written to all the time; give it more time with --timeout"));
+            }
         }
         if parts.is_empty() {
             parts.push("equal".to_owned());
@@ -81,10 +80,11 @@ mod tests {
         assert_eq!(text(&equal), "Equal: 16384 slots compared with 2 other nodes.");
         let unequal = json!({"equal": false, "slots_compared": 16384, "peers": [
             {"node": "b", "differing": [7, 9], "unsettled": 0, "error": null},
-            {"node": "c", "differing": [], "unsettled": 3, "error": "it cannot be reached"},
+            {"node": "c", "differing": [], "unsettled": 3, "error": null},
+            {"node": "e", "differing": [], "unsettled": 9, "error": "it cannot be reached"},
             {"node": "d", "differing": [], "unsettled": 0, "error": null}]});
         let text = text(&unequal);
-        for part in ["b: 2 slots differ: 7 9", "c: 3 slots were written to", "it cannot be reached", "d: equal"] {
+        for part in ["b: 2 slots differ: 7 9", "c: 3 slots were written to", "e: it cannot be reached", "d: equal"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -58,7 +58,14 @@ fn sources(cluster: &Cluster, directory: &Path, nodes: usize) -> Result<Sources>
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / nodes.max(1)).max(1).to_string();
     let delay = cluster.wan_delay_ms.to_string();
-    let defaults = [("development", "yes"), ("loglevel", "warning"), ("workers", &workers), ("wan-delay-ms", &delay)];
+    let defaults = [
+        ("development", "yes"),
+        ("loglevel", "warning"),
+        // A cut makes links fail, as it should.
+        ("log-levels", "server::peers=error,transport=error"),
+        ("workers", &workers),
+        ("wan-delay-ms", &delay),
+    ];
     run::sources(&directory.join(CONFIGURATION_FILE), &defaults, &cluster.set)
 }
 

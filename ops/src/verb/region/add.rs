@@ -97,7 +97,7 @@ fn follow(client: &mut Client, node: &str, secret: &Password) -> Result<()> {
     }
     loop {
         let status = client.json(&["PELAGO", "STATUS"])?;
-        let Some(member) = super::members(&status).iter().find(|member| member["node"] == node) else {
+        let Some(member) = super::members(&status).into_iter().find(|member| member["node"] == node) else {
             return Err(Failure::Arguments(format!("{node} was removed while it was waited for")));
         };
         bar.set_length(status["keys"].as_u64().unwrap_or(0).max(1));
