@@ -9,7 +9,7 @@ use crdt::Stamp;
 use std::collections::BTreeMap;
 
 /// A database and a key in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Key(pub u8, pub &'static str);
 
 /// How long a key lives.

@@ -10,10 +10,13 @@ mod histories;
 mod history;
 #[path = "../../../../crdt/tests/properties/random.rs"]
 mod random;
+mod reference;
 #[path = "../../../../crdt/tests/properties/replicas.rs"]
 mod replicas;
+mod rows;
 mod spec;
 mod spec_lifetime;
 mod spec_value;
 mod system;
+mod wild;
 mod world;

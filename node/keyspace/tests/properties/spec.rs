@@ -50,12 +50,6 @@ enum Scope {
     Place(Place),
 }
 
-impl Default for Key {
-    fn default() -> Self {
-        Key(0, "")
-    }
-}
-
 impl Change {
     /// Whether the change removes this observed atom.
     pub fn removes(&self, atom: &Atom) -> bool {

@@ -1,0 +1,82 @@
+//! Clients that write while their replica takes over the state of another one, which may itself be doing so. What they
+//! see in between is theirs to explain; all that is asked is that the replicas are equal in the end and keep nothing.
+
+use crate::generator::{GRACE_MS, KEYS, Profile, Step, script};
+use crate::random::{Random, check_script, for_seeds};
+use crate::replicas::{Cluster, Traffic};
+use crate::system::{System, slots};
+use crdt::STAMP_EPOCH_MS;
+
+fn play(profile: &Profile, script: &[Step]) -> Option<String> {
+    let start = STAMP_EPOCH_MS + (1 << 37);
+    let replicas = (0..profile.replicas).map(|index| System::new(index, start)).collect();
+    let mut cluster = Cluster::new(replicas, slots().len());
+    for step in script {
+        match step {
+            Step::Commands { at, writer, commands } => drop(cluster.replicas[*at].run(*writer, commands)),
+            Step::Tick { at, ms } => cluster.replicas[*at].now += ms,
+            Step::Sweep { at, steps_in } => {
+                cluster.replicas[*at].now += 1000;
+                cluster.replicas[*at].sweep(*steps_in, GRACE_MS);
+            }
+            Step::Traffic(traffic) => drop(cluster.step(*traffic)),
+        }
+    }
+    cluster.settle();
+    let now = cluster.replicas.iter().map(|replica| replica.now).max()?;
+    cluster.replicas.iter_mut().for_each(|replica| replica.now = now);
+    cluster.stuck().or_else(|| differences(&mut cluster.replicas))
+}
+
+fn differences(replicas: &mut [System]) -> Option<String> {
+    let (first, others) = replicas.split_first_mut()?;
+    for (index, other) in others.iter_mut().enumerate() {
+        for key in KEYS {
+            let (one, two) = (first.shown(key), other.shown(key));
+            if one != two {
+                return Some(format!("{key:?} is {one:?} at 0 and {two:?} at {}", index + 1));
+            }
+        }
+        if first.digests() != other.digests() {
+            return Some(format!("the digests at 0 and {} differ", index + 1));
+        }
+    }
+    replicas.iter().find_map(System::leftovers)
+}
+
+fn check(name: &str, seeds: u64, profile: &Profile) {
+    for_seeds(name, seeds, |seed| {
+        let mut random = Random::new(seed);
+        let profile = Profile { replicas: 2 + seed as usize % 3, ..*profile };
+        let steps = random.between(5, 120);
+        let mut steps = script(&mut random, &profile, steps);
+        // More transfers than usual, so that they overlap.
+        for step in &mut steps {
+            if random.chance(12) {
+                let (source, to) = random.pair(profile.replicas);
+                *step = Step::Traffic(Traffic::Transfer { source, to });
+            }
+        }
+        check_script(steps, |script| play(&profile, script));
+    });
+}
+
+#[test]
+fn writes_during_transfers_of_state_converge() {
+    check("writes_during", 100, &Profile::ALL_BUT_CLEARS);
+}
+
+#[test]
+fn counters_and_resets_during_transfers_of_state_converge() {
+    check("counters_and_resets", 100, &Profile::COUNTERS);
+}
+
+#[test]
+fn removals_during_transfers_of_state_converge() {
+    check("removals_during", 100, &Profile { deletes: 8, ..Profile::HASHES });
+}
+
+#[test]
+fn clears_of_databases_during_transfers_of_state_converge() {
+    check("clears_of_databases_during", 25, &Profile::CLEARS);
+}
