@@ -230,8 +230,13 @@ impl PeersOnThread {
         Ok(Self { cluster, credentials, rows: CatalogueRows::new(Arc::new(catalogue)), bootstrap })
     }
 
-    fn finish(self, socket: std::net::UdpSocket, node: &Node) -> PeerSetup {
+    fn finish(self, socket: std::net::UdpSocket, node: &Arc<Node>) -> PeerSetup {
         let config = node.config.load();
+        let mut transport = TransportSettings::new(Bind::Socket(socket), self.credentials, self.cluster);
+        if config.development {
+            let node = Arc::clone(node);
+            transport.delay = Some(Arc::new(move || node.config.load().wan_delay));
+        }
         let record = record_of(
             &config.node,
             &config.region,
@@ -247,7 +252,7 @@ impl PeersOnThread {
             host_boot: host_boot(),
             rows: self.rows,
             bootstrap: self.bootstrap,
-            transport: TransportSettings::new(Bind::Socket(socket), self.credentials, self.cluster),
+            transport,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod authority;
 mod backoff;
 mod credentials;
+mod delay;
 mod dialer;
 mod event;
 mod frame;
@@ -25,6 +26,7 @@ mod tls;
 pub use authority::{Authority, AuthorityError, CertificateRequest, Validity};
 pub use backoff::Backoff;
 pub use credentials::{CredentialsError, NodeCredentials};
+pub use delay::Delay;
 pub use event::{LinkId, TransportEvent, TransportEvents};
 pub use identity::{
     CertificateFacts, IdentityError, cluster_of, identity_of_key, parse_cluster, parse_identity, server_name,

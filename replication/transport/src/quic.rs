@@ -1,5 +1,6 @@
 //! The transport itself: its endpoint, the links it has, the peers it dials, and what its consumer may ask of it.
 
+use crate::delay::DelayedSocket;
 use crate::event::{self, EventSender, LinkId, TransportEvent, TransportEvents};
 use crate::identity::{CertificateFacts, IdentityError, server_name};
 use crate::lane_queue::Refused;
@@ -130,7 +131,10 @@ impl Transport {
         let connections = ConnectionSettings::new(&settings, discovers_mtu)?;
         let configs = connections.configs(&settings.credentials, &ids)?;
         let endpoint_config = tls::endpoint_config(&settings.seams, &settings.credentials, &ids);
-        let socket = bind(settings.bind)?;
+        let mut socket = bind(settings.bind)?;
+        if let Some(delay) = settings.delay {
+            socket = DelayedSocket::start(socket, delay, &runtime);
+        }
         let endpoint =
             Endpoint::new_with_abstract_socket(endpoint_config, Some(configs.server), socket, Arc::new(TokioRuntime))
                 .map_err(|error| TransportError::Bind { address: "the given socket".to_owned(), error })?;

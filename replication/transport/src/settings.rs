@@ -1,6 +1,6 @@
 //! What a transport is started with.
 
-use crate::{NodeCredentials, Seams, limits};
+use crate::{Delay, NodeCredentials, Seams, limits};
 use protocol::{ClusterId, NodeIdentity};
 use quinn::AsyncUdpSocket;
 use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -40,6 +40,8 @@ pub struct TransportSettings {
     pub keep_alive: Duration,
     /// How long one dial may take.
     pub dial_time: Duration,
+    /// Delays what is sent, to try things out. Nothing in production.
+    pub delay: Option<Delay>,
     /// Chance and time.
     pub seams: Seams,
 }
@@ -56,6 +58,7 @@ impl TransportSettings {
             idle_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(1),
             dial_time: limits::DIAL_TIME,
+            delay: None,
             seams: Seams::default(),
         }
     }

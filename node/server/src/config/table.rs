@@ -241,7 +241,7 @@ settings! {
 
     /// Whether `PELAGO CUT` and `PELAGO HEAL` may cut the node off from the others and join it again.
     development: bool = ["development"], Development, AtStart, Rule::Flag, "no";
-    /// Milliseconds added to everything sent to other nodes, to try wide area links on one machine.
+    /// Milliseconds added to everything sent to other nodes, to try wide area links on one machine; with `development` only.
     wan_delay: Duration = ["wan-delay-ms"], Development, AtOnce, milliseconds(0, 60_000), "0";
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use transport::limits::SOCKET_BUFFER_BYTES;
 
 /// A node's bound sockets.
 #[derive(Debug)]
@@ -91,7 +92,12 @@ fn listen(address: &Address, backlog: i32) -> io::Result<TcpListener> {
 }
 
 fn bind_datagrams(address: &Address) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(resolve(address)?)?;
+    let address = resolve(address)?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The system gives less than that where its limits say so; then bursts are lost and sent again.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok(socket.into())
 }
