@@ -20,6 +20,20 @@ pub struct Keyspace {
     /// Whether the drain sleeps and wants to be woken by the next change.
     armed: AtomicBool,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    pub(crate) on_removal: OnceLock<Box<dyn Fn(&Removal<'_>) + Send + Sync>>,
+}
+
+/// A key that a sweep has removed because its life was over, or because only assertions were left of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal<'a> {
+    /// The number of its database.
+    pub database: u8,
+    /// The key.
+    pub key: &'a [u8],
+    /// The stamp of the removal.
+    pub stamp: Stamp,
+    /// The wall clock that the sweep went by.
+    pub now: UnixMillis,
 }
 
 /// One worker's way into the keyspace: it locks, and what it changes is logged.
@@ -47,6 +61,7 @@ impl Keyspace {
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
             waker: OnceLock::new(),
+            on_removal: OnceLock::new(),
         })
     }
 
@@ -113,6 +128,11 @@ impl Keyspace {
     /// Calls `wake` from a worker's thread at the next change after [`Keyspace::arm`]. Only the first call counts.
     pub fn on_change(&self, wake: impl Fn() + Send + Sync + 'static) {
         let _ = self.waker.set(Box::new(wake));
+    }
+
+    /// Calls `observe` after each removal that a sweep makes, with no slot locked. Only the first call counts.
+    pub fn on_removal(&self, observe: impl Fn(&Removal<'_>) + Send + Sync + 'static) {
+        let _ = self.on_removal.set(Box::new(observe));
     }
 
     /// Asks to be woken at the next change. True if there already is one.

@@ -88,13 +88,21 @@ impl Keyspace {
         (out, number)
     }
 
-    /// Lists slots in full for a peer that found them different.
-    pub fn list_slots(&self, numbers: &[u16], since: &VersionVector) -> Vec<u8> {
+    /// Lists slots in full for a peer that found them different, until about `bytes_max` bytes are there. Returns the
+    /// bytes, and how many of the slots are in them.
+    pub fn list_slots(&self, numbers: &[u16], since: &VersionVector, bytes_max: usize) -> (Vec<u8>, usize) {
         let (mut out, applied) = self.begin_chunk();
-        for &number in numbers.iter().filter(|&&number| number < SLOTS) {
-            self.read_slot(number, since, Extent::Listing, &applied, &mut out);
+        let mut covered = 0;
+        for &number in numbers {
+            if covered > 0 && out.len() >= bytes_max {
+                break;
+            }
+            if number < SLOTS {
+                self.read_slot(number, since, Extent::Listing, &applied, &mut out);
+            }
+            covered += 1;
         }
-        out
+        (out, covered)
     }
 
     /// Merges what [`Keyspace::read_slots`] or [`Keyspace::list_slots`] of a peer wrote. Returns the slots that still
@@ -122,6 +130,11 @@ impl Keyspace {
         let slot = self.slot(number);
         let memory = &slot.memory;
         SlotDigest { digest: memory.digest, changed: memory.changed, settled: memory.context.is_none() }
+    }
+
+    /// What has been seen of a slot beyond the node's vector; nothing unless a state catch-up is being digested.
+    pub fn ahead_of(&self, number: u16) -> Option<VersionVector> {
+        self.slot(number).memory.context.as_ref().map(|context| context.vector.clone())
     }
 
     /// How many dots were dropped before they came, and how many slots are ahead of the vector.

@@ -8,7 +8,7 @@ use crate::access::{Access, Database};
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::entry::View;
 use crate::hash::SLOTS;
-use crate::keyspace::{Keyspace, Writer};
+use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::slot::Slot;
 use crdt::{Lifetime, NodeNumber, UnixMillis};
 
@@ -55,9 +55,13 @@ impl Keyspace {
             for (database, key, ghost) in due {
                 let mut access = writer.access(now, &[&key]);
                 access.begin_command();
-                if access.remove_dead(Database(database), &key) {
-                    swept.expired += u64::from(!ghost);
-                    swept.ghosts += u64::from(ghost);
+                let removed = access.remove_dead(Database(database), &key);
+                let stamp = access.stamp.filter(|_| removed);
+                drop(access);
+                swept.expired += u64::from(removed && !ghost);
+                swept.ghosts += u64::from(removed && ghost);
+                if let (Some(stamp), Some(observe)) = (stamp, self.on_removal.get()) {
+                    observe(&Removal { database, key: &key, stamp, now });
                 }
             }
         }

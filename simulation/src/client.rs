@@ -1,0 +1,143 @@
+//! Clients: each on a connection of its own to the node of its region, with timeouts, and a new connection after one.
+//!
+//! SUBTLE: a segment that the simulated network dropped is never sent again, so a stream may hang for ever; a client
+//! that gets no answer in time gives its connection up, as real ones do.
+
+use crate::random::Random;
+use crate::reply::{Value, request};
+use crate::workload::Mixture;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+use turmoil::net::TcpStream;
+
+/// The port of every node for clients.
+pub const RESP_PORT: u16 = 6379;
+
+const ANSWER_TIME: Duration = Duration::from_millis(1500);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A connection of a client.
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// What clients do and when they stop.
+#[derive(Clone)]
+pub struct Script {
+    /// What they draw from.
+    pub mixture: Mixture,
+    /// The longest pause between two calls, in milliseconds.
+    pub pause_ms_max: u64,
+    /// Whether to go on.
+    pub goes_on: Rc<Cell<bool>>,
+    /// How many clients have not stopped yet.
+    pub running: Rc<Cell<usize>>,
+    /// How many calls were answered, and how many were not in time.
+    pub answered: Rc<Cell<u64>>,
+    /// Calls whose answer was lost.
+    pub unanswered: Rc<Cell<u64>>,
+}
+
+impl Connection {
+    /// Connects to a node.
+    pub async fn open(node: &str) -> io::Result<Self> {
+        let stream = within(TcpStream::connect((node, RESP_PORT))).await?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Sends requests at once and waits for all their answers.
+    pub async fn call(&mut self, requests: &[Vec<String>]) -> io::Result<Vec<Value>> {
+        let bytes: Vec<u8> = requests.iter().flat_map(|args| request(args)).collect();
+        within(self.stream.write_all(&bytes)).await?;
+        let mut answers = Vec::new();
+        while answers.len() < requests.len() {
+            match Value::parse(&self.received) {
+                Some((answer, length)) => {
+                    self.received.drain(..length);
+                    answers.push(answer);
+                }
+                None => within(self.receive()).await?,
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes).await? {
+            0 => Err(io::ErrorKind::ConnectionReset.into()),
+            length => {
+                self.received.extend_from_slice(&bytes[..length]);
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(ANSWER_TIME, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Runs one client until it shall stop.
+pub async fn run(node: String, database: u8, mut random: Random, script: Script) {
+    while script.goes_on.get() {
+        if let Ok(mut connection) = Connection::open(&node).await {
+            // Why a connection ends does not matter: the next one begins.
+            let _ = converse(&mut connection, database, &mut random, &script).await;
+        }
+        sleep(AGAIN_AFTER).await;
+    }
+    script.running.set(script.running.get() - 1);
+}
+
+async fn converse(connection: &mut Connection, database: u8, random: &mut Random, script: &Script) -> io::Result<()> {
+    connection.call(&[vec!["SELECT".to_owned(), database.to_string()]]).await?;
+    while script.goes_on.get() {
+        let requests = script.mixture.draw(random);
+        match connection.call(&requests).await {
+            Ok(_) => script.answered.set(script.answered.get() + 1),
+            Err(error) => {
+                script.unanswered.set(script.unanswered.get() + 1);
+                return Err(error);
+            }
+        }
+        sleep(Duration::from_millis(random.between(0, script.pause_ms_max))).await;
+    }
+    Ok(())
+}
+
+/// One question of the operator.
+pub struct Question {
+    /// The node that is asked.
+    pub node: String,
+    /// What is asked.
+    pub args: Vec<String>,
+    /// Where the answer goes; an error text if there is none.
+    pub answer: Rc<RefCell<Option<Value>>>,
+}
+
+/// Questions that wait to be asked.
+pub type Questions = Rc<RefCell<VecDeque<Question>>>;
+
+/// The operator: asks what the driver of the simulation wants to know.
+pub async fn operate(questions: Questions) {
+    loop {
+        let next = questions.borrow_mut().pop_front();
+        let Some(question) = next else {
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let asked = async { Connection::open(&question.node).await?.call(std::slice::from_ref(&question.args)).await };
+        let answer = match asked.await {
+            Ok(mut answers) => answers.swap_remove(0),
+            Err(error) => Value::Error(format!("NOANSWER {error}")),
+        };
+        *question.answer.borrow_mut() = Some(answer);
+    }
+}

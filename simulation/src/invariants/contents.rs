@@ -1,0 +1,82 @@
+//! What every node holds at the end is what the contract makes of all writes.
+
+use super::{Invariant, Looked};
+use crate::broken::Broken;
+use crate::oracle::{Content, History, Key, Life, Shown, shown};
+use crate::world::World;
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::{Database, Kind, Lifetime, Writer};
+use server::node::Node;
+
+/// The invariant.
+pub const INVARIANT: Invariant = Invariant {
+    name: "contents",
+    summary: "every key holds on every node what the contract makes of the whole history: counters the sum of all \
+              increments, nothing removed that was not observed, and no key that nobody wrote",
+    looked_at: Looked::AtTheEnd(look),
+};
+
+fn look(world: &mut World) -> Result<(), Broken> {
+    let observer = world.observer.borrow();
+    for index in world.live() {
+        let Some(node) = world.node(index) else { continue };
+        if let Some(difference) = difference(&observer.history, &node) {
+            return Err(Broken::new(INVARIANT.name, format!("at {}: {difference}", world.hosts[index].name)));
+        }
+    }
+    Ok(())
+}
+
+/// The first key that a node holds otherwise than this history says.
+pub fn difference(history: &History, node: &Node) -> Option<String> {
+    let now = node.wall_clock();
+    let mut writer = node.keyspace.writer();
+    let (me, applied) = (node.keyspace.number(), node.keyspace.applied());
+    let sees = |stamp: Stamp| is_seen(stamp, me, &applied);
+    for key in history.keys().filter(|key| !history.is_uncertain(key)) {
+        let expected = shown(&history.standing(key, &sees), now);
+        let actual = read(&mut writer, key, now);
+        if expected != actual {
+            return Some(format!("{key:?} is {actual:?}, not {expected:?}"));
+        }
+    }
+    for database in 0..keyspace::DATABASES {
+        let mut unknown = None;
+        let mut access = writer.access_none(now);
+        access.scan(Database(database), 0, usize::MAX, &mut |name, _| {
+            let key = Key::new(database, &String::from_utf8_lossy(name));
+            if !history.keys().any(|known| *known == key) {
+                unknown.get_or_insert(key);
+            }
+        });
+        if let Some(key) = unknown {
+            return Some(format!("{key:?} is there and nobody wrote it"));
+        }
+    }
+    None
+}
+
+fn is_seen(stamp: Stamp, me: NodeNumber, applied: &VersionVector) -> bool {
+    stamp.author() == me || applied.covers(stamp)
+}
+
+/// What a reader finds under a key.
+fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
+    let (database, name) = (Database(key.database), key.name.as_bytes());
+    let mut access = writer.access(now, &[name]);
+    let kind = access.kind(database, name)?;
+    let life = match access.lifetime(database, name)? {
+        Lifetime::Never => Life::Never,
+        Lifetime::Until(deadline) => Life::Until(deadline),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let content = match kind {
+        Kind::String => Content::String(text(&access.string(database, name).ok()??)),
+        Kind::Hash => {
+            let fields = access.hash(database, name).ok()??;
+            Content::Hash(fields.iter().map(|(field, value)| (text(field), text(&value))).collect())
+        }
+        Kind::Set => Content::Set(access.set(database, name).ok()??.iter().map(|(member, _)| text(member)).collect()),
+    };
+    Some(Shown { content, life })
+}

@@ -1,0 +1,343 @@
+//! What is seen of all nodes from outside: every command that was executed, with its answer, its stamps and what its
+//! node had seen; every key that a sweep removed; the end of every life. It feeds the oracle and asks it.
+
+use crate::broken::Broken;
+use crate::oracle::{self, Execution, History, Key};
+use crate::reply::Value;
+use crate::trace::Trace;
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::{Keyspace, slot_of};
+use server::node::Node;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The observer, shared by everything on the simulation's one thread.
+pub type Shared = Rc<RefCell<Observer>>;
+
+/// A life of a node: from a start of its process to its end.
+pub struct Life {
+    /// The node's name.
+    pub name: String,
+    /// The node, while it lives.
+    pub node: Option<Arc<Node>>,
+    /// Whether it has begun to serve.
+    pub has_served: bool,
+    numbers: BTreeSet<NodeNumber>,
+    seen: VersionVector,
+    removals: Removals,
+}
+
+/// What sweeps removed since the observer last looked.
+type Removals = Arc<Mutex<Vec<Swept>>>;
+
+struct Swept {
+    key: Key,
+    stamp: Stamp,
+    now: u64,
+    applied: Arc<VersionVector>,
+    ahead: Option<VersionVector>,
+}
+
+/// A command that is about to be executed.
+#[derive(Debug)]
+pub struct Window {
+    /// Which life executes it.
+    pub life: usize,
+    /// In this database.
+    pub database: u8,
+    clock: Stamp,
+    now: u64,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Commands executed, those inside transactions included.
+    pub commands: u64,
+    /// Commands refused because their node could not serve.
+    pub refused: u64,
+    /// Transactions.
+    pub transactions: u64,
+    /// Answers that were compared.
+    pub judged: u64,
+    /// Answers that could not be, because their node compared state.
+    pub not_judged: u64,
+    /// Keys removed by sweeps.
+    pub swept: u64,
+}
+
+/// See the module.
+pub struct Observer {
+    /// All writes.
+    pub history: History,
+    /// All lives.
+    pub lives: Vec<Life>,
+    /// What was found wrong first.
+    pub broken: Option<Broken>,
+    /// What was counted.
+    pub tally: Tally,
+    /// For each number: its writes, and what its node had seen when it made them.
+    written: BTreeMap<NodeNumber, Vec<(Stamp, Arc<VersionVector>)>>,
+    /// Stamps of transactions that wrote more than once: first and last.
+    transactions: BTreeMap<NodeNumber, Vec<(Stamp, Stamp)>>,
+    /// Writes of ended lives that somebody must still have: up to this one.
+    pub must_survive: BTreeMap<NodeNumber, Stamp>,
+    trace: Trace,
+}
+
+impl Observer {
+    /// An observer of nothing yet.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            history: History::default(),
+            lives: Vec::new(),
+            broken: None,
+            tally: Tally::default(),
+            written: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            must_survive: BTreeMap::new(),
+            trace: Trace::new(seed),
+        }
+    }
+
+    /// A node has started. Returns the number of its life.
+    pub fn begin_life(&mut self, name: &str, node: Arc<Node>) -> usize {
+        let removals = Removals::default();
+        let (weak, queue) = (Arc::downgrade(&node.keyspace), removals.clone());
+        node.keyspace.on_removal(move |removal| {
+            let Some(keyspace) = weak.upgrade() else { return };
+            let key = Key::new(removal.database, &String::from_utf8_lossy(removal.key));
+            let (applied, ahead) = (keyspace.applied(), keyspace.ahead_of(slot_of(removal.key)));
+            let swept = Swept { key, stamp: removal.stamp, now: removal.now, applied, ahead };
+            queue.lock().unwrap_or_else(PoisonError::into_inner).push(swept);
+        });
+        let name = name.to_owned();
+        self.trace.note(&format!("{name} starts"));
+        let (numbers, seen) = (BTreeSet::new(), VersionVector::new());
+        self.lives.push(Life { name, node: Some(node), has_served: false, numbers, seen, removals });
+        self.lives.len() - 1
+    }
+
+    /// A life has ended: what it alone had is lost, what others have must stay.
+    pub fn end_life(&mut self, life: usize) {
+        self.take_removals();
+        let Some(node) = self.lives[life].node.take() else { return };
+        let own = node.keyspace.number();
+        let name = self.lives[life].name.clone();
+        self.trace.note(&format!("{name} ends"));
+        let last_of_own = self.last_written(own);
+        if last_of_own > Stamp::ZERO {
+            self.must_survive.insert(own, last_of_own);
+        }
+        let others: Vec<Arc<VersionVector>> =
+            self.lives.iter().filter_map(|life| life.node.as_ref()).map(|node| node.keyspace.applied()).collect();
+        for (&number, stamp) in &mut self.must_survive {
+            let held = others.iter().map(|vector| vector.of(number)).max().unwrap_or(Stamp::ZERO);
+            *stamp = held.min(*stamp);
+        }
+    }
+
+    /// The last write of a number.
+    pub fn last_written(&self, number: NodeNumber) -> Stamp {
+        self.written.get(&number).and_then(|writes| writes.last()).map_or(Stamp::ZERO, |(stamp, _)| *stamp)
+    }
+
+    /// The last write of a number that a vector covers.
+    pub fn last_written_up_to(&self, number: NodeNumber, up_to: Stamp) -> Stamp {
+        let Some(writes) = self.written.get(&number) else { return Stamp::ZERO };
+        let count = writes.partition_point(|(stamp, _)| *stamp <= up_to);
+        count.checked_sub(1).map_or(Stamp::ZERO, |at| writes[at].0)
+    }
+
+    /// Every number that ever wrote.
+    pub fn numbers(&self) -> Vec<NodeNumber> {
+        self.written.keys().copied().collect()
+    }
+
+    /// Notes something else that happened.
+    pub fn note(&mut self, what: &str) {
+        self.trace.note(what);
+    }
+
+    /// The hash of everything noted.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// Notes what is wrong; only the first counts.
+    pub fn report(&mut self, broken: Broken) {
+        self.broken.get_or_insert(broken);
+    }
+
+    /// A command is about to be executed.
+    pub fn begin(&mut self, life: usize, database: u8) -> Option<Window> {
+        self.take_removals();
+        let node = self.lives[life].node.as_ref()?;
+        Some(Window { life, database, clock: node.keyspace.clock(), now: node.wall_clock() })
+    }
+
+    /// It was executed and answered: `commands` are the command, or those of a transaction with the answer of each.
+    pub fn finish(&mut self, window: &Window, commands: &[Vec<String>], answers: &[Value], is_transaction: bool) {
+        let Some(node) = self.lives[window.life].node.clone() else { return };
+        let keyspace = &node.keyspace;
+        let (applied, me) = (keyspace.applied(), keyspace.number());
+        self.check_vector(window.life, &applied, me);
+        let views = Views::new(keyspace, &applied, commands, &self.history);
+        let sees = |key: &Key, stamp: Stamp| views.sees(key, stamp);
+        let mut execution = Execution::new(&mut self.history, &sees, window.now, me, window.clock);
+        let (mut wrong, mut uncertain) = (None, false);
+        for (args, actual) in commands.iter().zip(answers) {
+            execution.begin_command();
+            execution.uncertain = false;
+            let Some(expected) = oracle::execute(&mut execution, window.database, args, actual) else { continue };
+            self.tally.commands += 1;
+            let name = args.first().map_or("", String::as_str);
+            let (expected, actual) = (oracle::in_order(name, expected), oracle::in_order(name, actual.clone()));
+            if expected != actual && !execution.uncertain && wrong.is_none() {
+                wrong = Some(format!("{args:?} answers {actual:?}, not {expected:?}"));
+            }
+            self.tally.judged += u64::from(!execution.uncertain);
+            self.tally.not_judged += u64::from(execution.uncertain);
+            uncertain |= execution.uncertain;
+        }
+        let after = keyspace.clock();
+        if wrong.is_none() && execution.clock != after && !commands.is_empty() {
+            wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
+        }
+        if wrong.is_some() && views.any_ahead {
+            // While state is compared, newer keys stand beside older ones: no answer is wrong then.
+            execution.give_up();
+            wrong = None;
+        } else if uncertain {
+            execution.give_up();
+            wrong = None;
+        }
+        let stamps = std::mem::take(&mut execution.stamps);
+        self.note_stamps(me, &stamps, &applied, is_transaction);
+        let name = &self.lives[window.life].name;
+        self.trace.note(&format!("{name} {} {commands:?} {answers:?} {after:?}", window.now));
+        if let Some(wrong) = wrong {
+            let detail = format!("at {name} (number {me}, clock {}): {wrong}", window.now);
+            self.report(Broken::new("answers", detail));
+        }
+    }
+
+    /// A command was refused without being executed.
+    pub fn refused(&mut self, window: &Window, args: &[String], answer: &Value) {
+        self.tally.refused += 1;
+        let Some(node) = self.lives[window.life].node.as_ref() else { return };
+        if node.keyspace.clock() != window.clock {
+            let name = &self.lives[window.life].name;
+            let detail = format!("at {name}: {args:?} was refused with {answer:?} and took a stamp");
+            self.report(Broken::new("answers", detail));
+        }
+    }
+
+    fn note_stamps(&mut self, me: NodeNumber, stamps: &[Stamp], applied: &Arc<VersionVector>, is_transaction: bool) {
+        let written = self.written.entry(me).or_default();
+        written.extend(stamps.iter().map(|&stamp| (stamp, applied.clone())));
+        if let (true, [first, .., last]) = (is_transaction, stamps) {
+            self.transactions.entry(me).or_default().push((*first, *last));
+        }
+        self.tally.transactions += u64::from(is_transaction);
+    }
+
+    /// Takes in what sweeps removed. Called before anything else is looked at, so that the order is right.
+    pub fn take_removals(&mut self) {
+        for life in 0..self.lives.len() {
+            let removals = self.lives[life].removals.clone();
+            let swept = std::mem::take(&mut *removals.lock().unwrap_or_else(PoisonError::into_inner));
+            for removal in swept {
+                self.take_removal(life, &removal);
+            }
+        }
+    }
+
+    fn take_removal(&mut self, life: usize, removal: &Swept) {
+        let me = removal.stamp.author();
+        let ahead = removal.ahead.as_ref();
+        let sees =
+            |_: &Key, stamp: Stamp| removal.applied.covers(stamp) || ahead.is_some_and(|vector| vector.covers(stamp));
+        let uncertain = self.history.is_uncertain(&removal.key) || ahead.is_some();
+        let mut execution = Execution::new(&mut self.history, &sees, removal.now, me, removal.stamp);
+        let rightly = execution.removed_by_sweep(&removal.key, removal.stamp);
+        self.tally.swept += 1;
+        self.note_stamps(me, &[removal.stamp], &removal.applied, false);
+        let name = &self.lives[life].name;
+        self.trace.note(&format!("{name} sweeps {:?} {:?}", removal.key, removal.stamp));
+        if !rightly && !uncertain {
+            let detail = format!("{name} removed {:?} at {} although its life was not over", removal.key, removal.now);
+            self.report(Broken::new("expiry", detail));
+        }
+    }
+
+    /// What a node has seen never shrinks, holds every cause of what it holds, and ends inside no transaction.
+    fn check_vector(&mut self, life: usize, applied: &VersionVector, me: NodeNumber) {
+        let known = &mut self.lives[life];
+        known.numbers.insert(me);
+        let mut wrong = None;
+        if !applied.covers_all(&known.seen) {
+            wrong = Some(format!("its vector went back from {:?} to {applied:?}", known.seen));
+        }
+        known.seen = applied.clone();
+        let numbers = known.numbers.clone();
+        for (number, up_to) in applied.iter().filter(|(number, _)| *number != me) {
+            let Some(writes) = self.written.get(&number) else { continue };
+            let count = writes.partition_point(|(stamp, _)| *stamp <= up_to);
+            let Some((stamp, causes)) = count.checked_sub(1).map(|at| &writes[at]) else { continue };
+            let missing = causes.iter().find(|(cause, seen)| !numbers.contains(cause) && *seen > applied.of(*cause));
+            if let Some((cause, seen)) = missing {
+                let last = self.last_written_up_to(cause, seen);
+                if last > applied.of(cause) {
+                    wrong = Some(format!("it has {stamp:?} and not {last:?}, which its writer had seen"));
+                }
+            }
+            let transactions = self.transactions.get(&number).map_or(&[][..], Vec::as_slice);
+            let before = transactions.partition_point(|(first, _)| *first <= up_to);
+            if let Some((first, last)) = before.checked_sub(1).map(|at| transactions[at])
+                && up_to < last
+            {
+                wrong =
+                    Some(format!("its vector ends at {up_to:?}, inside the transaction from {first:?} to {last:?}"));
+            }
+        }
+        if let Some(wrong) = wrong {
+            let name = self.lives[life].name.clone();
+            self.report(Broken::new("order", format!("at {name}: {wrong}")));
+        }
+    }
+}
+
+/// What a node has seen of each key that a command may touch.
+struct Views {
+    applied: Arc<VersionVector>,
+    ahead: BTreeMap<u16, VersionVector>,
+    /// Whether any slot that is looked at is ahead of the node's vector.
+    any_ahead: bool,
+}
+
+impl Views {
+    fn new(keyspace: &Keyspace, applied: &Arc<VersionVector>, commands: &[Vec<String>], history: &History) -> Self {
+        let mut ahead = BTreeMap::new();
+        let whole =
+            |args: &Vec<String>| args.first().is_some_and(|name| name.to_ascii_lowercase().starts_with("flush"));
+        let mut slots: BTreeSet<u16> =
+            commands.iter().flat_map(|args| args.iter().skip(1)).map(|arg| slot_of(arg.as_bytes())).collect();
+        if commands.iter().any(whole) {
+            slots.extend(history.keys().map(|key| slot_of(key.name.as_bytes())));
+        }
+        for slot in slots {
+            if let Some(vector) = keyspace.ahead_of(slot) {
+                ahead.insert(slot, vector);
+            }
+        }
+        Self { applied: applied.clone(), any_ahead: !ahead.is_empty(), ahead }
+    }
+
+    fn sees(&self, key: &Key, stamp: Stamp) -> bool {
+        self.applied.covers(stamp)
+            || self.ahead.get(&slot_of(key.name.as_bytes())).is_some_and(|vector| vector.covers(stamp))
+    }
+}

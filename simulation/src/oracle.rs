@@ -1,0 +1,15 @@
+//! The judge: what the contract says that a node must answer and hold, as a pure function of the history of writes.
+//!
+//! It shares no code with the product's merge rules. What it needs to know of a run is which writes a node had seen
+//! when it executed a command, and the order of the commands there; both are observed from outside.
+
+pub mod commands;
+pub mod decimal;
+pub mod execution;
+pub mod history;
+pub mod shown;
+
+pub use commands::{execute, in_order};
+pub use execution::Execution;
+pub use history::{History, Key, Life};
+pub use shown::{Content, Shown, shown};

@@ -1,0 +1,169 @@
+//! All writes that were ever executed, key by key, and what a node that has seen some of them has to show.
+//!
+//! A write leaves *atoms* (a value, an increment, a member, a lifetime) and removes atoms that its node had observed.
+//! Both are worked out once, when it happens, from what stood at its node; from then on what a node shows is a pure
+//! function of the set of writes it has seen.
+
+use super::decimal::Decimal;
+use crdt::Stamp;
+use std::collections::BTreeMap;
+
+/// A database and a key in it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Key {
+    /// The database.
+    pub database: u8,
+    /// The name.
+    pub name: String,
+}
+
+/// How long a key lives; the longest comes last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Life {
+    /// Until this moment, in Unix milliseconds.
+    Until(u64),
+    /// For ever.
+    Never,
+}
+
+/// The part of a key that an atom belongs to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// The string.
+    String,
+    /// A field of the hash.
+    Field(String),
+    /// A member of the set.
+    Member(String),
+    /// How long it lives.
+    Lifetime,
+}
+
+/// What an atom says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// A value in place of what was there.
+    Value(String),
+    /// An addition to a number.
+    Increment(Decimal),
+    /// Being a member.
+    Member,
+    /// How long the key lives.
+    Life(Life),
+}
+
+/// Something that stands until a write that observed it removes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Atom {
+    /// The stamp of its command.
+    pub stamp: Stamp,
+    /// Its place among the atoms of its key: of one command's atoms the later ones count.
+    pub index: usize,
+    /// Where it is.
+    pub place: Place,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// The effect of one write on one key.
+#[derive(Clone, Debug)]
+struct Effect {
+    stamp: Stamp,
+    adds: std::ops::Range<usize>,
+    removed: Vec<usize>,
+}
+
+/// One key's part of the history.
+#[derive(Clone, Debug, Default)]
+struct KeyHistory {
+    atoms: Vec<Atom>,
+    effects: Vec<Effect>,
+    uncertain: bool,
+}
+
+/// All writes so far.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    keys: BTreeMap<Key, KeyHistory>,
+    writes: u64,
+}
+
+impl Key {
+    /// This key of this database.
+    pub fn new(database: u8, name: &str) -> Self {
+        Self { database, name: name.to_owned() }
+    }
+}
+
+impl History {
+    /// How many writes there were.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Every key that was ever written.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.keys()
+    }
+
+    /// What stands of a key where the writes are seen that `sees` says.
+    pub fn standing(&self, key: &Key, sees: &dyn Fn(Stamp) -> bool) -> Vec<&Atom> {
+        let Some(history) = self.keys.get(key) else { return Vec::new() };
+        let mut stands = vec![false; history.atoms.len()];
+        for effect in history.effects.iter().filter(|effect| sees(effect.stamp)) {
+            stands[effect.adds.clone()].fill(true);
+        }
+        for effect in history.effects.iter().filter(|effect| sees(effect.stamp)) {
+            effect.removed.iter().for_each(|&atom| stands[atom] = false);
+        }
+        history.atoms.iter().filter(|atom| stands[atom.index]).collect()
+    }
+
+    /// Takes a write in: it adds these atoms, and removes those that stand at its node and that `removes` names.
+    pub fn write(
+        &mut self,
+        key: &Key,
+        stamp: Stamp,
+        sees: &dyn Fn(Stamp) -> bool,
+        removes: &dyn Fn(&Atom) -> bool,
+        adds: Vec<(Place, Payload)>,
+    ) {
+        let removed =
+            self.standing(key, sees).into_iter().filter(|atom| removes(atom)).map(|atom| atom.index).collect();
+        let history = self.keys.entry(key.clone()).or_default();
+        let first = history.atoms.len();
+        let atoms = adds.into_iter().enumerate();
+        history.atoms.extend(atoms.map(|(at, (place, payload))| Atom { stamp, index: first + at, place, payload }));
+        history.effects.push(Effect { stamp, adds: first..history.atoms.len(), removed });
+        self.writes += 1;
+    }
+
+    /// What this key holds can no longer be told: a write met it while its node compared state.
+    pub fn set_uncertain(&mut self, key: &Key) {
+        self.keys.entry(key.clone()).or_default().uncertain = true;
+    }
+
+    /// Whether what a key holds can no longer be told.
+    pub fn is_uncertain(&self, key: &Key) -> bool {
+        self.keys.get(key).is_some_and(|history| history.uncertain)
+    }
+
+    /// Whether that is so for any key of a database, or of all.
+    pub fn any_uncertain(&self, database: Option<u8>) -> bool {
+        let of = |key: &Key| database.is_none_or(|database| database == key.database);
+        self.keys.iter().any(|(key, history)| of(key) && history.uncertain)
+    }
+
+    /// How many keys can no longer be told.
+    pub fn uncertain_keys(&self) -> usize {
+        self.keys.values().filter(|history| history.uncertain).count()
+    }
+
+    /// The history without the removals of this write: what a broken merge would make of it.
+    pub fn without_removals_of(&self, stamp: Stamp) -> Self {
+        let mut altered = self.clone();
+        let effects = altered.keys.values_mut().flat_map(|history| &mut history.effects);
+        effects.filter(|effect| effect.stamp == stamp).for_each(|effect| effect.removed.clear());
+        altered
+    }
+}

@@ -1,0 +1,74 @@
+//! What clients do: random commands over a few keys, so that regions meet on every one of them. One file a family.
+
+mod counters;
+mod hashes;
+mod keys;
+mod lives;
+mod sets;
+mod strings;
+mod transactions;
+
+use crate::random::Random;
+
+/// Requests that a client sends at once.
+pub type Requests = Vec<Vec<String>>;
+
+/// A family of commands.
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in a clause.
+    pub summary: &'static str,
+    /// Draws what a client does next.
+    pub draw: fn(&mut Random) -> Requests,
+}
+
+/// All families.
+pub const FAMILIES: &[Family] = &[
+    strings::FAMILY,
+    counters::FAMILY,
+    hashes::FAMILY,
+    sets::FAMILY,
+    lives::FAMILY,
+    keys::FAMILY,
+    transactions::FAMILY,
+];
+
+/// How often each family is drawn, in the order of [`FAMILIES`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mixture(pub [u32; FAMILIES.len()]);
+
+impl Mixture {
+    /// Everything.
+    pub const ALL: Self = Self([20, 22, 20, 16, 8, 6, 8]);
+    /// Counters above all.
+    pub const COUNTING: Self = Self([4, 70, 20, 2, 1, 1, 2]);
+    /// Lives above all.
+    pub const EXPIRING: Self = Self([22, 16, 12, 10, 30, 5, 5]);
+
+    /// Draws what a client does next.
+    pub fn draw(&self, random: &mut Random) -> Requests {
+        (FAMILIES[random.weighted(&self.0)].draw)(random)
+    }
+}
+
+/// Keys that any type may come to; `l` and `{l}2` share a slot.
+pub(crate) const MIXED: &[&str] = &["k", "l", "{l}2", "m"];
+pub(crate) const STRINGS: &[&str] = &["s1", "s2", "k", "l"];
+pub(crate) const COUNTERS: &[&str] = &["c1", "c2", "c3", "k", "m"];
+pub(crate) const HASHES: &[&str] = &["h1", "h2", "{l}2", "m"];
+pub(crate) const SETS: &[&str] = &["t1", "t2", "l", "{l}2"];
+pub(crate) const NAMES: &[&str] = &["f", "g", "h", "i"];
+pub(crate) const VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "xyzzy", "0.1", "7"];
+
+/// One request from words.
+pub(crate) fn request(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Two different ones.
+pub(crate) fn two<'a>(random: &mut Random, of: &[&'a str]) -> (&'a str, &'a str) {
+    let first = random.below(of.len());
+    let second = (first + 1 + random.below(of.len() - 1)) % of.len();
+    (of[first], of[second])
+}

@@ -1,0 +1,32 @@
+//! Strings: whole values.
+
+use super::{Family, Requests, STRINGS, VALUES, request, two};
+use crate::random::Random;
+
+/// The family.
+pub const FAMILY: Family =
+    Family { name: "strings", summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, MSET and reads", draw };
+
+fn draw(random: &mut Random) -> Requests {
+    let key = *random.pick(STRINGS);
+    let value = *random.pick(VALUES);
+    let ms = random.between(200, 4000).to_string();
+    vec![match random.below(16) {
+        0..4 => request(&["SET", key, value]),
+        4 => request(&["SET", key, value, "PX", &ms]),
+        5 => request(&["SET", key, value, "KEEPTTL"]),
+        6 => request(&["SET", key, value, "NX"]),
+        7 => request(&["SET", key, value, "XX", "GET"]),
+        8 => request(&["GETSET", key, value]),
+        9 => request(&["GETDEL", key]),
+        10 => request(&["APPEND", key, value]),
+        11 => request(&["SETRANGE", key, &random.below(5).to_string(), value]),
+        12 => {
+            let (first, second) = two(random, STRINGS);
+            request(&["MSET", first, value, second, *random.pick(VALUES)])
+        }
+        13 => request(&["STRLEN", key]),
+        14 => request(&["MGET", "s1", "s2", "k"]),
+        _ => request(&["GET", key]),
+    }]
+}

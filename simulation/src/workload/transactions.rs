@@ -1,0 +1,18 @@
+//! Transactions: several commands of the other families that every region sees at once.
+
+use super::{Family, Requests, counters, hashes, keys, request, sets, strings};
+use crate::random::Random;
+
+/// The family.
+pub const FAMILY: Family = Family { name: "transactions", summary: "MULTI, two to five commands, EXEC", draw };
+
+fn draw(random: &mut Random) -> Requests {
+    let families = [&strings::FAMILY, &counters::FAMILY, &hashes::FAMILY, &sets::FAMILY, &keys::FAMILY];
+    let mut requests = vec![request(&["MULTI"])];
+    for _ in 0..random.between(2, 5) {
+        let weights = [30, 30, 20, 18, 2];
+        requests.extend((families[random.weighted(&weights)].draw)(random));
+    }
+    requests.push(request(&["EXEC"]));
+    requests
+}

@@ -1,0 +1,65 @@
+//! A few seeds of every scenario, that a run repeats to the last datagram, and that a wrong merge is found.
+
+use simulation::oracle::{Execution, History, Key, shown};
+use simulation::reply::Value;
+use simulation::scenario::{SCENARIOS, scenario};
+use simulation::{document, oracle, run};
+
+#[test]
+fn a_seed_repeats_itself_and_another_one_does_not() {
+    let crash = scenario("crash").unwrap();
+    let (first, again, other) = (run(crash, 7), run(crash, 7), run(crash, 8));
+    assert_eq!(first.trace_hash, again.trace_hash);
+    assert_ne!(first.trace_hash, other.trace_hash);
+}
+
+#[test]
+fn every_scenario_holds_for_a_few_seeds() {
+    let mut broken = Vec::new();
+    for scenario in SCENARIOS {
+        for seed in 1..=2 {
+            let outcome = run(scenario, seed);
+            if let Some(found) = outcome.broken {
+                broken.push(format!(
+                    "{found}\n  repeat: cargo run --release -p simulation -- --seed {seed} --scenario {}",
+                    scenario.name
+                ));
+            }
+            let tally = outcome.figures.tally;
+            assert!(tally.judged > 100, "{} seed {seed} judges next to nothing: {tally:?}", scenario.name);
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_document_is_fresh() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faults.md");
+    if std::env::var("SIMULATION_DOCUMENT").is_ok_and(|wish| wish == "write") {
+        std::fs::write(path, document::document()).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    let hint = "docs/faults.md is stale: SIMULATION_DOCUMENT=write cargo test -p simulation the_document_is_fresh";
+    assert!(found == document::document(), "{hint}");
+}
+
+/// A small history: a key is set, counted up and removed; a removal that a broken merge forgets changes what is shown.
+#[test]
+fn a_merge_that_forgets_a_removal_is_told_from_the_contract() {
+    let me = crdt::NodeNumber::new(3).unwrap();
+    let (mut history, key) = (History::default(), Key::new(0, "k"));
+    let mut clock = crdt::Stamp::at(1_800_000_000_000, me);
+    let mut stamps = Vec::new();
+    for command in [["SET", "k", "5"].as_slice(), &["INCRBY", "k", "2"], &["DEL", "k"], &["INCR", "k"]] {
+        let args: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        let mut execution = Execution::new(&mut history, &|_, _| false, 1_800_000_000_000, me, clock);
+        execution.begin_command();
+        oracle::execute(&mut execution, 0, &args, &Value::Null).unwrap();
+        clock = execution.clock;
+        stamps.push(clock);
+    }
+    let text = |history: &History| format!("{:?}", shown(&history.standing(&key, &|_| true), 0).map(|s| s.content));
+    assert_eq!(text(&history), "Some(String(\"1\"))");
+    let altered = history.without_removals_of(stamps[2]);
+    assert_eq!(text(&altered), "Some(String(\"8\"))");
+}
