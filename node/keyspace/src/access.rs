@@ -1,7 +1,7 @@
 //! Access: some slots locked, for one command or one transaction. This file reads; `write.rs` writes.
 
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
-use crate::elements::{ElementMap, name_of, random_of, value_of};
+use crate::elements::{ElementMap, name_of, value_of};
 use crate::entry::{Packed, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, WriterState};
@@ -160,7 +160,7 @@ impl<'a> Access<'a> {
         let mut seen = 0;
         for number in cursor.min(u64::from(SLOTS)) as u16..SLOTS {
             self.with_slot(number, |slot| {
-                for entry in slot.table(database.0).into_iter().flatten() {
+                for entry in slot.keys(database.0) {
                     if let Some(kind) = kind_of(entry).filter(|_| !lifetime_of(entry).is_over(now)) {
                         each(key_of(entry), kind);
                         seen += 1;
@@ -184,7 +184,7 @@ impl<'a> Access<'a> {
         let mut expired = None;
         for step in 0..SLOTS {
             let found = self.with_slot((start + step) % SLOTS, |slot| {
-                let entry = random_of(slot.table(database.0)?, random)?;
+                let entry = slot.table(database.0)?.random(random)?;
                 kind_of(entry)?;
                 Some((key_of(entry).to_vec(), lifetime_of(entry).is_over(now)))
             });

@@ -50,7 +50,7 @@ impl Keyspace {
         let applied = self.applied();
         for slot in &self.slots {
             let mut slot = slot.lock();
-            if slot.memory.context.is_some() {
+            if slot.memory.context().is_some() {
                 slot.prune(&applied);
             }
         }
@@ -64,10 +64,12 @@ impl Keyspace {
         }
         for slot in &self.slots {
             let mut slot = slot.lock();
-            let before = slot.memory.resets.len();
+            let before = slot.memory.resets().len();
             if before > 0 {
-                slot.memory.resets.retain(|name, reset| !known(name.node).is_some_and(|v| v.covers(reset.by)));
-                self.shared.count_resets(slot.memory.resets.len() as i64 - before as i64);
+                let resets = slot.memory.resets_mut();
+                resets.retain(|name, reset| !known(name.node).is_some_and(|vector| vector.covers(reset.by)));
+                self.shared.count_resets(resets.len() as i64 - before as i64);
+                slot.memory.tidy();
             }
         }
     }

@@ -194,7 +194,7 @@ impl ElementMap {
 }
 
 /// Some entry of a table that is not empty: tries buckets from random places, walks on from the last.
-pub fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
+fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
     if table.is_empty() {
         return None;
     }

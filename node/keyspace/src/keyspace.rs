@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The data of one node. Shared by all its threads.
 pub struct Keyspace {
     pub(crate) shared: Shared,
-    pub(crate) slots: Box<[Mutex<Slot>]>,
+    pub(crate) slots: Box<[LockedSlot]>,
     pub(crate) logs: Mutex<Vec<Arc<SharedLog>>>,
     /// Whether the drain sleeps and wants to be woken by the next change.
     armed: AtomicBool,
@@ -34,6 +34,19 @@ pub struct Removal<'a> {
     pub stamp: Stamp,
     /// The wall clock that the sweep went by.
     pub now: UnixMillis,
+}
+
+/// A slot and its lock in one cache line.
+#[repr(align(64))]
+pub(crate) struct LockedSlot(Mutex<Slot>);
+
+const _: () = assert!(std::mem::size_of::<LockedSlot>() == 64, "a lookup should touch one line of the slot");
+
+impl LockedSlot {
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock()
+    }
 }
 
 /// One worker's way into the keyspace: it locks, and what it changes is logged.
@@ -57,7 +70,7 @@ impl Keyspace {
     pub fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self {
             shared: Shared::new(seed),
-            slots: (0..SLOTS).map(|number| Mutex::new(Slot::new(number))).collect(),
+            slots: (0..SLOTS).map(|_| LockedSlot(Mutex::new(Slot::new()))).collect(),
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
             waker: OnceLock::new(),

@@ -7,6 +7,7 @@
 mod access;
 mod apply;
 mod body;
+mod buckets;
 mod drain;
 mod elements;
 mod entry;

@@ -9,7 +9,7 @@ use crate::elements::{ElementMap, WideElement, entry_of, name_of, widened};
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
 use crate::shared::Shared;
-use crate::slot::{Context, Memory, RememberedReset, ResetName};
+use crate::slot::{Memory, RememberedReset, ResetName};
 use crdt::{Contribution, Element, Kind, Lifetime, Number, Operation, Reset, Stamp, VersionVector};
 
 /// One key of one slot while a change is applied to it.
@@ -115,7 +115,7 @@ impl<'a> Site<'a> {
         self.memory.digest ^= digest_of_life(digest, stamp, lifetime);
         body.lives.push((stamp, lifetime));
         if let Lifetime::Until(deadline) = lifetime {
-            self.memory.expires_at(self.shared, deadline);
+            self.expires_at(deadline);
         }
         self.conflict(body.lives.len(), |conflicts| &conflicts.lives);
     }
@@ -130,7 +130,7 @@ impl<'a> Site<'a> {
     /// The common case of an element that one write has set and this write replaces, without a detour over the
     /// general form. False if it is not that simple and nothing was done.
     fn write_packed(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) -> bool {
-        let Some(value) = write.value.filter(|_| write.resets.is_empty() && self.memory.context.is_none()) else {
+        let Some(value) = write.value.filter(|_| write.resets.is_empty() && self.memory.context().is_none()) else {
             return false;
         };
         let Some(map) = body.map_mut(kind).and_then(|place| place.as_deref_mut()) else { return false };
@@ -315,21 +315,22 @@ impl<'a> Site<'a> {
 
     /// The reset of this contribution that is remembered.
     pub fn remembered(&self, kind: Kind, name: &[u8], node: crdt::NodeNumber) -> Option<RememberedReset> {
-        if self.memory.resets.is_empty() {
+        if self.memory.resets().len() == 0 {
             return None;
         }
-        self.memory.resets.get(&self.reset_name(kind, name, node)).copied()
+        self.memory.reset(&self.reset_name(kind, name, node)).copied()
     }
 
     /// Remembers a reset, if it is newer than the one remembered.
     pub fn remember_reset(&mut self, kind: Kind, name: &[u8], node: crdt::NodeNumber, reset: RememberedReset) {
         let name = self.reset_name(kind, name, node);
-        let count = self.memory.resets.len();
-        let kept = self.memory.resets.entry(name).or_insert(reset);
+        let resets = self.memory.resets_mut();
+        let count = resets.len();
+        let kept = resets.entry(name).or_insert(reset);
         if (kept.birth, kept.stamp) < (reset.birth, reset.stamp) {
             *kept = reset;
         }
-        self.shared.count_resets(self.memory.resets.len() as i64 - count as i64);
+        self.shared.count_resets(resets.len() as i64 - count as i64);
     }
 
     fn reset_name(&self, kind: Kind, name: &[u8], node: crdt::NodeNumber) -> ResetName {
@@ -339,7 +340,7 @@ impl<'a> Site<'a> {
     /// Whether an add counts: not if the slot's context has seen its dot already (by a state catch-up), nor if it was
     /// dropped before it came.
     fn is_new(&mut self, stamp: Stamp, digest: u64) -> bool {
-        match &mut self.memory.context {
+        match self.memory.context_mut() {
             None => true,
             Some(context) => !context.early.remove(&(stamp, digest)) && !context.vector.covers(stamp),
         }
@@ -347,9 +348,9 @@ impl<'a> Site<'a> {
 
     /// Remembers a drop of a dot that is not here, if that dot may still come.
     fn remember_drop(&mut self, dot: Stamp, digest: u64) {
-        let known = self.memory.context.as_ref().is_some_and(|context| context.vector.covers(dot));
+        let known = self.memory.context().is_some_and(|context| context.vector.covers(dot));
         if !known && !self.shared.has_seen(dot) {
-            self.memory.context.get_or_insert_with(|| Box::new(Context::default())).early.insert((dot, digest));
+            self.memory.context_or_new().early.insert((dot, digest));
         }
     }
 
@@ -358,9 +359,17 @@ impl<'a> Site<'a> {
     pub fn note_ghost(&mut self, body: &KeyBody) {
         match body.winning_life() {
             None => {}
-            Some(_) if !body.has_content() => self.memory.expires_at(self.shared, self.shared.now()),
-            Some((_, Lifetime::Until(deadline))) => self.memory.expires_at(self.shared, deadline),
+            Some(_) if !body.has_content() => self.expires_at(self.shared.now()),
+            Some((_, Lifetime::Until(deadline))) => self.expires_at(deadline),
             Some((_, Lifetime::Never)) => {}
+        }
+    }
+
+    /// Notes that something may have to be removed here at `deadline`.
+    fn expires_at(&mut self, deadline: u64) {
+        let slot = crate::hash::slot_of(self.key);
+        if deadline < self.shared.earliest(slot) {
+            self.shared.set_earliest(slot, deadline);
         }
     }
 

@@ -5,12 +5,12 @@
 //! through the same door, [`Slot::apply`].
 
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of};
+use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
 use crate::merge::Site;
 use crate::shared::Shared;
 use crdt::{Change, DecodeError, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
-use hashbrown::HashTable;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How many databases there are: what `SELECT` accepts.
 pub const DATABASES: u8 = 16;
 
-/// The keys of one database in one slot.
-pub type Table = HashTable<KeyEntry>;
-
-/// One slot.
+/// One slot, in one cache line together with its lock.
 #[derive(Debug)]
 pub struct Slot {
-    first: Table,
-    others: Option<Box<[Table; DATABASES as usize - 1]>>,
+    first: Buckets,
+    others: Option<Box<[Buckets; DATABASES as usize - 1]>>,
     /// What is known besides the keys.
     pub memory: Memory,
 }
@@ -33,20 +30,22 @@ pub struct Slot {
 /// What a slot knows besides its keys.
 #[derive(Debug)]
 pub struct Memory {
-    /// Which slot this is.
-    pub number: u16,
     /// The exclusive or of the hashes of all live dots, assertions and contributions.
     pub digest: u64,
     /// This node's clock when the slot last changed here.
     pub changed: Stamp,
-    /// What has been seen here out of order, if anything.
-    pub context: Option<Box<Context>>,
-    /// Resets that must be remembered until their contributor is known to have applied them.
-    pub resets: BTreeMap<ResetName, RememberedReset>,
-    /// Who waits to hear that a key changed.
-    pub watched: Option<Box<Watched>>,
-    /// The earliest moment at which something here may have to be removed, in Unix milliseconds; `u64::MAX` for never.
-    pub earliest: u64,
+    /// The last change that this node made here itself.
+    pub written: Stamp,
+    /// What few slots have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few slots have, kept out of the way.
+#[derive(Debug, Default)]
+struct Rare {
+    context: Option<Context>,
+    resets: BTreeMap<ResetName, RememberedReset>,
+    watched: Watched,
 }
 
 /// What was seen of a slot beyond the node's vector.
@@ -90,22 +89,14 @@ type Watched = HashMap<(u8, Box<[u8]>), Vec<Arc<AtomicBool>>>;
 
 impl Slot {
     /// An empty slot.
-    pub fn new(number: u16) -> Self {
-        let memory = Memory {
-            number,
-            digest: 0,
-            changed: Stamp::ZERO,
-            context: None,
-            resets: BTreeMap::new(),
-            watched: None,
-            earliest: u64::MAX,
-        };
-        Self { first: Table::new(), others: None, memory }
+    pub fn new() -> Self {
+        let memory = Memory { digest: 0, changed: Stamp::ZERO, rare: None };
+        Self { first: Buckets::new(), others: None, memory }
     }
 
     /// The keys of a database.
     #[inline]
-    pub fn table(&self, database: u8) -> Option<&Table> {
+    pub fn table(&self, database: u8) -> Option<&Buckets> {
         match database {
             0 => Some(&self.first),
             _ => self.others.as_ref().map(|others| &others[usize::from(database) - 1]),
@@ -114,21 +105,26 @@ impl Slot {
 
     /// The keys of a database, to be changed; makes room for databases other than 0 when first used.
     #[inline]
-    pub fn table_mut(&mut self, database: u8) -> &mut Table {
+    pub fn table_mut(&mut self, database: u8) -> &mut Buckets {
         self.split(database).0
     }
 
     /// The keys of a database and the slot's memory, both to be changed.
     #[inline]
-    pub fn split(&mut self, database: u8) -> (&mut Table, &mut Memory) {
+    pub fn split(&mut self, database: u8) -> (&mut Buckets, &mut Memory) {
         let table = match database {
             0 => &mut self.first,
             _ => {
-                let others = self.others.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Table::new())));
+                let others = self.others.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Buckets::new())));
                 &mut others[usize::from(database) - 1]
             }
         };
         (table, &mut self.memory)
+    }
+
+    /// The entries of a database, in no order that means anything.
+    pub fn keys(&self, database: u8) -> impl Iterator<Item = &KeyEntry> {
+        self.table(database).into_iter().flat_map(Buckets::iter)
     }
 
     /// The databases that may have keys here.
@@ -162,7 +158,7 @@ impl Slot {
     /// False if the case is not that simple and nothing was done.
     #[inline]
     pub fn apply_plain_set(&mut self, shared: &Shared, stamp: Stamp, database: u8, key: &[u8], value: &[u8]) -> bool {
-        if self.memory.context.is_some() {
+        if self.memory.context().is_some() {
             return false;
         }
         let author = stamp.author();
@@ -175,7 +171,7 @@ impl Slot {
         match table.find_mut(hash, |entry| key_of(entry) == key) {
             None => {
                 let entry = Entry::packed(stamp, PackedLife::Own, access, key, value);
-                table.insert_unique(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
+                table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
                 shared.count_keys(database, 1);
             }
             Some(entry) => {
@@ -207,25 +203,21 @@ impl Slot {
         let hash = shared.hasher.hash(key);
         let (table, memory) = self.split(database);
         let mut site = Site::new(shared, memory, database, key);
-        let found = match table.find_entry(hash, |entry| key_of(entry) == key) {
-            Ok(found) => found,
-            Err(_) => {
-                let mut body = KeyBody::new(key);
-                work(&mut body, &mut site);
-                body.tidy();
-                site.note_ghost(&body);
-                if !body.is_empty() {
-                    body.access = shared.access_now();
-                    shared.count_keys(database, i64::from(body.has_content()));
-                    let entry = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
-                    table.insert_unique(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
-                }
-                return;
+        let Some(found) = table.find_mut(hash, |entry| key_of(entry) == key) else {
+            let mut body = KeyBody::new(key);
+            work(&mut body, &mut site);
+            body.tidy();
+            site.note_ghost(&body);
+            if !body.is_empty() {
+                body.access = shared.access_now();
+                shared.count_keys(database, i64::from(body.has_content()));
+                let entry = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
+                table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
             }
+            return;
         };
-        let mut found = found;
-        let had_content = kind_of(found.get()).is_some();
-        let (has_content, is_empty) = match found.get_mut().wide_mut() {
+        let had_content = kind_of(found).is_some();
+        let (has_content, is_empty) = match found.wide_mut() {
             Some(body) => {
                 let kinds = body.kinds();
                 work(body, &mut site);
@@ -234,12 +226,12 @@ impl Slot {
                 site.note_kinds(kinds, body);
                 let left = (body.has_content(), body.is_empty());
                 if let Some(packed) = body.pack() {
-                    *found.get_mut() = packed;
+                    *found = packed;
                 }
                 left
             }
             None => {
-                let mut body = match found.get().view() {
+                let mut body = match found.view() {
                     View::Packed(packed) => KeyBody::of_packed(&packed),
                     View::Wide(_) => unreachable!("an entry that is not wide is packed"),
                 };
@@ -249,14 +241,14 @@ impl Slot {
                 site.note_kinds(1, &body);
                 let left = (body.has_content(), body.is_empty());
                 if !left.1 {
-                    *found.get_mut() = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
+                    *found = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
                 }
                 left
             }
         };
         if is_empty {
-            found.remove();
-            shrink(table, shared);
+            table.remove(hash, |entry| key_of(entry) == key);
+            table.shrink(|entry| shared.hasher.hash(key_of(entry)));
         }
         shared.count_keys(database, i64::from(has_content) - i64::from(had_content));
     }
@@ -265,8 +257,7 @@ impl Slot {
     fn clear(&mut self, shared: &Shared, change: &Change<'_>, every: bool, covered: &VersionVector) {
         let databases = if every { self.databases() } else { change.database..change.database + 1 };
         for database in databases {
-            let keys: Vec<Box<[u8]>> =
-                self.table(database).into_iter().flat_map(|table| table.iter()).map(|e| key_of(e).into()).collect();
+            let keys: Vec<Box<[u8]>> = self.keys(database).map(|entry| key_of(entry).into()).collect();
             for key in keys {
                 self.change_key(shared, database, &key, |body, site| {
                     site.clear_everything(body, change.stamp, covered)
@@ -278,54 +269,97 @@ impl Slot {
 
     /// Forgets what the node's vector has caught up with.
     pub fn prune(&mut self, applied: &VersionVector) {
-        if let Some(context) = &mut self.memory.context {
+        let Some(rare) = &mut self.memory.rare else { return };
+        if let Some(context) = &mut rare.context {
             context.early.retain(|&(stamp, _)| !applied.covers(stamp));
             if context.early.is_empty() && applied.covers_all(&context.vector) {
-                self.memory.context = None;
+                rare.context = None;
             }
         }
+        self.memory.tidy();
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Memory {
+    /// Notes a change that this node makes here itself.
+    #[inline]
+    pub fn note_written(&mut self, stamp: Stamp) {
+        self.changed = stamp;
+        self.written = stamp;
+    }
+
+    /// What has been seen here out of order, if anything.
+    #[inline]
+    pub fn context(&self) -> Option<&Context> {
+        self.rare.as_ref()?.context.as_ref()
+    }
+
+    /// What has been seen here out of order, to be changed.
+    #[inline]
+    pub fn context_mut(&mut self) -> Option<&mut Context> {
+        self.rare.as_mut()?.context.as_mut()
+    }
+
+    /// What has been seen here out of order; begins to be kept.
+    pub fn context_or_new(&mut self) -> &mut Context {
+        self.rare.get_or_insert_default().context.get_or_insert_default()
+    }
+
+    /// Resets that must be remembered until their contributor is known to have applied them.
+    pub fn resets(&self) -> impl ExactSizeIterator<Item = (&ResetName, &RememberedReset)> {
+        static NONE: BTreeMap<ResetName, RememberedReset> = BTreeMap::new();
+        self.rare.as_ref().map_or(&NONE, |rare| &rare.resets).iter()
+    }
+
+    /// A remembered reset.
+    pub fn reset(&self, name: &ResetName) -> Option<&RememberedReset> {
+        self.rare.as_ref()?.resets.get(name)
+    }
+
+    /// The remembered resets, to be changed.
+    pub fn resets_mut(&mut self) -> &mut BTreeMap<ResetName, RememberedReset> {
+        &mut self.rare.get_or_insert_default().resets
+    }
+
+    /// Gives the memory of rare things back when there is none.
+    pub fn tidy(&mut self) {
+        if self.rare.as_ref().is_some_and(|r| r.context.is_none() && r.resets.is_empty() && r.watched.is_empty()) {
+            self.rare = None;
+        }
+    }
+
     /// Tells watchers that a key changed.
     #[inline]
     pub fn touched(&mut self, database: u8, key: &[u8]) {
-        if self.watched.is_some() {
+        if self.rare.is_some() {
             self.tell(database, key);
         }
     }
 
     /// Registers a flag that is raised at the key's next change.
     pub fn watch(&mut self, database: u8, key: &[u8], flag: Arc<AtomicBool>) {
-        let flags = self.watched.get_or_insert_default().entry((database, key.into())).or_default();
-        // Flags that nobody holds any more are swept when the key is watched again.
-        flags.retain(|flag| Arc::strong_count(flag) > 1);
-        flags.push(flag);
-    }
-
-    /// Notes that something may have to be removed at `deadline`.
-    pub fn expires_at(&mut self, shared: &Shared, deadline: u64) {
-        if deadline < self.earliest {
-            self.earliest = deadline;
-            shared.set_earliest(self.number, deadline);
-        }
+        let watched = &mut self.rare.get_or_insert_default().watched;
+        // Flags that nobody holds any more go when the slot is watched again; until then they are bounded by its keys.
+        watched.retain(|_, flags| {
+            flags.retain(|flag| Arc::strong_count(flag) > 1);
+            !flags.is_empty()
+        });
+        watched.entry((database, key.into())).or_default().push(flag);
     }
 
     #[cold]
     fn tell(&mut self, database: u8, key: &[u8]) {
-        let Some(watched) = &mut self.watched else { return };
-        let flags = watched.remove(&(database, Box::from(key)));
-        flags.into_iter().flatten().for_each(|flag| flag.store(true, Ordering::Release));
-        if watched.is_empty() {
-            self.watched = None;
+        let Some(rare) = &mut self.rare else { return };
+        if !rare.watched.is_empty() {
+            let flags = rare.watched.remove(&(database, Box::from(key)));
+            flags.into_iter().flatten().for_each(|flag| flag.store(true, Ordering::Release));
+            self.tidy();
         }
-    }
-}
-
-/// A table that has lost most of its keys gives its memory back.
-fn shrink(table: &mut Table, shared: &Shared) {
-    if table.num_buckets() > 16 && table.len() < table.num_buckets() / 8 {
-        table.shrink_to(table.len() * 2, |entry| shared.hasher.hash(key_of(entry)));
     }
 }

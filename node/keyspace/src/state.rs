@@ -21,7 +21,7 @@ use crdt::{
     Contribution, DecodeError, Element, Kind, Lifetime, NodeNumber, Number, Reader, Reset, Stamp, UnixMillis,
     VersionVector,
 };
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 /// How much of a slot is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,17 +129,17 @@ impl Keyspace {
     pub fn digest_of(&self, number: u16) -> SlotDigest {
         let slot = self.slot(number);
         let memory = &slot.memory;
-        SlotDigest { digest: memory.digest, changed: memory.changed, settled: memory.context.is_none() }
+        SlotDigest { digest: memory.digest, changed: memory.changed, settled: memory.context().is_none() }
     }
 
     /// What has been seen of a slot beyond the node's vector; nothing unless a state catch-up is being digested.
     pub fn ahead_of(&self, number: u16) -> Option<VersionVector> {
-        self.slot(number).memory.context.as_ref().map(|context| context.vector.clone())
+        self.slot(number).memory.context().map(|context| context.vector.clone())
     }
 
     /// How many dots were dropped before they came, and how many slots are ahead of the vector.
     pub fn early(&self) -> (u64, u64) {
-        self.slots.iter().fold((0, 0), |(dots, slots), slot| match &slot.lock().memory.context {
+        self.slots.iter().fold((0, 0), |(dots, slots), slot| match slot.lock().memory.context() {
             None => (dots, slots),
             Some(context) => (dots + context.early.len() as u64, slots + 1),
         })
@@ -165,9 +165,11 @@ impl Keyspace {
         let base = Stamp::from_bits(u64::from_le_bytes(out[..8].try_into().unwrap_or_default()));
         let slot = self.slot(number);
         let mut beyond = VersionVector::new();
-        // Everything of our own in this slot is at or below the clock, since the slot is locked.
-        beyond.raise(self.number(), self.clock());
-        if let Some(context) = &slot.memory.context {
+        // SUBTLE: our own last change here and not our clock, which is ahead of every change. The peer waits with this
+        // slot until its vector has come so far, and a stamp that no change has would never come.
+        let written = slot.memory.written;
+        beyond.raise(written.author(), written);
+        if let Some(context) = slot.memory.context() {
             context.vector.iter().filter(|&(_, stamp)| !applied.covers(stamp)).for_each(|(node, stamp)| {
                 beyond.raise(node, stamp);
             });
@@ -176,15 +178,15 @@ impl Keyspace {
         out.push(u8::from(extent == Extent::Listing));
         put_vector(out, base, &beyond);
         out.extend_from_slice(&slot.memory.digest.to_le_bytes());
-        let early = slot.memory.context.as_ref().map(|context| &context.early);
+        let early = slot.memory.context().map(|context| &context.early);
         put_varint(out, early.map_or(0, BTreeSet::len) as u64);
         for (stamp, name) in early.into_iter().flatten() {
             put_stamp(out, base, *stamp);
             out.extend_from_slice(&name.to_le_bytes());
         }
-        write_resets(out, base, &slot.memory.resets);
+        write_resets(out, base, slot.memory.resets());
         for database in slot.databases() {
-            for entry in slot.table(database).into_iter().flatten() {
+            for entry in slot.keys(database) {
                 write_key(out, base, database, entry, since, extent);
             }
         }
@@ -193,7 +195,7 @@ impl Keyspace {
 
     /// Joins an arrived slot to ours. False if ours still has something that the source is known to have removed.
     fn merge_slot(&self, slot: &mut Slot, arrived: &Arrived<'_>, mark: Stamp) -> bool {
-        let old = slot.memory.context.clone().unwrap_or_default();
+        let old = slot.memory.context().cloned().unwrap_or_default();
         let merge = Merge { shared: &self.shared, theirs: &arrived.context, old: &old };
         let digest = slot.memory.digest;
         // Adds that arrive are new here by the old context; the rules of `Site` must not ask it.
@@ -217,7 +219,7 @@ impl Keyspace {
                 slot.memory.touched(database, &key);
             }
         }
-        let context = slot.memory.context.get_or_insert_default();
+        let context = slot.memory.context_or_new();
         context.vector.join(&arrived.context.vector);
         let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
         context.early.extend(early.copied());
@@ -355,7 +357,7 @@ impl Merge<'_> {
     fn known_digest(&self, slot: &Slot) -> u64 {
         let mut sum = 0;
         for database in slot.databases() {
-            for entry in slot.table(database).into_iter().flatten() {
+            for entry in slot.keys(database) {
                 let key_digest = digest_of_key(database, key_of(entry));
                 let life = digest_of_element(key_digest, 0, &[]);
                 for_each_element(entry, |kind, name, element| {
@@ -418,7 +420,11 @@ fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element
     }
 }
 
-fn write_resets(out: &mut Vec<u8>, base: Stamp, resets: &BTreeMap<ResetName, RememberedReset>) {
+fn write_resets<'r>(
+    out: &mut Vec<u8>,
+    base: Stamp,
+    resets: impl ExactSizeIterator<Item = (&'r ResetName, &'r RememberedReset)>,
+) {
     put_varint(out, resets.len() as u64);
     for (name, reset) in resets {
         out.push(name.database);

@@ -9,7 +9,6 @@ use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
-use crate::slot::Slot;
 use crdt::{Lifetime, NodeNumber, UnixMillis};
 
 /// Who removes what is over.
@@ -70,11 +69,11 @@ impl Keyspace {
 
     /// Lists what this node has to remove in a slot, and notes when the slot must be looked at again.
     fn visit(&self, number: u16, now: UnixMillis, policy: &SweepPolicy<'_>) -> Vec<(u8, Box<[u8]>, bool)> {
-        let mut slot = self.slot(number);
+        let slot = self.slot(number);
         let mut due = Vec::new();
         let mut next = u64::MAX;
         for database in slot.databases() {
-            for entry in slot.table(database).into_iter().flatten() {
+            for entry in slot.keys(database) {
                 match verdict(entry, now, policy) {
                     Verdict::Stays => {}
                     Verdict::Later(moment) => next = next.min(moment),
@@ -82,15 +81,15 @@ impl Keyspace {
                 }
             }
         }
-        note_next(&mut slot, self, next.max(now + VISIT_INTERVAL_MS));
+        note_next(number, self, next.max(now + VISIT_INTERVAL_MS));
+        drop(slot);
         due
     }
 }
 
-fn note_next(slot: &mut Slot, keyspace: &Keyspace, next: u64) {
+fn note_next(number: u16, keyspace: &Keyspace, next: u64) {
     let next = if next >= u64::MAX - VISIT_INTERVAL_MS { u64::MAX } else { next };
-    slot.memory.earliest = next;
-    keyspace.shared.set_earliest(slot.memory.number, next);
+    keyspace.shared.set_earliest(number, next);
 }
 
 enum Verdict {

@@ -53,7 +53,7 @@ impl Access<'_> {
             let shared = self.shared();
             let slot = self.locked(key);
             if slot.apply_plain_set(shared, stamp, database.0, key, value) {
-                slot.memory.changed = stamp;
+                slot.memory.note_written(stamp);
                 let tied = self.in_group;
                 let pending = &mut self.writer.pending;
                 if pending.records.last().is_none_or(|last| last.stamp != stamp) {
@@ -224,7 +224,7 @@ impl Access<'_> {
         let change = Change { stamp, tied: false, database: database.0, key: &[], operations: &operations };
         for number in 0..SLOTS {
             self.with_slot(number, |slot| {
-                slot.memory.changed = stamp;
+                slot.memory.note_written(stamp);
                 slot.apply(shared, &change).expect("an operation that was just encoded decodes");
             });
         }
@@ -236,7 +236,7 @@ impl Access<'_> {
         let shared = self.shared();
         let mut listed: Vec<(Box<[u8]>, Vec<u8>)> = Vec::new();
         self.with_slot(number, |slot| {
-            for entry in slot.table(database.0).into_iter().flatten() {
+            for entry in slot.keys(database.0) {
                 let mut operations = Vec::new();
                 Recorder::new(shared, stamp, &mut operations).clear_rest(entry, covered);
                 if !operations.is_empty() {
@@ -325,7 +325,7 @@ impl Access<'_> {
         let replaceable = recorder.replaceable();
         let change = Change { stamp, tied, database: database.0, key, operations: &operations };
         slot.apply(shared, &change).expect("an operation that was just encoded decodes");
-        slot.memory.changed = stamp;
+        slot.memory.note_written(stamp);
         let subject = &mut self.writer.subject;
         subject.clear();
         encode_subject(subject, database.0, key);

@@ -1,0 +1,263 @@
+//! The table of one slot's keys: buckets of one cache line each, with seven cells and their tags.
+//!
+//! A lookup touches one line of the table and then the entry itself, where a table that keeps tags and cells apart
+//! touches two; on a keyspace larger than the caches that is a third of a command's time. Keys that find their bucket
+//! full go to the next one, and the buckets they passed count them (as F14 does, Bronson and Shi 2019), so that a
+//! lookup stops as soon as nobody went further. Slots are small, so doubling a table is never felt.
+
+use crate::body::KeyEntry;
+
+/// Cells of a bucket.
+const CELLS: usize = 7;
+/// The byte behind the tags: how many keys went past this bucket; stays at its greatest value once it is there.
+const PASSED: usize = CELLS;
+const PASSED_STUCK: u8 = u8::MAX;
+/// A table doubles when more than seven eighths of its cells are taken.
+const FULL_EIGHTHS: usize = 7;
+/// The high bit tells a tag from an empty cell.
+const TAKEN: u8 = 0x80;
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// A cache line: tags, then cells.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    tags: [u8; CELLS + 1],
+    cells: [Option<KeyEntry>; CELLS],
+}
+
+/// A hash table of keys. It stores no hashes but a few bits; callers give them.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    /// A power of two of them, or none.
+    buckets: Box<[Bucket]>,
+    len: u32,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    bucket: usize,
+    cell: usize,
+}
+
+impl Buckets {
+    /// A table without memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The entry with this hash for which `is_it` says so.
+    #[inline]
+    pub fn find(&self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<&KeyEntry> {
+        let place = self.place(hash, is_it)?;
+        self.buckets[place.bucket].cells[place.cell].as_ref()
+    }
+
+    /// The entry with this hash for which `is_it` says so, to be changed.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<&mut KeyEntry> {
+        let place = self.place(hash, is_it)?;
+        self.buckets[place.bucket].cells[place.cell].as_mut()
+    }
+
+    /// Adds an entry that is not there yet. `hash_of` is asked for all entries when the table grows.
+    pub fn insert_new(&mut self, hash: u64, entry: KeyEntry, hash_of: impl Fn(&KeyEntry) -> u64) {
+        if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
+            self.resize((self.buckets.len() * 2).max(1), hash_of);
+        }
+        self.put(hash, entry);
+    }
+
+    /// Takes out the entry with this hash for which `is_it` says so.
+    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<KeyEntry> {
+        let place = self.place(hash, is_it)?;
+        let bucket = &mut self.buckets[place.bucket];
+        bucket.tags[place.cell] = 0;
+        let entry = bucket.cells[place.cell].take();
+        self.len -= 1;
+        let mask = self.buckets.len() - 1;
+        let mut passed = hash as usize & mask;
+        while passed != place.bucket {
+            let count = &mut self.buckets[passed].tags[PASSED];
+            if *count != PASSED_STUCK {
+                *count -= 1;
+            }
+            passed = (passed + 1) & mask;
+        }
+        entry
+    }
+
+    /// Gives memory back when most entries are gone.
+    pub fn shrink(&mut self, hash_of: impl Fn(&KeyEntry) -> u64) {
+        if self.is_empty() {
+            *self = Self::new();
+        } else if self.buckets.len() > 1 && self.len() * 8 < self.buckets.len() * CELLS {
+            self.resize(self.buckets.len() / 4 + 1, hash_of);
+        }
+    }
+
+    /// All entries, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.buckets.iter().flat_map(|bucket| bucket.cells.iter().flatten())
+    }
+
+    /// Some entry, chosen by a random word.
+    pub fn random(&self, random: u64) -> Option<&KeyEntry> {
+        if self.is_empty() {
+            return None;
+        }
+        let cells = self.buckets.len() * CELLS;
+        let start = (random % cells as u64) as usize;
+        (0..cells).find_map(|step| {
+            let at = (start + step) % cells;
+            self.buckets[at / CELLS].cells[at % CELLS].as_ref()
+        })
+    }
+
+    #[inline]
+    fn place(&self, hash: u64, mut is_it: impl FnMut(&KeyEntry) -> bool) -> Option<Place> {
+        let mask = self.buckets.len().wrapping_sub(1);
+        let tag = tag_of(hash);
+        let mut index = hash as usize & mask;
+        for _ in 0..self.buckets.len() {
+            let bucket = self.buckets.get(index)?;
+            let mut matches = bucket.matching(tag);
+            while matches != 0 {
+                let cell = (matches.trailing_zeros() / 8) as usize;
+                if bucket.cells[cell].as_ref().is_some_and(&mut is_it) {
+                    return Some(Place { bucket: index, cell });
+                }
+                matches &= matches - 1;
+            }
+            if bucket.tags[PASSED] == 0 {
+                return None;
+            }
+            index = (index + 1) & mask;
+        }
+        None
+    }
+
+    /// Puts an entry into the first free cell from its home on. There is one: the table is never full.
+    fn put(&mut self, hash: u64, entry: KeyEntry) {
+        let mask = self.buckets.len() - 1;
+        let mut index = hash as usize & mask;
+        loop {
+            let bucket = &mut self.buckets[index];
+            if let Some(cell) = bucket.free() {
+                bucket.tags[cell] = tag_of(hash);
+                bucket.cells[cell] = Some(entry);
+                self.len += 1;
+                return;
+            }
+            bucket.tags[PASSED] = bucket.tags[PASSED].saturating_add(1);
+            index = (index + 1) & mask;
+        }
+    }
+
+    fn resize(&mut self, buckets: usize, hash_of: impl Fn(&KeyEntry) -> u64) {
+        let fresh = (0..buckets.next_power_of_two()).map(|_| Bucket::default()).collect();
+        let old = std::mem::replace(&mut self.buckets, fresh);
+        self.len = 0;
+        for entry in old.into_iter().flat_map(|bucket| bucket.cells).flatten() {
+            self.put(hash_of(&entry), entry);
+        }
+    }
+}
+
+impl Bucket {
+    /// The cells with this tag (and, rarely, one above such a cell): the high bit of each one's byte.
+    #[inline]
+    fn matching(&self, tag: u8) -> u64 {
+        let different = u64::from_le_bytes(self.tags) ^ (LOW_BITS * u64::from(tag));
+        // A zero byte borrows into its high bit; the byte of the count is masked out.
+        different.wrapping_sub(LOW_BITS) & !different & HIGH_BITS & (u64::MAX >> 8)
+    }
+
+    fn free(&self) -> Option<usize> {
+        let empty = !u64::from_le_bytes(self.tags) & HIGH_BITS & (u64::MAX >> 8);
+        (empty != 0).then(|| (empty.trailing_zeros() / 8) as usize)
+    }
+}
+
+/// The bits of a hash that cells remember: not those that choose the bucket.
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    (hash >> 56) as u8 | TAKEN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::key_of;
+    use crate::entry::PackedLife;
+    use crdt::Stamp;
+    use std::collections::BTreeSet;
+
+    fn entry(key: u64) -> KeyEntry {
+        KeyEntry::packed(Stamp::from_bits(1), PackedLife::Own, 0, &key.to_le_bytes(), b"")
+    }
+
+    fn number(entry: &KeyEntry) -> u64 {
+        u64::from_le_bytes(key_of(entry).try_into().unwrap())
+    }
+
+    /// Few different hashes, so that buckets overflow and tags collide.
+    fn poor_hash(key: u64) -> u64 {
+        (key % 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xf000_0000_0000_000f
+    }
+
+    fn good_hash(key: u64) -> u64 {
+        key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    }
+
+    fn check(hash: fn(u64) -> u64) {
+        let mut table = Buckets::new();
+        let mut model = BTreeSet::new();
+        let mut word = 7u64;
+        for round in 0..20_000u64 {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let key = (word >> 33) % 300;
+            let grows = (round / 4000) % 2 == 0;
+            if model.contains(&key) && (!grows || word & 1 == 0) {
+                let removed = table.remove(hash(key), |e| number(e) == key);
+                assert_eq!(removed.map(|e| number(&e)), Some(key));
+                model.remove(&key);
+                table.shrink(|e| hash(number(e)));
+            } else if !model.contains(&key) && grows {
+                table.insert_new(hash(key), entry(key), |e| hash(number(e)));
+                model.insert(key);
+            }
+            assert_eq!(table.len(), model.len());
+            assert_eq!(table.find(hash(key), |e| number(e) == key).is_some(), model.contains(&key));
+        }
+        assert_eq!(table.iter().map(number).collect::<BTreeSet<_>>(), model);
+        assert_eq!(table.random(word).is_some(), !model.is_empty());
+    }
+
+    #[test]
+    fn it_holds_what_a_set_holds() {
+        check(good_hash);
+    }
+
+    #[test]
+    fn keys_that_collide_are_kept_apart() {
+        check(poor_hash);
+    }
+
+    #[test]
+    fn a_bucket_is_one_cache_line() {
+        assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (64, 64));
+    }
+}
