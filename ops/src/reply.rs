@@ -162,8 +162,17 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_an_error_and_never_a_panic() {
-        let hostile: [&[u8]; 9] =
-            [b"", b"\r\n", b"HTTP/1.1 400\r\n", b":x\r\n", b"$5\r\nab\r\n", b"$2\r\nabcd", b"$-2\r\n", b"+OK\n", b"*9\r\n"];
+        let hostile: [&[u8]; 9] = [
+            b"",
+            b"\r\n",
+            b"HTTP/1.1 400\r\n",
+            b":x\r\n",
+            b"$5\r\nab\r\n",
+            b"$2\r\nabcd",
+            b"$-2\r\n",
+            b"+OK\n",
+            b"*9\r\n",
+        ];
         for bytes in hostile {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }

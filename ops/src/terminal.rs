@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 /// Writes a line.
 pub fn line(text: impl AsRef<str>) {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    let written =
+        out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     if let Err(error) = written
         && error.kind() == ErrorKind::BrokenPipe
     {
@@ -41,10 +42,15 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-        let lines: Vec<String> = self.rows.iter().map(|row| {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            cells.join("  ").trim_end().to_owned()
-        }).collect();
+        let lines: Vec<String> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let cells: Vec<String> =
+                    row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+                cells.join("  ").trim_end().to_owned()
+            })
+            .collect();
         lines.join("\n")
     }
 }
@@ -58,18 +64,22 @@ pub fn plain(value: &Value) -> String {
         Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{} {}", spoken(name), plain(value))).collect::<Vec<_>>().join(", ")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{} {}", spoken(name), plain(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
 /// The lines `name: value` of an object, for answers that have no table of their own.
 pub fn described(value: &Value) -> String {
     match value {
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{}: {}", spoken(name), plain(value))).collect::<Vec<_>>().join("\n")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{}: {}", spoken(name), plain(value)))
+            .collect::<Vec<_>>()
+            .join("\n"),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => plain(value),
     }
 }

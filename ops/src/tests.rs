@@ -47,11 +47,15 @@ fn what_scripts_rely_on_is_understood() {
 
 #[test]
 fn a_negative_value_is_a_value_and_an_option_after_it_is_an_option() {
-    let Verb::Config(config) = parse("pelago config set slowlog-log-slower-than -1 --via h:9 --save").unwrap().verb else {
+    let Verb::Config(config) = parse("pelago config set slowlog-log-slower-than -1 --via h:9 --save").unwrap().verb
+    else {
         panic!("another verb was understood");
     };
     let understood = format!("{config:?}");
-    assert!(understood.contains("\"-1\"]") && understood.contains("h:9") && understood.contains("save: true"), "{understood}");
+    assert!(
+        understood.contains("\"-1\"]") && understood.contains("h:9") && understood.contains("save: true"),
+        "{understood}"
+    );
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Get {
             return Err(Failure::Arguments(format!("no setting is called {}", self.patterns.join(" or "))));
         }
         if self.json {
-            let fields: Map<String, Value> = pairs.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+            let fields: Map<String, Value> =
+                pairs.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
             terminal::line(Value::Object(fields).to_string());
             return Ok(());
         }

@@ -41,7 +41,10 @@ impl Init {
             terminal::line(told.to_string());
             return Ok(());
         }
-        terminal::line(format!("The cluster's authority is in {}: keep its key safe, it lets nodes in.", made.authority.display()));
+        terminal::line(format!(
+            "The cluster's authority is in {}: keep its key safe, it lets nodes in.",
+            made.authority.display()
+        ));
         terminal::line(format!("Start the node:  pelago serve --dir {}", node.display()));
         terminal::line(format!(
             "Add a region:    pelago region add REGION --resp ADDR --peer ADDR --via {} --ca {} --out DIR",

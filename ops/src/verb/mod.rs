@@ -107,7 +107,9 @@ pub fn name(text: &str) -> std::result::Result<String, String> {
 pub fn is_agreed(question: &str) -> Result<bool> {
     use std::io::{IsTerminal, Write};
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Arguments("nothing was done; repeat it with --yes to do what the preview says".to_owned()));
+        return Err(Failure::Arguments(
+            "nothing was done; repeat it with --yes to do what the preview says".to_owned(),
+        ));
     }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();

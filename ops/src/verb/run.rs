@@ -18,7 +18,8 @@ pub fn sources(file: &Path, defaults: &[(&str, &str)], assignments: &[String]) -
         sources.argument(name, value, "this verb")?;
     }
     // Variables that are not text cannot be meant for us.
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     sources.environment(variables, &[PASSWORD_VARIABLE])?;
     sources.arguments(assignments.iter().cloned())?;
     Ok(sources)

@@ -132,9 +132,7 @@ mod tests {
         let destination = target.local_addr().unwrap();
         let sent = Instant::now();
         for contents in [b"one", b"two"] {
-            delayed
-                .try_send(&Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None })
-                .unwrap();
+            delayed.try_send(&Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None }).unwrap();
         }
         let mut buffer = [0; 8];
         for expected in [b"one", b"two"] {

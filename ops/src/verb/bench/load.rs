@@ -132,7 +132,8 @@ impl Connection {
 
 /// Takes up to `wanted` requests out of those that are left.
 fn take(course: &Course, wanted: u64) -> u64 {
-    let before = course.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(wanted)));
+    let before =
+        course.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(wanted)));
     before.map_or(0, |before| before.min(wanted))
 }
 

@@ -59,7 +59,8 @@ impl Report {
             format!("  latency     {}", figures(&self.all_latencies(), self.slowest)),
         ];
         for lag in &self.lags {
-            let missing = if lag.missing > 0 { format!(", {} NOT SEEN within 10 s", lag.missing) } else { String::new() };
+            let missing =
+                if lag.missing > 0 { format!(", {} NOT SEEN within 10 s", lag.missing) } else { String::new() };
             lines.push(format!("  seen in {}  {}{missing}", lag.target, figures(&lag.latencies, lag.slowest)));
         }
         if let Some(error) = &self.first_error {

@@ -3,7 +3,7 @@
 use crate::terminal::grouped;
 use crate::verb::run;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use server::info::{LinkState, MemberStatus};
+use server::info::{LinkState, MemberState, MemberStatus};
 use server::launch::Running;
 
 /// The lines, on a terminal.
@@ -42,7 +42,7 @@ impl Board {
 }
 
 /// The line of a node.
-pub fn text(running: &Running) -> String {
+fn text(running: &Running) -> String {
     let node = running.node();
     let name = node.config.load().region.clone();
     let port = running.addresses().resp.port();
@@ -58,7 +58,8 @@ pub fn text(running: &Running) -> String {
     } else {
         ""
     };
-    let others = cluster.members.iter().filter(|member| member.node != cluster.node).map(link_text);
+    let is_other = |member: &&MemberStatus| member.node != cluster.node && member.state != MemberState::Removed;
+    let others = cluster.members.iter().filter(is_other).map(link_text);
     format!(
         "{name:<12} :{port}{condition}  {:>12} keys  {:>10} ops/s   {}",
         grouped(run::keys(running)),

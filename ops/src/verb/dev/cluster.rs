@@ -1,7 +1,7 @@
 //! Making the directories of a cluster on this machine, and running its nodes until they stop.
 
-use super::board::{self, Board};
 use super::Cluster;
+use super::board::Board;
 use crate::failure::{Failure, Result};
 use crate::terminal;
 use crate::verb::run;
@@ -25,18 +25,22 @@ struct Prepared {
 pub fn run(cluster: &Cluster) -> Result<()> {
     let temporary = match cluster.dir {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("pelago-dev-").tempdir().map_err(|error| Failure::System {
-            doing: "make a temporary directory",
-            error,
-        })?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("pelago-dev-")
+                .tempdir()
+                .map_err(|error| Failure::System { doing: "make a temporary directory", error })?,
+        ),
     };
     let directory = match (&cluster.dir, &temporary) {
         (Some(directory), _) => directory.as_path(),
         (None, Some(temporary)) => temporary.path(),
         (None, None) => Path::new("."),
     };
-    let nodes = if directory.join("ca").exists() { found_before(cluster, directory)? } else { found(cluster, directory)? };
-    let first = nodes.first().ok_or_else(|| Failure::Arguments("a cluster needs a region: --regions a,b,c".to_owned()))?;
+    let nodes =
+        if directory.join("ca").exists() { found_before(cluster, directory)? } else { found(cluster, directory)? };
+    let first =
+        nodes.first().ok_or_else(|| Failure::Arguments("a cluster needs a region: --regions a,b,c".to_owned()))?;
     let options = run::options(&sources(cluster, &first.directory, nodes.len())?.finish()?.load())?;
     let mut running = Vec::with_capacity(nodes.len());
     let count = nodes.len();
@@ -168,12 +172,11 @@ fn greet(cluster: &Cluster, nodes: &[Running], directory: &Path) {
     }
     let port = if first == 6379 { String::new() } else { format!(" --resp-port {first}") };
     let region = cluster.regions.last().map_or("REGION", String::as_str);
-    terminal::line(format!("cut a region off: pelago dev cut {region}{port}    and back: pelago dev heal {region}{port}"));
+    terminal::line(format!(
+        "cut a region off: pelago dev cut {region}{port}    and back: pelago dev heal {region}{port}"
+    ));
     let kept = if cluster.dir.is_some() { "kept in" } else { "in, and removed from," };
     terminal::line(format!("certificates and settings are {kept} {}. Ctrl-C stops everything.", directory.display()));
-    if !std::io::stderr().is_terminal() {
-        nodes.iter().for_each(|node| terminal::line(board::text(node)));
-    }
 }
 
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(5);

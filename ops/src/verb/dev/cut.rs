@@ -10,11 +10,16 @@ use serde_json::Value;
 pub fn order(cutting: &Cutting, order: &str) -> Result<()> {
     let mut any = cutting.secret.connect(&format!("127.0.0.1:{}", cutting.resp_port))?;
     let list = any.json(&["PELAGO", "REGION", "LIST"])?;
-    let is_meant = |member: &&Value| member["region"] == cutting.region.as_str() || member["node"] == cutting.region.as_str();
+    let is_meant =
+        |member: &&Value| member["region"] == cutting.region.as_str() || member["node"] == cutting.region.as_str();
     let meant: Vec<&Value> = members(&list).into_iter().filter(is_meant).collect();
     if meant.is_empty() {
         let known: Vec<&str> = members(&list).iter().filter_map(|member| member["region"].as_str()).collect();
-        return Err(Failure::Arguments(format!("there is no region {}; there are {}", cutting.region, known.join(", "))));
+        return Err(Failure::Arguments(format!(
+            "there is no region {}; there are {}",
+            cutting.region,
+            known.join(", ")
+        )));
     }
     for member in meant {
         let address = member["resp"].as_str().unwrap_or_default();

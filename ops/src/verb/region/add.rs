@@ -49,7 +49,8 @@ impl Add {
         let prepared = prepare_member(&self.ca, &self.out, &plan, wall_clock())?;
         let answer = self.admit(&mut client, prepared)?;
         if self.json {
-            let told = json!({ "node": plan.name(), "region": self.region, "number": answer["number"], "dir": self.out });
+            let told =
+                json!({ "node": plan.name(), "region": self.region, "number": answer["number"], "dir": self.out });
             terminal::line(told.to_string());
         } else {
             terminal::line(format!("{} is admitted.", plan.name()));
