@@ -113,6 +113,12 @@ impl Keyspace {
         self.shared.clock()
     }
 
+    /// The last change of this node: with a slot locked, none of its changes there is later.
+    pub(crate) fn last_written(&self) -> Stamp {
+        let of_log = |log: &Arc<SharedLog>| Stamp::from_bits(log.last.load(Ordering::Relaxed));
+        self.logs.lock().iter().map(of_log).max().unwrap_or(Stamp::ZERO).max(self.shared.written())
+    }
+
     /// How many keys a database has; expired ones that have not been removed yet count, as in Redis.
     pub fn len(&self, database: u8) -> u64 {
         self.shared.keys(database)
@@ -225,6 +231,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end_pipeline();
+        // Its log is forgotten once it is drained.
+        self.keyspace.shared.note_written(Stamp::from_bits(self.state.log.last.load(Ordering::Relaxed)));
     }
 }
 
@@ -236,7 +244,9 @@ impl WriterState {
             self.publishing = true;
             self.log.published.store(shared.clock().bits(), Ordering::SeqCst);
         }
-        shared.next_stamp(now)
+        let stamp = shared.next_stamp(now);
+        self.log.last.store(stamp.bits(), Ordering::Relaxed);
+        stamp
     }
 
     /// Ends a command: without a pipeline its changes go to the drain.

@@ -36,6 +36,8 @@ pub struct LogBuffer {
 pub struct SharedLog {
     /// Every stamp that the writer may still append is greater than this; `u64::MAX` when it is not writing.
     pub published: AtomicU64,
+    /// The last stamp that it took for a change. Stored while the change's slot is locked.
+    pub last: AtomicU64,
     /// What it has appended.
     pub buffer: Mutex<LogBuffer>,
 }
@@ -43,7 +45,8 @@ pub struct SharedLog {
 impl SharedLog {
     /// An empty log of a writer that is not writing.
     pub fn new() -> Self {
-        Self { published: AtomicU64::new(u64::MAX), buffer: Mutex::new(LogBuffer::default()) }
+        let (published, last) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Self { published, last, buffer: Mutex::new(LogBuffer::default()) }
     }
 
     /// The stamp up to which the log is complete, if the writer is in the middle of something.

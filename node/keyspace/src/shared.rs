@@ -17,6 +17,8 @@ pub struct Shared {
     me: AtomicU16,
     /// The greatest stamp given out or seen.
     clock: AtomicU64,
+    /// The last change of all writers that are gone.
+    written: AtomicU64,
     /// The wall clock as the last command or batch read it.
     now: AtomicU64,
     applied: RwLock<Arc<VersionVector>>,
@@ -44,6 +46,7 @@ impl Shared {
             conflicts: Conflicts::default(),
             me: AtomicU16::new(0),
             clock: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             now: AtomicU64::new(0),
             applied: RwLock::new(Arc::new(VersionVector::new())),
             keys: std::array::from_fn(|_| AtomicI64::new(0)),
@@ -86,6 +89,16 @@ impl Shared {
     #[inline]
     pub fn clock(&self) -> Stamp {
         Stamp::from_bits(self.clock.load(Ordering::SeqCst))
+    }
+
+    /// The last change of all writers that are gone.
+    pub fn written(&self) -> Stamp {
+        Stamp::from_bits(self.written.load(Ordering::SeqCst))
+    }
+
+    /// Notes the last change of a writer that goes.
+    pub fn note_written(&self, stamp: Stamp) {
+        self.written.fetch_max(stamp.bits(), Ordering::SeqCst);
     }
 
     /// The wall clock as last read, in Unix milliseconds.

@@ -34,8 +34,6 @@ pub struct Memory {
     pub digest: u64,
     /// This node's clock when the slot last changed here.
     pub changed: Stamp,
-    /// The last change that this node made here itself.
-    pub written: Stamp,
     /// What few slots have.
     rare: Option<Box<Rare>>,
 }
@@ -287,13 +285,6 @@ impl Default for Slot {
 }
 
 impl Memory {
-    /// Notes a change that this node makes here itself.
-    #[inline]
-    pub fn note_written(&mut self, stamp: Stamp) {
-        self.changed = stamp;
-        self.written = stamp;
-    }
-
     /// What has been seen here out of order, if anything.
     #[inline]
     pub fn context(&self) -> Option<&Context> {

@@ -167,7 +167,7 @@ impl Keyspace {
         let mut beyond = VersionVector::new();
         // SUBTLE: our own last change here and not our clock, which is ahead of every change. The peer waits with this
         // slot until its vector has come so far, and a stamp that no change has would never come.
-        let written = slot.memory.written;
+        let written = self.last_written();
         beyond.raise(written.author(), written);
         if let Some(context) = slot.memory.context() {
             context.vector.iter().filter(|&(_, stamp)| !applied.covers(stamp)).for_each(|(node, stamp)| {

@@ -53,7 +53,7 @@ impl Access<'_> {
             let shared = self.shared();
             let slot = self.locked(key);
             if slot.apply_plain_set(shared, stamp, database.0, key, value) {
-                slot.memory.note_written(stamp);
+                slot.memory.changed = stamp;
                 let tied = self.in_group;
                 let pending = &mut self.writer.pending;
                 if pending.records.last().is_none_or(|last| last.stamp != stamp) {
@@ -224,7 +224,7 @@ impl Access<'_> {
         let change = Change { stamp, tied: false, database: database.0, key: &[], operations: &operations };
         for number in 0..SLOTS {
             self.with_slot(number, |slot| {
-                slot.memory.note_written(stamp);
+                slot.memory.changed = stamp;
                 slot.apply(shared, &change).expect("an operation that was just encoded decodes");
             });
         }
@@ -325,7 +325,7 @@ impl Access<'_> {
         let replaceable = recorder.replaceable();
         let change = Change { stamp, tied, database: database.0, key, operations: &operations };
         slot.apply(shared, &change).expect("an operation that was just encoded decodes");
-        slot.memory.note_written(stamp);
+        slot.memory.changed = stamp;
         let subject = &mut self.writer.subject;
         subject.clear();
         encode_subject(subject, database.0, key);

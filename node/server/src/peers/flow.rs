@@ -2,7 +2,7 @@
 
 use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_SLOTS_MAX};
 use bytes::Bytes;
-use crdt::{NodeNumber, VersionVector};
+use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::SweepPolicy;
 use protocol::{Batch, NodeIdentity};
 use std::collections::BTreeSet;
@@ -70,13 +70,46 @@ impl Peers {
 
     /// A contributor has applied `vector`, and all that it wrote before is here: resets it knows need not be remembered.
     pub(super) fn note_applied_there(&mut self, number: NodeNumber, vector: VersionVector) {
-        let owner = self.membership.owner_of(number);
-        let numbers: BTreeSet<NodeNumber> = match owner {
-            // Earlier lives of the same node write no more: what this one has applied, they need not.
-            Some(owner) => self.membership.view().numbers_of(owner).iter().copied().collect(),
-            None => [number].into_iter().collect(),
+        self.known_applied.insert(number, vector);
+    }
+
+    /// Numbers of earlier lives write no more. Once every member is here and none has more of such a number than this
+    /// node, no change of it can come any more, and resets that wait for it can go.
+    ///
+    /// SUBTLE: it is not enough that the node's new life has applied a reset. A third node may still hold a tail of the
+    /// old one whose sums do not know of it.
+    pub(super) fn note_ended_numbers(&mut self) {
+        let ready = self.hub.ready_peers();
+        let me = crdt::NodeIdentity(self.identity.0);
+        let view = self.membership.view();
+        let is_ready = |identity: crdt::NodeIdentity| ready.contains(&NodeIdentity(identity.0));
+        if view.active().any(|member| member.identity != me && !is_ready(member.identity)) {
+            return;
+        }
+        let mut ended = Vec::new();
+        for member in view.active() {
+            let current = match member.identity == me {
+                true => self.hub.number(),
+                false => self.report_of(NodeIdentity(member.identity.0)).and_then(|report| report.number),
+            };
+            let Some(current) = current else { return };
+            ended.extend(member.numbers.iter().copied().filter(|&number| number != current));
+        }
+        let mine = self.hub.closed_vector();
+        let no_more = |number: &NodeNumber| {
+            let theirs = ready.iter().filter_map(|&peer| self.hub.peer_vector(peer));
+            theirs.map(|vector| vector.of(*number)).all(|theirs| theirs <= mine.of(*number))
         };
-        self.known_applied.extend(numbers.into_iter().map(|number| (number, vector.clone())));
+        let everything = self.everything();
+        for number in ended.into_iter().filter(no_more).collect::<Vec<_>>() {
+            self.known_applied.insert(number, everything.clone());
+        }
+    }
+
+    /// A vector beyond all stamps.
+    pub(super) fn everything(&self) -> VersionVector {
+        let numbers = self.membership.view().owners().map(|(number, _)| number);
+        numbers.map(|number| (number, Stamp::at(u64::MAX >> 24, number))).collect()
     }
 
     /// The vector that a peer which is fed had at the beginning of its session.

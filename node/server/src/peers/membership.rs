@@ -2,7 +2,7 @@
 
 use super::Peers;
 use crdt::membership::{Member, MemberRecord, MemberState};
-use crdt::{Membership, NodeNumber, Stamp, VersionVector};
+use crdt::{Membership, NodeNumber, Stamp};
 use protocol::{MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
 
@@ -204,9 +204,7 @@ impl Peers {
     /// A sealed number has no later changes: resets that wait for its node can go.
     fn raise_to_seals(&mut self, sealed: &BTreeMap<NodeNumber, Stamp>) {
         for &number in sealed.keys() {
-            let everything: VersionVector =
-                self.membership.view().owners().map(|(n, _)| (n, Stamp::at(u64::MAX >> 24, n))).collect();
-            self.known_applied.insert(number, everything);
+            self.known_applied.insert(number, self.everything());
         }
     }
 

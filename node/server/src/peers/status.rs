@@ -35,6 +35,7 @@ impl Peers {
     }
 
     fn collect(&mut self) {
+        self.note_ended_numbers();
         if self.known_applied.is_empty() {
             return;
         }
@@ -67,7 +68,7 @@ impl Peers {
         }
     }
 
-    fn report_of(&self, peer: NodeIdentity) -> Option<LinkReport> {
+    pub(super) fn report_of(&self, peer: NodeIdentity) -> Option<LinkReport> {
         self.hub.link_report(peer, self.now(), self.node.wall_clock())
     }
 
