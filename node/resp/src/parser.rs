@@ -144,6 +144,24 @@ impl Parser {
         }
     }
 
+    /// The arguments of the request that was just found, if it was no inline request: they borrow from the input alone,
+    /// so that more requests can be looked for while they are kept.
+    pub fn borrowed_arguments<'p, 'i>(
+        &'p self,
+        input: &'i [u8],
+    ) -> Option<impl ExactSizeIterator<Item = &'i [u8]> + use<'p, 'i>> {
+        match self.state {
+            State::Complete { inline: true } => None,
+            State::Complete { inline: false }
+            | State::Start
+            | State::Inline
+            | State::Length { .. }
+            | State::Body { .. } => {
+                Some(self.arguments.iter().map(move |span| input.get(span.start..span.end).unwrap_or_default()))
+            }
+        }
+    }
+
     /// The arguments of the request just found; none for an empty one. `input` is what was given to [`Self::next`].
     #[inline]
     pub fn arguments<'i>(&'i self, input: &'i [u8]) -> impl ExactSizeIterator<Item = &'i [u8]> {

@@ -7,10 +7,11 @@ use crate::client::ClientState;
 use crate::clients::Presence;
 use crate::command::transaction::Arguments;
 use crate::dispatch::{Outcome, dispatch};
-use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX};
+use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
 use crdt::UnixMillis;
 use resp::{Limits, Parser, Progress, Reply, Version};
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -93,6 +94,18 @@ enum Stop {
     Close,
 }
 
+/// What comes behind the requests that were executed.
+enum Ahead {
+    /// Perhaps more of them.
+    More,
+    /// An inline request of this length.
+    Inline(usize),
+    /// The beginning of one; so many more bytes are known to be needed.
+    Incomplete(usize),
+    /// What is no request.
+    Malformed(resp::ProtocolError),
+}
+
 /// What waiting for bytes brought.
 enum Wait {
     Bytes,
@@ -147,39 +160,99 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             self.worker.give_buffer(self.reply.replace_buffer(buffer));
         }
         loop {
-            let limits = Limits { bulk_bytes_max, authenticated: self.client.authenticated };
-            let input = self.input.unread();
-            let length = match self.parser.next(input, limits) {
-                Ok(Progress::Request(length)) => length,
-                Ok(Progress::Incomplete(wanted)) => {
+            let ahead = match self.execute_next(bulk_bytes_max, now) {
+                Ok(ahead) => ahead,
+                Err(stop) => return stop,
+            };
+            match ahead {
+                Ahead::More | Ahead::Inline(_) => {}
+                Ahead::Incomplete(wanted) => {
                     self.input.wanted = wanted;
                     return Stop::Nothing;
                 }
-                Err(error) => {
+                Ahead::Malformed(error) => {
                     self.worker.tally.protocol_errors.add(1);
                     self.reply.error(&format!("ERR {error}"));
                     return Stop::Close;
                 }
-            };
-            let args: Arguments<'_> = self.parser.arguments(input).collect();
-            if !args.is_empty() {
-                match dispatch(self.worker, &mut self.client, &mut self.reply, now, &args) {
-                    Outcome::Done => {}
-                    Outcome::Paused(until) => return Stop::Paused(until),
-                }
-            }
-            drop(args);
-            self.input.start += length;
-            if self.client.closing {
-                return Stop::Close;
-            }
-            if self.client.order.is_some() {
-                return Stop::Ordered;
-            }
-            if self.reply.len() >= OUTPUT_BYTES_FLUSH {
-                return Stop::Output;
             }
         }
+    }
+
+    /// Executes the next few requests: they are taken apart first, so that the memory of their keys is on its way while
+    /// the first ones run. Says what comes behind them, or why executing stopped among them.
+    fn execute_next(&mut self, bulk_bytes_max: i64, now: UnixMillis) -> Result<Ahead, Stop> {
+        // Who has not authenticated may send less, and `AUTH` may be the next request.
+        let authenticated = self.client.authenticated;
+        let (limits, most) =
+            (Limits { bulk_bytes_max, authenticated }, if authenticated { REQUESTS_AHEAD_MAX } else { 1 });
+        let input = self.input.unread();
+        let mut requests: SmallVec<[(usize, Arguments<'_>); REQUESTS_AHEAD_MAX]> = SmallVec::new();
+        let mut parsed = 0;
+        let behind = loop {
+            if requests.len() == most {
+                break Ahead::More;
+            }
+            match self.parser.next(&input[parsed..], limits) {
+                Ok(Progress::Request(length)) => {
+                    let Some(arguments) = self.parser.borrowed_arguments(&input[parsed..]) else {
+                        // The words of an inline request are the parser's own: it is taken alone.
+                        break Ahead::Inline(length);
+                    };
+                    requests.push((length, arguments.collect()));
+                    parsed += length;
+                }
+                Ok(Progress::Incomplete(wanted)) => break Ahead::Incomplete(wanted),
+                Err(error) => break Ahead::Malformed(error),
+            }
+        };
+        if let (Ahead::Inline(length), true) = (&behind, requests.is_empty()) {
+            let args: Arguments<'_> = self.parser.arguments(input).collect();
+            let outcome = if args.is_empty() {
+                Outcome::Done
+            } else {
+                dispatch(self.worker, &mut self.client, &mut self.reply, now, &args)
+            };
+            drop((args, requests));
+            let length = *length;
+            return self.after(outcome, length).map_or(Ok(Ahead::More), Err);
+        }
+        if requests.len() > 1 {
+            let keys = requests.iter().filter_map(|(_, args)| args.get(1));
+            keys.for_each(|key| self.worker.node.keyspace.expect(key));
+        }
+        let mut executed = 0;
+        let mut stop = None;
+        for (length, args) in &requests {
+            if !args.is_empty()
+                && let Outcome::Paused(until) = dispatch(self.worker, &mut self.client, &mut self.reply, now, args)
+            {
+                stop = Some(Stop::Paused(until));
+                break;
+            }
+            executed += length;
+            stop = why_stop(&self.client, self.reply.len());
+            if stop.is_some() {
+                break;
+            }
+        }
+        drop(requests);
+        self.input.start += executed;
+        if stop.is_some() || matches!(behind, Ahead::Inline(_)) {
+            // What was taken apart and not executed is taken apart again.
+            self.parser = Parser::new();
+        }
+        stop.map_or(Ok(behind), Err)
+    }
+
+    /// What follows from a request that was executed alone.
+    fn after(&mut self, outcome: Outcome, length: usize) -> Option<Stop> {
+        if let Outcome::Paused(until) = outcome {
+            self.parser = Parser::new();
+            return Some(Stop::Paused(until));
+        }
+        self.input.start += length;
+        why_stop(&self.client, self.reply.len())
     }
 
     /// Waits for bytes, for the end of the stream or for somebody to end the connection.
@@ -313,6 +386,19 @@ impl<'w> Pipeline<'w> {
 impl Drop for Pipeline<'_> {
     fn drop(&mut self) {
         self.0.writer().end_pipeline();
+    }
+}
+
+/// Whether executing stops after a request, and why.
+fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
+    if client.closing {
+        Some(Stop::Close)
+    } else if client.order.is_some() {
+        Some(Stop::Ordered)
+    } else if output >= OUTPUT_BYTES_FLUSH {
+        Some(Stop::Output)
+    } else {
+        None
     }
 }
 

@@ -44,3 +44,7 @@ pub const LCS_CELLS_MAX: usize = 1 << 27;
 /// Elements, repeats included, that one `SRANDMEMBER` or `HRANDFIELD` with a negative count may answer. Redis has no
 /// limit and dies of the reply; sixteen million are more than anybody samples at once.
 pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;
+
+/// Requests of one read that are taken apart before the first is executed, so that the memory of their keys is on its
+/// way: as many cache misses as a core keeps in flight.
+pub const REQUESTS_AHEAD_MAX: usize = 16;
