@@ -28,12 +28,16 @@ pub trait Replica {
     fn merge(&mut self, bucket: usize, state: &Self::Bucket) -> bool;
     /// Ends a transfer of state: everything up to `vector` has been seen.
     fn raise(&mut self, vector: &VersionVector);
-    /// A peer has applied everything up to `vector`, and all its own batches up to its own entry are here.
-    fn peer_applied(&mut self, peer: NodeNumber, vector: &VersionVector);
+    /// The node that writes under `number` has applied everything up to `vector`, and all batches of that number up to its
+    /// own entry are here.
+    fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector);
+    /// Writes under `number` from now on, in batches that follow `last`.
+    fn take_number(&mut self, number: NodeNumber, last: Stamp);
 }
 
-/// One thing that happens between replicas. Indices are taken modulo the number of replicas, and a pair of equal ones is
-/// no step, so that any part of a script is a script.
+/// One thing that happens between replicas. An origin is one life of a replica: the first ones are numbered like the
+/// replicas. Origins are taken modulo the number of lives, and a step that makes no sense is none, so that any part of a
+/// script is a script.
 #[derive(Clone, Copy, Debug)]
 pub enum Traffic {
     /// The open batch is closed.
@@ -67,6 +71,13 @@ struct Closed<B> {
     events: Vec<usize>,
 }
 
+/// A replica under one number. A restart that lost something begins a new one.
+struct Life<B> {
+    owner: usize,
+    number: NodeNumber,
+    closed: Vec<Closed<B>>,
+}
+
 struct Transfer {
     source: usize,
     /// What the replica had when it began: the source sends what lies beyond.
@@ -77,22 +88,23 @@ struct Transfer {
     differing: Vec<usize>,
 }
 
-/// Replicas with their closed batches and running transfers.
+/// Replicas with their closed batches, journals and running transfers.
 pub struct Cluster<R: Replica> {
     pub replicas: Vec<R>,
     buckets: usize,
-    closed: Vec<Vec<Closed<R::Batch>>>,
+    lives: Vec<Life<R::Batch>>,
+    /// The life of each replica that goes on.
+    current: Vec<usize>,
+    /// The batches that each replica has made or applied, in that order: the life and the index in it.
+    journals: Vec<Vec<(usize, usize)>>,
     open: Vec<Vec<usize>>,
     transfers: BTreeMap<usize, Transfer>,
     arrivals: Vec<Arrival>,
 }
 
-/// The number of the replica with this index.
-pub fn number(index: usize) -> NodeNumber {
-    // Not in the order of the indices, so that nothing depends on that; the extremes are among them.
-    const NUMBERS: [u16; 5] = [7, 0, 1023, 512, 3];
-    NodeNumber::new(NUMBERS[index]).unwrap()
-}
+/// Numbers in the order in which they are given out. Not in the order of the indices, so that nothing depends on that;
+/// the extremes are among them.
+const NUMBERS: [u16; 12] = [7, 0, 1023, 512, 3, 1, 1000, 8, 31, 2, 600, 601];
 
 impl Traffic {
     /// A step by chance. Deliveries are the most frequent.
@@ -112,11 +124,90 @@ impl Traffic {
 }
 
 impl<R: Replica> Cluster<R> {
-    /// Replicas that have nothing to tell each other yet; state is transferred in so many buckets.
+    /// Replicas that have nothing to tell each other yet; they are given their numbers. State is transferred in so many
+    /// buckets.
     pub fn new(replicas: Vec<R>, buckets: usize) -> Self {
-        let closed = replicas.iter().map(|_| Vec::new()).collect();
-        let open = vec![Vec::new(); replicas.len()];
-        Self { replicas, buckets, closed, open, transfers: BTreeMap::new(), arrivals: Vec::new() }
+        let count = replicas.len();
+        let mut cluster = Self {
+            replicas,
+            buckets,
+            lives: Vec::new(),
+            current: vec![0; count],
+            journals: vec![Vec::new(); count],
+            open: vec![Vec::new(); count],
+            transfers: BTreeMap::new(),
+            arrivals: Vec::new(),
+        };
+        (0..count).for_each(|owner| cluster.begin_life(owner));
+        cluster
+    }
+
+    /// Whether the replica writes, or ever wrote, under this number.
+    pub fn owns(&self, at: usize, number: NodeNumber) -> bool {
+        self.lives.iter().any(|life| life.owner == at && life.number == number)
+    }
+
+    /// Whether there is a number left for another life.
+    pub fn has_numbers(&self) -> bool {
+        self.lives.len() < NUMBERS.len()
+    }
+
+    /// Stops a replica and lets `empty` go on in its place from its journal, of which the last `lost` entries are lost.
+    /// What is open is closed before, if `clean`, else it is lost too. Without a loss it keeps its number; else peers may
+    /// know more of it than it does itself, so that it takes a new one. Returns the events that it still knows.
+    pub fn restart(&mut self, at: usize, lost: usize, clean: bool, empty: R) -> Vec<usize> {
+        self.transfers.retain(|&to, transfer| to != at && transfer.source != at);
+        if clean {
+            self.close(at);
+        }
+        self.open[at].clear();
+        let kept = self.journals[at].len().saturating_sub(lost);
+        self.journals[at].truncate(kept);
+        self.replicas[at] = empty;
+        let mut events = Vec::new();
+        for &(life, index) in &self.journals[at] {
+            let Life { number, closed, .. } = &self.lives[life];
+            let Closed { previous, last, batch, .. } = &closed[index];
+            self.replicas[at].apply(*number, *previous, *last, batch);
+            events.extend(&closed[index].events);
+        }
+        if lost == 0 {
+            let (number, last) = (self.number_of(at), self.last_closed(at));
+            self.replicas[at].take_number(number, last);
+            // It remembered resets for itself while it did not know who it was.
+            let vector = self.closed_vector(at);
+            self.replicas[at].peer_applied(number, &vector);
+        } else {
+            self.forget_what_nobody_has(self.current[at]);
+            self.begin_life(at);
+        }
+        events
+    }
+
+    /// Lets a replica go on under another number, without a restart. What it wrote under the old one is closed before, and
+    /// counts as applied like everybody else's from then on.
+    pub fn renumber(&mut self, at: usize) {
+        self.close(at);
+        let vector = self.closed_vector(at);
+        self.replicas[at].raise(&vector);
+        self.begin_life(at);
+    }
+
+    fn begin_life(&mut self, owner: usize) {
+        let number = NodeNumber::new(NUMBERS[self.lives.len()]).unwrap();
+        self.current[owner] = self.lives.len();
+        self.lives.push(Life { owner, number, closed: Vec::new() });
+        self.replicas[owner].take_number(number, Stamp::ZERO);
+    }
+
+    /// Batches that were lost with their author before anybody had them are gone.
+    fn forget_what_nobody_has(&mut self, life: usize) {
+        let known = self.journals.iter().flatten().filter(|&&(of, _)| of == life).map(|&(_, index)| index + 1).max();
+        self.lives[life].closed.truncate(known.unwrap_or(0));
+    }
+
+    fn number_of(&self, at: usize) -> NodeNumber {
+        self.lives[self.current[at]].number
     }
 
     /// An event was written at a replica; it travels with the next batch that is closed there.
@@ -149,22 +240,23 @@ impl<R: Replica> Cluster<R> {
             self.transfer_bucket(to, true);
         }
         (0..count).for_each(|at| self.close(at));
-        for _ in 0..2 * count {
-            for (origin, to) in pairs(count) {
+        for _ in 0..2 * self.lives.len() {
+            for (origin, to) in (0..self.lives.len()).flat_map(|origin| (0..count).map(move |to| (origin, to))) {
                 self.deliver(origin, to, usize::MAX);
             }
         }
         for _ in 0..2 {
             pairs(count).for_each(|(from, to)| self.heartbeat(from, to));
         }
+        self.forget_former_lives();
         std::mem::take(&mut self.arrivals)
     }
 
     /// The vector that may leave a replica: it names closed batches only.
     pub fn closed_vector(&self, at: usize) -> VersionVector {
         let mut vector = self.replicas[at].applied();
-        vector.forget(number(at));
-        vector.raise(number(at), self.last_closed(at));
+        vector.forget(self.number_of(at));
+        vector.raise(self.number_of(at), self.last_closed(at));
         vector
     }
 
@@ -175,60 +267,66 @@ impl<R: Replica> Cluster<R> {
     }
 
     fn last_closed(&self, at: usize) -> Stamp {
-        self.closed[at].last().map_or(Stamp::ZERO, |closed| closed.last)
+        self.lives[self.current[at]].closed.last().map_or(Stamp::ZERO, |closed| closed.last)
     }
 
     fn close(&mut self, at: usize) {
         let mut dependencies = self.replicas[at].applied();
-        dependencies.forget(number(at));
+        dependencies.forget(self.number_of(at));
         let previous = self.last_closed(at);
         match self.replicas[at].close() {
             Some((last, batch)) => {
                 assert!(last > previous, "a batch ends at {last:?}, after one that ended at {previous:?}");
                 let events = std::mem::take(&mut self.open[at]);
-                self.closed[at].push(Closed { previous, last, dependencies, batch, events });
+                let life = self.current[at];
+                self.journals[at].push((life, self.lives[life].closed.len()));
+                self.lives[life].closed.push(Closed { previous, last, dependencies, batch, events });
             }
             None => assert!(self.open[at].is_empty(), "writes were lost on the way to a batch"),
         }
     }
 
     fn deliver(&mut self, origin: usize, to: usize, batches: usize) {
-        if origin == to {
+        let origin = origin % self.lives.len();
+        if self.current[to] == origin {
             return;
         }
-        let author = number(origin);
+        let own = self.number_of(to);
+        let Life { number: author, closed, .. } = &self.lives[origin];
         let receiver = &mut self.replicas[to];
         let mut left = batches;
-        for closed in &self.closed[origin] {
+        for (index, closed) in closed.iter().enumerate() {
             let applied = receiver.applied();
             if left == 0 {
                 return;
             }
-            if closed.last <= applied.of(author) {
+            if closed.last <= applied.of(*author) {
                 continue;
             }
             let mut seen = applied.clone();
-            seen.raise(number(to), Stamp::MAX);
-            if closed.previous > applied.of(author) || !seen.covers_all(&closed.dependencies) {
+            seen.raise(own, Stamp::MAX);
+            if closed.previous > applied.of(*author) || !seen.covers_all(&closed.dependencies) {
                 return;
             }
-            receiver.apply(author, closed.previous, closed.last, &closed.batch);
-            receiver.peer_applied(author, &closed.dependencies);
+            receiver.apply(*author, closed.previous, closed.last, &closed.batch);
+            receiver.peer_applied(*author, &closed.dependencies);
+            self.journals[to].push((origin, index));
             self.arrivals.push(Arrival::Events { to, events: closed.events.clone() });
             left -= 1;
         }
     }
 
     fn deliver_again(&mut self, origin: usize, to: usize, batches: usize) {
-        if origin == to {
+        let origin = origin % self.lives.len();
+        if self.current[to] == origin {
             return;
         }
-        let author = number(origin);
+        let Life { number: author, closed, .. } = &self.lives[origin];
         let receiver = &mut self.replicas[to];
-        let applied = receiver.applied().of(author);
-        let known = self.closed[origin].partition_point(|closed| closed.last <= applied);
-        for closed in &self.closed[origin][known.saturating_sub(batches)..known] {
-            receiver.apply(author, closed.previous, closed.last, &closed.batch);
+        let applied = receiver.applied().of(*author);
+        let known = closed.partition_point(|closed| closed.last <= applied);
+        for closed in &closed[known.saturating_sub(batches)..known] {
+            receiver.apply(*author, closed.previous, closed.last, &closed.batch);
         }
     }
 
@@ -279,10 +377,29 @@ impl<R: Replica> Cluster<R> {
         // be on their way first, else the receiver forgets resets that they still need.
         self.close(from);
         let vector = self.closed_vector(from);
-        if from != to && self.replicas[to].applied().of(number(from)) >= self.last_closed(from) {
-            self.replicas[to].peer_applied(number(from), &vector);
+        let author = self.number_of(from);
+        if from != to && self.replicas[to].applied().of(author) >= self.last_closed(from) {
+            self.replicas[to].peer_applied(author, &vector);
         }
     }
+
+    /// Everybody has everything: nothing of a former life can still come that has not seen all this. Before that nobody
+    /// knows, since any replica may hold a batch of it that others lack.
+    fn forget_former_lives(&mut self) {
+        if self.stuck().is_some() {
+            return;
+        }
+        let vector = self.closed_vector(0);
+        for life in &self.lives {
+            if self.current[life.owner] != life_index(&self.lives, life.number) {
+                self.replicas.iter_mut().for_each(|replica| replica.peer_applied(life.number, &vector));
+            }
+        }
+    }
+}
+
+fn life_index<B>(lives: &[Life<B>], number: NodeNumber) -> usize {
+    lives.iter().position(|life| life.number == number).unwrap()
 }
 
 fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {

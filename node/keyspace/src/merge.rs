@@ -244,7 +244,7 @@ impl<'a> Site<'a> {
             Some(old) if old.birth > birth => old,
             _ => Contribution::born(birth, stamp, cumulative),
         };
-        if author != self.shared.me()
+        if !self.shared.is_me(author)
             && let Some(reset) = self.remembered(kind, name, author)
         {
             contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
@@ -258,7 +258,7 @@ impl<'a> Site<'a> {
             contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
             self.restore(digest, element, contribution);
         }
-        if reset.node != self.shared.me() {
+        if !self.shared.is_me(reset.node) {
             let Reset { birth, stamp, cumulative, .. } = *reset;
             self.remember_reset(kind, name, reset.node, RememberedReset { birth, stamp, cumulative, by });
         }

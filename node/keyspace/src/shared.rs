@@ -38,13 +38,16 @@ pub struct Conflicts {
     pub kinds: AtomicU64,
 }
 
+/// Of a node that has none yet.
+const NO_NUMBER: u16 = crdt::NODE_NUMBERS_MAX;
+
 impl Shared {
     /// The state of an empty keyspace.
     pub fn new(seed: u64) -> Self {
         Self {
             hasher: KeyHasher::seeded(seed),
             conflicts: Conflicts::default(),
-            me: AtomicU16::new(0),
+            me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
             written: AtomicU64::new(0),
             now: AtomicU64::new(0),
@@ -55,10 +58,18 @@ impl Shared {
         }
     }
 
-    /// This node's number in stamps.
+    /// This node's number in stamps. Before it has one it marks what changes here with number 0.
     #[inline]
     pub fn me(&self) -> NodeNumber {
-        NodeNumber::new(self.me.load(Ordering::Relaxed)).expect("only numbers are stored")
+        const FIRST: NodeNumber = NodeNumber::new(0).expect("zero fits");
+        NodeNumber::new(self.me.load(Ordering::Relaxed)).unwrap_or(FIRST)
+    }
+
+    /// Whether stamps with this number are this node's own. Before it has a number none are: what it reads from a journal
+    /// or gets from peers then is no news of its own that it has seen already.
+    #[inline]
+    pub fn is_me(&self, number: NodeNumber) -> bool {
+        self.me.load(Ordering::Relaxed) == number.value()
     }
 
     /// Gives the node its number.
@@ -137,7 +148,7 @@ impl Shared {
 
     /// Whether a dot has been seen here, by the node's vector.
     pub fn has_seen(&self, dot: Stamp) -> bool {
-        dot.author() == self.me() || self.applied.read().covers(dot)
+        self.is_me(dot.author()) || self.applied.read().covers(dot)
     }
 
     /// How many keys a database has, expired ones that have not been removed included.

@@ -223,7 +223,7 @@ impl Keyspace {
         context.vector.join(&arrived.context.vector);
         let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
         context.early.extend(early.copied());
-        slot.prune(&self.shared.applied());
+        slot.prune(&self.shared.settled_up_to());
         if slot.memory.digest != digest {
             slot.memory.changed = mark;
         }
@@ -314,8 +314,7 @@ impl Merge<'_> {
         node: NodeNumber,
         theirs: Option<&Contribution>,
     ) {
-        let remembered =
-            if node == self.shared.me() { None } else { site.remembered(element.kind, element.name, node) };
+        let remembered = if self.shared.is_me(node) { None } else { site.remembered(element.kind, element.name, node) };
         let joined = match (site.take(digest, mine, node), theirs) {
             (None, None) => None,
             // The source has seen it and it is gone there: reset as a whole.
@@ -380,7 +379,7 @@ impl Merge<'_> {
 fn take_reset(slot: &mut Slot, shared: &Shared, name: &ResetName, reset: &RememberedReset) {
     let Some(kind) = Kind::from_number(name.kind) else { return };
     slot.change_key(shared, name.database, &name.key, |body, site| {
-        if name.node != shared.me() {
+        if !shared.is_me(name.node) {
             site.remember_reset(kind, &name.name, name.node, *reset);
         }
         site.change_element(body, kind, &name.name, |site, digest, element| {

@@ -29,6 +29,16 @@ pub enum Step {
         at: usize,
         steps_in: Option<&'static str>,
     },
+    /// A replica stops and goes on from its journal, of which the end may be lost.
+    Restart {
+        at: usize,
+        lost: usize,
+        clean: bool,
+    },
+    /// A replica writes under another number from now on.
+    Renumber {
+        at: usize,
+    },
     Traffic(Traffic),
 }
 
@@ -51,6 +61,8 @@ pub struct Profile {
     /// Milliseconds by which clocks differ at most.
     pub skew: u64,
     pub transfers: bool,
+    pub restarts: usize,
+    pub renumberings: usize,
     pub values: &'static [&'static str],
 }
 
@@ -76,6 +88,8 @@ impl Profile {
         replicas: 3,
         skew: 4000,
         transfers: true,
+        restarts: 0,
+        renumberings: 0,
         values: MIXED_VALUES,
     };
     /// Everything but clears of a database, which take long.
@@ -95,8 +109,16 @@ impl Profile {
         replicas: 3,
         skew: 0,
         transfers: true,
+        restarts: 0,
+        renumberings: 0,
         values: MIXED_VALUES,
     };
+    /// Replicas that stop and come back, with and without what they knew last.
+    pub const RESTARTS: Profile = Profile { clears: 0, transfers: false, restarts: 5, ..Profile::ALL };
+    pub const COUNTER_RESTARTS: Profile =
+        Profile { counters: 10, strings: 3, deletes: 4, keys: 1, transfers: false, restarts: 5, ..Profile::NOTHING };
+    /// Replicas that change their number as they go.
+    pub const RENUMBERINGS: Profile = Profile { clears: 0, renumberings: 2, ..Profile::ALL };
     pub const REGISTERS: Profile = Profile { strings: 10, deletes: 4, ..Profile::NOTHING };
     pub const COUNTERS: Profile =
         Profile { strings: 4, counters: 10, floats: 5, deletes: 4, keys: 1, ..Profile::NOTHING };
@@ -144,7 +166,7 @@ pub fn script(random: &mut Random, profile: &Profile, steps: usize) -> Vec<Step>
 
 fn step(random: &mut Random, profile: &Profile) -> Step {
     let at = random.below(profile.replicas);
-    match random.weighted(&[45, 45, 4, profile.lives.min(5)]) {
+    match random.weighted(&[45, 45, 4, profile.lives.min(5), profile.restarts, profile.renumberings]) {
         0 => {
             let count = if random.chance(10) { random.between(2, 4) } else { 1 };
             let commands = (0..count).map(|_| command(random, profile)).collect();
@@ -152,7 +174,12 @@ fn step(random: &mut Random, profile: &Profile) -> Step {
         }
         1 => Step::Traffic(Traffic::random(random, profile.replicas, profile.transfers)),
         2 => Step::Tick { at, ms: 2 * random.between(0, 3000) as u64 },
-        _ => Step::Sweep { at, steps_in: random.chance(30).then(|| random.pick(&KEYS).1) },
+        3 => Step::Sweep { at, steps_in: random.chance(30).then(|| random.pick(&KEYS).1) },
+        4 => {
+            let lost = if random.chance(50) { 0 } else { random.between(1, 4) };
+            Step::Restart { at, lost, clean: random.chance(50) }
+        }
+        _ => Step::Renumber { at },
     }
 }
 

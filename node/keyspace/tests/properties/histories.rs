@@ -73,6 +73,21 @@ fn everything_together_converges_with_clears_of_databases_too() {
 }
 
 #[test]
+fn replicas_that_come_back_are_what_they_were_or_learn_it_again() {
+    check("replicas_that_come_back", 80, &Profile::RESTARTS, TODAY_MS);
+}
+
+#[test]
+fn increments_count_once_whatever_life_of_a_replica_made_them() {
+    check("increments_count_once", 100, &Profile::COUNTER_RESTARTS, TODAY_MS);
+}
+
+#[test]
+fn a_replica_that_changes_its_number_changes_nothing_else() {
+    check("a_replica_that_changes", 80, &Profile::RENUMBERINGS, TODAY_MS);
+}
+
+#[test]
 fn words_of_stamps_beyond_31_32_and_53_bits_change_nothing() {
     // A stamp's word has the milliseconds above its 23 lowest bits: clocks begin just before each border.
     for border in [31, 32, 53, 63] {

@@ -198,12 +198,20 @@ pub struct History {
     atoms: Vec<Atom>,
     effects: Vec<BTreeMap<Key, Effect>>,
     seen: Vec<BTreeMap<Key, Set>>,
+    /// What each replica has seen in its place, not ahead of it by a transfer of state.
+    applied: Vec<Set>,
 }
 
 impl History {
     pub fn new(replicas: usize, keys: &[Key]) -> Self {
         let nothing: BTreeMap<_, _> = keys.iter().map(|&key| (key, Set::default())).collect();
-        Self { keys: keys.to_vec(), atoms: Vec::new(), effects: Vec::new(), seen: vec![nothing; replicas] }
+        Self {
+            keys: keys.to_vec(),
+            atoms: Vec::new(),
+            effects: Vec::new(),
+            seen: vec![nothing; replicas],
+            applied: vec![Set::default(); replicas],
+        }
     }
 
     pub fn keys(&self) -> &[Key] {
@@ -250,16 +258,30 @@ impl History {
             }
         }
         self.effects.push(effects);
+        self.applied[replica].insert(event);
         (Some(event), answer)
     }
 
     /// `replica` has applied a write of another one.
     pub fn deliver(&mut self, replica: usize, event: usize) {
+        self.applied[replica].insert(event);
         for key in self.effects[event].keys() {
             if let Some(seen) = self.seen[replica].get_mut(key) {
                 seen.insert(event);
             }
         }
+    }
+
+    /// Whether `replica` knows writes that have not been applied in their place yet.
+    pub fn is_ahead(&self, replica: usize) -> bool {
+        let applied = &self.applied[replica];
+        self.seen[replica].values().any(|seen| seen.without(applied) != Set::default())
+    }
+
+    /// `replica` has lost its memory.
+    pub fn forget(&mut self, replica: usize) {
+        self.applied[replica] = Set::default();
+        self.seen[replica].values_mut().for_each(|seen| *seen = Set::default());
     }
 
     /// `replica` has taken over the state of `key` from another one.

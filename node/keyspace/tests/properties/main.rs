@@ -10,6 +10,7 @@ mod histories;
 mod history;
 #[path = "../../../../crdt/tests/properties/random.rs"]
 mod random;
+mod recovery;
 mod reference;
 #[path = "../../../../crdt/tests/properties/replicas.rs"]
 mod replicas;

@@ -3,7 +3,7 @@
 use crate::decimal::Decimal;
 use crate::generator::KEYS;
 use crate::history::{Answer, Delta, Key, Life, NewLife, Write};
-use crate::replicas::{Replica, number};
+use crate::replicas::Replica;
 use crate::spec::{Content, Shown};
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::{
@@ -21,15 +21,16 @@ pub struct System {
     pub now: u64,
     writers: Vec<Writer>,
     drain: Drain,
-    number: NodeNumber,
+    /// The number it writes under, after those of its former lives.
+    pub numbers: Vec<NodeNumber>,
 }
 
 impl System {
+    /// A replica that has nothing and no number yet. The index makes its tables different from others'.
     pub fn new(index: usize, now: u64) -> Self {
         let keyspace = Keyspace::new(index as u64 + 1);
-        keyspace.set_number(number(index));
         let writers = (0..WRITERS).map(|_| keyspace.writer()).collect();
-        Self { keyspace, now, writers, drain: Drain::default(), number: number(index) }
+        Self { keyspace, now, writers, drain: Drain::default(), numbers: Vec::new() }
     }
 
     /// Runs commands at once, each with its own stamp: the answers of each and that stamp.
@@ -61,9 +62,9 @@ impl System {
 
     /// Removes what is over: as the owner of lives does, and as the member that steps in for this key.
     pub fn sweep(&mut self, steps_in: Option<&str>, grace_ms: u64) -> Swept {
-        let me = self.number;
+        let numbers = &self.numbers;
         let policy = SweepPolicy {
-            is_mine: &|number| number == me,
+            is_mine: &|number| numbers.contains(&number),
             steps_in: &|key| steps_in.is_some_and(|chosen| chosen.as_bytes() == key),
             grace_ms,
             slots_max: usize::MAX,
@@ -95,8 +96,9 @@ impl System {
     /// What is still kept beside the data, once that is not needed any more.
     pub fn leftovers(&self) -> Option<String> {
         self.keyspace.prune();
-        let ((early, _slots), resets) = (self.keyspace.early(), self.keyspace.remembered_resets());
-        (early > 0 || resets > 0).then(|| format!("{early} early dots, {resets} resets"))
+        let ((early, slots), resets) = (self.keyspace.early(), self.keyspace.remembered_resets());
+        let left = early > 0 || slots > 0 || resets > 0;
+        left.then(|| format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets"))
     }
 
     /// What a reader finds.
@@ -252,7 +254,13 @@ impl Replica for System {
         self.keyspace.raise_applied(vector);
     }
 
-    fn peer_applied(&mut self, peer: NodeNumber, vector: &VersionVector) {
-        self.keyspace.collect_resets(&|number| (number == peer).then(|| vector.clone()));
+    fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector) {
+        self.keyspace.collect_resets(&|contributor| (contributor == number).then(|| vector.clone()));
+    }
+
+    fn take_number(&mut self, number: NodeNumber, last: Stamp) {
+        self.numbers.push(number);
+        self.keyspace.set_number(number);
+        self.drain = Drain::after(last);
     }
 }

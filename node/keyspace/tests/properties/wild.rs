@@ -19,6 +19,9 @@ fn play(profile: &Profile, script: &[Step]) -> Option<String> {
                 cluster.replicas[*at].now += 1000;
                 cluster.replicas[*at].sweep(*steps_in, GRACE_MS);
             }
+            Step::Renumber { at } if cluster.has_numbers() => cluster.renumber(*at),
+            Step::Renumber { .. } => {}
+            Step::Restart { .. } => unreachable!("no profile here has restarts"),
             Step::Traffic(traffic) => drop(cluster.step(*traffic)),
         }
     }
@@ -74,6 +77,16 @@ fn counters_and_resets_during_transfers_of_state_converge() {
 #[test]
 fn removals_during_transfers_of_state_converge() {
     check("removals_during", 100, &Profile { deletes: 8, ..Profile::HASHES });
+}
+
+#[test]
+fn replicas_that_change_their_numbers_during_transfers_of_state_converge() {
+    check("replicas_that_change_their_numbers", 60, &Profile::RENUMBERINGS);
+}
+
+#[test]
+fn counters_of_replicas_that_change_their_numbers_converge() {
+    check("counters_of_replicas", 60, &Profile { renumberings: 4, ..Profile::COUNTERS });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::generator::{GRACE_MS, KEYS, Profile, Step};
 use crate::history::{History, Key, Life, Payload, Write};
-use crate::replicas::{Arrival, Cluster, Traffic, number};
+use crate::replicas::{Arrival, Cluster, Traffic};
 use crate::spec;
 use crate::spec_lifetime::is_over;
 use crate::system::{System, slots};
@@ -59,6 +59,12 @@ impl World {
                 self.check(*at)
             }
             Step::Sweep { at, steps_in } => self.sweep(*at, *steps_in).or_else(|| self.check(*at)),
+            Step::Restart { at, lost, clean } => self.restart(*at, *lost, *clean),
+            Step::Renumber { at } if self.cluster.has_numbers() => {
+                self.cluster.renumber(*at);
+                self.check(*at)
+            }
+            Step::Renumber { .. } => None,
             Step::Traffic(traffic) => self.traffic(*traffic),
         }
     }
@@ -110,12 +116,26 @@ impl World {
             Life::Never if ghost => stamp.unix_ms(),
             Life::Never => return false,
         };
-        let own = stamp.author() == number(at) && (ghost || is_over(life, now));
+        let own = self.cluster.owns(at, stamp.author()) && (ghost || is_over(life, now));
         own || (steps_in == Some(key.1) && over + GRACE_MS <= now)
     }
 
+    /// A replica goes on from its journal. Without a loss it is what it was.
+    fn restart(&mut self, at: usize, lost: usize, clean: bool) -> Option<String> {
+        if lost > 0 && !self.cluster.has_numbers() {
+            return None;
+        }
+        let former = &self.cluster.replicas[at];
+        let mut empty = System::new(at, former.now);
+        empty.numbers = former.numbers.clone();
+        let events = self.cluster.restart(at, lost, clean, empty);
+        self.history.forget(at);
+        events.into_iter().for_each(|event| self.history.deliver(at, event));
+        self.check(at)
+    }
+
     fn is_receiving(&self, at: usize) -> bool {
-        self.cluster.is_receiving(at) || self.is_unsettled(at)
+        self.cluster.is_receiving(at) || self.is_unsettled(at) || self.history.is_ahead(at)
     }
 
     fn is_unsettled(&self, at: usize) -> bool {
