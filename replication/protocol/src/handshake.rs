@@ -15,9 +15,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// The oldest version that this code still speaks.
 pub const PROTOCOL_VERSION_OLDEST: u16 = 1;
 
-/// What a removed node is told.
-pub(crate) const REMOVED: &str = "this node was removed from the cluster: to bring the machine back, empty its data \
-                                  directory and admit it as a new region";
+/// What a removed node is told, and tells its operator.
+pub const REMOVED: &str = "this node was removed from the cluster and cannot come back under its old identity; add it \
+                           again with `pelago region add`, which makes a new one";
 
 /// Who a node is: the SHA-256 of its certificate's public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]

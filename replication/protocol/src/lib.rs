@@ -28,7 +28,9 @@ pub use digest_sync::{
 };
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
-pub use handshake::{BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, RefusalCode};
+pub use handshake::{
+    BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
+};
 pub use hub::Hub;
 pub use report::{LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
 pub use settings::{HubSettings, MemberView};

@@ -53,6 +53,9 @@ const ASK_SLOTS: &[u8] = b"slots";
 /// The order to a node that is removed: accept no more writes, and answer with the vector when everything is closed.
 const ASK_DRAIN: &[u8] = b"drain";
 
+/// The end of such an order that could not be carried out: writes are accepted again.
+const ASK_RESUME: &[u8] = b"resume";
+
 impl Control {
     /// Opens the way; the thread of the peers takes the orders.
     pub(super) fn open(&self) -> mpsc::Receiver<ControlRequest> {
@@ -285,6 +288,11 @@ impl Peers {
                     numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
                 serde_json::to_vec(&written).unwrap_or_default()
             }
+            ASK_RESUME => {
+                tracing::warn!(peer = %self.name_of(peer), "this node is not removed after all: it accepts writes");
+                self.node.condition.refuse_writes(None);
+                Vec::new()
+            }
             _ => Vec::new(),
         }
     }
@@ -376,6 +384,10 @@ impl Peers {
         for removal in std::mem::take(&mut self.pending.removals) {
             let failed = removal.asked.is_empty() && removal.drained.values().any(Option::is_none);
             if failed || now >= removal.until {
+                for &peer in &removal.identities {
+                    // One that cannot be reached accepts writes again when it is restarted.
+                    self.hub.request(peer, ASK_RESUME.to_vec());
+                }
                 let _ = removal.answer.send(Err(
                     "not every region has everything that the region wrote; look at `pelago lag`, try again, or remove it with --force"
                         .to_owned(),

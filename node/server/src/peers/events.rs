@@ -112,6 +112,7 @@ impl Peers {
 
     fn close_link(&mut self, peer: NodeIdentity, reason: &CloseReason) {
         tracing::warn!(peer = %self.name_of(peer), %reason, "the link is closed");
+        self.note_refusal(&reason.to_string());
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());
         if let Some(link) = self.links.remove(&peer) {

@@ -1,9 +1,9 @@
 //! Membership at work: merging what peers know, handing out numbers, dialing, removing.
 
 use super::Peers;
-use crdt::membership::{Member, MemberRecord, MemberState};
+use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp};
-use protocol::{MemberView, NodeIdentity, NumberGrant};
+use protocol::{MemberView, NodeIdentity, NumberGrant, REMOVED};
 use std::collections::BTreeMap;
 
 impl Peers {
@@ -118,7 +118,14 @@ impl Peers {
         let stamp = self.membership_stamp().ok_or("this node has no number yet; try again when it serves")?;
         let me = crdt::NodeIdentity(self.identity.0);
         let grant = self.membership.admit(me, crdt::NodeIdentity(identity.0), record, stamp);
-        let grant = grant.map_err(|error| error.to_string())?;
+        let grant = grant.map_err(|error| match error {
+            crdt::membership::MembershipError::NameTaken(holder) => format!(
+                "the name is held by {} of region {}; remove that member first or choose another name (--node)",
+                self.name_of(NodeIdentity(holder.0)),
+                self.membership.view().member(holder).map_or("?", |member| member.record.region.as_str()),
+            ),
+            other => other.to_string(),
+        })?;
         self.keep_membership();
         Ok(grant.number)
     }
@@ -208,22 +215,21 @@ impl Peers {
         }
     }
 
-    /// This node was removed: it stops writing and says so.
-    fn fence_itself(&mut self) {
-        tracing::error!("this node was removed from the cluster");
-        self.node.condition.refuse_writes(Some(
-            "ERR this node was removed from its cluster: stop it, and add the region again with `pelago region add`",
-        ));
-        for identity in std::mem::take(&mut self.dialed) {
-            self.transport.stop_dialing(&identity);
+    /// A peer refused this node. If that is because it was removed, it takes the word for it, for ever: links of
+    /// removed nodes close before they could be told by the membership itself.
+    pub(super) fn note_refusal(&mut self, reason: &str) {
+        let me = crdt::NodeIdentity(self.identity.0);
+        if reason.contains(REMOVED) && !self.membership.is_removed(me) && self.membership.remove(me).is_ok() {
+            self.keep_membership();
         }
     }
 
-    /// Whether a member takes part.
-    pub(super) fn is_active(member: &Member) -> bool {
-        match member.state {
-            MemberState::Active => true,
-            MemberState::NameRefused { .. } => false,
+    /// This node was removed: it stops writing and says so.
+    fn fence_itself(&mut self) {
+        tracing::error!("this node was removed from the cluster");
+        self.node.condition.refuse_writes(Some(&format!("ERR {REMOVED}")));
+        for identity in std::mem::take(&mut self.dialed) {
+            self.transport.stop_dialing(&identity);
         }
     }
 }

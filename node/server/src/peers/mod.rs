@@ -21,7 +21,7 @@ use audit::Audit;
 use control::ControlRequest;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use keyspace::{Drain, Writer};
-use protocol::{Hub, LinkPhase, Millis, NodeIdentity};
+use protocol::{Hub, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +218,7 @@ impl Peers {
             TransportEvent::Room { .. } => {}
             TransportEvent::Closed { link, peer, reason } => {
                 tracing::info!(%peer, %reason, "a link is over");
+                self.note_refusal(&reason);
                 if self.links.get(&peer).is_some_and(|known| known.id == link) {
                     self.links.remove(&peer);
                     self.node.console.metrics.replication.peer(&self.name_of(peer)).links_lost.add(1);
@@ -226,6 +227,7 @@ impl Peers {
             }
             TransportEvent::DialFailed { peer, error } => {
                 tracing::debug!(%peer, %error, "a peer could not be reached; it is tried again");
+                self.note_refusal(&error);
             }
             TransportEvent::AcceptFailed { address, error } => {
                 tracing::warn!(%address, %error, "a connection of another node was refused");
@@ -306,11 +308,5 @@ impl Peers {
         let mine = self.hub.closed_vector().of(number);
         let ready = self.hub.ready_peers();
         ready.into_iter().all(|peer| self.hub.peer_vector(peer).is_some_and(|vector| vector.of(number) >= mine))
-    }
-
-    /// The link's phase.
-    fn phase_of(&self, peer: NodeIdentity) -> LinkPhase {
-        let report = self.hub.link_report(peer, self.now(), self.node.wall_clock());
-        report.map_or(LinkPhase::Down, |report| report.phase)
     }
 }

@@ -52,9 +52,7 @@ pub enum StartError {
     #[error("the node's certificate cannot be used: {0}")]
     Identity(#[from] transport::IdentityError),
     /// This identity was removed.
-    #[error(
-        "this node was removed from the cluster and cannot come back under its old identity; add it again with `pelago region add`, which makes a new one"
-    )]
+    #[error("{}", protocol::REMOVED)]
     Removed,
     /// The directory belongs to another node.
     #[error(
@@ -163,11 +161,7 @@ fn admit(
         return Err("this node was cut off by its operator".to_owned());
     }
     if removed.read().contains(peer) {
-        return Err(
-            "this node was removed from the cluster and cannot come back under its old identity; add it again \
-                    with `pelago region add`, which makes a new one"
-                .to_owned(),
-        );
+        return Err(protocol::REMOVED.to_owned());
     }
     Ok(())
 }

@@ -6,6 +6,9 @@ use crate::{LinkPhase, LinkReport, Millis, NodeIdentity, NodeReport, OriginRepor
 use crdt::{NodeNumber, Stamp, UnixMillis};
 use std::collections::BTreeMap;
 
+/// For so long the lag of the last write stands for that of the next, once the peer has everything.
+const LAG_FRESH_MS: u64 = 1_000;
+
 impl Hub {
     /// A link as it stands; none for a peer that was never linked.
     pub fn link_report(&self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<LinkReport> {
@@ -17,6 +20,14 @@ impl Hub {
         let oldest = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= acknowledged));
         let waiting_ms = oldest.map_or(0, |&(_, written)| wall.saturating_sub(written));
         let own = &self.settings.numbers;
+        let wrote_lately =
+            self.own_log.back().is_some_and(|&(_, written)| wall.saturating_sub(written) <= LAG_FRESH_MS);
+        let applied_lag_ms = match (oldest, wrote_lately) {
+            (Some(_), _) => waiting_ms.max(entry.applied_lag_ms),
+            (None, true) => entry.applied_lag_ms,
+            // Everything is there. What the last write took, an outage perhaps, says nothing about the next one.
+            (None, false) => best.map_or(0, |best| best.rtt_ms / 2),
+        };
         Some(LinkReport {
             peer,
             phase: link.map_or(LinkPhase::Down, |link| link.phase),
@@ -26,7 +37,7 @@ impl Hub {
             silent_ms: entry.heard.map(|heard| now.since(heard)),
             rtt_ms: best.map(|best| best.rtt_ms),
             clock_offset_ms: best.map(|best| best.offset_ms),
-            applied_lag_ms: if oldest.is_some() { waiting_ms.max(entry.applied_lag_ms) } else { entry.applied_lag_ms },
+            applied_lag_ms,
             unacknowledged_changes,
             unacknowledged_bytes,
             in_flight_bytes: link.map_or(0, |link| link.windows.values().map(|w| w.in_flight_bytes()).sum()),
