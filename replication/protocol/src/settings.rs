@@ -62,7 +62,7 @@ impl HubSettings {
             grace_ms: 1_000,
             heartbeat_ms: 250,
             silence_ms: 1_500,
-            ack_ms: 3,
+            ack_ms: 5,
             max_clock_drift_ms: 60_000,
             fill_timeout_ms: 10_000,
             peers_expected: 0,

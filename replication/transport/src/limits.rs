@@ -93,3 +93,9 @@ pub const fn received_bytes_max(lane: Lane) -> usize {
         Lane::State => STATE_RECEIVED_BYTES_MAX,
     }
 }
+
+/// Packets that a peer may receive before it must acknowledge them. QUIC's default of every second packet makes the
+/// sender wake for each of them, which costs more than sending.
+pub const PACKETS_UNACKNOWLEDGED_MAX: u32 = 8;
+/// How long a peer may hold an acknowledgement back: well below any round trip between regions.
+pub const ACKNOWLEDGEMENT_DELAY_MAX: Duration = Duration::from_millis(8);

@@ -10,7 +10,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::client::{Resumption, WebPkiServerVerifier};
 use quinn::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use quinn::rustls::{self, RootCertStore, version::TLS13};
-use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 
@@ -125,6 +125,11 @@ impl ConnectionSettings {
             .receive_window(VarInt::from_u32(limits::LANE_WINDOW_BYTES * limits::LANES))
             .send_window(all_lanes)
             .datagram_receive_buffer_size(None);
+        let mut acknowledgements = AckFrequencyConfig::default();
+        acknowledgements
+            .ack_eliciting_threshold(VarInt::from_u32(limits::PACKETS_UNACKNOWLEDGED_MAX))
+            .max_ack_delay(Some(limits::ACKNOWLEDGEMENT_DELAY_MAX));
+        transport.ack_frequency_config(Some(acknowledgements));
         if !self.discovers_mtu {
             transport.mtu_discovery_config(None);
         }

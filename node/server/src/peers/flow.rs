@@ -12,12 +12,12 @@ use tokio::time::Instant;
 const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
 
 impl Peers {
-    /// Closes what workers have written into batches, and gives them to the hub.
-    pub(super) fn close_batches(&mut self) {
-        let Some(number) = self.number() else { return };
+    /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written.
+    pub(super) fn close_batches(&mut self) -> bool {
+        let Some(number) = self.number() else { return false };
         let open = self.drain.take(&self.node.keyspace);
         if open.is_empty() {
-            return;
+            return false;
         }
         self.drained_at = Instant::now();
         let now = self.now();
@@ -35,6 +35,7 @@ impl Peers {
             self.audit.note_closed(batch.last);
             self.hub.publish(sealed, now);
         }
+        true
     }
 
     /// Removes what is over and this node's to remove.
@@ -101,7 +102,9 @@ impl Peers {
             theirs.map(|vector| vector.of(*number)).all(|theirs| theirs <= mine.of(*number))
         };
         let everything = self.everything();
-        for number in ended.into_iter().filter(no_more).collect::<Vec<_>>() {
+        ended.retain(no_more);
+        self.node.keyspace.note_ended(&ended);
+        for number in ended {
             self.known_applied.insert(number, everything.clone());
         }
     }
@@ -109,7 +112,7 @@ impl Peers {
     /// A vector beyond all stamps.
     pub(super) fn everything(&self) -> VersionVector {
         let numbers = self.membership.view().owners().map(|(number, _)| number);
-        numbers.map(|number| (number, Stamp::at(u64::MAX >> 24, number))).collect()
+        numbers.map(|number| (number, Stamp::MAX)).collect()
     }
 
     /// The vector that a peer which is fed had at the beginning of its session.

@@ -54,9 +54,9 @@ pub struct Peers {
     fed_since: BTreeMap<NodeIdentity, VersionVector>,
     wake: Arc<Notify>,
     began: Instant,
-    /// When the last batch was closed, and whether there may be something to close.
+    /// When the last batch was closed, and when to look for changes next; never while the next change wakes us.
     drained_at: Instant,
-    drain_due: bool,
+    drain_at: Option<Instant>,
     sweep_at: Instant,
     housekeeping_at: Instant,
     /// Whether the node was cut off from all others by its operator, to try out what happens.
@@ -112,7 +112,7 @@ impl Peers {
             tokio::select! {
                 biased;
                 stop = &mut stopping => break stop,
-                () = self.wake.notified() => self.drain_due = true,
+                () = self.wake.notified() => self.drain_at = Some(self.drain_time()),
                 event = self.transport_events.recv() => match event {
                     Some(event) => self.take_transport_events(event).await,
                     None => break Stop::Now,
@@ -132,10 +132,10 @@ impl Peers {
     /// One round: everything that is due is done, everything that has come out is sent.
     fn turn(&mut self) {
         let now = Instant::now();
-        if self.drain_due && self.drain_time() <= now {
-            self.close_batches();
-            // A change that came since the logs were taken wakes nobody: look again after the interval.
-            self.drain_due = self.node.keyspace.arm();
+        if self.drain_at.is_some_and(|at| at <= now) {
+            // While changes come, look again after the interval: that spares the workers waking this thread.
+            self.drain_at =
+                if self.close_batches() || self.node.keyspace.arm() { Some(self.drain_time()) } else { None };
         }
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP_INTERVAL;
@@ -166,9 +166,10 @@ impl Peers {
         }
     }
 
+    /// When a change that has just come is to be sent: at once if nothing was sent lately.
     fn drain_time(&self) -> Instant {
         let interval = self.node.config.load().batch_interval;
-        if self.drained_at.elapsed() >= QUIET { self.drained_at } else { self.drained_at + interval }
+        if self.drained_at.elapsed() >= QUIET { Instant::now() } else { self.drained_at + interval }
     }
 
     fn next_deadline(&self) -> Instant {
@@ -176,8 +177,8 @@ impl Peers {
         if let Some(due) = self.hub.poll_timeout() {
             next = next.min(self.began + Duration::from_millis(due.0));
         }
-        if self.drain_due {
-            next = next.min(self.drain_time());
+        if let Some(at) = self.drain_at {
+            next = next.min(at);
         }
         next
     }

@@ -114,7 +114,7 @@ impl Peers {
             wake,
             began,
             drained_at: began,
-            drain_due: true,
+            drain_at: Some(began),
             sweep_at: began + SWEEP_INTERVAL,
             housekeeping_at: began + HOUSEKEEPING_INTERVAL,
             is_cut,
