@@ -3,7 +3,8 @@
 //! A lookup touches one line of the table and then the entry itself, where a table that keeps tags and cells apart
 //! touches two; on a keyspace larger than the caches that is a third of a command's time. Keys that find their bucket
 //! full go to the next one, and the buckets they passed count them (as F14 does, Bronson and Shi 2019), so that a
-//! lookup stops as soon as nobody went further. Slots are small, so doubling a table is never felt.
+//! lookup stops as soon as nobody went further. Tables grow by half: a bucket need not be one of a power of two, since
+//! hashes are scaled to their number (Lemire 2019). Slots are small, so growing one is never felt.
 
 use crate::body::KeyEntry;
 
@@ -12,7 +13,7 @@ const CELLS: usize = 7;
 /// The byte behind the tags: how many keys went past this bucket; stays at its greatest value once it is there.
 const PASSED: usize = CELLS;
 const PASSED_STUCK: u8 = u8::MAX;
-/// A table doubles when more than seven eighths of its cells are taken.
+/// A table grows when more than seven eighths of its cells are taken.
 const FULL_EIGHTHS: usize = 7;
 /// The high bit tells a tag from an empty cell.
 const TAKEN: u8 = 0x80;
@@ -30,7 +31,6 @@ struct Bucket {
 /// A hash table of keys. It stores no hashes but a few bits; callers give them.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    /// A power of two of them, or none.
     buckets: Box<[Bucket]>,
     len: u32,
 }
@@ -75,7 +75,7 @@ impl Buckets {
     /// Adds an entry that is not there yet. `hash_of` is asked for all entries when the table grows.
     pub fn insert_new(&mut self, hash: u64, entry: KeyEntry, hash_of: impl Fn(&KeyEntry) -> u64) {
         if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
-            self.resize((self.buckets.len() * 2).max(1), hash_of);
+            self.resize(grown(self.buckets.len()), hash_of);
         }
         self.put(hash, entry);
     }
@@ -87,14 +87,13 @@ impl Buckets {
         bucket.tags[place.cell] = 0;
         let entry = bucket.cells[place.cell].take();
         self.len -= 1;
-        let mask = self.buckets.len() - 1;
-        let mut passed = hash as usize & mask;
+        let mut passed = self.home(hash);
         while passed != place.bucket {
             let count = &mut self.buckets[passed].tags[PASSED];
             if *count != PASSED_STUCK {
                 *count -= 1;
             }
-            passed = (passed + 1) & mask;
+            passed = self.next(passed);
         }
         entry
     }
@@ -126,11 +125,22 @@ impl Buckets {
         })
     }
 
+    /// The bucket in which a key is looked for first.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        ((hash & u64::from(u32::MAX)) * self.buckets.len() as u64 >> 32) as usize
+    }
+
+    /// The bucket after this one.
+    #[inline]
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
     #[inline]
     fn place(&self, hash: u64, mut is_it: impl FnMut(&KeyEntry) -> bool) -> Option<Place> {
-        let mask = self.buckets.len().wrapping_sub(1);
         let tag = tag_of(hash);
-        let mut index = hash as usize & mask;
+        let mut index = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = self.buckets.get(index)?;
             let mut matches = bucket.matching(tag);
@@ -144,15 +154,14 @@ impl Buckets {
             if bucket.tags[PASSED] == 0 {
                 return None;
             }
-            index = (index + 1) & mask;
+            index = self.next(index);
         }
         None
     }
 
     /// Puts an entry into the first free cell from its home on. There is one: the table is never full.
     fn put(&mut self, hash: u64, entry: KeyEntry) {
-        let mask = self.buckets.len() - 1;
-        let mut index = hash as usize & mask;
+        let mut index = self.home(hash);
         loop {
             let bucket = &mut self.buckets[index];
             if let Some(cell) = bucket.free() {
@@ -162,12 +171,12 @@ impl Buckets {
                 return;
             }
             bucket.tags[PASSED] = bucket.tags[PASSED].saturating_add(1);
-            index = (index + 1) & mask;
+            index = self.next(index);
         }
     }
 
     fn resize(&mut self, buckets: usize, hash_of: impl Fn(&KeyEntry) -> u64) {
-        let fresh = (0..buckets.next_power_of_two()).map(|_| Bucket::default()).collect();
+        let fresh = (0..buckets).map(|_| Bucket::default()).collect();
         let old = std::mem::replace(&mut self.buckets, fresh);
         self.len = 0;
         for entry in old.into_iter().flat_map(|bucket| bucket.cells).flatten() {
@@ -189,6 +198,12 @@ impl Bucket {
         let empty = !u64::from_le_bytes(self.tags) & HIGH_BITS & (u64::MAX >> 8);
         (empty != 0).then(|| (empty.trailing_zeros() / 8) as usize)
     }
+}
+
+/// The next size of a table: 1, 2, 3, 4, 6, 9, 13...
+const fn grown(buckets: usize) -> usize {
+    let half = buckets / 2;
+    buckets + if half == 0 { 1 } else { half }
 }
 
 /// The bits of a hash that cells remember: not those that choose the bucket.
@@ -215,7 +230,7 @@ mod tests {
 
     /// Few different hashes, so that buckets overflow and tags collide.
     fn poor_hash(key: u64) -> u64 {
-        (key % 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xf000_0000_0000_000f
+        (key % 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xf000_0000_f000_0000
     }
 
     fn good_hash(key: u64) -> u64 {

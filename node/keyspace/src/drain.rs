@@ -16,6 +16,9 @@ pub const GROUP_CHANGES_MAX: usize = 256;
 /// slow link is never blocked by one batch for long.
 pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 
+/// Places for records that the drain keeps between two batches; what a burst needed beyond is given back.
+const ORDER_KEPT_MAX: usize = 1 << 14;
+
 /// Changes of this node that belong into one batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OpenBatch {
@@ -81,6 +84,7 @@ impl Drain {
             self.last = last.last;
         }
         self.order.clear();
+        self.order.shrink_to(ORDER_KEPT_MAX);
         self.taken.iter_mut().for_each(LogBuffer::clear);
         batches
     }
