@@ -133,6 +133,11 @@ impl Element {
         self.position(node).ok().map(|index| &self.contributions[index])
     }
 
+    /// The contribution of `node`, to be moved on. It must not be reset in place: see [`Element::restore`].
+    pub fn contribution_mut(&mut self, node: NodeNumber) -> Option<&mut Contribution> {
+        self.position(node).ok().map(|index| &mut self.contributions[index])
+    }
+
     /// Takes out the contribution of `node`, to be changed and put back with [`Element::restore`].
     pub fn take_contribution(&mut self, node: NodeNumber) -> Option<Contribution> {
         self.position(node).ok().map(|index| self.contributions.remove(index))

@@ -217,6 +217,14 @@ impl Number {
         }
     }
 
+    /// The number as words, for hashing: equal numbers have equal words.
+    pub fn words(self) -> [u64; 5] {
+        let float = self.float.unwrap_or_default();
+        let integer = self.integer as u128;
+        let bits = [float.high.to_bits(), float.low.to_bits()];
+        [integer as u64, (integer >> 64) as u64, u64::from(self.float.is_some()), bits[0], bits[1]]
+    }
+
     /// Appends the number: a byte that says whether there is a float part, the integer, the two doubles.
     pub fn encode(self, out: &mut Vec<u8>) {
         out.push(u8::from(self.float.is_some()));

@@ -86,6 +86,9 @@ impl Access<'_> {
     /// Adds to the counter that a string is. The caller has seen to it that the string is a number and that the sum
     /// stays in range.
     pub fn add_to_string(&mut self, database: Database, key: &[u8], delta: Delta) {
+        if self.add_again(database, key, delta) {
+            return;
+        }
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, Kind::String, recorder);
             let live = entry.filter(|_| !found.creates);
@@ -96,6 +99,45 @@ impl Access<'_> {
             record_add(recorder, Kind::String, &[], own, delta);
             end_element(entry, &found, recorder);
         });
+    }
+
+    /// The common case of an increment: this node has added to the counter before, it is nothing else and has no end.
+    /// False if the case is not that simple and nothing was done.
+    fn add_again(&mut self, database: Database, key: &[u8], delta: Delta) -> bool {
+        let shared = self.shared();
+        let me = shared.me();
+        let slot = self.locked(key);
+        if slot.memory.context().is_some() {
+            return false;
+        }
+        let (table, _) = slot.split(database.0);
+        let entry = table.find_mut(shared.hasher.hash(key), |entry| crate::body::key_of(entry) == key);
+        let Some(body) = entry.and_then(|entry| entry.wide_mut()) else { return false };
+        let is_simple = body.hash.is_none() && body.set.is_none() && body.lifetime() == Lifetime::Never;
+        if !is_simple || body.string.as_ref().is_none_or(|element| element.contribution(me).is_none()) {
+            return false;
+        }
+        let stamp = self.stamp();
+        let slot = self.locked(key);
+        let (table, memory) = slot.split(database.0);
+        let entry = table.find_mut(shared.hasher.hash(key), |entry| crate::body::key_of(entry) == key);
+        let element = entry.and_then(|entry| entry.wide_mut()).and_then(|body| body.string.as_deref_mut());
+        let mut site = crate::merge::Site::new(shared, memory, database.0, key);
+        let Some((birth, cumulative)) = element.and_then(|element| site.add_own(element, stamp, delta.number())) else {
+            return false;
+        };
+        memory.changed = stamp;
+        memory.touched(database.0, key);
+        let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative };
+        let (tied, writer) = (self.in_group, &mut *self.writer);
+        writer.subject.clear();
+        encode_subject(&mut writer.subject, database.0, key);
+        writer.operations.clear();
+        let mut recorder = Recorder::new(shared, stamp, &mut writer.operations);
+        recorder.record(&operation);
+        let superseded_by = recorder.replaceable().map_or(0, |bytes| (writer.subject.len() + bytes) as u32);
+        writer.pending.append(stamp, tied, &writer.subject, &writer.operations, superseded_by);
+        true
     }
 
     /// Removes a key. False if it does not exist.
