@@ -1,3 +1,7 @@
 //! Acceptance: whole processes, real clients, real Redis as the reference; and the house's own rules.
 
+mod differential;
+mod membership;
+mod outage;
+mod semantics;
 mod tidy;

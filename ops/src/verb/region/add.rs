@@ -46,6 +46,8 @@ impl Add {
         let plan = self.node.clone().plan(self.region.clone());
         // First of all: nothing is made when nobody is there.
         let mut client = self.secret.connect(&self.via)?;
+        // Nor when what answers is no node: from the question on, nobody could say what had become of it.
+        client.json(&["PELAGO", "REGION", "LIST"])?;
         let prepared = prepare_member(&self.ca, &self.out, &plan, wall_clock())?;
         let answer = self.admit(&mut client, prepared)?;
         if self.json {

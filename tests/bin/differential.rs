@@ -1,0 +1,35 @@
+//! As many random calls as one likes, to a node and to Redis: the share that is answered the same, and what differs.
+//!
+//! `cargo run --release -p tests --bin differential -- --seeds 1000`, or with `--seed S` for one sequence.
+
+use std::process::ExitCode;
+use tests::cluster::Cluster;
+use tests::differential::{Grammar, run};
+use tests::redis::Redis;
+
+const USAGE: &str = "usage: differential [--seeds N] [--from S] [--seed S]
+Runs the sequences of N seeds against a new node and redis-server 7.0, and prints what differs.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|word| word == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let number = |name: &str| {
+        let position = arguments.iter().position(|word| word == name)?;
+        arguments.get(position + 1)?.parse::<u64>().ok()
+    };
+    let from = number("--from").unwrap_or(1);
+    let seeds = number("--seed").map_or(from..=from + number("--seeds").unwrap_or(200) - 1, |seed| seed..=seed);
+    let Some(redis) = Redis::start("what the node answers") else { return ExitCode::FAILURE };
+    let cluster = Cluster::start(&["only"]);
+    let node = || cluster.nodes[0].client();
+    let grammar = Grammar::read(&mut redis.client(), &mut node());
+    let report = run(&grammar, seeds, &node, &|| redis.client());
+    print!("{report}");
+    if !grammar.missing.is_empty() {
+        println!("not offered: {}", grammar.missing.iter().cloned().collect::<Vec<_>>().join(" "));
+    }
+    if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,31 @@
+//! Random calls of all families, answered as Redis answers them.
+
+use tests::cluster::Cluster;
+use tests::differential::{Grammar, run};
+use tests::redis::Redis;
+
+/// What is answered the same, at least. What is known to differ is in `docs/differences.md`.
+const IDENTICAL_PERCENT_MIN: f64 = 99.0;
+const SEQUENCES: u64 = 200;
+
+/// Commands of the families that are not offered; `docs/differences.md` says why.
+const NOT_OFFERED: &[&str] = &["dump", "migrate", "restore", "sort", "sort_ro", "wait"];
+
+#[test]
+fn random_calls_are_answered_as_redis_answers_them() {
+    let Some(redis) = Redis::start("what commands answer") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let node = || cluster.nodes[0].client();
+    let grammar = Grammar::read(&mut redis.client(), &mut node());
+    assert_eq!(grammar.missing.iter().map(String::as_str).collect::<Vec<_>>(), NOT_OFFERED);
+    let report = run(&grammar, 1..=SEQUENCES, &node, &|| redis.client());
+    println!("{report}");
+    let unused: Vec<_> = grammar
+        .commands
+        .keys()
+        .filter_map(|name| name.split('|').next())
+        .filter(|name| !report.by_command.contains_key(&name.to_ascii_uppercase()))
+        .collect();
+    assert!(unused.is_empty(), "never called: {unused:?}");
+    assert!(report.identical_percent() >= IDENTICAL_PERCENT_MIN, "{report}");
+}

@@ -1,0 +1,211 @@
+//! Calls from the grammar: mostly right, sometimes spoilt, now and then a transaction.
+
+use super::grammar::{Argument, Grammar, Syntax};
+use super::pools;
+use crate::random::Random;
+
+/// Makes the calls of one sequence.
+pub struct Generator<'a> {
+    grammar: &'a Grammar,
+    names: Vec<&'a str>,
+    random: Random,
+    /// Calls that are still to be queued in the transaction that was begun.
+    queue_left: Option<usize>,
+}
+
+/// The keys that one call mostly uses.
+type Keys = &'static [&'static str];
+
+/// Calls whose answers are random or depend on another's: no sense in a transaction, where they cannot be repeated.
+const ALONE: &[&str] =
+    &["spop", "srandmember", "hrandfield", "randomkey", "scan", "sscan", "hscan", "time", "reset", "swapdb", "watch"];
+/// Commands that would empty the databases all the time, or that are tried in every sequence anyway.
+const RARE: &[&str] =
+    &["flushall", "flushdb", "reset", "select", "swapdb", "multi", "exec", "discard", "time", "move", "ping", "echo"];
+/// One of so many picks of a rare command stands.
+const RARE_ONE_OF: usize = 8;
+
+impl<'a> Generator<'a> {
+    /// For one sequence.
+    pub fn new(grammar: &'a Grammar, random: Random) -> Self {
+        Self { grammar, names: grammar.commands.keys().map(String::as_str).collect(), random, queue_left: None }
+    }
+
+    /// The next call.
+    pub fn call(&mut self) -> Vec<Vec<u8>> {
+        match self.queue_left {
+            Some(0) => {
+                self.queue_left = None;
+                let word = if self.random.percent(90) { "EXEC" } else { "DISCARD" };
+                return vec![word.into()];
+            }
+            Some(left) => self.queue_left = Some(left - 1),
+            None if self.random.percent(3) => {
+                self.queue_left = Some(1 + self.random.below(6));
+                return vec!["MULTI".into()];
+            }
+            None => {}
+        }
+        loop {
+            let name = *self.random.one_of(&self.names);
+            let is_refused = (RARE.contains(&name) && self.random.below(RARE_ONE_OF) != 0)
+                || (self.queue_left.is_some() && (ALONE.contains(&name) || name == "exec" || name == "discard"));
+            if is_refused {
+                continue;
+            }
+            let call = self.of_command(name);
+            if !is_racy(&call) {
+                if name == "multi" && self.queue_left.is_none() {
+                    self.queue_left = Some(2);
+                }
+                return call;
+            }
+        }
+    }
+
+    fn of_command(&mut self, name: &str) -> Vec<Vec<u8>> {
+        let grammar = self.grammar;
+        let syntax = &grammar.commands[name];
+        let mut words: Vec<Vec<u8>> = name.split('|').map(|word| self.cased(word)).collect();
+        if name == "command|getkeys" {
+            let other = *self.random.one_of(&self.names);
+            words.extend(self.of_command(if other == name { "mset" } else { other }));
+            return words;
+        }
+        let keys = self.keys(syntax);
+        self.all(&syntax.arguments, keys, &mut words);
+        if self.random.percent(6) {
+            self.spoil(&mut words);
+        }
+        words
+    }
+
+    /// Mostly the keys that hold the right type.
+    fn keys(&mut self, syntax: &Syntax) -> Keys {
+        if self.random.percent(15) {
+            return pools::ALL_KEYS;
+        }
+        match syntax.group.as_str() {
+            "hash" => pools::HASH_KEYS,
+            "set" => pools::SET_KEYS,
+            "string" | "bitmap" => pools::STRING_KEYS,
+            _ => {
+                let pools: [Keys; 4] = [pools::HASH_KEYS, pools::SET_KEYS, pools::STRING_KEYS, pools::ALL_KEYS];
+                pools[self.random.below(pools.len())]
+            }
+        }
+    }
+
+    fn all(&mut self, arguments: &[Argument], keys: Keys, words: &mut Vec<Vec<u8>>) {
+        let mut counted: Option<usize> = None;
+        for argument in arguments {
+            if argument.is_optional && !self.random.percent(30) {
+                continue;
+            }
+            if argument.name == "numkeys" {
+                let count = 1 + self.random.below(3);
+                counted = Some(count);
+                let told = if self.random.percent(92) { count.to_string() } else { self.pick(pools::COUNTS) };
+                words.push(told.into_bytes());
+                continue;
+            }
+            let times = match (argument.is_multiple, counted.take()) {
+                (true, Some(count)) => count,
+                (true, None) => 1 + self.random.below(3),
+                (false, _) => 1,
+            };
+            for time in 0..times {
+                if let Some(token) = argument.token.as_ref().filter(|_| time == 0 || argument.repeats_token) {
+                    // An empty token is one that is the argument's own value.
+                    if !token.is_empty() {
+                        words.push(self.cased(token));
+                    }
+                }
+                self.one(argument, keys, words);
+            }
+        }
+    }
+
+    fn one(&mut self, argument: &Argument, keys: Keys, words: &mut Vec<Vec<u8>>) {
+        match argument.kind.as_str() {
+            "pure-token" => {}
+            "block" => self.all(&argument.parts, keys, words),
+            "oneof" => {
+                let index = self.random.below(argument.parts.len());
+                if let Some(part) = argument.parts.get(index) {
+                    let chosen = Argument { is_optional: false, ..part.clone() };
+                    self.all(&[chosen], keys, words);
+                }
+            }
+            kind => {
+                let pool = match (kind, argument.name.as_str()) {
+                    ("key", _) => keys,
+                    ("pattern", _) => pools::PATTERNS,
+                    ("double", _) => pools::DOUBLES,
+                    ("unix-time", name) if name.contains("milli") => pools::MOMENTS_MS,
+                    ("unix-time", _) => pools::MOMENTS,
+                    ("integer", "seconds") => pools::SECONDS,
+                    ("integer", "milliseconds") => pools::MILLISECONDS,
+                    ("integer", "offset") => pools::OFFSETS,
+                    ("integer", "start" | "end") => pools::POSITIONS,
+                    ("integer", "count" | "limit" | "len" | "min-match-len") => pools::COUNTS,
+                    ("integer", "cursor") => &["0", "0", "0", "0", "abc", "-1", "1.5"],
+                    ("integer", "index" | "destination-db" | "index1" | "index2") => {
+                        &["0", "0", "0", "1", "15", "16", "-1", "abc"]
+                    }
+                    ("integer", "bit" | "value") => &["0", "1", "1", "-1", "2", "255", "abc", "-9223372036854775808"],
+                    ("integer", _) => pools::INTEGERS,
+                    (_, "encoding") => pools::WIDTHS,
+                    (_, "operation") => pools::BIT_OPERATIONS,
+                    (_, "type") => pools::TYPES,
+                    (_, "field" | "member") => pools::NAMES,
+                    _ => pools::VALUES,
+                };
+                let word = self.pick(pool);
+                words.push(bytes(&word));
+            }
+        }
+    }
+
+    /// A word too few, too many, or in the wrong place.
+    fn spoil(&mut self, words: &mut Vec<Vec<u8>>) {
+        let place = self.random.below(words.len());
+        match self.random.below(4) {
+            0 if words.len() > 1 => drop(words.pop()),
+            1 => words.push(bytes(&self.pick(pools::ODD_WORDS))),
+            2 if place > 0 => words[place] = bytes(&self.pick(pools::ODD_WORDS)),
+            _ if place > 0 => words.swap(place, 1),
+            _ => words.push(bytes(&self.pick(pools::ODD_WORDS))),
+        }
+    }
+
+    fn pick(&mut self, pool: &[&str]) -> String {
+        (*self.random.one_of(pool)).to_owned()
+    }
+
+    /// Names and tokens are taken in any case.
+    fn cased(&mut self, word: &str) -> Vec<u8> {
+        let word = if self.random.percent(50) { word.to_ascii_uppercase() } else { word.to_ascii_lowercase() };
+        word.into_bytes()
+    }
+}
+
+/// Letters up to ff stand for the byte, so that values are not always text.
+fn bytes(word: &str) -> Vec<u8> {
+    let is_text = word.chars().all(|letter| u32::from(letter) < 0x80);
+    if is_text { word.as_bytes().to_vec() } else { word.chars().map(|letter| letter as u32 as u8).collect() }
+}
+
+/// Whether the call could start a life that ends while the sequence runs, at each server at a moment of its own.
+fn is_racy(call: &[Vec<u8>]) -> bool {
+    let name = call[0].to_ascii_lowercase();
+    let has = |word: &str| call.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
+    let relative =
+        has("ex") || has("px") || [&b"expire"[..], b"pexpire", b"setex", b"psetex"].contains(&name.as_slice());
+    // A value that is huge for seconds is fine; a small one may have been put there by spoiling.
+    relative
+        && call[1..].iter().any(|word| {
+            let number: Option<i64> = std::str::from_utf8(word).ok().and_then(|text| text.trim().parse().ok());
+            number.is_some_and(|number| (1..100).contains(&number))
+        })
+}

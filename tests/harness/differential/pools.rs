@@ -1,0 +1,110 @@
+//! Values that arguments are drawn from. The odd ones are what the comparison is for.
+//!
+//! No lifetime ends while a sequence runs: they are over at once or last for minutes.
+
+/// Keys by what they mostly hold.
+pub const STRING_KEYS: &[&str] = &["s1", "s2", "s3", "n1", "n2"];
+/// Hashes.
+pub const HASH_KEYS: &[&str] = &["h1", "h2", "h3"];
+/// Sets.
+pub const SET_KEYS: &[&str] = &["t1", "t2", "t3"];
+/// All of them, and strange ones.
+pub const ALL_KEYS: &[&str] = &["s1", "s2", "n1", "h1", "h2", "t1", "t2", "none", "", "{tag}k", "k\r\n\0\u{ff}"];
+/// Fields and members.
+pub const NAMES: &[&str] = &["a", "b", "c", "10", "-3", "007", "", "f\0g", "a longer name than others, with blanks"];
+/// Values of strings and fields.
+pub const VALUES: &[&str] = &[
+    "1",
+    "-7",
+    "10",
+    "text",
+    "",
+    "1.5",
+    "3.0e3",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "01",
+    " 1",
+    "1 ",
+    "ohmytext",
+    "mynewtext",
+    "9223372036854775808",
+    "0x10",
+    "inf",
+    "nan",
+    "-0",
+    "\0\u{ff}\u{80}",
+    "1e400",
+    "a value that is longer than forty-four bytes, so that it is encoded otherwise",
+];
+/// Increments, counts and the like.
+pub const INTEGERS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "3",
+    "-1",
+    "-2",
+    "10",
+    "100",
+    "-100",
+    "1000000",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "4294967296",
+    "2147483648",
+    "abc",
+    "",
+    "1.5",
+    " 1",
+    "+1",
+    "01",
+    "-0",
+    "1e3",
+];
+/// Counts of elements to return: a huge one must not be believed.
+pub const COUNTS: &[&str] =
+    &["0", "1", "2", "5", "100", "-1", "-3", "-9223372036854775808", "9223372036854775807", "abc"];
+/// Positions in strings and their bits.
+pub const OFFSETS: &[&str] =
+    &["0", "1", "7", "8", "13", "64", "100", "1000", "-1", "-9", "4294967295", "4294967296", "abc", "#1", "#3"];
+/// Ends of ranges.
+pub const POSITIONS: &[&str] =
+    &["0", "1", "2", "5", "17", "-1", "-2", "-9", "100", "-100", "9223372036854775807", "-9223372036854775808", "x"];
+/// Increments of floats.
+pub const DOUBLES: &[&str] =
+    &["0", "1", "-1", "0.5", "-2.25", "3.0e3", "1e-3", "10.5", "inf", "-inf", "nan", "abc", "", "1e400", " 1"];
+/// Kinds of bit fields.
+pub const WIDTHS: &[&str] = &["u1", "i1", "u5", "i8", "u16", "i32", "u63", "i64", "u64", "u0", "i65", "x8", "8"];
+/// Glob patterns.
+pub const PATTERNS: &[&str] =
+    &["*", "s*", "?1", "[hs]?", "[^a]*", "[a-n]1", "\\*", "h\\1", "", "**1", "[", "[a-", "a*b*c"];
+/// Names of types.
+pub const TYPES: &[&str] = &["string", "hash", "set", "list", "zset", "STRING", "nothing"];
+/// Operations of BITOP.
+pub const BIT_OPERATIONS: &[&str] = &["AND", "or", "XOR", "NOT", "NAND"];
+/// Seconds that are over, last long, or are no lifetime.
+pub const SECONDS: &[&str] = &[
+    "100",
+    "1000",
+    "86400",
+    "0",
+    "-1",
+    "9223372036854775807",
+    "9223372036854775",
+    "-9223372036854775808",
+    "abc",
+    "1.5",
+];
+/// The same in milliseconds.
+pub const MILLISECONDS: &[&str] =
+    &["100000", "1000000", "0", "-1", "9223372036854775807", "-9223372036854775808", "abc"];
+/// Moments that are over or far away, in seconds.
+pub const MOMENTS: &[&str] =
+    &["1", "33177117420", "33177117421", "0", "-1", "9223372036854775807", "9223372036854776", "abc"];
+/// The same in milliseconds.
+pub const MOMENTS_MS: &[&str] = &["1", "33177117420000", "33177117421500", "0", "-1", "9223372036854775807", "abc"];
+/// Words that stand where they should not.
+pub const ODD_WORDS: &[&str] =
+    &["", "abc", "-1", "0", "NX", "XX", "LIMIT", "9223372036854775807", "\0", "1.0", "withvalues"];

@@ -1,0 +1,178 @@
+//! A region is away for longer than the others remember batches: it catches up by comparing state, and only what
+//! changed may cross the wire.
+
+use crate::cluster::Cluster;
+use crate::http;
+use crate::load::settle;
+use crate::load::{Told, Writers};
+use crate::node::Node;
+use crate::wait;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How much.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Keys before the cut.
+    pub keys: usize,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    /// Keys that others change during the cut.
+    pub changed: usize,
+    /// What clients of the others wait between two commands.
+    pub pace: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The plan.
+    pub plan: Plan,
+    /// Bytes of keys and values that were changed.
+    pub changed_bytes: u64,
+    /// Bytes that the other nodes sent to the region that had been away, from the end of the cut until it was equal.
+    pub sent_bytes: u64,
+    /// Bytes that it sent to them.
+    pub returned_bytes: u64,
+    /// Whether it caught up by state and not from remembered batches: sessions begun.
+    pub sessions: u64,
+    /// Time from the end of the cut until it had everything.
+    pub caught_up: Duration,
+    /// What clients of the other nodes were told meanwhile.
+    pub others: Told,
+    /// What the same clients were told just before, without anything going on.
+    pub others_before: Told,
+    /// Keys that the region holds at the end.
+    pub keys_held: i64,
+    /// Exit status of `pelago verify` at the end.
+    pub verify: Option<i32>,
+}
+
+const AWAY: usize = 2;
+const PIPELINE: usize = 1000;
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// How long clients are measured without anything going on.
+const CALM: Duration = Duration::from_secs(3);
+
+/// Runs the trial in a cluster of three, whose rings must be small.
+pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
+    write(&cluster.nodes[0], 0..plan.keys, plan.value_bytes, "0");
+    await_marker(cluster, "loaded");
+    cluster.cut(AWAY);
+    let half = plan.changed / 2;
+    write(&cluster.nodes[0], 0..half, plan.value_bytes, "1");
+    write(&cluster.nodes[1], half..plan.changed, plan.value_bytes, "1");
+    let addresses: Vec<String> = cluster.nodes[..AWAY].iter().map(|node| node.resp.clone()).collect();
+    let calm = Writers::start(&addresses, plan.pace, 1);
+    wait::pause(CALM);
+    let others_before = together(calm);
+    let (sent_before, returned_before, sessions_before) = traffic(cluster);
+    let writers = Writers::start(&addresses, plan.pace, 2);
+    let healed = Instant::now();
+    cluster.heal(AWAY);
+    await_marker(cluster, "healed");
+    let caught_up = healed.elapsed();
+    let others = together(writers);
+    cluster.await_equal();
+    let (sent, returned, sessions) = traffic(cluster);
+    let key_bytes: usize = (0..plan.changed).map(|key| name(key).len()).sum();
+    Outcome {
+        plan,
+        changed_bytes: (key_bytes + plan.changed * plan.value_bytes) as u64,
+        sent_bytes: sent - sent_before,
+        returned_bytes: returned - returned_before,
+        sessions: sessions - sessions_before,
+        caught_up,
+        others,
+        others_before,
+        keys_held: cluster.nodes[AWAY].client().must("DBSIZE").integer().unwrap_or(-1),
+        verify: cluster.nodes[0].pelago(&["verify"]).status.code(),
+    }
+}
+
+fn together(writers: Writers) -> Told {
+    let mut sum = Told::default();
+    writers.stop().into_iter().for_each(|told| sum.add(told));
+    sum
+}
+
+fn name(key: usize) -> String {
+    format!("key:{key:08}")
+}
+
+fn write(node: &Node, keys: std::ops::Range<usize>, value_bytes: usize, mark: &str) {
+    let mut client = node.client();
+    let mut queued = 0;
+    for key in keys {
+        // Not compressible beyond what real values are: the digits differ from key to key.
+        let mut random = crate::random::Random::new(key as u64 ^ (u64::from(mark.as_bytes()[0]) << 40));
+        let mut value = mark.to_owned();
+        while value.len() < value_bytes {
+            value.push_str(&format!("{:016x}", random.word()));
+        }
+        value.truncate(value_bytes);
+        client.queue(&["SET", &name(key), &value]);
+        queued += 1;
+        if queued == PIPELINE {
+            settle(&mut client, &mut queued);
+        }
+    }
+    settle(&mut client, &mut queued);
+}
+
+/// Every node writes a marker; when all have all, all have what was written before.
+fn await_marker(cluster: &Cluster, marker: &str) {
+    let mut clients = cluster.clients();
+    for (client, node) in clients.iter_mut().zip(&cluster.nodes) {
+        client.must(&format!("SET {marker}:{} yes", node.name));
+    }
+    wait::within(CATCH_UP_MAX, "everything is everywhere", || {
+        for (client, reader) in clients.iter_mut().zip(&cluster.nodes) {
+            for node in &cluster.nodes {
+                if client.line(&format!("EXISTS {marker}:{}", node.name)).integer() != Some(1) {
+                    return Err(format!("{} lacks what {} wrote", reader.name, node.name));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Bytes to the region that is away, bytes from it, and sessions begun there.
+fn traffic(cluster: &Cluster) -> (u64, u64, u64) {
+    let scrape = |node: &Node| http::get(&node.http, "/metrics").expect("metrics").body;
+    let label = format!("\"{}\"", cluster.nodes[AWAY].name);
+    let mut sent = 0.0;
+    for node in &cluster.nodes[..AWAY] {
+        sent += http::metric(&scrape(node), "pelago_peer_bytes_out_total", &label);
+    }
+    let away = scrape(&cluster.nodes[AWAY]);
+    let returned = http::metric(&away, "pelago_peer_bytes_out_total", "");
+    let sessions = http::metric(&away, "pelago_replication_sessions_total", "");
+    (sent as u64, returned as u64, sessions as u64)
+}
+
+impl Outcome {
+    /// Bytes on the wire for each byte that changed.
+    pub fn share(&self) -> f64 {
+        self.sent_bytes as f64 / self.changed_bytes as f64
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { keys, value_bytes, changed, .. } = self.plan;
+        writeln!(f, "{keys} keys of {value_bytes} bytes, {changed} changed elsewhere during the cut")?;
+        writeln!(f, "changed keys and values: {} bytes", self.changed_bytes)?;
+        writeln!(f, "sent to the region:      {} bytes ({:.2} for each changed byte)", self.sent_bytes, self.share())?;
+        writeln!(f, "sent by the region:      {} bytes", self.returned_bytes)?;
+        writeln!(f, "catch-ups by state begun there: {}", self.sessions)?;
+        writeln!(f, "caught up in {:.2} s; it holds {} keys", self.caught_up.as_secs_f64(), self.keys_held)?;
+        for (when, told) in [("before", &self.others_before), ("meanwhile", &self.others)] {
+            let (count, errors) = (told.commands, told.errors_count);
+            let (p99, longest) = (told.latency_ms(0.99), told.latency_ms(1.0));
+            writeln!(f, "others {when:<9}: p99 {p99:.2} ms, longest {longest:.1} ms, {errors} errors of {count}")?;
+        }
+        writeln!(f, "pelago verify: exit status {}", self.verify.map_or("none".to_owned(), |code| code.to_string()))
+    }
+}

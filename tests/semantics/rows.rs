@@ -1,0 +1,133 @@
+//! The rows of the contract as data.
+
+/// A case: what is there before, what two regions do without knowing of each other, what every region answers then.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The contract's words.
+    pub name: &'static str,
+    /// The database of all commands.
+    pub database: &'static str,
+    /// Known everywhere before. `K`, `L` and `M` are keys of this row alone.
+    pub setup: &'static [&'static str],
+    /// What one region does first.
+    pub a: &'static [&'static str],
+    /// What the other does after that, so with later stamps.
+    pub b: &'static [&'static str],
+    /// Commands that every region answers so, one region after the other.
+    pub reads: &'static [(&'static str, &'static str)],
+    /// Whether the same comes out if the second region was first.
+    pub either_order: bool,
+}
+
+type Lines = &'static [&'static str];
+
+/// The outcome is the same whoever was first.
+const fn any(
+    name: &'static str,
+    setup: Lines,
+    a: Lines,
+    b: Lines,
+    reads: &'static [(&'static str, &'static str)],
+) -> Row {
+    Row { name, database: "0", setup, a, b, reads, either_order: true }
+}
+
+/// The outcome depends on who was later.
+const fn later(
+    name: &'static str,
+    setup: Lines,
+    a: Lines,
+    b: Lines,
+    reads: &'static [(&'static str, &'static str)],
+) -> Row {
+    Row { name, database: "0", setup, a, b, reads, either_order: false }
+}
+
+/// The rows that can share a cluster.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    // string
+    later("SET ‖ SET: the later stamp", &[], &["SET K a"], &["SET K b"], &[("GET K", "b")]),
+    later("SET ‖ SET after a common value", &["SET K 0"], &["SET K a"], &["SET K b"], &[("GET K", "b")]),
+    any("DEL ‖ SET: the SET stands", &["SET K 0"], &["DEL K"], &["SET K b"], &[("GET K", "b"), ("EXISTS K", "1")]),
+    any("DEL, with a write of its own before ‖ SET", &["SET K 0"], &["SET K 1", "DEL K"], &["SET K b"], &[("GET K", "b")]),
+    any("DEL ‖ DEL", &["SET K 0"], &["DEL K"], &["UNLINK K"], &[("GET K", "nil"), ("TYPE K", "none")]),
+    later("APPEND ‖ SET: the later whole value", &["SET K 0"], &["SET K a"], &["APPEND K x"], &[("GET K", "0x")]),
+    later("SET ‖ APPEND: the later whole value", &["SET K 0"], &["APPEND K x"], &["SET K a"], &[("GET K", "a")]),
+    later("SETRANGE ‖ APPEND", &["SET K abc"], &["APPEND K d"], &["SETRANGE K 0 X"], &[("GET K", "Xbc")]),
+    later("GETSET ‖ SET", &["SET K 0"], &["GETSET K a"], &["SET K b"], &[("GET K", "b")]),
+    later("SETBIT ‖ SETBIT: a write of the whole value", &["SET K \"\""], &["SETBIT K 1 1"], &["SETBIT K 7 1"], &[("BITCOUNT K", "1"), ("GETBIT K 7", "1")]),
+    later("BITFIELD ‖ BITFIELD: a write of the whole value", &[], &["BITFIELD K SET u8 0 1"], &["BITFIELD K SET u8 8 2"], &[("BITFIELD_RO K GET u8 0 GET u8 8", "[0 2]")]),
+    any("GETDEL ‖ SET: the SET stands", &["SET K 0"], &["GETDEL K"], &["SET K b"], &[("GET K", "b")]),
+    later("MSET ‖ MSET, key by key", &[], &["MSET K 1 L 1"], &["MSET L 2 M 2"], &[("MGET K L M", "[1 2 2]")]),
+    later("SET NX is regional: both are told OK, the later stands", &[], &["SET K a NX"], &["SET K b NX"], &[("GET K", "b"), ("SET K c NX", "nil")]),
+    // counter
+    any("INCRBY a ‖ INCRBY b: both count", &["SET K 10"], &["INCRBY K 5"], &["INCRBY K 7"], &[("GET K", "22")]),
+    any("INCR ‖ DECR on nothing", &[], &["INCR K", "INCR K"], &["DECRBY K 5"], &[("GET K", "-3")]),
+    any("INCRBYFLOAT ‖ INCRBYFLOAT", &["SET K 10.5"], &["INCRBYFLOAT K 0.25"], &["INCRBYFLOAT K -1"], &[("GET K", "9.75")]),
+    any("INCRBY ‖ INCRBYFLOAT: the exact sum", &["SET K 10"], &["INCRBY K 5"], &["INCRBYFLOAT K 0.1"], &[("GET K", "15.1")]),
+    any("exact sum of floats that binary numbers cannot hold", &["SET K 0.1"], &["INCRBYFLOAT K 0.2"], &["INCRBYFLOAT K 0.3"], &[("GET K", "0.6")]),
+    any("SET v ‖ INCRBY a: v+a", &["SET K 10"], &["SET K 100"], &["INCRBY K 5"], &[("GET K", "105")]),
+    any("SET v ‖ INCRBY a, several times", &["SET K 10"], &["INCR K", "SET K 100", "INCR K"], &["INCRBY K 5", "INCRBY K 5"], &[("GET K", "111")]),
+    any("DEL ‖ INCRBY a: a", &["SET K 10"], &["DEL K"], &["INCRBY K 5"], &[("GET K", "5")]),
+    any("DEL ‖ INCRBY a on a counter that was only counted", &["INCRBY K 10"], &["DEL K"], &["INCRBY K 5"], &[("GET K", "5")]),
+    any("DEL ‖ INCRBYFLOAT a: a", &["INCRBYFLOAT K 4.1"], &["DEL K"], &["INCRBYFLOAT K 2"], &[("GET K", "2")]),
+    any("SET abc ‖ INCR: the text stands", &["SET K 1"], &["SET K abc"], &["INCR K"], &[("GET K", "abc"), ("INCR K", "-ERR value is not an integer or out of range"), ("TYPE K", "string")]),
+    any("a sum that leaves 64 bits: reads saturate, INCR is an overflow", &["SET K 9223372036854775800"], &["INCRBY K 5"], &["INCRBY K 5"], &[("GET K", "9223372036854775807"), ("INCR K", "-ERR increment or decrement would overflow")]),
+    any("the same below", &["SET K -9223372036854775800"], &["DECRBY K 6"], &["DECRBY K 6"], &[("GET K", "-9223372036854775808"), ("DECR K", "-ERR increment or decrement would overflow")]),
+    // hash
+    any("HSET f ‖ HSET g: both", &[], &["HSET K f 1"], &["HSET K g 2"], &[("HGETALL K", "[f 1 g 2]")]),
+    later("HSET f x ‖ HSET f y: the later stamp per field", &["HSET K f 0 g 0"], &["HSET K f x g x"], &["HSET K f y"], &[("HGETALL K", "[f y g x]")]),
+    any("HDEL f ‖ HSET f x: the field stands", &["HSET K f 0 g 0"], &["HDEL K f"], &["HSET K f x"], &[("HGETALL K", "[f x g 0]")]),
+    any("HDEL f ‖ HSET g: siblings are untouched", &["HSET K f 0 g 0"], &["HDEL K f"], &["HSET K g x"], &[("HGETALL K", "[g x]")]),
+    any("DEL k ‖ HSET k f x: observed fields are gone", &["HSET K f 0 g 0"], &["DEL K"], &["HSET K f x"], &[("HGETALL K", "[f x]"), ("HLEN K", "1")]),
+    any("HINCRBY ‖ HINCRBY: the sum", &["HSET K f 10"], &["HINCRBY K f 5"], &["HINCRBY K f 7"], &[("HGET K f", "22")]),
+    any("HINCRBYFLOAT ‖ HINCRBY", &["HSET K f 10"], &["HINCRBYFLOAT K f 0.5"], &["HINCRBY K f 7"], &[("HGET K f", "17.5")]),
+    any("HSET f v ‖ HINCRBY f: v and the increment", &["HSET K f 10"], &["HSET K f 100"], &["HINCRBY K f 5"], &[("HGET K f", "105")]),
+    any("HDEL f ‖ HINCRBY f: the unobserved increments", &["HSET K f 10"], &["HDEL K f"], &["HINCRBY K f 5"], &[("HGETALL K", "[f 5]")]),
+    any("HINCRBY that leaves 64 bits", &["HSET K f 9223372036854775800"], &["HINCRBY K f 7"], &["HINCRBY K f 7"], &[("HGET K f", "9223372036854775807"), ("HINCRBY K f 1", "-ERR increment or decrement would overflow")]),
+    later("HSETNX is regional", &[], &["HSETNX K f a"], &["HSETNX K f b"], &[("HGET K f", "b")]),
+    // set
+    any("SADD x ‖ SADD y", &[], &["SADD K x"], &["SADD K y"], &[("SMEMBERS K", "[x y]"), ("SCARD K", "2")]),
+    any("SADD x ‖ SREM x: x stands", &["SADD K x y"], &["SREM K x"], &["SADD K x"], &[("SMEMBERS K", "[x y]")]),
+    any("SREM ‖ SREM: nothing left", &["SADD K x"], &["SREM K x"], &["SREM K x"], &[("EXISTS K", "0")]),
+    any("DEL ‖ SADD y: what was observed is gone", &["SADD K x"], &["DEL K"], &["SADD K y"], &[("SMEMBERS K", "[y]")]),
+    any("SPOP ‖ SPOP: both may be told the same, it is gone", &["SADD K x"], &["SPOP K"], &["SPOP K"], &[("SMEMBERS K", "[]")]),
+    any("SMOVE ‖ SADD: the member stands in both", &["SADD K x"], &["SMOVE K L x"], &["SADD K x"], &[("SMEMBERS K", "[x]"), ("SMEMBERS L", "[x]")]),
+    any("SUNIONSTORE ‖ SADD to the target", &["SADD K x", "SADD L old"], &["SUNIONSTORE L K"], &["SADD L y"], &[("SMEMBERS L", "[x y]")]),
+    // TTL
+    any("EXPIRE ‖ EXPIRE: the longest life", &["SET K v"], &["EXPIRE K 1000"], &["EXPIRE K 5000"], &[("TTL K", "4900..5000")]),
+    any("PERSIST ‖ EXPIRE: no TTL is the longest", &["SET K v EX 900"], &["PERSIST K"], &["EXPIRE K 5000"], &[("TTL K", "-1")]),
+    any("SET without TTL ‖ EXPIRE", &["SET K v EX 900"], &["SET K w"], &["EXPIRE K 5000"], &[("GET K", "w"), ("TTL K", "-1")]),
+    later("SET EX ‖ SET EX: the later value, the longest life", &[], &["SET K a EX 5000"], &["SET K b EX 1000"], &[("GET K", "b"), ("TTL K", "4900..5000")]),
+    any("EXPIRE ‖ INCR on a key with a longer TTL: the longer stays", &["SET K 1 EX 5000"], &["EXPIRE K 1000"], &["INCR K"], &[("GET K", "2"), ("TTL K", "4900..5000")]),
+    any("DEL and a new life ‖ EXPIRE of the old: the new keeps its own", &["SET K v"], &["DEL K", "SET K w"], &["EXPIRE K 1000"], &[("GET K", "w"), ("TTL K", "-1")]),
+    any("DEL and a new life with a TTL ‖ EXPIRE of the old", &["SET K v EX 50"], &["DEL K", "SET K w EX 1000"], &["EXPIRE K 100"], &[("GET K", "w"), ("TTL K", "900..1000")]),
+    any("DEL and a new life with a TTL ‖ a longer EXPIRE of the old: the longest", &["SET K v EX 50"], &["DEL K", "SET K w EX 1000"], &["EXPIRE K 5000"], &[("GET K", "w"), ("TTL K", "4900..5000")]),
+    any("DEL ‖ EXPIRE: gone", &["SET K v"], &["DEL K"], &["EXPIRE K 5000"], &[("EXISTS K", "0"), ("TTL K", "-2")]),
+    any("EXPIRE into the past ‖ write: the write stands", &["SET K v"], &["EXPIRE K -1"], &["SET K w"], &[("GET K", "w")]),
+    later("a key expires ‖ write to it: the write stands", &["SET K v PX 250"], &["until-gone K"], &["SET K w"], &[("GET K", "w"), ("TTL K", "-1")]),
+    later("a key expires ‖ a field of a new life", &["HSET K f 1", "PEXPIRE K 250"], &["until-gone K"], &["HSET K g 2"], &[("HGETALL K", "[g 2]"), ("TTL K", "-1")]),
+    later("EXPIRE of a set ‖ SADD: the write repeats the TTL it saw", &["SADD K x", "EXPIRE K 5000"], &["EXPIRE K 1000"], &["SADD K y"], &[("SMEMBERS K", "[x y]"), ("TTL K", "4900..5000")]),
+    // type
+    later("SET ‖ SADD: one winner, the later", &[], &["SET K v"], &["SADD K x"], &[("TYPE K", "set"), ("SMEMBERS K", "[x]"), ("GET K", "-WRONGTYPE Operation against a key holding the wrong kind of value")]),
+    later("SADD ‖ HSET ‖ nothing: the later", &[], &["SADD K x"], &["HSET K f v"], &[("TYPE K", "hash"), ("HGETALL K", "[f v]")]),
+    later("a type that lost is gone with the next whole write", &[], &["SADD K x"], &["SET K v"], &[("TYPE K", "string"), ("SET K w", "OK"), ("TYPE K", "string"), ("SMEMBERS K", "-WRONGTYPE Operation against a key holding the wrong kind of value")]),
+    // key
+    any("RENAME ‖ write to the source", &["SET K v"], &["RENAME K L"], &["SET K w"], &[("GET K", "w"), ("GET L", "v")]),
+    any("RENAME of a counter ‖ INCR of the source", &["SET K 10"], &["RENAME K L"], &["INCRBY K 5"], &[("GET K", "5"), ("GET L", "10")]),
+    any("RENAME of a hash ‖ HSET", &["HSET K f 1"], &["RENAME K L"], &["HSET K g 2"], &[("HGETALL K", "[g 2]"), ("HGETALL L", "[f 1]")]),
+    any("COPY ‖ write to the source", &["SET K v"], &["COPY K L"], &["SET K w"], &[("GET K", "w"), ("GET L", "v")]),
+    any("COPY ‖ SADD to the source", &["SADD K x"], &["COPY K L"], &["SADD K y"], &[("SMEMBERS K", "[x y]"), ("SMEMBERS L", "[x]")]),
+    any("MOVE ‖ write to the source", &["SET K v"], &["MOVE K 15"], &["SET K w"], &[("GET K", "w")]),
+    // database
+    Row { database: "9", ..any("FLUSHDB ‖ write: the write stands", &["SET K v", "SET L v", "HSET M f 1"], &["FLUSHDB"], &["SET K w", "HSET M g 2"], &[("GET K", "w"), ("GET L", "nil"), ("HGETALL M", "[g 2]"), ("DBSIZE", "2")]) },
+];
+
+/// The rows that empty everything.
+#[rustfmt::skip]
+pub const FLUSHING: &[Row] = &[
+    any("FLUSHALL ‖ write: the write stands", &["SET K v", "SADD L x", "SET M 10"], &["FLUSHALL"], &["SET K w", "SADD L y", "INCRBY M 5"], &[("GET K", "w"), ("SMEMBERS L", "[y]"), ("GET M", "5"), ("DBSIZE", "3")]),
+    any("FLUSHALL ‖ FLUSHALL", &["SET K v"], &["FLUSHALL"], &["FLUSHALL"], &[("DBSIZE", "0")]),
+    Row { database: "3", ..any("FLUSHALL empties every database", &["SET K v"], &["FLUSHALL ASYNC"], &["SET L w"], &[("GET K", "nil"), ("GET L", "w")]) },
+];
