@@ -128,7 +128,7 @@ impl Buckets {
     /// The bucket in which a key is looked for first.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        ((hash & u64::from(u32::MAX)) * self.buckets.len() as u64 >> 32) as usize
+        (((hash & u64::from(u32::MAX)) * self.buckets.len() as u64) >> 32) as usize
     }
 
     /// The bucket after this one.

@@ -59,11 +59,8 @@ impl Observed {
         let mut observed = Self::default();
         match entry.map(|entry| entry.view()) {
             None => {}
-            Some(View::Packed(packed)) => {
-                if packed.stamp.author() != me {
-                    observed.drops.push(packed.stamp);
-                }
-            }
+            Some(View::Packed(packed)) if packed.stamp.author() == me => {}
+            Some(View::Packed(packed)) => observed.drops.push(packed.stamp),
             Some(View::Wide(body)) => {
                 if let Some(element) = &body.string {
                     return Self::of(element, me);
