@@ -63,7 +63,12 @@ impl Drain {
 
     /// Takes everything that is complete, as batches in order. Nothing if nothing was written.
     pub fn take(&mut self, keyspace: &Keyspace) -> Vec<OpenBatch> {
-        self.take_logs(keyspace);
+        self.take_up_to(keyspace, Stamp::MAX)
+    }
+
+    /// The same, without what is later than `limit`: a node that changes its number ends with what the old one wrote.
+    pub fn take_up_to(&mut self, keyspace: &Keyspace, limit: Stamp) -> Vec<OpenBatch> {
+        self.take_logs(keyspace, limit);
         self.sort();
         let mut batches = Vec::new();
         let mut batch = self.open();
@@ -93,13 +98,13 @@ impl Drain {
         OpenBatch { previous: self.last, first: Stamp::MAX, last: self.last, changes: 0, made: 0, payload: Vec::new() }
     }
 
-    fn take_logs(&mut self, keyspace: &Keyspace) {
+    fn take_logs(&mut self, keyspace: &Keyspace, limit: Stamp) {
         let mut logs = keyspace.logs.lock();
         // Writers that are gone leave an empty log behind.
         logs.retain(|log| std::sync::Arc::strong_count(log) > 1 || !log.buffer.lock().is_empty());
         // The clock is read first: a writer that begins after this takes a greater stamp.
         let clock = keyspace.clock();
-        let cut = logs.iter().filter_map(|log| log.complete_up_to()).fold(clock, Stamp::min);
+        let cut = logs.iter().filter_map(|log| log.complete_up_to()).fold(clock.min(limit), Stamp::min);
         self.taken.resize_with(logs.len().max(self.taken.len()), LogBuffer::default);
         for (index, log) in logs.iter().enumerate() {
             let mut buffer = log.buffer.lock();

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// The data of one node. Shared by all its threads.
 pub struct Keyspace {
@@ -19,6 +19,8 @@ pub struct Keyspace {
     pub(crate) logs: Mutex<Vec<Arc<SharedLog>>>,
     /// Whether the drain sleeps and wants to be woken by the next change.
     armed: AtomicBool,
+    /// The slot that the next sweep begins with.
+    pub(crate) sweep_from: AtomicU16,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) on_removal: OnceLock<Box<dyn Fn(&Removal<'_>) + Send + Sync>>,
 }
@@ -73,6 +75,7 @@ impl Keyspace {
             slots: (0..SLOTS).map(|_| LockedSlot(Mutex::new(Slot::new()))).collect(),
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
+            sweep_from: AtomicU16::new(0),
             waker: OnceLock::new(),
             on_removal: OnceLock::new(),
         })
@@ -96,6 +99,22 @@ impl Keyspace {
     /// Gives the node its number, before it writes anything under it.
     pub fn set_number(&self, number: NodeNumber) {
         self.shared.set_me(number);
+    }
+
+    /// Gives a node that may be writing another number. Returns the last stamp under the old one: everything up to there
+    /// is in the logs, or will be when the pipelines that run now have ended.
+    pub fn change_number(&self, number: NodeNumber) -> Stamp {
+        // With every slot locked nobody takes a stamp.
+        let slots: Vec<_> = self.slots.iter().map(LockedSlot::lock).collect();
+        let last = self.clock();
+        self.shared.set_me(number);
+        drop(slots);
+        last
+    }
+
+    /// Whether everything up to `stamp` is in the logs.
+    pub fn is_logged_up_to(&self, stamp: Stamp) -> bool {
+        self.logs.lock().iter().filter_map(|log| log.complete_up_to()).all(|complete| complete >= stamp)
     }
 
     /// The node's number.
@@ -162,6 +181,13 @@ impl Keyspace {
             self.armed.store(false, Ordering::SeqCst);
         }
         waiting
+    }
+
+    /// Says that this key will be asked for soon: its slot's memory is fetched meanwhile.
+    #[inline]
+    pub fn expect(&self, key: &[u8]) {
+        // Looking at the lock is a load that nobody waits for.
+        std::hint::black_box(self.slots[usize::from(slot_of(key))].0.is_locked());
     }
 
     pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {

@@ -10,6 +10,7 @@ use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crdt::{Lifetime, NodeNumber, UnixMillis};
+use std::sync::atomic::Ordering;
 
 /// Who removes what is over.
 pub struct SweepPolicy<'a> {
@@ -42,11 +43,14 @@ impl Keyspace {
     /// Removes what is over, by `writer`. Call it a few times a second.
     pub fn sweep(&self, writer: &mut Writer, now: UnixMillis, policy: &SweepPolicy<'_>) -> Swept {
         let mut swept = Swept::default();
-        for number in 0..SLOTS {
+        // Each sweep begins where the last one had to stop, so that no slot waits behind busier ones.
+        let first = self.sweep_from.load(Ordering::Relaxed);
+        for number in (first..SLOTS).chain(0..first) {
             if self.shared.earliest(number) > now {
                 continue;
             }
             if swept.visited == policy.slots_max {
+                self.sweep_from.store(number, Ordering::Relaxed);
                 break;
             }
             swept.visited += 1;

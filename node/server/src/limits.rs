@@ -18,8 +18,8 @@ pub const POOLED_BUFFERS_MAX: usize = 128;
 /// Bytes a read buffer grows by at once at most, so that an announced length takes memory only as it arrives.
 pub const READ_BUFFER_GROWTH_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of requests that may be queued in one transaction; it is Redis' default for all that a client may hold.
-pub const QUEUED_BYTES_MAX: usize = 1 << 30;
+/// Bytes of requests that may be queued in one transaction: it is replicated in one piece, and a batch has a limit.
+pub const QUEUED_BYTES_MAX: usize = 256 << 20;
 
 /// Keys one connection may watch. Each costs a look at `EXEC`; Redis has no limit, honest clients watch a few.
 pub const WATCHES_MAX: usize = 1 << 16;

@@ -277,9 +277,8 @@ impl Peers {
             ASK_SLOTS => self.describe(AuditRange::ALL_SLOTS, true).encode(),
             ASK_DRAIN => {
                 tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
-                self.node
-                    .condition
-                    .refuse_writes(Some("ERR this node is being removed from its cluster; write elsewhere"));
+                self.refusals.draining = true;
+                self.update_condition();
                 self.close_batches();
                 let me = crdt::NodeIdentity(self.identity.0);
                 let vector = self.hub.closed_vector();
@@ -290,7 +289,8 @@ impl Peers {
             }
             ASK_RESUME => {
                 tracing::warn!(peer = %self.name_of(peer), "this node is not removed after all: it accepts writes");
-                self.node.condition.refuse_writes(None);
+                self.refusals.draining = false;
+                self.update_condition();
                 Vec::new()
             }
             _ => Vec::new(),

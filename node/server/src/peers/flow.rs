@@ -14,8 +14,13 @@ const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
 impl Peers {
     /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written.
     pub(super) fn close_batches(&mut self) -> bool {
+        self.close_batches_up_to(Stamp::MAX)
+    }
+
+    /// The same, without what is later than `limit`.
+    pub(super) fn close_batches_up_to(&mut self, limit: Stamp) -> bool {
         let Some(number) = self.number() else { return false };
-        let open = self.drain.take(&self.node.keyspace);
+        let open = self.drain.take_up_to(&self.node.keyspace, limit);
         if open.is_empty() {
             return false;
         }

@@ -6,6 +6,10 @@ use crdt::{Membership, NodeNumber, Stamp};
 use protocol::{MemberView, NodeIdentity, NumberGrant, REMOVED};
 use std::collections::BTreeMap;
 
+/// What an operator is told whose change of the membership could not be written down.
+const NOT_DURABLE: &str = "the membership could not be written to this node's disk, so nothing was told to others; \
+                           see the log, mend the disk, and try again";
+
 impl Peers {
     pub(super) fn merge_membership(&mut self, peer: NodeIdentity, record: &[u8]) {
         let theirs = match Membership::decode(record) {
@@ -25,14 +29,16 @@ impl Peers {
         }
     }
 
-    /// Makes a changed membership durable, then lets everybody know.
-    pub(super) fn keep_membership(&mut self) {
+    /// Makes a changed membership durable, then lets everybody know. False if it could not be made durable: then nobody
+    /// is told, and nothing may be done that relies on it.
+    pub(super) fn keep_membership(&mut self) -> bool {
         if let Err(error) = self.rows.set_membership(&self.membership.encode()) {
             // It is not sent on: a change that could be lost here must not be believed elsewhere.
             tracing::error!(%error, "the membership could not be written to the catalogue");
-            return;
+            return false;
         }
         self.membership_changed();
+        true
     }
 
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
@@ -65,9 +71,18 @@ impl Peers {
         self.report_removals();
     }
 
-    /// Numbers this node stamps with from now on.
+    /// The number this node stamps with from now on. What was written under the one before is sent first.
     pub(super) fn take_number(&mut self, number: NodeNumber) {
-        self.node.keyspace.set_number(number);
+        if self.has_number {
+            let last = self.node.keyspace.change_number(number);
+            // Pipelines that run now end within moments: they wait for nothing.
+            while !self.node.keyspace.is_logged_up_to(last) {
+                std::thread::yield_now();
+            }
+            self.close_batches_up_to(last);
+        } else {
+            self.node.keyspace.set_number(number);
+        }
         self.hub.set_number(number);
         self.drain = keyspace::Drain::after(self.hub.closed_vector().of(number));
         self.has_number = true;
@@ -76,14 +91,12 @@ impl Peers {
 
     /// Goes on under a fresh number of the own range, or asks for one.
     pub(super) fn renumber(&mut self) {
-        self.close_batches();
         let me = crdt::NodeIdentity(self.identity.0);
         let Some(stamp) = self.membership_stamp() else { return };
         match self.membership.grant_number(me, me, stamp) {
-            Ok(number) => {
-                self.keep_membership();
-                self.take_number(number);
-            }
+            Ok(number) if self.keep_membership() => self.take_number(number),
+            // A number that is not burnt on disk could be used twice.
+            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "this node asks its peers for a number");
                 let now = self.now();
@@ -109,8 +122,9 @@ impl Peers {
         {
             tracing::info!(peer = %self.name_of(peer), %error, "no range of numbers could be given to a peer");
         }
-        self.keep_membership();
-        self.hub.grant_number(peer, NumberGrant { number, range: (number, number) });
+        if self.keep_membership() {
+            self.hub.grant_number(peer, NumberGrant { number, range: (number, number) });
+        }
     }
 
     /// Admits a node: what `region add` asks for.
@@ -126,15 +140,16 @@ impl Peers {
             ),
             other => other.to_string(),
         })?;
-        self.keep_membership();
+        if !self.keep_membership() {
+            return Err(NOT_DURABLE.to_owned());
+        }
         Ok(grant.number)
     }
 
     /// Fences an identity for ever.
     pub(super) fn remove_member(&mut self, identity: NodeIdentity) -> Result<(), String> {
         self.membership.remove(crdt::NodeIdentity(identity.0)).map_err(|error| error.to_string())?;
-        self.keep_membership();
-        Ok(())
+        if self.keep_membership() { Ok(()) } else { Err(NOT_DURABLE.to_owned()) }
     }
 
     /// The name of a peer, or its identity if it is not known.
@@ -227,7 +242,8 @@ impl Peers {
     /// This node was removed: it stops writing and says so.
     fn fence_itself(&mut self) {
         tracing::error!("this node was removed from the cluster");
-        self.node.condition.refuse_writes(Some(&format!("ERR {REMOVED}")));
+        self.refusals.removed = true;
+        self.update_condition();
         for identity in std::mem::take(&mut self.dialed) {
             self.transport.stop_dialing(&identity);
         }

@@ -62,8 +62,7 @@ pub struct Peers {
     /// Whether the node was cut off from all others by its operator, to try out what happens.
     is_cut: Arc<std::sync::atomic::AtomicBool>,
     dialed: BTreeSet<NodeIdentity>,
-    /// When the clock was found wrong, the error that writes get.
-    drift_refused: bool,
+    refusals: Refusals,
     has_number: bool,
     filled: bool,
     batches: BatchFigures,
@@ -75,6 +74,32 @@ struct Link {
     id: LinkId,
     sent_before: u64,
     received_before: u64,
+}
+
+/// Why writes are refused. The reasons come and go independently.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    /// This identity was removed.
+    removed: bool,
+    /// It is about to be.
+    draining: bool,
+    /// The clock is so far from the others'.
+    drift_ms: Option<i64>,
+}
+
+impl Refusals {
+    /// The error that writes get, if they are refused.
+    fn reason(&self) -> Option<String> {
+        if self.removed {
+            return Some(format!("ERR {}", protocol::REMOVED));
+        }
+        if self.draining {
+            return Some("ERR this node is being removed from its cluster; write elsewhere".to_owned());
+        }
+        self.drift_ms.map(|ms| {
+            format!("ERR this node's clock is {ms} ms away from the other regions'; set it (NTP) and writes are accepted again")
+        })
+    }
 }
 
 /// What was sent, for the ratio of bytes to writes.

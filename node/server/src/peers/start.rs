@@ -119,7 +119,7 @@ impl Peers {
             housekeeping_at: began + HOUSEKEEPING_INTERVAL,
             is_cut,
             dialed: BTreeSet::new(),
-            drift_refused: false,
+            refusals: super::Refusals::default(),
             has_number: recovered.number.is_some(),
             filled: false,
             batches: BatchFigures::default(),

@@ -32,6 +32,10 @@ impl Peers {
     /// What commands see: whether the node fills, has a number, has a clock that can be trusted.
     pub(super) fn update_condition(&mut self) {
         self.node.condition.set_loading(!self.filled || !self.has_number);
+        let reason = self.refusals.reason();
+        if self.node.condition.writes_refused() != reason {
+            self.node.condition.refuse_writes(reason.as_deref());
+        }
     }
 
     fn collect(&mut self) {
@@ -52,20 +56,14 @@ impl Peers {
     fn check_clock(&mut self) {
         let limit = i64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(i64::MAX);
         let offset = self.hub.report().clock_offset_median_ms;
-        let wrong = offset.is_some_and(|offset| offset.abs() > limit);
-        if wrong != self.drift_refused {
-            self.drift_refused = wrong;
-            if wrong {
-                tracing::error!(?offset, "this node's clock is too far from the others': writes are refused");
-                self.node.condition.refuse_writes(Some(&format!(
-                    "ERR this node's clock is {} ms away from the other regions'; set it (NTP) and writes are accepted again",
-                    offset.unwrap_or_default()
-                )));
-            } else {
-                tracing::info!("this node's clock agrees with the others' again: writes are accepted");
-                self.node.condition.refuse_writes(None);
+        let wrong = offset.filter(|offset| offset.abs() > limit);
+        if wrong.is_some() != self.refusals.drift_ms.is_some() {
+            match wrong {
+                Some(ms) => tracing::error!(ms, "this node's clock is too far from the others': writes are refused"),
+                None => tracing::info!("this node's clock agrees with the others' again: writes are accepted"),
             }
         }
+        self.refusals.drift_ms = wrong;
     }
 
     pub(super) fn report_of(&self, peer: NodeIdentity) -> Option<LinkReport> {
@@ -218,6 +216,9 @@ impl Peers {
         metrics.keyspace.conflicts.mirror("value", read(&conflicts.values));
         metrics.keyspace.conflicts.mirror("lifetime", read(&conflicts.lives));
         metrics.keyspace.conflicts.mirror("type", read(&conflicts.kinds));
+        for (name, count) in report.limits.named() {
+            totals.limits_met.mirror(name, count);
+        }
         let mut running = 0;
         let mut bytes_out = 0;
         for peer in self.hub.peers() {
