@@ -1,6 +1,7 @@
 //! Regions that come, go, die and return; what operators see and are told meanwhile.
 
 use std::time::Duration;
+use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::http;
 use tests::load::fill;
@@ -69,6 +70,10 @@ fn a_region_that_is_removed_in_order_loses_nothing_and_cannot_come_back() {
 
 /// Starting a removed node again ends with a sentence that says what to do.
 fn refuse_to_come_back(mut removed: Node) {
+    wait::until("the node that was removed is told so", || {
+        let said = removed.log_text();
+        if said.contains("this node was removed from the cluster") { Ok(()) } else { Err(said) }
+    });
     if removed.is_running() {
         removed.stop();
     }
@@ -100,18 +105,11 @@ fn a_region_that_was_removed_by_force_while_it_was_dead_does_not_come_back() {
     // It comes back and knows nothing of its removal.
     let mut removed = cluster.nodes.pop().expect("there are three");
     removed.spawn();
-    wait::until("the node that was removed is told so", || {
-        let said = removed.log_text();
-        if said.contains("this node was removed from the cluster") { Ok(()) } else { Err(said) }
+    wait::until("it refuses writes", || {
+        let mut client = Client::connect(&removed.resp).map_err(|error| error.to_string())?;
+        let answer = client.line("SET k v").to_string();
+        if answer.contains("was removed from") || answer.starts_with("-LOADING") { Ok(()) } else { Err(answer) }
     });
-    if removed.ended().is_none() {
-        // It may go on running for its operator to look at, but takes no writes.
-        let mut client = removed.client();
-        wait::until("it refuses writes", || {
-            let answer = client.line("SET k v").to_string();
-            if answer.contains("was removed from") || answer.starts_with("-LOADING") { Ok(()) } else { Err(answer) }
-        });
-    }
     refuse_to_come_back(removed);
     cluster.nodes[1].client().must("SET after removal");
     cluster.await_equal();
