@@ -126,8 +126,11 @@ impl Profile {
         Profile { strings: 3, counters: 10, deletes: 1, keys: 1, values: WIDE_VALUES, ..Profile::NOTHING };
     pub const HASHES: Profile = Profile { hashes: 10, field_counters: 8, deletes: 3, ..Profile::NOTHING };
     pub const SETS: Profile = Profile { sets: 10, deletes: 2, ..Profile::NOTHING };
+    // One type at a time: a write to a key of another type would be refused.
     pub const LIVES: Profile =
-        Profile { strings: 4, counters: 2, sets: 8, deletes: 5, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
+        Profile { strings: 2, counters: 8, deletes: 4, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
+    pub const LIVES_OF_SETS: Profile =
+        Profile { sets: 10, deletes: 3, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
     pub const KINDS: Profile =
         Profile { strings: 5, counters: 3, hashes: 5, sets: 5, deletes: 3, keys: 1, ..Profile::NOTHING };
     pub const CLEARS: Profile = Profile {

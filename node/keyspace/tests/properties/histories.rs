@@ -19,72 +19,73 @@ fn check(name: &str, seeds: u64, profile: &Profile, start: u64) {
 
 #[test]
 fn a_string_is_the_latest_write_that_nobody_observed_and_removed() {
-    check("a_string_is", 60, &Profile::REGISTERS, TODAY_MS);
+    check("a_string_is", 40, &Profile::REGISTERS, TODAY_MS);
 }
 
 #[test]
 fn a_counter_is_the_sum_of_all_increments_that_no_reset_observed() {
-    check("a_counter_is", 100, &Profile::COUNTERS, TODAY_MS);
+    check("a_counter_is", 60, &Profile::COUNTERS, TODAY_MS);
 }
 
 #[test]
 fn a_sum_beyond_64_bits_shows_the_nearest_integer_and_comes_back() {
-    check("a_sum_beyond", 30, &Profile::WIDE_COUNTERS, TODAY_MS);
+    check("a_sum_beyond", 20, &Profile::WIDE_COUNTERS, TODAY_MS);
 }
 
 #[test]
 fn a_hash_keeps_every_field_that_no_removal_observed() {
-    check("a_hash_keeps", 100, &Profile::HASHES, TODAY_MS);
+    check("a_hash_keeps", 60, &Profile::HASHES, TODAY_MS);
 }
 
 #[test]
 fn an_add_wins_over_a_concurrent_remove() {
-    check("an_add_wins", 80, &Profile::SETS, TODAY_MS);
+    check("an_add_wins", 50, &Profile::SETS, TODAY_MS);
 }
 
 #[test]
 fn the_longest_life_wins() {
-    check("the_longest_life", 100, &Profile::LIVES, TODAY_MS);
+    check("the_longest_life", 50, &Profile::LIVES, TODAY_MS);
+    check("the_longest_life", 50, &Profile::LIVES_OF_SETS, TODAY_MS);
 }
 
 #[test]
 fn of_two_types_the_one_with_the_latest_standing_stamp_is_shown() {
-    check("of_two_types", 100, &Profile::KINDS, TODAY_MS);
+    check("of_two_types", 60, &Profile::KINDS, TODAY_MS);
 }
 
 #[test]
 fn a_cleared_database_keeps_what_the_clear_did_not_observe() {
-    check("a_cleared_database", 20, &Profile::CLEARS, TODAY_MS);
+    check("a_cleared_database", 12, &Profile::CLEARS, TODAY_MS);
 }
 
 #[test]
 fn a_copy_holds_what_was_observed() {
-    check("a_copy_holds", 80, &Profile::COPIES, TODAY_MS);
+    check("a_copy_holds", 50, &Profile::COPIES, TODAY_MS);
 }
 
 #[test]
 fn everything_together_converges_to_what_the_specification_says() {
-    check("everything_together", 120, &Profile::ALL_BUT_CLEARS, TODAY_MS);
+    check("everything_together", 80, &Profile::ALL_BUT_CLEARS, TODAY_MS);
 }
 
 #[test]
 fn everything_together_converges_with_clears_of_databases_too() {
-    check("everything_together_converges_with", 20, &Profile::ALL, TODAY_MS);
+    check("everything_together_converges_with", 12, &Profile::ALL, TODAY_MS);
 }
 
 #[test]
 fn replicas_that_come_back_are_what_they_were_or_learn_it_again() {
-    check("replicas_that_come_back", 80, &Profile::RESTARTS, TODAY_MS);
+    check("replicas_that_come_back", 50, &Profile::RESTARTS, TODAY_MS);
 }
 
 #[test]
 fn increments_count_once_whatever_life_of_a_replica_made_them() {
-    check("increments_count_once", 100, &Profile::COUNTER_RESTARTS, TODAY_MS);
+    check("increments_count_once", 60, &Profile::COUNTER_RESTARTS, TODAY_MS);
 }
 
 #[test]
 fn a_replica_that_changes_its_number_changes_nothing_else() {
-    check("a_replica_that_changes", 80, &Profile::RENUMBERINGS, TODAY_MS);
+    check("a_replica_that_changes", 40, &Profile::RENUMBERINGS, TODAY_MS);
 }
 
 #[test]
@@ -92,6 +93,6 @@ fn words_of_stamps_beyond_31_32_and_53_bits_change_nothing() {
     // A stamp's word has the milliseconds above its 23 lowest bits: clocks begin just before each border.
     for border in [31, 32, 53, 63] {
         let start = STAMP_EPOCH_MS + (1 << (border - 23)) - 30;
-        check("words_of_stamps", 10, &Profile { skew: 20, ..Profile::ALL_BUT_CLEARS }, start & !1);
+        check("words_of_stamps", 8, &Profile { skew: 20, ..Profile::ALL_BUT_CLEARS }, start & !1);
     }
 }
