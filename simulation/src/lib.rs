@@ -29,4 +29,4 @@ pub use broken::Broken;
 pub use network::{Adapter, Conditions, Fate, Traffic, Weather};
 pub use observer::{Observer, Tally};
 pub use random::Random;
-pub use run::{Figures, Outcome, run};
+pub use run::{Figures, Outcome, run, run_altered};

@@ -186,7 +186,11 @@ impl Observer {
         self.check_vector(window.life, &applied, me);
         let views = Views::new(keyspace, &applied, commands, &self.history);
         let sees = |key: &Key, stamp: Stamp| views.sees(key, stamp);
+        let named = named(commands, window.database, &self.history);
         let mut execution = Execution::new(&mut self.history, &sees, window.now, me, window.clock);
+        if views.any_ahead {
+            execution = execution.unsettled();
+        }
         let (mut wrong, mut uncertain, mut all_known) = (None, false, true);
         for (args, actual) in commands.iter().zip(answers) {
             execution.begin_command();
@@ -209,15 +213,20 @@ impl Observer {
         if wrong.is_none() && execution.clock != after && all_known {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
-        if wrong.is_some() && views.any_ahead {
+        let not_judged = uncertain || wrong.is_some() && views.any_ahead;
+        if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
-            execution.give_up();
-            wrong = None;
-        } else if uncertain {
-            execution.give_up();
-            wrong = None;
+            let name = &self.lives[window.life].name;
+            tracing::debug!(name, ?wrong, ahead = ?views.ahead, ?applied, "not judged");
+            (wrong, uncertain) = (None, true);
+            if after != window.clock {
+                execution.give_up(&named, after);
+            }
         }
-        let stamps = std::mem::take(&mut execution.stamps);
+        let mut stamps = std::mem::take(&mut execution.stamps);
+        if uncertain && execution.clock != after {
+            stamps = if after == window.clock { Vec::new() } else { vec![after] };
+        }
         self.note_stamps(me, &stamps, &applied, is_transaction);
         let name = &self.lives[window.life].name;
         self.trace.note(&format!("{name} {} {commands:?} {answers:?} {after:?}", window.now));
@@ -311,6 +320,17 @@ impl Observer {
             self.report(Broken::new("order", format!("at {name}: {wrong}")));
         }
     }
+}
+
+/// Every known key that commands name.
+fn named(commands: &[Vec<String>], database: u8, history: &History) -> Vec<Key> {
+    let crosses = |args: &[String]| args.iter().any(|arg| matches!(arg.as_str(), "DB" | "MOVE"));
+    let named = |key: &&Key| {
+        commands
+            .iter()
+            .any(|args| (key.database == database || crosses(args)) && args.iter().skip(1).any(|arg| *arg == key.name))
+    };
+    history.keys().filter(named).cloned().collect()
 }
 
 /// What a node has seen of each key that a command may touch.

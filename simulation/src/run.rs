@@ -4,6 +4,7 @@ use crate::broken::Broken;
 use crate::faults::{Ending, fault};
 use crate::invariants;
 use crate::observer::Tally;
+use crate::oracle::History;
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -49,9 +50,17 @@ const SETTLE_MS: u64 = 3_000;
 /// Between two looks at what must hold all the time.
 const LOOK_MS: u64 = 10;
 
+/// What is done to the history before it is held against the nodes.
+type Alteration = fn(&mut History);
+
 /// Runs one seed.
 pub fn run(scenario: &'static Scenario, seed: u64) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| run_world(scenario, seed))) {
+    run_altered(scenario, seed, |_| {})
+}
+
+/// Runs one seed and holds the nodes against another history than theirs: to prove that the judgement can fail.
+pub fn run_altered(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| run_world(scenario, seed, alter))) {
         Ok(outcome) => outcome,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -62,13 +71,13 @@ pub fn run(scenario: &'static Scenario, seed: u64) -> Outcome {
     }
 }
 
-fn run_world(scenario: &'static Scenario, seed: u64) -> Outcome {
+fn run_world(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outcome {
     let mut world = match World::found(scenario, seed) {
         Ok(world) => world,
         Err(broken) => return Outcome { trace_hash: 0, broken: Some(broken), figures: Figures::default() },
     };
     let mut faults = 0;
-    let broken = drive(&mut world, seed, &mut faults).err();
+    let broken = drive(&mut world, seed, &mut faults, alter).err();
     let observer = world.observer.borrow();
     let traffic = world.weather.traffic();
     let figures = Figures {
@@ -85,7 +94,7 @@ fn run_world(scenario: &'static Scenario, seed: u64) -> Outcome {
     Outcome { trace_hash: xxh3_64(&bytes), broken, figures }
 }
 
-fn drive(world: &mut World, seed: u64, faults: &mut u64) -> Result<(), Broken> {
+fn drive(world: &mut World, seed: u64, faults: &mut u64, alter: Alteration) -> Result<(), Broken> {
     let serve = |world: &World| {
         let served = |index: usize| world.node(index).is_some_and(|node| !node.condition.is_loading());
         world.members().into_iter().all(served)
@@ -105,6 +114,7 @@ fn drive(world: &mut World, seed: u64, faults: &mut u64) -> Result<(), Broken> {
     striking.end_all(world);
     world.script.goes_on.set(false);
     world.run_until(STOP_MS_MAX, |world| world.script.running.get() == 0)?;
+    alter(&mut world.observer.borrow_mut().history);
     for _ in 0..2 {
         invariants::wait_for_convergence(world)?;
         // Heartbeats tell what others have applied, and what was kept for them is collected.
@@ -112,6 +122,7 @@ fn drive(world: &mut World, seed: u64, faults: &mut u64) -> Result<(), Broken> {
         invariants::wait_for_convergence(world)?;
         invariants::judge(world)?;
         invariants::wait_for_lives(world)?;
+        world.is_at_rest = true;
     }
     Ok(())
 }

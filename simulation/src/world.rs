@@ -56,6 +56,8 @@ pub struct World {
     pub observer: Shared,
     /// What clients do.
     pub script: Script,
+    /// Whether only what lives for ever is left.
+    pub is_at_rest: bool,
     /// Orders of the operator that have not been answered.
     pub orders: Vec<Order>,
     around: Surroundings,
@@ -115,6 +117,7 @@ impl World {
             weather,
             observer,
             script,
+            is_at_rest: false,
             orders: Vec::new(),
             around,
             sim,

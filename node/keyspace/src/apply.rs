@@ -45,9 +45,15 @@ impl Keyspace {
         self.prune();
     }
 
+    /// No batch of these numbers can come any more: what slots have of them beyond the vector came by state, and is
+    /// waited for no longer.
+    pub fn note_ended(&self, numbers: &[NodeNumber]) {
+        self.shared.note_ended(numbers);
+    }
+
     /// Forgets what slots have seen out of order and the vector has caught up with.
     pub fn prune(&self) {
-        let applied = self.applied();
+        let applied = self.shared.settled_up_to();
         for slot in &self.slots {
             let mut slot = slot.lock();
             if slot.memory.context().is_some() {

@@ -22,6 +22,8 @@ pub struct Shared {
     /// The wall clock as the last command or batch read it.
     now: AtomicU64,
     applied: RwLock<Arc<VersionVector>>,
+    /// Numbers of ended lives of which no batch can come any more.
+    ended: RwLock<Vec<NodeNumber>>,
     keys: [AtomicI64; DATABASES as usize],
     resets: AtomicI64,
     earliest: Box<[AtomicU64]>,
@@ -52,6 +54,7 @@ impl Shared {
             written: AtomicU64::new(0),
             now: AtomicU64::new(0),
             applied: RwLock::new(Arc::new(VersionVector::new())),
+            ended: RwLock::new(Vec::new()),
             keys: std::array::from_fn(|_| AtomicI64::new(0)),
             resets: AtomicI64::new(0),
             earliest: (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect(),
@@ -135,6 +138,24 @@ impl Shared {
     /// The vector of what has been applied here of other nodes; of this node everything counts as applied.
     pub fn applied(&self) -> Arc<VersionVector> {
         self.applied.read().clone()
+    }
+
+    /// Up to where there is nothing left to come: what has been applied, all of this node's own, and all of ended lives.
+    pub fn settled_up_to(&self) -> VersionVector {
+        let mut vector = (*self.applied()).clone();
+        if self.is_me(self.me()) {
+            vector.raise(self.me(), Stamp::MAX);
+        }
+        self.ended.read().iter().for_each(|&number| drop(vector.raise(number, Stamp::MAX)));
+        vector
+    }
+
+    /// No batch of these numbers can come any more.
+    pub fn note_ended(&self, numbers: &[NodeNumber]) {
+        let mut ended = self.ended.write();
+        ended.extend(numbers);
+        ended.sort_unstable();
+        ended.dedup();
     }
 
     /// Raises the vector.

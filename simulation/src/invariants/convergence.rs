@@ -57,7 +57,11 @@ fn difference(world: &World) -> Option<String> {
             let (one, other) = (first.1.keyspace.digest_of(slot), node.keyspace.digest_of(slot));
             if one.digest != other.digest || !one.settled || !other.settled {
                 let (one_name, other_name) = (name(first.0), name(*index));
-                return Some(format!("slot {slot} is {one:?} at {one_name} and {other:?} at {other_name}"));
+                let ahead = [first.1.keyspace.ahead_of(slot), node.keyspace.ahead_of(slot)];
+                let seen = [first.1.keyspace.applied(), node.keyspace.applied()];
+                return Some(format!(
+                    "slot {slot} is {one:?} at {one_name} and {other:?} at {other_name}; ahead of {seen:?} by {ahead:?}"
+                ));
             }
         }
     }

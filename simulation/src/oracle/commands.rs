@@ -115,7 +115,7 @@ impl Call<'_, '_> {
             (None, None, true) => NewLife::Keep,
             (None, None, false) => NewLife::Set(Life::Never),
         };
-        let exists = self.execution.shown(key).is_some();
+        let exists = (self.has("nx") || self.has("xx")) && self.execution.shown(key).is_some();
         let old = if self.has("get") { Some(Value::bulk(self.text(key)?)) } else { None };
         let writes = !(self.has("nx") && exists || self.has("xx") && !exists);
         if writes {

@@ -25,6 +25,8 @@ pub struct Execution<'h> {
     pub stamps: Vec<Stamp>,
     /// Whether any key that was looked at can no longer be told.
     pub uncertain: bool,
+    /// Whether the node compares no state now.
+    settled: bool,
     written: Vec<Key>,
 }
 
@@ -70,7 +72,14 @@ struct Change {
 impl<'h> Execution<'h> {
     /// Commands at a node whose clock stands at `clock`, and which sees what `sees` says and all that it wrote itself.
     pub fn new(history: &'h mut History, sees: Sees<'h>, now: u64, me: NodeNumber, clock: Stamp) -> Self {
-        Self { history, sees, now, me, clock, stamp: None, stamps: Vec::new(), uncertain: false, written: Vec::new() }
+        let (stamp, stamps, written) = (None, Vec::new(), Vec::new());
+        Self { history, sees, now, me, clock, stamp, stamps, uncertain: false, settled: true, written }
+    }
+
+    /// The node compares state now.
+    pub fn unsettled(mut self) -> Self {
+        self.settled = false;
+        self
     }
 
     /// The next command begins: its writes share one stamp.
@@ -78,10 +87,10 @@ impl<'h> Execution<'h> {
         self.stamp = None;
     }
 
-    /// Every key that was written can no longer be told.
-    pub fn give_up(&mut self) {
+    /// Neither the keys that were written nor these can be told any more; the last write had this stamp.
+    pub fn give_up(&mut self, named: &[Key], stamp: Stamp) {
         let written = std::mem::take(&mut self.written);
-        written.iter().for_each(|key| self.history.set_uncertain(key));
+        written.iter().chain(named).for_each(|key| self.history.set_uncertain(key, stamp));
     }
 
     /// Keys that were written.
@@ -220,7 +229,7 @@ impl<'h> Execution<'h> {
         let keys: Vec<Key> =
             self.history.keys().filter(|key| database.is_none_or(|d| d == key.database)).cloned().collect();
         for key in keys {
-            if !self.standing(&key).is_empty() {
+            if self.history.is_uncertain(&key) || !self.standing(&key).is_empty() {
                 // A key that can no longer be told says nothing about the others here.
                 let uncertain = self.uncertain;
                 self.apply(&key, Change { scopes: vec![Scope::All], adds: Vec::new() });
@@ -261,11 +270,19 @@ impl<'h> Execution<'h> {
     }
 
     fn apply(&mut self, key: &Key, change: Change) {
-        self.uncertain |= self.history.is_uncertain(key);
         let stamp = self.stamp();
         let (me, sees) = (self.me, self.sees);
+        let seen = |seen: Stamp| seen.author() == me || sees(key, seen);
+        if self.history.is_uncertain(key) {
+            let whole = self.settled && change.scopes.contains(&Scope::All);
+            if whole && self.history.is_all_seen(key, &seen) {
+                self.history.remove_everything(key, stamp);
+            } else {
+                self.uncertain = true;
+            }
+        }
         let removes = |atom: &Atom| change.scopes.iter().any(|scope| scope.has(atom));
-        self.history.write(key, stamp, &|seen| seen.author() == me || sees(key, seen), &removes, change.adds);
+        self.history.write(key, stamp, &seen, &removes, change.adds);
         self.written.push(key.clone());
     }
 }

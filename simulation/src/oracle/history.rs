@@ -138,9 +138,27 @@ impl History {
         self.writes += 1;
     }
 
-    /// What this key holds can no longer be told: a write met it while its node compared state.
-    pub fn set_uncertain(&mut self, key: &Key) {
-        self.keys.entry(key.clone()).or_default().uncertain = true;
+    /// Whether a node has seen every write of a key there ever was, those that cannot be told too.
+    pub fn is_all_seen(&self, key: &Key, sees: &dyn Fn(Stamp) -> bool) -> bool {
+        self.keys.get(key).is_none_or(|history| history.effects.iter().all(|effect| sees(effect.stamp)))
+    }
+
+    /// A write of the whole key by a node that had seen everything removes everything: what the key holds can be told
+    /// again.
+    pub fn remove_everything(&mut self, key: &Key, stamp: Stamp) {
+        let history = self.keys.entry(key.clone()).or_default();
+        history.uncertain = false;
+        let (first, removed) = (history.atoms.len(), (0..history.atoms.len()).collect());
+        history.effects.push(Effect { stamp, adds: first..first, removed });
+    }
+
+    /// What this key holds can no longer be told: a write with this stamp, or before it, met it while its node compared
+    /// state.
+    pub fn set_uncertain(&mut self, key: &Key, stamp: Stamp) {
+        let history = self.keys.entry(key.clone()).or_default();
+        history.uncertain = true;
+        let first = history.atoms.len();
+        history.effects.push(Effect { stamp, adds: first..first, removed: Vec::new() });
     }
 
     /// Whether what a key holds can no longer be told.
@@ -159,11 +177,23 @@ impl History {
         self.keys.values().filter(|history| history.uncertain).count()
     }
 
-    /// The history without the removals of this write: what a broken merge would make of it.
-    pub fn without_removals_of(&self, stamp: Stamp) -> Self {
-        let mut altered = self.clone();
-        let effects = altered.keys.values_mut().flat_map(|history| &mut history.effects);
-        effects.filter(|effect| effect.stamp == stamp).for_each(|effect| effect.removed.clear());
-        altered
+    /// Makes another history of it, in which nothing was ever removed: to prove that the judgement can fail.
+    pub fn forget_removals(&mut self) {
+        let effects = self.keys.values_mut().flat_map(|history| &mut history.effects);
+        effects.for_each(|effect| effect.removed.clear());
+    }
+
+    /// Makes another history of it, in which one increment of each key did not happen: to prove that the judgement can
+    /// fail.
+    pub fn forget_an_increment(&mut self) {
+        for history in self.keys.values_mut() {
+            let removed: Vec<usize> =
+                history.effects.iter().flat_map(|effect| effect.removed.iter().copied()).collect();
+            let stands = |atom: &&mut Atom| !removed.contains(&atom.index);
+            let mut increments = history.atoms.iter_mut().filter(|atom| matches!(atom.payload, Payload::Increment(_)));
+            if let Some(atom) = increments.find(stands) {
+                atom.payload = Payload::Increment(Decimal(0));
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use crate::random::Random;
 pub const FAMILY: Family =
     Family { name: "strings", summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, MSET and reads", draw };
 
+const WORDS: &[&str] = &["abc", "-x", "yz"];
+
 fn draw(random: &mut Random) -> Requests {
     let key = *random.pick(STRINGS);
     let value = *random.pick(VALUES);
@@ -19,8 +21,9 @@ fn draw(random: &mut Random) -> Requests {
         7 => request(&["SET", key, value, "XX", "GET"]),
         8 => request(&["GETSET", key, value]),
         9 => request(&["GETDEL", key]),
-        10 => request(&["APPEND", key, value]),
-        11 => request(&["SETRANGE", key, &random.below(5).to_string(), value]),
+        // Words only: digits put together by chance would be numbers longer than the oracle counts with.
+        10 => request(&["APPEND", key, *random.pick(WORDS)]),
+        11 => request(&["SETRANGE", key, &random.below(5).to_string(), *random.pick(WORDS)]),
         12 => {
             let (first, second) = two(random, STRINGS);
             request(&["MSET", first, value, second, *random.pick(VALUES)])
