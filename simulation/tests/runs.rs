@@ -36,7 +36,8 @@ fn nodes_that_forget_removals_or_increments_are_found() {
     let calm = scenario("calm").unwrap();
     for alter in [History::forget_removals as fn(&mut History), History::forget_an_increment] {
         let broken = run_altered(calm, 3, alter).broken.expect("the judgement can fail");
-        assert_eq!(broken.invariant, "contents", "{broken}");
+        // A sweep may come before the judgement and find its key alive in the other history.
+        assert!(matches!(broken.invariant, "contents" | "expiry"), "{broken}");
     }
 }
 
