@@ -90,6 +90,13 @@ impl Element {
         element
     }
 
+    /// An element that one node has counted.
+    pub fn counted(contribution: Contribution) -> Self {
+        let mut element = Self::default();
+        element.restore(contribution);
+        element
+    }
+
     /// Whether nothing is there for a reader.
     pub fn is_empty(&self) -> bool {
         self.siblings.is_empty() && self.contributions.is_empty()
@@ -131,11 +138,6 @@ impl Element {
     /// The contribution of `node`.
     pub fn contribution(&self, node: NodeNumber) -> Option<&Contribution> {
         self.position(node).ok().map(|index| &self.contributions[index])
-    }
-
-    /// The contribution of `node`, to be moved on. It must not be reset in place: see [`Element::restore`].
-    pub fn contribution_mut(&mut self, node: NodeNumber) -> Option<&mut Contribution> {
-        self.position(node).ok().map(|index| &mut self.contributions[index])
     }
 
     /// Takes out the contribution of `node`, to be changed and put back with [`Element::restore`].

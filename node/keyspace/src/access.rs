@@ -2,7 +2,7 @@
 
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::elements::{ElementMap, name_of, value_of};
-use crate::entry::{Packed, View};
+use crate::entry::{Packed, PackedCounter, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, WriterState};
 use crate::shared::Shared;
@@ -105,6 +105,7 @@ impl<'a> Access<'a> {
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(packed)) => Ok(Some(Cow::Borrowed(packed.value))),
+            Some(View::Counter(counter)) => Ok(Some(Cow::Owned(counter.cumulative.to_string().into_bytes()))),
             Some(View::Wide(body)) => match body.kind() {
                 Some(Kind::String) => Ok(body.string.as_ref().and_then(|element| element.value())),
                 Some(Kind::Hash | Kind::Set) => Err(WrongKind),
@@ -132,7 +133,7 @@ impl<'a> Access<'a> {
     pub fn idle_ms(&mut self, database: Database, key: &[u8]) -> Option<u64> {
         let now = crate::shared::access_clock(self.now);
         let access = match self.visible(database, key)?.view() {
-            View::Packed(Packed { access, .. }) => access,
+            View::Packed(Packed { access, .. }) | View::Counter(PackedCounter { access, .. }) => access,
             View::Wide(KeyBody { access, .. }) => *access,
         };
         Some(u64::from(now.wrapping_sub(access) & 0xff_ffff) << 10)
@@ -147,7 +148,7 @@ impl<'a> Access<'a> {
     pub fn memory_of(&mut self, database: Database, key: &[u8]) -> Option<usize> {
         let entry = self.visible(database, key)?;
         let inner = match entry.view() {
-            View::Packed(_) => 0,
+            View::Packed(_) | View::Counter(_) => 0,
             View::Wide(body) => body.heap_bytes(),
         };
         Some(std::mem::size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner)
@@ -279,7 +280,7 @@ impl<'a> Access<'a> {
         let hasher = &self.keyspace.shared.hasher;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
-            Some(View::Packed(_)) => Err(WrongKind),
+            Some(View::Packed(_) | View::Counter(_)) => Err(WrongKind),
             Some(View::Wide(body)) => match body.kind() {
                 None => Ok(None),
                 Some(found) if found == kind => Ok(body.map(kind).map(|map| Elements { map, hasher })),

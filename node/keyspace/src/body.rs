@@ -1,8 +1,8 @@
 //! A key that does not fit a packed entry: collections, counters, siblings, several types at once, ghosts of a life.
 
 use crate::elements::{ElementMap, latest_of};
-use crate::entry::{Entry, Packed, PackedLife, View};
-use crdt::{Element, Kind, Lifetime, Stamp};
+use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
+use crdt::{Contribution, Element, Kind, Lifetime, Stamp};
 use smallvec::SmallVec;
 
 /// A key in the main table.
@@ -37,6 +37,15 @@ impl KeyBody {
         body.access = packed.access;
         body.lives.extend(packed.life.assertion(packed.stamp));
         body.string = Some(Box::new(Element::written(packed.stamp, packed.value.into())));
+        body
+    }
+
+    /// The body that a packed counter stands for.
+    pub fn of_counter(counter: &PackedCounter<'_>) -> Self {
+        let mut body = Self::new(counter.name);
+        body.access = counter.access;
+        body.lives.extend(counter.assertion());
+        body.string = Some(Box::new(Element::counted(counter.contribution())));
         body
     }
 
@@ -127,6 +136,10 @@ impl KeyBody {
                 let life = PackedLife::from_assertion(self.lives.first().copied(), *stamp);
                 Some(Entry::packed(*stamp, life, self.access, &self.key, value))
             }
+            ([], [contribution]) => {
+                let life = PackedLife::from_assertion(self.lives.first().copied(), contribution.birth);
+                packed_counter(contribution, life, self.access, &self.key)
+            }
             _ => None,
         }
     }
@@ -151,11 +164,20 @@ impl KeyBody {
     }
 }
 
+/// The packed counter that says the same as a contribution, if there is one.
+pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: u32, name: &[u8]) -> Option<Entry<W>> {
+    let Contribution { birth, stamp, cumulative, base_stamp, .. } = *contribution;
+    let cumulative = i64::try_from(cumulative.integer).ok().filter(|_| cumulative.float.is_none())?;
+    let counter = PackedCounter { birth, stamp, cumulative, life, access, name };
+    (base_stamp == Stamp::ZERO).then(|| Entry::counter(&counter))
+}
+
 /// The key of an entry.
 #[inline]
 pub fn key_of(entry: &KeyEntry) -> &[u8] {
     match entry.view() {
         View::Packed(packed) => packed.name,
+        View::Counter(counter) => counter.name,
         View::Wide(body) => &body.key,
     }
 }
@@ -164,7 +186,7 @@ pub fn key_of(entry: &KeyEntry) -> &[u8] {
 #[inline]
 pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
     match entry.view() {
-        View::Packed(packed) => match packed.life {
+        View::Packed(Packed { life, .. }) | View::Counter(PackedCounter { life, .. }) => match life {
             PackedLife::Own | PackedLife::Unasserted => Lifetime::Never,
             PackedLife::Asserted(_, lifetime) => lifetime,
         },
@@ -176,7 +198,7 @@ pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
 #[inline]
 pub fn kind_of(entry: &KeyEntry) -> Option<Kind> {
     match entry.view() {
-        View::Packed(_) => Some(Kind::String),
+        View::Packed(_) | View::Counter(_) => Some(Kind::String),
         View::Wide(body) => body.kind(),
     }
 }

@@ -3,6 +3,7 @@
 //! A short list keeps the order of insertion, as Redis' listpacks do, and costs one pointer an element. Past
 //! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty.
 
+use crate::body::packed_counter;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
 use crdt::{Element, Stamp};
@@ -215,6 +216,7 @@ fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
 pub fn name_of(entry: &ElementEntry) -> &[u8] {
     match entry.view() {
         View::Packed(packed) => packed.name,
+        View::Counter(counter) => counter.name,
         View::Wide(wide) => &wide.name,
     }
 }
@@ -223,6 +225,7 @@ pub fn name_of(entry: &ElementEntry) -> &[u8] {
 pub fn value_of(entry: &ElementEntry) -> Cow<'_, [u8]> {
     match entry.view() {
         View::Packed(packed) => Cow::Borrowed(packed.value),
+        View::Counter(counter) => Cow::Owned(counter.cumulative.to_string().into_bytes()),
         View::Wide(wide) => wide.element.value().unwrap_or_default(),
     }
 }
@@ -231,6 +234,7 @@ pub fn value_of(entry: &ElementEntry) -> Cow<'_, [u8]> {
 pub fn latest_of(entry: &ElementEntry) -> Stamp {
     match entry.view() {
         View::Packed(packed) => packed.stamp,
+        View::Counter(counter) => counter.stamp,
         View::Wide(wide) => wide.element.latest(),
     }
 }
@@ -239,16 +243,19 @@ pub fn latest_of(entry: &ElementEntry) -> Stamp {
 pub fn widened(entry: &ElementEntry) -> Element {
     match entry.view() {
         View::Packed(packed) => Element::written(packed.stamp, packed.value.into()),
+        View::Counter(counter) => Element::counted(counter.contribution()),
         View::Wide(wide) => wide.element.clone(),
     }
 }
 
 /// The smallest entry that holds `element`, which is not empty.
 pub fn entry_of(name: &[u8], element: Element) -> ElementEntry {
-    match (&element.siblings[..], &element.contributions[..]) {
-        ([(stamp, value)], []) => Entry::packed(*stamp, PackedLife::Own, 0, name, value),
-        _ => Entry::wide(Box::new(WideElement { name: name.into(), element })),
-    }
+    let packed = match (&element.siblings[..], &element.contributions[..]) {
+        ([(stamp, value)], []) => Some(Entry::packed(*stamp, PackedLife::Own, 0, name, value)),
+        ([], [contribution]) => packed_counter(contribution, PackedLife::Own, 0, name),
+        _ => None,
+    };
+    packed.unwrap_or_else(|| Entry::wide(Box::new(WideElement { name: name.into(), element })))
 }
 
 #[cfg(test)]

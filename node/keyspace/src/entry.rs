@@ -1,14 +1,14 @@
 //! Entries: a table's cell is one thin pointer to a key, or to an element of a hash or set.
 //!
 //! Nearly every entry is *packed*: name, value, stamp and lifetime in one allocation, with nothing but the pointer in
-//! the table. An entry that concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The
+//! the table. A counter that one node alone has moved is packed too, its value being the sum and its birth. An entry that concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The
 //! pointer's lowest bit tells them apart.
 //!
 //! This is the one room of the server with `unsafe` code. What it relies on is said at each place; the tests below run
 //! it through random sequences (they also run under valgrind and Miri).
 #![allow(unsafe_code, reason = "thin tagged pointers need it; this file is the only place")]
 
-use crdt::{Lifetime, Stamp};
+use crdt::{Contribution, Lifetime, Number, Stamp};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -49,10 +49,41 @@ pub struct Packed<'a> {
     pub value: &'a [u8],
 }
 
+/// A packed counter, taken apart: one node's contribution, of which nothing has been reset, and no text.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedCounter<'a> {
+    /// The first increment of the contribution's life.
+    pub birth: Stamp,
+    /// The last increment.
+    pub stamp: Stamp,
+    /// The sum.
+    pub cumulative: i64,
+    /// The assertion about the life; the key's own is that of the first increment.
+    pub life: PackedLife,
+    /// When it was last used.
+    pub access: u32,
+    /// The key's or element's name.
+    pub name: &'a [u8],
+}
+
+impl PackedCounter<'_> {
+    /// The contribution.
+    pub fn contribution(&self) -> Contribution {
+        Contribution::born(self.birth, self.stamp, Number::integer(i128::from(self.cumulative)))
+    }
+
+    /// The assertion about the life.
+    pub fn assertion(&self) -> Option<(Stamp, Lifetime)> {
+        self.life.assertion(self.birth)
+    }
+}
+
 /// An entry, looked at.
 pub enum View<'a, W> {
     /// Everything in one block.
     Packed(Packed<'a>),
+    /// A counter in one block.
+    Counter(PackedCounter<'a>),
     /// A box.
     Wide(&'a W),
 }
@@ -63,6 +94,9 @@ const HEAD_BYTES: usize = 12;
 const LIFE_BYTES: usize = 16;
 const FLAG_ASSERTED: u32 = 1;
 const FLAG_UNASSERTED: u32 = 2;
+const FLAG_COUNTER: u32 = 4;
+/// The value of a packed counter: birth and sum.
+const COUNTER_BYTES: usize = 16;
 const ALIGN: usize = 8;
 
 /// Where the pieces of a packed block lie.
@@ -90,6 +124,25 @@ impl<W> Entry<W> {
         Self { pointer, owns: PhantomData }
     }
 
+    /// A packed counter.
+    pub fn counter(counter: &PackedCounter<'_>) -> Self {
+        let value = counter_value(counter.birth, counter.cumulative);
+        let mut entry = Self::packed(counter.stamp, counter.life, counter.access, counter.name, &value);
+        entry.head_mut()[8] |= FLAG_COUNTER as u8;
+        entry
+    }
+
+    /// Moves a packed counter on, in place.
+    pub fn move_counter(&mut self, stamp: Stamp, cumulative: i64, access: u32) {
+        let shape = shape_of(self.block());
+        debug_assert!(self.head_mut()[8] & FLAG_COUNTER as u8 != 0, "only a counter is moved on");
+        // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
+        bytes[..8].copy_from_slice(&stamp.bits().to_le_bytes());
+        bytes[shape.value + 8..].copy_from_slice(&cumulative.to_le_bytes());
+        self.set_access(access);
+    }
+
     /// A wide entry.
     pub fn wide(body: Box<W>) -> Self {
         const { assert!(std::mem::align_of::<W>() > 1, "the lowest bit of the pointer is the tag") };
@@ -106,7 +159,12 @@ impl<W> Entry<W> {
             // SAFETY: a tagged pointer is a live box plus one, which this entry owns; the borrow is that of `self`.
             View::Wide(unsafe { &*self.wide_pointer() })
         } else {
-            View::Packed(unpack(self.block()))
+            let packed = unpack(self.block());
+            if self.flags() & FLAG_COUNTER as u8 == 0 {
+                View::Packed(packed)
+            } else {
+                View::Counter(counter_of(packed))
+            }
         }
     }
 
@@ -148,16 +206,30 @@ impl<W> Entry<W> {
     #[inline]
     pub fn set_access(&mut self, access: u32) {
         if !self.is_wide() {
-            // SAFETY: every packed block has at least HEAD_BYTES bytes; `self` is borrowed mutably.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), HEAD_BYTES) };
-            let flags = bytes[8];
-            bytes[8..12].copy_from_slice(&(access << 8 | u32::from(flags)).to_le_bytes());
+            let head = self.head_mut();
+            let flags = head[8];
+            head[8..12].copy_from_slice(&(access << 8 | u32::from(flags)).to_le_bytes());
         }
     }
 
     /// Bytes on the heap, without the allocator's rounding; a wide entry's own box only.
     pub fn heap_bytes(&self) -> usize {
         if self.is_wide() { std::mem::size_of::<W>() } else { shape_of(self.block()).total }
+    }
+
+    /// The flags of a packed block.
+    #[inline]
+    fn flags(&self) -> u8 {
+        // SAFETY: every packed block has at least HEAD_BYTES bytes, and callers have looked that this is one.
+        unsafe { *self.pointer.as_ptr().add(8) }
+    }
+
+    /// The head of a packed block.
+    #[inline]
+    fn head_mut(&mut self) -> &mut [u8] {
+        debug_assert!(!self.is_wide());
+        // SAFETY: every packed block has at least HEAD_BYTES bytes; `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), HEAD_BYTES) }
     }
 
     #[inline]
@@ -202,6 +274,7 @@ impl<W> std::fmt::Debug for Entry<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.view() {
             View::Packed(packed) => packed.fmt(f),
+            View::Counter(counter) => counter.fmt(f),
             View::Wide(_) => f.write_str("Wide"),
         }
     }
@@ -339,6 +412,19 @@ fn unpack(bytes: &[u8]) -> Packed<'_> {
     }
 }
 
+fn counter_value(birth: Stamp, cumulative: i64) -> [u8; COUNTER_BYTES] {
+    let mut value = [0; COUNTER_BYTES];
+    value[..8].copy_from_slice(&birth.bits().to_le_bytes());
+    value[8..].copy_from_slice(&cumulative.to_le_bytes());
+    value
+}
+
+fn counter_of(packed: Packed<'_>) -> PackedCounter<'_> {
+    let Packed { stamp, life, access, name, value } = packed;
+    let (birth, cumulative) = (Stamp::from_bits(word_at(value, 0)), word_at(value, 8) as i64);
+    PackedCounter { birth, stamp, cumulative, life, access, name }
+}
+
 impl PackedLife {
     /// The assertion as a pair, given the dot of the content.
     pub fn assertion(self, content: Stamp) -> Option<(Stamp, Lifetime)> {
@@ -391,6 +477,20 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn packed_counters_move_on_in_place() {
+        for life in [PackedLife::Own, PackedLife::Asserted(Stamp::from_bits(9), Lifetime::Until(77))] {
+            let (birth, stamp) = (Stamp::from_bits(3), Stamp::from_bits(5));
+            let counter = PackedCounter { birth, stamp, cumulative: -7, life, access: 1, name: b"hits" };
+            let mut entry: Entry<Boxed> = Entry::counter(&counter);
+            entry.move_counter(Stamp::from_bits(8), i64::MIN, 2);
+            let View::Counter(moved) = entry.view() else { panic!("a counter") };
+            assert_eq!((moved.birth, moved.stamp, moved.cumulative), (birth, Stamp::from_bits(8), i64::MIN));
+            assert_eq!((moved.life, moved.access, moved.name), (life, 2, &b"hits"[..]));
+            assert_eq!(moved.assertion(), life.assertion(birth));
         }
     }
 

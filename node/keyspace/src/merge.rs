@@ -252,17 +252,6 @@ impl<'a> Site<'a> {
         self.restore(digest, element, contribution);
     }
 
-    /// Moves this node's own contribution, which is there, by `more`. Returns its birth and its new sum.
-    pub fn add_own(&mut self, element: &mut Element, stamp: Stamp, more: Number) -> Option<(Stamp, Number)> {
-        let digest = digest_of_element(self.key_digest, Kind::String as u8, &[]);
-        let contribution = element.contribution_mut(stamp.author())?;
-        let before = digest_of_contribution(digest, contribution);
-        contribution.stamp = stamp;
-        contribution.cumulative = contribution.cumulative.plus(more);
-        self.memory.digest ^= before ^ digest_of_contribution(digest, contribution);
-        Some((contribution.birth, contribution.cumulative))
-    }
-
     /// Takes away what a reset has observed of one contribution, and remembers it for increments on their way.
     fn reset(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, reset: &Reset, by: Stamp) {
         if let Some(mut contribution) = self.take(digest, element, reset.node) {
@@ -410,7 +399,7 @@ pub fn rework(entry: &mut Entry<WideElement>, work: impl FnOnce(&mut Element)) -
         if wide.element.is_empty() {
             return false;
         }
-        if wide.element.contributions.is_empty() && wide.element.siblings.len() == 1 {
+        if wide.element.contributions.len() + wide.element.siblings.len() == 1 {
             let element = std::mem::take(&mut wide.element);
             let name = std::mem::take(&mut wide.name);
             *entry = entry_of(&name, element);

@@ -5,7 +5,7 @@
 
 use crate::body::{KeyBody, KeyEntry};
 use crate::elements::{ElementEntry, ElementMap, name_of};
-use crate::entry::View;
+use crate::entry::{PackedCounter, View};
 use crate::shared::Shared;
 use crdt::change::encode_operation;
 use crdt::{Element, Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, VersionVector};
@@ -39,6 +39,10 @@ impl Observed {
         }
     }
 
+    fn of_counter(counter: &PackedCounter<'_>) -> Self {
+        Self { drops: Stamps::new(), resets: [counter.contribution().observed()].into_iter().collect() }
+    }
+
     /// What is observed of an entry of a hash or set.
     pub fn of_entry(entry: Option<&ElementEntry>, me: NodeNumber) -> Self {
         match entry.map(|entry| entry.view()) {
@@ -50,6 +54,7 @@ impl Observed {
                 }
                 observed
             }
+            Some(View::Counter(counter)) => Self::of_counter(&counter),
             Some(View::Wide(wide)) => Self::of(&wide.element, me),
         }
     }
@@ -61,6 +66,7 @@ impl Observed {
             None => {}
             Some(View::Packed(packed)) if packed.stamp.author() == me => {}
             Some(View::Packed(packed)) => observed.drops.push(packed.stamp),
+            Some(View::Counter(counter)) => return Self::of_counter(&counter),
             Some(View::Wide(body)) => {
                 if let Some(element) = &body.string {
                     return Self::of(element, me);
@@ -101,6 +107,9 @@ impl<'a> Recorder<'a> {
             Some(View::Packed(packed)) => {
                 packed.life.assertion(packed.stamp).map(|(dot, _)| dot).filter(foreign).into_iter().collect()
             }
+            Some(View::Counter(counter)) => {
+                counter.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
+            }
             Some(View::Wide(body)) => body.lives.iter().map(|&(dot, _)| dot).filter(foreign).collect(),
         };
         self.record(&Operation::Live { drops, assertion });
@@ -115,8 +124,8 @@ impl<'a> Recorder<'a> {
     /// Removes what is observed of every type but `kept`.
     pub fn clear_except(&mut self, entry: &KeyEntry, kept: Option<Kind>) {
         match entry.view() {
-            View::Packed(_) if kept == Some(Kind::String) => {}
-            View::Packed(_) => self.remove_string(entry),
+            View::Packed(_) | View::Counter(_) if kept == Some(Kind::String) => {}
+            View::Packed(_) | View::Counter(_) => self.remove_string(entry),
             View::Wide(body) => {
                 for kind in Kind::ALL.into_iter().filter(|&kind| Some(kind) != kept && body.holds(kind)) {
                     self.clear_kind(entry, body, kind);
@@ -155,6 +164,7 @@ impl<'a> Recorder<'a> {
             };
             match entry.view() {
                 View::Packed(packed) => note(packed.stamp),
+                View::Counter(counter) => resets.push((name, counter.contribution().observed())),
                 View::Wide(wide) => {
                     wide.element.siblings.iter().for_each(|&(dot, _)| note(dot));
                     resets.extend(wide.element.contributions.iter().map(|c| (name, c.observed())));
@@ -174,12 +184,14 @@ impl<'a> Recorder<'a> {
                     self.remove_all(entry);
                 }
             }
+            View::Counter(_) => self.remove_all(entry),
             View::Wide(body) => {
                 let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
                 let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
                 let maps = [Kind::Hash, Kind::Set].into_iter().filter_map(|kind| body.map(kind));
                 let elements = maps.flat_map(|map| map.iter()).any(|entry| match entry.view() {
                     View::Packed(packed) => beyond(packed.stamp),
+                    View::Counter(_) => true,
                     View::Wide(wide) => needs_listing(&wide.element, covered),
                 });
                 if lives || string || elements {

@@ -231,6 +231,7 @@ impl Slot {
             None => {
                 let mut body = match found.view() {
                     View::Packed(packed) => KeyBody::of_packed(&packed),
+                    View::Counter(counter) => KeyBody::of_counter(&counter),
                     View::Wide(_) => unreachable!("an entry that is not wide is packed"),
                 };
                 work(&mut body, &mut site);

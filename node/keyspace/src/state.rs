@@ -399,6 +399,7 @@ fn keys_of(slot: &Slot) -> Vec<(u8, Box<[u8]>)> {
 fn lives_of(entry: &KeyEntry) -> Vec<(Stamp, Lifetime)> {
     match entry.view() {
         View::Packed(packed) => packed.life.assertion(packed.stamp).into_iter().collect(),
+        View::Counter(counter) => counter.assertion().into_iter().collect(),
         View::Wide(body) => body.lives.to_vec(),
     }
 }
@@ -406,6 +407,7 @@ fn lives_of(entry: &KeyEntry) -> Vec<(Stamp, Lifetime)> {
 fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element)) {
     match entry.view() {
         View::Packed(packed) => each(Kind::String, &[], &Element::written(packed.stamp, packed.value.into())),
+        View::Counter(counter) => each(Kind::String, &[], &Element::counted(counter.contribution())),
         View::Wide(body) => {
             if let Some(element) = &body.string {
                 each(Kind::String, &[], element);

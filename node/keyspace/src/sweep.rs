@@ -105,6 +105,7 @@ enum Verdict {
 fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdict {
     let (winner, ghost) = match entry.view() {
         View::Packed(packed) => (packed.life.assertion(packed.stamp), false),
+        View::Counter(counter) => (counter.assertion(), false),
         View::Wide(body) => (KeyBody::winning_life(body), kind_of(entry).is_none()),
     };
     let Some((stamp, lifetime)) = winner else { return Verdict::Stays };

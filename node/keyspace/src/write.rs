@@ -2,13 +2,14 @@
 //! from another region.
 
 use crate::access::{Access, Database, WrongKind};
-use crate::body::{KeyEntry, kind_of, lifetime_of};
+use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
 use crate::elements::ElementMap;
-use crate::entry::View;
+use crate::entry::{PackedCounter, PackedLife, View};
 use crate::hash::SLOTS;
+use crate::hash::{digest_of_contribution, digest_of_element, digest_of_key};
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
-use crdt::{Change, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
+use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
 
 /// What becomes of a key's life when its string is written as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,10 @@ impl Access<'_> {
             let found = begin_element(entry, now, Kind::String, recorder);
             let live = entry.filter(|_| !found.creates);
             let own = match live.map(|entry| entry.view()) {
-                Some(View::Wide(body)) => body.string.as_ref().and_then(|e| e.contribution(recorder.stamp.author())),
+                Some(View::Wide(body)) => {
+                    body.string.as_ref().and_then(|e| e.contribution(recorder.stamp.author())).copied()
+                }
+                Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
                 Some(View::Packed(_)) | None => None,
             };
             record_add(recorder, Kind::String, &[], own, delta);
@@ -101,34 +105,37 @@ impl Access<'_> {
         });
     }
 
-    /// The common case of an increment: this node has added to the counter before, it is nothing else and has no end.
-    /// False if the case is not that simple and nothing was done.
+    /// The common case of an increment, in place: the counter is packed, this node's, and has no end. False if the case
+    /// is not that simple and nothing was done.
     fn add_again(&mut self, database: Database, key: &[u8], delta: Delta) -> bool {
+        let Delta::Integer(more) = delta else { return false };
         let shared = self.shared();
-        let me = shared.me();
+        let (hash, access) = (shared.hasher.hash(key), shared.access_now());
         let slot = self.locked(key);
         if slot.memory.context().is_some() {
             return false;
         }
-        let (table, _) = slot.split(database.0);
-        let entry = table.find_mut(shared.hasher.hash(key), |entry| crate::body::key_of(entry) == key);
-        let Some(body) = entry.and_then(|entry| entry.wide_mut()) else { return false };
-        let is_simple = body.hash.is_none() && body.set.is_none() && body.lifetime() == Lifetime::Never;
-        if !is_simple || body.string.as_ref().is_none_or(|element| element.contribution(me).is_none()) {
+        let found = slot.table(database.0).and_then(|table| table.find(hash, |entry| key_of(entry) == key));
+        let Some(View::Counter(counter)) = found.map(|entry| entry.view()) else { return false };
+        let before = counter.contribution();
+        let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
+        let (true, Some(cumulative)) = (endless && before.node == shared.me(), counter.cumulative.checked_add(more))
+        else {
             return false;
-        }
+        };
         let stamp = self.stamp();
         let slot = self.locked(key);
         let (table, memory) = slot.split(database.0);
-        let entry = table.find_mut(shared.hasher.hash(key), |entry| crate::body::key_of(entry) == key);
-        let element = entry.and_then(|entry| entry.wide_mut()).and_then(|body| body.string.as_deref_mut());
-        let mut site = crate::merge::Site::new(shared, memory, database.0, key);
-        let Some((birth, cumulative)) = element.and_then(|element| site.add_own(element, stamp, delta.number())) else {
-            return false;
-        };
+        if let Some(entry) = table.find_mut(hash, |entry| key_of(entry) == key) {
+            entry.move_counter(stamp, cumulative, access);
+        }
+        let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
+        let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
+        memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
         memory.changed = stamp;
         memory.touched(database.0, key);
-        let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative };
+        let operation =
+            Operation::Add { kind: Kind::String, name: &[], birth: before.birth, cumulative: after.cumulative };
         let (tied, writer) = (self.in_group, &mut *self.writer);
         writer.subject.clear();
         encode_subject(&mut writer.subject, database.0, key);
@@ -186,7 +193,8 @@ impl Access<'_> {
             let found = begin_element(entry, now, Kind::Hash, recorder);
             let element = map_in(entry.filter(|_| !found.creates), Kind::Hash).and_then(|m| m.find(&hasher, field));
             let own = match element.map(|element| element.view()) {
-                Some(View::Wide(wide)) => wide.element.contribution(recorder.stamp.author()),
+                Some(View::Wide(wide)) => wide.element.contribution(recorder.stamp.author()).copied(),
+                Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
                 Some(View::Packed(_)) | None => None,
             };
             record_add(recorder, Kind::Hash, field, own, delta);
@@ -282,7 +290,7 @@ impl Access<'_> {
                 let mut operations = Vec::new();
                 Recorder::new(shared, stamp, &mut operations).clear_rest(entry, covered);
                 if !operations.is_empty() {
-                    listed.push((crate::body::key_of(entry).into(), operations));
+                    listed.push((key_of(entry).into(), operations));
                 }
             }
             for (key, operations) in &listed {
@@ -390,7 +398,7 @@ impl Access<'_> {
 
 fn map_in(entry: Option<&KeyEntry>, kind: Kind) -> Option<&ElementMap> {
     match entry?.view() {
-        View::Packed(_) => None,
+        View::Packed(_) | View::Counter(_) => None,
         View::Wide(body) => body.map(kind),
     }
 }
@@ -404,6 +412,11 @@ fn found(entry: Option<&KeyEntry>, now: UnixMillis) -> Found {
         Lifetime::Until(_) | Lifetime::Never => None,
     };
     Found { creates, repeats }
+}
+
+/// The contribution in a packed counter, if it is this node's.
+fn own_counter(counter: &PackedCounter<'_>, me: crdt::NodeNumber) -> Option<Contribution> {
+    Some(counter.contribution()).filter(|contribution| contribution.node == me)
 }
 
 /// What every element write does first: a dead life goes as a whole, losing types go.
@@ -425,7 +438,7 @@ fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mut Recorder<
     }
 }
 
-fn record_add(recorder: &mut Recorder<'_>, kind: Kind, name: &[u8], own: Option<&crdt::Contribution>, delta: Delta) {
+fn record_add(recorder: &mut Recorder<'_>, kind: Kind, name: &[u8], own: Option<Contribution>, delta: Delta) {
     let (birth, sum) = own.map_or((recorder.stamp, Number::default()), |own| (own.birth, own.cumulative));
     recorder.record(&Operation::Add { kind, name, birth, cumulative: sum.plus(delta.number()) });
 }
