@@ -64,7 +64,7 @@ impl Keyspace {
 
     /// Forgets the resets that their contributor is known to have applied: `known` says what a node has applied, all
     /// of whose own changes up to its entry there are here.
-    pub fn collect_resets(&self, known: &dyn Fn(NodeNumber) -> Option<VersionVector>) {
+    pub fn collect_resets<'v>(&self, known: &dyn Fn(NodeNumber) -> Option<&'v VersionVector>) {
         if self.shared.resets() == 0 {
             return;
         }

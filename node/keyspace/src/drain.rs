@@ -9,6 +9,7 @@ use crate::log::{LogBuffer, Record};
 use crdt::Stamp;
 use crdt::change::encode_change;
 use hashbrown::HashSet;
+use parking_lot::MutexGuard;
 
 /// Changes that one group takes, unless a transaction is larger: so many slots a receiver locks at once.
 pub const GROUP_CHANGES_MAX: usize = 256;
@@ -106,16 +107,16 @@ impl Drain {
         let clock = keyspace.clock();
         let cut = logs.iter().filter_map(|log| log.complete_up_to()).fold(clock.min(limit), Stamp::min);
         self.taken.resize_with(logs.len().max(self.taken.len()), LogBuffer::default);
-        for (index, log) in logs.iter().enumerate() {
-            let mut buffer = log.buffer.lock();
+        let mut buffers: Vec<_> = logs.iter().map(|log| log.buffer.lock()).collect();
+        let cut = below_open_groups(&buffers, cut);
+        for (index, buffer) in buffers.iter_mut().enumerate() {
             let count = buffer.records.partition_point(|record| record.stamp <= cut);
             let taken = &mut self.taken[index];
             if count == buffer.records.len() {
-                std::mem::swap(&mut *buffer, taken);
+                std::mem::swap(&mut **buffer, taken);
             } else if count > 0 {
-                split(&mut buffer, count, taken);
+                split(buffer, count, taken);
             }
-            drop(buffer);
             let mut start = 0;
             for &Record { stamp, end, superseded_by, tied } in &taken.records {
                 self.order.push(Taken { stamp, log: index as u16, start, end, superseded_by, tied });
@@ -139,7 +140,12 @@ impl Drain {
     }
 
     fn group_end(&self, start: usize) -> usize {
-        let mut end = (start + GROUP_CHANGES_MAX).min(self.order.len());
+        let mut end = start;
+        let mut bytes = 0;
+        while end < self.order.len() && end - start < GROUP_CHANGES_MAX && bytes < BATCH_BYTES_TARGET {
+            bytes += self.order[end].end - self.order[end].start;
+            end += 1;
+        }
         while end < self.order.len() && self.order[end - 1].tied {
             end += 1;
         }
@@ -183,10 +189,142 @@ impl Drain {
     }
 }
 
+/// Lowers a cut until it splits no group of any log. It is lowered for all of them, since batches are in the order of
+/// stamps.
+fn below_open_groups(buffers: &[MutexGuard<'_, LogBuffer>], mut cut: Stamp) -> Stamp {
+    loop {
+        let before = cut;
+        for buffer in buffers {
+            let records = &buffer.records;
+            let mut first = records.partition_point(|record| record.stamp <= cut);
+            if first == records.len() {
+                continue;
+            }
+            let complete = first;
+            while first > 0 && records[first - 1].tied {
+                first -= 1;
+            }
+            if first < complete {
+                cut = cut.min(Stamp::from_bits(records[first].stamp.bits().saturating_sub(1)));
+            }
+        }
+        if cut == before {
+            return cut;
+        }
+    }
+}
+
 /// Moves the first `count` records of a log into `taken`, which is empty.
 fn split(buffer: &mut LogBuffer, count: usize, taken: &mut LogBuffer) {
     let bytes = buffer.records[count - 1].end;
     taken.records.extend(buffer.records.drain(..count));
     taken.bytes.extend(buffer.bytes.drain(..bytes));
     buffer.records.iter_mut().for_each(|record| record.end -= bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Database, Delta, ExactFloat, Lifetime, NewLifetime, Writer};
+    use crdt::{Changes, NodeNumber, Operation, Operations};
+    use std::sync::Arc;
+
+    const DB: Database = Database(0);
+    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000;
+
+    fn keyspace() -> Arc<Keyspace> {
+        let keyspace = Keyspace::new(1);
+        keyspace.set_number(NodeNumber::new(1).unwrap());
+        keyspace
+    }
+
+    fn set(writer: &mut Writer, key: &[u8]) {
+        let mut access = writer.access(NOW, &[key]);
+        access.begin_command();
+        access.put_string(DB, key, b"v", NewLifetime::Set(Lifetime::Never));
+    }
+
+    fn keys(batches: &[OpenBatch]) -> Vec<Vec<u8>> {
+        let author = NodeNumber::new(1).unwrap();
+        let mut keys = Vec::new();
+        for batch in batches {
+            keys.extend(Changes::new(&batch.payload, author, batch.previous).map(|c| c.unwrap().key.to_vec()));
+        }
+        keys
+    }
+
+    #[test]
+    fn a_transaction_is_not_cut_by_a_pipeline_that_began_in_its_middle() {
+        let keyspace = keyspace();
+        let (mut one, mut other) = (keyspace.writer(), keyspace.writer());
+        {
+            let mut access = one.access(NOW, &[b"a", b"b"]);
+            access.begin_group();
+            access.begin_command();
+            access.put_string(DB, b"a", b"1", NewLifetime::Set(Lifetime::Never));
+            // Its first stamp comes after the transaction's first and before its second.
+            other.begin_pipeline();
+            set(&mut other, b"c");
+            access.begin_command();
+            access.put_string(DB, b"b", b"2", NewLifetime::Set(Lifetime::Never));
+            access.end_group();
+        }
+        let mut drain = Drain::default();
+        assert_eq!(keys(&drain.take(&keyspace)), Vec::<Vec<u8>>::new());
+        other.end_pipeline();
+        let batches = drain.take(&keyspace);
+        assert_eq!((batches.len(), keys(&batches).len()), (1, 3));
+    }
+
+    #[test]
+    fn what_a_node_sends_is_readable_whatever_its_counters_held() {
+        let keyspace = keyspace();
+        let mut writer = keyspace.writer();
+        let huge = ExactFloat::parse(b"1e308").unwrap();
+        for key in [&b"k"[..], b"h"] {
+            let mut access = writer.access(NOW, &[key]);
+            let mut command = |work: &mut dyn FnMut(&mut crate::Access<'_>)| {
+                access.begin_command();
+                work(&mut access);
+            };
+            if key == b"k" {
+                command(&mut |a| a.put_string(DB, key, b"-1e308", NewLifetime::Set(Lifetime::Never)));
+                (0..2).for_each(|_| command(&mut |a| a.add_to_string(DB, key, Delta::Float(huge))));
+                command(&mut |a| a.put_string(DB, key, b"0", NewLifetime::Set(Lifetime::Never)));
+            } else {
+                command(&mut |a| assert!(a.put_field(DB, key, b"f", b"-1e308").unwrap()));
+                (0..2).for_each(|_| command(&mut |a| a.add_to_field(DB, key, b"f", Delta::Float(huge)).unwrap()));
+                command(&mut |a| assert!(a.delete(DB, key)));
+            }
+        }
+        let batches = Drain::default().take(&keyspace);
+        let author = NodeNumber::new(1).unwrap();
+        for change in batches.iter().flat_map(|b| Changes::new(&b.payload, author, b.previous)) {
+            Operations::of(&change.unwrap()).for_each(|operation| drop(operation.unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_clear_of_the_database_is_no_change_of_the_empty_key() {
+        let keyspace = keyspace();
+        let mut writer = keyspace.writer();
+        {
+            let mut access = writer.access(NOW, &[b""]);
+            access.begin_command();
+            access.add_to_string(DB, b"", Delta::Integer(1));
+        }
+        let mut access = writer.access_none(NOW);
+        access.begin_command();
+        access.clear(None);
+        drop(access);
+        let batches = Drain::default().take(&keyspace);
+        let author = NodeNumber::new(1).unwrap();
+        for change in batches.iter().flat_map(|b| Changes::new(&b.payload, author, b.previous)) {
+            let change = change.unwrap();
+            let operations: Vec<_> = Operations::of(&change).map(Result::unwrap).collect();
+            let clears = operations.iter().filter(|o| matches!(o, Operation::ClearDatabase { .. })).count();
+            assert!(clears == 0 || operations.len() == 1, "{operations:?}");
+        }
+        assert_eq!(keyspace.len(0), 0);
+    }
 }

@@ -85,13 +85,31 @@ impl LogBuffer {
         self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
     }
 
+    /// Appends a change of no key, such as a clear of a database.
+    pub fn append_alone(&mut self, stamp: Stamp, tied: bool, subject: &[u8], operations: &[u8]) {
+        self.append_to(stamp, tied, subject, operations, 0, true);
+    }
+
     /// Appends a change, or, if the last record is the same command's on the same key, its operations to that.
     pub fn append(&mut self, stamp: Stamp, tied: bool, subject: &[u8], operations: &[u8], superseded_by: u32) {
+        self.append_to(stamp, tied, subject, operations, superseded_by, false);
+    }
+
+    fn append_to(
+        &mut self,
+        stamp: Stamp,
+        tied: bool,
+        subject: &[u8],
+        operations: &[u8],
+        superseded_by: u32,
+        alone: bool,
+    ) {
         if let Some(last) = self.records.last().copied()
             && last.stamp == stamp
         {
             let start = self.records.len().checked_sub(2).map_or(0, |before| self.records[before].end);
-            if self.bytes[start..].starts_with(subject) {
+            // A clear of the database has a subject without a key and stands alone: it is no key's change.
+            if !alone && self.bytes[start..].starts_with(subject) {
                 self.bytes.extend_from_slice(operations);
                 let end = self.bytes.len();
                 if let Some(last) = self.records.last_mut() {

@@ -340,9 +340,9 @@ impl<'a> Site<'a> {
     /// Whether an add counts: not if the slot's context has seen its dot already (by a state catch-up), nor if it was
     /// dropped before it came.
     fn is_new(&mut self, stamp: Stamp, digest: u64) -> bool {
-        match self.memory.context_mut() {
+        match self.memory.context() {
             None => true,
-            Some(context) => !context.early.remove(&(stamp, digest)) && !context.vector.covers(stamp),
+            Some(context) => !context.early.contains(&(stamp, digest)) && !context.vector.covers(stamp),
         }
     }
 

@@ -146,7 +146,9 @@ impl Shared {
         if self.is_me(self.me()) {
             vector.raise(self.me(), Stamp::MAX);
         }
-        self.ended.read().iter().for_each(|&number| drop(vector.raise(number, Stamp::MAX)));
+        for &number in self.ended.read().iter() {
+            vector.raise(number, Stamp::MAX);
+        }
         vector
     }
 

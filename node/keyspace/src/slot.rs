@@ -292,12 +292,6 @@ impl Memory {
         self.rare.as_ref()?.context.as_ref()
     }
 
-    /// What has been seen here out of order, to be changed.
-    #[inline]
-    pub fn context_mut(&mut self) -> Option<&mut Context> {
-        self.rare.as_mut()?.context.as_mut()
-    }
-
     /// What has been seen here out of order; begins to be kept.
     pub fn context_or_new(&mut self) -> &mut Context {
         self.rare.get_or_insert_default().context.get_or_insert_default()

@@ -10,6 +10,7 @@ use crate::hash::{digest_of_contribution, digest_of_element, digest_of_key};
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
 use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
+use std::borrow::Cow;
 
 /// What becomes of a key's life when its string is written as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,13 @@ impl Access<'_> {
         if self.add_again(database, key, delta) {
             return;
         }
+        if let Delta::Float(more) = delta
+            && !self.stays_finite(database, key, None, more)
+        {
+            let value = self.string(database, key).ok().flatten().map(Cow::into_owned);
+            let sum = added(value.as_deref(), delta);
+            return self.put_string(database, key, sum.as_bytes(), NewLifetime::Keep);
+        }
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, Kind::String, recorder);
             let live = entry.filter(|_| !found.creates);
@@ -147,6 +155,26 @@ impl Access<'_> {
         true
     }
 
+    /// Whether this node's own contribution to a counter stays a finite number. It may leave the range although the sum of
+    /// all contributions does not; the increment is then a write of the whole value.
+    fn stays_finite(&mut self, database: Database, key: &[u8], field: Option<&[u8]>, more: ExactFloat) -> bool {
+        let shared = self.shared();
+        let me = shared.me();
+        let entry = self.locked(key).find(shared, database.0, key);
+        let own = match (entry.map(|entry| entry.view()), field) {
+            (Some(View::Wide(body)), None) => body.string.as_ref().and_then(|e| e.contribution(me)).copied(),
+            (Some(View::Wide(body)), Some(field)) => {
+                let found = body.map(Kind::Hash).and_then(|map| map.find(&shared.hasher, field));
+                match found.map(|entry| entry.view()) {
+                    Some(View::Wide(wide)) => wide.element.contribution(me).copied(),
+                    Some(View::Packed(_) | View::Counter(_)) | None => None,
+                }
+            }
+            (Some(View::Packed(_) | View::Counter(_)) | None, _) => None,
+        };
+        own.and_then(|own| own.cumulative.float).is_none_or(|float| float.plus(more).is_finite())
+    }
+
     /// Removes a key. False if it does not exist.
     pub fn delete(&mut self, database: Database, key: &[u8]) -> bool {
         let exists = self.kind(database, key).is_some();
@@ -188,6 +216,13 @@ impl Access<'_> {
         delta: Delta,
     ) -> Result<(), WrongKind> {
         self.expect_kind(database, key, Kind::Hash)?;
+        if let Delta::Float(more) = delta
+            && !self.stays_finite(database, key, Some(field), more)
+        {
+            let value = self.hash(database, key)?.and_then(|fields| fields.get(field)).map(Cow::into_owned);
+            let sum = added(value.as_deref(), delta);
+            return self.put_field(database, key, field, sum.as_bytes()).map(drop);
+        }
         let hasher = self.shared().hasher.clone();
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, Kind::Hash, recorder);
@@ -269,7 +304,7 @@ impl Access<'_> {
         encode_subject(subject, database.0, &[]);
         operations.clear();
         crdt::change::encode_operation(operations, stamp, &operation);
-        self.writer.pending.append(stamp, self.in_group, subject, operations, 0);
+        self.writer.pending.append_alone(stamp, self.in_group, subject, operations);
         let operations = std::mem::take(&mut self.writer.operations);
         let change = Change { stamp, tied: false, database: database.0, key: &[], operations: &operations };
         for number in 0..SLOTS {
@@ -412,6 +447,12 @@ fn found(entry: Option<&KeyEntry>, now: UnixMillis) -> Found {
         Lifetime::Until(_) | Lifetime::Never => None,
     };
     Found { creates, repeats }
+}
+
+/// The text of a value after an increment.
+fn added(value: Option<&[u8]>, delta: Delta) -> String {
+    let before = value.and_then(Number::parse).unwrap_or_default();
+    before.plus(delta.number()).to_redis_text()
 }
 
 /// The contribution in a packed counter, if it is this node's.

@@ -29,11 +29,18 @@ pub struct Console {
     pub metrics: Metrics,
     cluster: RwLock<Option<ClusterView>>,
     stop: watch::Sender<Option<Stop>>,
+    /// Whether no client is served any more.
+    served_last: watch::Sender<bool>,
 }
 
 impl Default for Console {
     fn default() -> Self {
-        Self { metrics: Metrics::default(), cluster: RwLock::default(), stop: watch::Sender::new(None) }
+        Self {
+            metrics: Metrics::default(),
+            cluster: RwLock::default(),
+            stop: watch::Sender::new(None),
+            served_last: watch::Sender::new(false),
+        }
     }
 }
 
@@ -66,6 +73,18 @@ impl Console {
     /// The wish to stop, if somebody has it.
     pub fn stop_requested(&self) -> Option<Stop> {
         *self.stop.borrow()
+    }
+
+    /// Says that no client is served any more: nothing will be written after this.
+    pub fn note_served_last(&self) {
+        self.served_last.send_replace(true);
+    }
+
+    /// Waits until no client is served any more. What is written before counts as acknowledged.
+    pub async fn served_last(&self) {
+        let mut served = self.served_last.subscribe();
+        // The sender lives as long as the console that is borrowed here.
+        let _ = served.wait_for(|served| *served).await;
     }
 
     /// Waits until somebody wants the node to stop.

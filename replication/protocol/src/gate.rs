@@ -15,6 +15,8 @@ pub(crate) struct Gate {
     passed: VersionVector,
     spaces: BTreeMap<NodeNumber, Space>,
     bytes_max: usize,
+    /// Origins of which a batch could not be applied: nothing of them passes until a state session has gone over it.
+    stuck: BTreeMap<NodeNumber, Stamp>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ pub(crate) struct Circumstances<'a> {
 
 impl Gate {
     pub(crate) fn new(passed: VersionVector, bytes_max: usize) -> Self {
-        Self { passed, spaces: BTreeMap::new(), bytes_max }
+        Self { passed, spaces: BTreeMap::new(), bytes_max, stuck: BTreeMap::new() }
     }
 
     /// What was let through.
@@ -95,6 +97,9 @@ impl Gate {
         if batch.last <= passed {
             return Admission::Duplicate;
         }
+        if self.stuck.contains_key(&batch.origin) {
+            return Admission::Full;
+        }
         let space = self.spaces.entry(batch.origin).or_default();
         if let Some(other) = space.waiting.get(&batch.last) {
             let same = other.batch.checksum == batch.checksum;
@@ -128,10 +133,20 @@ impl Gate {
     pub(crate) fn raise(&mut self, vector: &VersionVector) {
         self.passed.join(vector);
         let passed = &self.passed;
+        self.stuck.retain(|&origin, failed| passed.of(origin) < *failed);
         self.spaces.retain(|&origin, space| {
             space.forget_until(passed.of(origin));
             !space.waiting.is_empty()
         });
+    }
+
+    /// A batch of `origin` that ends at `failed` could not be applied, and everything before `applied` was: nothing of the
+    /// origin passes any more, and what depends on it waits.
+    pub(crate) fn stop(&mut self, origin: NodeNumber, applied: Stamp, failed: Stamp) {
+        self.passed.forget(origin);
+        self.passed.raise(origin, applied);
+        self.spaces.remove(&origin);
+        self.stuck.insert(origin, failed);
     }
 
     /// Forgets what waits of `origin` beyond `seal`; says how many batches that was.

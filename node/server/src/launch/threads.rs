@@ -62,6 +62,7 @@ impl Threads {
         self.node.console.request_stop(stop);
         tracing::info!(orderly = stop == Stop::Orderly, "the node stops");
         self.workers.stop();
+        self.node.console.note_served_last();
         let outcome = self.replication.join().unwrap_or(Err(StopError::ThreadFailed(REPLICATION)));
         self.console_stop.send_replace(true);
         if self.console.join().is_err() {

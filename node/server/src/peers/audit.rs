@@ -16,12 +16,15 @@ pub(super) struct Audit {
     rotation: u64,
     /// Slots that were found differing, and when: a second look confirms before an alarm.
     suspects: BTreeMap<(NodeIdentity, u16), Instant>,
+    repaired_at: Option<Instant>,
 }
 
 /// Moments kept: at one each housekeeping round, the last 50 s exactly, and the oldest for slots that rest longer.
 const MOMENTS_MAX: usize = 256;
 /// Between two roots sent to one peer.
 const ROOT_INTERVAL_MS: u128 = 1_000;
+/// Between two repairs.
+const REPAIR_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Audit {
     pub(super) fn note_closed(&mut self, last: Stamp) {
@@ -39,7 +42,9 @@ impl Peers {
     /// Remembers the present moment: everything that was done up to the clock's reading is in the closed vector.
     pub(super) fn note_moment(&mut self) {
         let clock = self.node.keyspace.clock();
-        self.close_batches();
+        if !self.close_everything() {
+            return;
+        }
         let vector = self.hub.closed_vector().clone();
         let audit = &mut self.audit;
         // While nothing changes, one moment is enough: the last one is moved up.
@@ -122,6 +127,12 @@ impl Peers {
             }
             tracing::error!(peer = %self.name_of(peer), slot, "alarm: a slot differs although both have seen the same");
             self.node.console.metrics.replication.digest_mismatches.add(1);
+            // A repair walks the whole keyspace: at most one a while.
+            let repaired = self.audit.repaired_at.replace(Instant::now());
+            if repaired.is_some_and(|at| at.elapsed() < REPAIR_INTERVAL) {
+                self.audit.repaired_at = repaired;
+                continue;
+            }
             let now = self.now();
             if self.hub.repair_from(peer, now) {
                 tracing::warn!(peer = %self.name_of(peer), "the slots are compared and repaired by state");

@@ -279,7 +279,7 @@ impl Peers {
                 tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
                 self.refusals.draining = true;
                 self.update_condition();
-                self.close_batches();
+                self.close_everything();
                 let me = crdt::NodeIdentity(self.identity.0);
                 let vector = self.hub.closed_vector();
                 let numbers = self.membership.view().numbers_of(me).iter();

@@ -11,10 +11,26 @@ use tokio::time::Instant;
 /// State that claims to unpack to more than this is refused: one slot of the largest keys.
 const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
 
+/// How often the end of running pipelines is looked for before the thread goes on: some milliseconds.
+const PIPELINE_TRIES_MAX: u32 = 10_000;
+
 impl Peers {
     /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written.
     pub(super) fn close_batches(&mut self) -> bool {
         self.close_batches_up_to(Stamp::MAX)
+    }
+
+    /// Closes everything that was written until now, pipelines that still run included: they end within moments. False
+    /// if one did not.
+    pub(super) fn close_everything(&mut self) -> bool {
+        let clock = self.node.keyspace.clock();
+        let mut tries = 0;
+        while !self.node.keyspace.is_logged_up_to(clock) && tries < PIPELINE_TRIES_MAX {
+            std::thread::yield_now();
+            tries += 1;
+        }
+        self.close_batches();
+        tries < PIPELINE_TRIES_MAX
     }
 
     /// The same, without what is later than `limit`.
@@ -45,7 +61,8 @@ impl Peers {
 
     /// Removes what is over and this node's to remove.
     pub(super) fn sweep(&mut self) {
-        if !self.has_number {
+        // A node that must not write removes nothing either.
+        if !self.has_number || self.refusals.reason().is_some() {
             return;
         }
         let now = self.node.wall_clock();
@@ -108,6 +125,8 @@ impl Peers {
         };
         let everything = self.everything();
         ended.retain(no_more);
+        // So do removed ones beyond their seals, once this node has come so far itself.
+        ended.extend(view.all_sealed().filter(|&(number, seal)| mine.of(number) >= seal).map(|(number, _)| number));
         self.node.keyspace.note_ended(&ended);
         for number in ended {
             self.known_applied.insert(number, everything.clone());

@@ -60,7 +60,6 @@ impl Peers {
         *self.barred.write() = removed.clone();
         let encoded = self.membership.encode();
         let hash = self.membership.stable_hash();
-        self.raise_to_seals(&sealed);
         let members = MemberView { numbers, removed, sealed, drift_released: released, encoded, hash };
         self.hub.set_membership(members, self.now());
         if self.membership.is_removed(crdt::NodeIdentity(self.identity.0)) {
@@ -80,6 +79,8 @@ impl Peers {
                 std::thread::yield_now();
             }
             self.close_batches_up_to(last);
+            // What the old number wrote was seen here, like anybody's.
+            self.node.keyspace.raise_applied(&self.hub.closed_vector().clone());
         } else {
             self.node.keyspace.set_number(number);
         }
@@ -206,9 +207,11 @@ impl Peers {
                 continue;
             }
             for (number, stamp, _) in self.membership.view().held_of(identity) {
-                let sealed = self.membership.view().sealed(number).is_some();
-                if !sealed && self.hub.closed_vector().of(number) >= stamp {
-                    changed |= self.membership.seal(number, stamp).unwrap_or(false);
+                let here = self.hub.closed_vector().of(number);
+                // What opened here after the report was given counts too: a seal only rises.
+                let behind = self.membership.view().sealed(number).is_none_or(|sealed| sealed < here);
+                if behind && here >= stamp {
+                    changed |= self.membership.seal(number, here.max(stamp)).unwrap_or(false);
                 }
             }
         }
@@ -221,13 +224,6 @@ impl Peers {
         let vector = self.hub.closed_vector();
         let numbers = self.membership.view().numbers_of(identity);
         numbers.iter().map(|&number| (number, vector.of(number))).filter(|(_, stamp)| *stamp > Stamp::ZERO).collect()
-    }
-
-    /// A sealed number has no later changes: resets that wait for its node can go.
-    fn raise_to_seals(&mut self, sealed: &BTreeMap<NodeNumber, Stamp>) {
-        for &number in sealed.keys() {
-            self.known_applied.insert(number, self.everything());
-        }
     }
 
     /// A peer refused this node. If that is because it was removed, it takes the word for it, for ever: links of

@@ -121,6 +121,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
 const EVENTS_A_TURN_MAX: usize = 256;
 /// How long an orderly stop waits for peers to have what was written here.
 const STOP_DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long an orderly stop waits for the workers to end.
+const SERVED_LAST_TIME: Duration = Duration::from_secs(2);
 /// How much longer than clocks may differ another member waits before it removes what its owner did not.
 const GRACE_BEYOND_DRIFT_MS: u64 = 5_000;
 
@@ -305,7 +307,11 @@ impl Peers {
     async fn stop(mut self, stop: Stop) {
         if stop == Stop::Orderly {
             let until = Instant::now() + STOP_DRAIN_TIME;
-            self.close_batches();
+            // Until then clients may still be told that their writes are done. Where nobody says so (a node without
+            // threads of its own, in a simulation) the time is short.
+            let node = self.node.clone();
+            let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
+            self.close_everything();
             self.pump();
             while !self.peers_have_all() && Instant::now() < until {
                 let wait = tokio::time::sleep(Duration::from_millis(5));

@@ -44,19 +44,18 @@ impl Peers {
             return;
         }
         let known = std::mem::take(&mut self.known_applied);
-        self.node.keyspace.collect_resets(&|number| known.get(&number).cloned());
+        // What peers have applied is heard again with their next heartbeat.
+        self.node.keyspace.collect_resets(&|number| known.get(&number));
         self.node.keyspace.prune();
-        // Seals are known for ever; what peers have applied is heard again with their next heartbeat.
-        let sealed: Vec<_> = self.membership.view().all_sealed().map(|(number, _)| number).collect();
-        self.known_applied = known.into_iter().filter(|(number, _)| sealed.contains(number)).collect();
     }
 
     /// A node whose clock is far from the others' must not stamp: its writes would win over everybody's for ever, or
     /// never.
     fn check_clock(&mut self) {
         let limit = i64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(i64::MAX);
-        let offset = self.hub.report().clock_offset_median_ms;
-        let wrong = offset.filter(|offset| offset.abs() > limit);
+        // Without a link there is no new evidence: what was found before stands.
+        let Some(offset) = self.hub.report().clock_offset_median_ms else { return };
+        let wrong = Some(offset).filter(|offset| offset.abs() > limit);
         if wrong.is_some() != self.refusals.drift_ms.is_some() {
             match wrong {
                 Some(ms) => tracing::error!(ms, "this node's clock is too far from the others': writes are refused"),

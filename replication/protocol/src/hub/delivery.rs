@@ -63,6 +63,16 @@ impl Hub {
         self.open_gate(now);
     }
 
+    /// [`Event::Apply`] could not be carried out: this version cannot read the batch, or it depends on one that could not
+    /// be read. Nothing of its origin is applied any more, until a state session has gone over the place; events for
+    /// later batches of it that are out already must be answered the same way.
+    pub fn batch_failed(&mut self, origin: NodeNumber, last: Stamp) {
+        for batch in self.applying.remove(&origin).into_iter().flatten() {
+            self.applying_bytes -= batch.weight();
+        }
+        self.gate.stop(origin, self.vector.of(origin), last);
+    }
+
     /// [`Event::CloseOpenBatch`] was carried out: what the open batch held is published.
     pub fn open_batch_closed(&mut self, _now: Millis) {
         let Some(mut settled) = self.settling.take() else { return };
