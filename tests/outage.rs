@@ -34,5 +34,5 @@ fn a_region_that_was_away_too_long_for_the_ring_gets_what_changed_and_little_mor
     assert!(outcome.share() < SHARE_MAX, "{outcome}");
 }
 
-/// Both peers may offer the same change before either knows that the other did.
-const SHARE_MAX: f64 = 3.0;
+/// Stamps and names of slots come on top of keys and values; everything twice would be too much.
+const SHARE_MAX: f64 = 2.0;
