@@ -255,7 +255,7 @@ impl Replica for System {
     }
 
     fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector) {
-        self.keyspace.collect_resets(&|contributor| (contributor == number).then(|| vector.clone()));
+        self.keyspace.collect_resets(&|contributor| (contributor == number).then_some(vector));
     }
 
     fn take_number(&mut self, number: NodeNumber, last: Stamp) {
