@@ -149,24 +149,17 @@ pub struct LimitCounters {
 }
 
 impl LimitCounters {
-    /// Every counter with its name, for metrics.
-    pub fn named(&self) -> [(&'static str, u64); 18] {
+    /// The counters that say that something was refused, dropped or held, with their names, for metrics. What merely
+    /// happens in the course of things (evictions from the ring, pulls, sessions) has figures of its own.
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("waiting_space_full", self.waiting_space_full),
-            ("ring_evictions", self.ring_evictions),
-            ("window_full", self.window_full),
             ("applying_full", self.applying_full),
             ("control_queue_full", self.control_queue_full),
             ("requests_refused", self.requests_refused),
             ("sessions_put_off", self.sessions_put_off),
             ("clock_held", self.clock_held),
-            ("duplicates", self.duplicates),
             ("beyond_seal", self.beyond_seal),
-            ("pulls", self.pulls),
-            ("behind_sent", self.behind_sent),
-            ("sessions_begun", self.sessions_begun),
-            ("sessions_abandoned", self.sessions_abandoned),
-            ("sessions_finished", self.sessions_finished),
             ("links_silent", self.links_silent),
             ("frame_errors", self.frame_errors),
             ("forks", self.forks),

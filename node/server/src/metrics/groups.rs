@@ -52,8 +52,6 @@ metric_group! {
         changes_made: Counter,
         /// Changes of other nodes that were applied here.
         changes_applied: Counter,
-        /// Changes of other nodes that were already here.
-        changes_repeated: Counter,
         /// Concurrent writes that gave one key two types, of which one shows.
         type_conflicts: Counter,
         /// Concurrent writes that had to be decided, by kind.
@@ -62,8 +60,6 @@ metric_group! {
         counter_resets_held: Gauge,
         /// Changes that arrived before those they depend on.
         early_dots: Gauge,
-        /// Lifetimes that are remembered for keys without content.
-        lifetimes_without_content: Gauge,
     }
 }
 
@@ -92,8 +88,6 @@ metric_group! {
         waiting_bytes: Gauge,
         /// Waiting batches dropped for want of space, to be asked for again.
         waiting_dropped: Counter,
-        /// Batches held because their author's clock is too far ahead.
-        drift_held_batches: Gauge,
         /// Gaps that were asked of another node than their author.
         pulls: Counter,
         /// Catch-ups by state that were begun here.
@@ -136,16 +130,10 @@ metric_group! {
         batches_in: Counter,
         /// Batches sent to the peer.
         batches_out: Counter,
-        /// Batches received from the peer that were already here.
-        batches_repeated: Counter,
         /// Times the link came up.
         links_opened: Counter,
         /// Times the link was lost.
         links_lost: Counter,
-        /// Batches of this origin that wait for those they depend on.
-        waiting_batches: Gauge,
-        /// Batches of this origin held because its clock is too far ahead.
-        drift_held_batches: Gauge,
     }
 }
 
