@@ -168,10 +168,10 @@ impl World {
         let host = self.hosts[index].clone();
         let name = host.name.clone();
         self.sim.host(name.as_str(), move || host.clone().live());
-        for other in 0..self.hosts.len() {
-            let started = other != index && self.hosts[other].life.get().is_some() || other < index;
-            if started {
-                self.set_latency(index, other, DISTANCE_MS[index] + DISTANCE_MS[other]);
+        let distances = DISTANCE_MS.iter().copied().enumerate().take(self.hosts.len());
+        for (other, distance) in distances.filter(|&(other, _)| other != index).collect::<Vec<_>>() {
+            if self.hosts[other].life.get().is_some() || other < index {
+                self.set_latency(index, other, DISTANCE_MS[index] + distance);
             }
         }
         let region = self.hosts[index].region.clone();
@@ -335,13 +335,23 @@ impl World {
                 self.removed.push(order.host);
                 Ok(())
             }
-            (false, Value::Bulk(_)) => {
-                self.crash(order.host, true);
-                self.removed.push(order.host);
+            (false, Value::Bulk(_)) => self.removal_done(order.host),
+            // It was carried out before, and that answer was lost.
+            (false, Value::Error(text)) if text.contains("there is no region") => self.removal_done(order.host),
+            // Whether it was carried out is not known: the operator insists.
+            (false, _) => {
+                if let Some(via) = self.live().into_iter().find(|&via| via != order.host) {
+                    self.remove_region(order.host, via, true);
+                }
                 Ok(())
             }
-            (false, _) => Ok(()),
         }
+    }
+
+    fn removal_done(&mut self, host: usize) -> Result<(), Broken> {
+        self.crash(host, true);
+        self.removed.push(host);
+        Ok(())
     }
 
     fn admitted(&mut self, index: usize, json: &str) -> Result<(), Broken> {

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
+/// Who is told of removals by the sweep.
+type RemovalObserver = Box<dyn Fn(&Removal<'_>) + Send + Sync>;
+
 /// The data of one node. Shared by all its threads.
 pub struct Keyspace {
     pub(crate) shared: Shared,
@@ -22,7 +25,7 @@ pub struct Keyspace {
     /// The slot that the next sweep begins with.
     pub(crate) sweep_from: AtomicU16,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    pub(crate) on_removal: OnceLock<Box<dyn Fn(&Removal<'_>) + Send + Sync>>,
+    pub(crate) on_removal: OnceLock<RemovalObserver>,
 }
 
 /// A key that a sweep has removed because its life was over, or because only assertions were left of it.

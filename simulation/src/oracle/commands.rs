@@ -56,7 +56,7 @@ impl Call<'_, '_> {
     }
 
     fn text(&mut self, key: &Key) -> Result<Option<String>, &'static str> {
-        self.execution.string(key).map_err(|()| WRONG_TYPE)
+        self.execution.string(key).map_err(|_| WRONG_TYPE)
     }
 
     fn put(&mut self, key: &Key, value: &str) {

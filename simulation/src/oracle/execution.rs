@@ -49,6 +49,10 @@ enum Scope {
     Place(Place),
 }
 
+/// A reader wants a string and there is another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherType;
+
 impl Scope {
     fn has(&self, atom: &Atom) -> bool {
         let kind = kind_of(&atom.place);
@@ -118,11 +122,11 @@ impl<'h> Execution<'h> {
     }
 
     /// The string a reader finds: nothing, or that there is another type.
-    pub fn string(&mut self, key: &Key) -> Result<Option<String>, ()> {
+    pub fn string(&mut self, key: &Key) -> Result<Option<String>, OtherType> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(None),
             Some(Content::String(text)) => Ok(Some(text)),
-            Some(Content::Hash(_) | Content::Set(_)) => Err(()),
+            Some(Content::Hash(_) | Content::Set(_)) => Err(OtherType),
         }
     }
 
