@@ -41,7 +41,7 @@ pub struct Packed<'a> {
     pub stamp: Stamp,
     /// The assertion about the life.
     pub life: PackedLife,
-    /// When it was last used: 24 bits, see [`crate::access_clock`].
+    /// When it was last used: 24 bits, see [`crate::shared::access_clock`].
     pub access: u32,
     /// The key's or element's name.
     pub name: &'a [u8],
