@@ -19,6 +19,7 @@ fn what_scripts_rely_on_is_understood() {
         "pelago dev --regions a,b --resp-port 0 --dir d --wan-delay-ms 80 --json",
         "pelago dev cut eu-west",
         "pelago dev heal eu-west --resp-port 7000",
+        "pelago dev cut eu-west ap-south --resp-port 7000",
         "pelago init --region us-east --resp 127.0.0.1:6379 --peer 127.0.0.1:7379 --dir d",
         "pelago init --region a --resp [::1]:1 --peer h:2 --advertise h:3 --http h:4 --node n --dir d --json",
         "pelago serve --dir d --set loglevel=debug --set workers=2 --json",

@@ -24,9 +24,9 @@ pub struct Dev {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Cut a region of the running cluster off from the others; it goes on serving its clients
+    /// Cut a region of the running cluster off from the others, or from one; it goes on serving its clients
     Cut(Cutting),
-    /// Let a region that was cut off meet the others again
+    /// Let a region that was cut off meet the others again, or one of them
     Heal(Cutting),
 }
 
@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Cutting {
     /// The region, or one node of it
     pub region: String,
+    /// Only the links between the two: what they write reaches each other through the rest
+    pub other: Option<String>,
     /// The --resp-port of the running cluster
     #[arg(long, default_value_t = RESP_PORT)]
     pub resp_port: u16,

@@ -40,8 +40,8 @@ const SUBCOMMANDS: &[Command] = &[
     row("verify", -2, "Compares all slots with every peer by digest, as JSON."),
     row("release-drift", -3, "Accepts the changes of a node whose clock was ahead."),
     row("seal", -3, "Gives up what a removed node wrote and nobody holds."),
-    row("cut", 2, "Cuts this node off from all others, for trials."),
-    row("heal", 2, "Ends a cut."),
+    row("cut", -2, "Cuts this node off from all others, or from some of them, for trials."),
+    row("heal", -2, "Ends all cuts of this node, or those from some others."),
     Command { handler: help, ..row("help", 2, "Returns helpful text about the different subcommands.") },
 ];
 
@@ -75,8 +75,10 @@ fn help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
         "    Accepts changes of a node whose clock was ahead.",
         "SEAL <identity> [PREVIEW]",
         "    Gives up what a removed node wrote and nobody holds.",
-        "CUT | HEAL",
-        "    Cuts this node off from the others, and ends that; only with the setting development.",
+        "CUT [<region|node> ...]",
+        "    Cuts this node off from all others or these; only with the setting development.",
+        "HEAL [<region|node> ...]",
+        "    Ends all cuts of this node, or those from these.",
         "HELP",
         "    Print this help.",
     ];

@@ -7,7 +7,6 @@ use crdt::{NodeNumber, Stamp};
 use protocol::{AuditFrame, AuditRange, NodeIdentity, RequestId, compare};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -129,7 +128,8 @@ impl Peers {
             }
             [verb, name, rest @ ..] if is(verb, "RELEASE-DRIFT") => self.release_drift(&text(name), is_preview(rest)),
             [verb, name, rest @ ..] if is(verb, "SEAL") => self.seal(&text(name), is_preview(rest)),
-            [verb] if is(verb, "CUT") || is(verb, "HEAL") => self.cut(is(verb, "CUT")),
+            [verb, names @ ..] if is(verb, "CUT") => self.cut(names),
+            [verb, names @ ..] if is(verb, "HEAL") => self.heal(names),
             _ => Err("unknown PELAGO subcommand or wrong number of arguments; try PELAGO HELP".to_owned()),
         };
         // Who asked may have gone.
@@ -252,23 +252,6 @@ impl Peers {
             return Err(format!("there is no region or node called {name}; `pelago region list` shows them"));
         }
         Ok(numbers)
-    }
-
-    fn cut(&mut self, cut: bool) -> Result<Value, String> {
-        if !self.node.config.load().development {
-            return Err("CUT and HEAL are for trials; start the node with development = yes to allow them".to_owned());
-        }
-        self.is_cut.store(cut, Ordering::Relaxed);
-        if cut {
-            for identity in std::mem::take(&mut self.dialed) {
-                self.transport.stop_dialing(&identity);
-            }
-            let links: Vec<NodeIdentity> = self.links.keys().copied().collect();
-            links.into_iter().for_each(|peer| self.drop_link(peer, "this node was cut off by its operator"));
-        } else {
-            self.membership_changed();
-        }
-        Ok(json!({ "cut": cut }))
     }
 
     /// Answers a peer's question.

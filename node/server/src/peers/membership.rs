@@ -167,14 +167,12 @@ impl Peers {
         view.members().iter().filter(|m| m.record.region == name || m.record.name == name).cloned().collect()
     }
 
-    fn dial(&mut self, addresses: BTreeMap<NodeIdentity, String>) {
+    fn dial(&mut self, mut addresses: BTreeMap<NodeIdentity, String>) {
+        addresses.retain(|identity, _| !self.cut.read().hides(identity));
         let gone: Vec<NodeIdentity> = self.dialed.iter().filter(|i| !addresses.contains_key(i)).copied().collect();
         for identity in gone {
             self.transport.stop_dialing(&identity);
             self.dialed.remove(&identity);
-        }
-        if self.is_cut.load(std::sync::atomic::Ordering::Relaxed) {
-            return;
         }
         for (identity, address) in addresses {
             self.transport.dial(identity, address);

@@ -6,6 +6,7 @@
 
 mod audit;
 mod control;
+mod cut;
 mod events;
 mod flow;
 mod membership;
@@ -59,8 +60,8 @@ pub struct Peers {
     drain_at: Option<Instant>,
     sweep_at: Instant,
     housekeeping_at: Instant,
-    /// Whether the node was cut off from all others by its operator, to try out what happens.
-    is_cut: Arc<std::sync::atomic::AtomicBool>,
+    /// Who is hidden from this node by its operator, to try out what happens.
+    cut: Arc<parking_lot::RwLock<cut::Cut>>,
     dialed: BTreeSet<NodeIdentity>,
     refusals: Refusals,
     has_number: bool,

@@ -2,6 +2,7 @@
 
 use super::audit::Audit;
 use super::control;
+use super::cut::{CUT_OFF, Cut};
 use super::{BatchFigures, HOUSEKEEPING_INTERVAL, Peers, SWEEP_INTERVAL};
 use crate::node::Node;
 use crdt::membership::MemberRecord;
@@ -10,7 +11,6 @@ use keyspace::Drain;
 use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use storage::CatalogueRows;
 use tokio::sync::Notify;
@@ -74,11 +74,11 @@ impl Peers {
         let identity = NodeIdentity(facts.identity.0);
         let wall = node.wall_clock();
         let recovered = recover(&setup, identity, wall)?;
-        let is_cut = Arc::new(AtomicBool::new(false));
+        let cut: Arc<parking_lot::RwLock<Cut>> = Arc::default();
         let removed: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>> = Arc::default();
         let mut settings = setup.transport;
-        let (cut, barred) = (is_cut.clone(), removed.clone());
-        settings.admission = Arc::new(move |peer| admit(peer, &cut, &barred));
+        let (hidden, barred) = (cut.clone(), removed.clone());
+        settings.admission = Arc::new(move |peer| admit(peer, &hidden, &barred));
         let (transport, transport_events) = Transport::start(settings)?;
         let hub = Hub::new(
             hub_settings(&node, &setup.record, setup.boot, setup.cluster, identity, &recovered),
@@ -117,7 +117,7 @@ impl Peers {
             drain_at: Some(began),
             sweep_at: began + SWEEP_INTERVAL,
             housekeeping_at: began + HOUSEKEEPING_INTERVAL,
-            is_cut,
+            cut,
             dialed: BTreeSet::new(),
             refusals: super::Refusals::default(),
             has_number: recovered.number.is_some(),
@@ -154,11 +154,11 @@ impl Peers {
 
 fn admit(
     peer: &NodeIdentity,
-    cut: &AtomicBool,
+    cut: &parking_lot::RwLock<Cut>,
     removed: &parking_lot::RwLock<BTreeSet<NodeIdentity>>,
 ) -> Result<(), String> {
-    if cut.load(Ordering::Relaxed) {
-        return Err("this node was cut off by its operator".to_owned());
+    if cut.read().hides(peer) {
+        return Err(CUT_OFF.to_owned());
     }
     if removed.read().contains(peer) {
         return Err(protocol::REMOVED.to_owned());
