@@ -2,24 +2,25 @@
 
 use super::limits::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX};
 use alloc::string::String;
+use bincode::{Decode, Encode};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Who a node is for ever: the SHA-256 of its certificate's public key. Numbers come and go, an identity stays, and
 /// once it is removed it never comes back.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Encode, Decode)]
 pub struct NodeIdentity(pub [u8; 32]);
 
 impl fmt::Display for NodeIdentity {
+    /// The first eight bytes in hexadecimal: enough to tell nodes apart.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("..")
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::frame::WireVector;
 use crate::{MemberView, limits};
 use bincode::{Decode, Encode};
-use crdt::NodeNumber;
+use crdt::{NodeIdentity, NodeNumber};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -18,10 +18,6 @@ pub const PROTOCOL_VERSION_OLDEST: u16 = 1;
 /// What a removed node is told, and tells its operator.
 pub const REMOVED: &str = "this node was removed from the cluster and cannot come back under its old identity; add it \
                            again with `pelago region add`, which makes a new one";
-
-/// Who a node is: the SHA-256 of its certificate's public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
-pub struct NodeIdentity(pub [u8; 32]);
 
 /// Which cluster a node belongs to. Two clusters never merge by accident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
@@ -191,19 +187,6 @@ impl Hello {
     /// Whether the lists are of a size that a node can mean.
     pub(crate) fn is_bounded(&self) -> bool {
         self.numbers.len() <= limits::NUMBERS_OF_ONE_NODE_MAX
-    }
-}
-
-impl fmt::Display for NodeIdentity {
-    /// The first eight bytes in hexadecimal: enough to tell nodes apart in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for NodeIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -23,15 +23,16 @@ mod window;
 mod wire;
 
 pub use batch::{Batch, BatchTail};
+pub use crdt::NodeIdentity;
 pub use digest_sync::{
     AUDIT_GROUPS, AuditFrame, AuditLevel, AuditOutcome, AuditRange, SLOTS_OF_A_GROUP, SlotState, compare, follow_up,
 };
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
 pub use handshake::{
-    BootNonce, ClusterId, NodeIdentity, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
+    BootNonce, ClusterId, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
 };
 pub use hub::Hub;
-pub use report::{LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
+pub use report::{LAG_BOUNDS_MS, LagCounts, LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
 pub use settings::{HubSettings, MemberView};
 pub use time::Millis;

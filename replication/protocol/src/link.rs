@@ -6,7 +6,7 @@ use crate::clock_offset::{ClockOffset, ClockSample};
 use crate::frame::{ControlFrame, Heartbeat};
 use crate::handshake::PeerFacts;
 use crate::window::OriginWindow;
-use crate::{BootNonce, LinkPhase, Millis, RequestId, limits};
+use crate::{BootNonce, LagCounts, LinkPhase, Millis, RequestId, limits};
 use bytes::Bytes;
 use crdt::{NodeNumber, UnixMillis, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     pub offset_ms: Option<i64>,
     /// Write-to-applied of the last acknowledged own batch.
     pub applied_lag_ms: u64,
+    /// That of all of them, by ranges.
+    pub applied_lags: LagCounts,
     /// Figures over the life of this process.
     pub traffic: Traffic,
 }
@@ -101,6 +103,7 @@ impl Peer {
             heard: None,
             offset_ms: None,
             applied_lag_ms: 0,
+            applied_lags: LagCounts::default(),
             traffic: Traffic::default(),
         }
     }

@@ -16,6 +16,25 @@ pub enum LinkPhase {
     Closing,
 }
 
+/// The upper ends of the ranges that write-to-applied times are counted by, in milliseconds.
+pub const LAG_BOUNDS_MS: [u64; 10] = [5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 30_000];
+
+/// How long own batches took from their first write until a peer had applied them, by ranges.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LagCounts {
+    /// Batches in each range of [`LAG_BOUNDS_MS`], those beyond all of them last.
+    pub counts: [u64; LAG_BOUNDS_MS.len() + 1],
+    /// The sum of their times.
+    pub sum_ms: u64,
+}
+
+impl LagCounts {
+    pub(crate) fn note(&mut self, lag_ms: u64) {
+        self.counts[LAG_BOUNDS_MS.partition_point(|&bound| bound < lag_ms)] += 1;
+        self.sum_ms = self.sum_ms.saturating_add(lag_ms);
+    }
+}
+
 /// One link as it stands. Links that are down are reported too, with what was last known.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LinkReport {
@@ -39,6 +58,8 @@ pub struct LinkReport {
     /// oldest write that is not acknowledged if that is more. Measured as acknowledgement's arrival minus half a round
     /// trip minus the batch's first stamp, all on this node's clock.
     pub applied_lag_ms: u64,
+    /// The same of every batch that was acknowledged over the life of this process.
+    pub applied_lags: LagCounts,
     /// Own changes that the peer has not reported as applied, as far as the ring reaches.
     pub unacknowledged_changes: u64,
     /// Bytes of the batches that hold them.

@@ -447,6 +447,11 @@ fn the_lag_report_grows_while_a_peer_is_away_and_falls_when_it_is_back() {
     world.random_write(0);
     world.run(500);
     assert!(lag(&world).0 < 60 && lag(&world).1 == 0, "{:?}", lag(&world));
+    let report = world.nodes[0].hub.link_report(identity(1), Millis(world.now), world.wall(0)).unwrap();
+    let counted: u64 = report.applied_lags.counts.iter().sum();
+    assert!((2..=3).contains(&counted), "each batch is counted once when it is acknowledged: {counted}");
+    let beyond_a_second: u64 = report.applied_lags.counts[8..].iter().sum();
+    assert!(beyond_a_second <= 1 && report.applied_lags.sum_ms < 6_000, "{:?}", report.applied_lags);
 }
 
 #[test]

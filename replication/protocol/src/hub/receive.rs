@@ -316,12 +316,16 @@ impl Hub {
 
     /// The peer has applied own batches after `before` up to `known`: the oldest write among them waited longest.
     fn note_applied_lag(&mut self, peer: NodeIdentity, before: Stamp, known: Stamp, wall: UnixMillis) {
-        let oldest = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= before));
-        let Some(&(last, written)) = oldest else { return };
+        let first = self.own_log.partition_point(|&(last, _)| last <= before);
+        let acknowledged = self.own_log.range(first..).take_while(|&&(last, _)| last <= known);
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if last <= known {
-            let rtt_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.rtt_ms);
-            entry.applied_lag_ms = wall.saturating_sub(written).saturating_sub(rtt_ms / 2);
+        let rtt_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.rtt_ms);
+        let lag_ms = |&(_, written): &(Stamp, UnixMillis)| wall.saturating_sub(written).saturating_sub(rtt_ms / 2);
+        for (position, lag_ms) in acknowledged.map(lag_ms).enumerate() {
+            entry.applied_lags.note(lag_ms);
+            if position == 0 {
+                entry.applied_lag_ms = lag_ms;
+            }
         }
     }
 

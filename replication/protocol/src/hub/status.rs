@@ -38,6 +38,7 @@ impl Hub {
             rtt_ms: best.map(|best| best.rtt_ms),
             clock_offset_ms: best.map(|best| best.offset_ms),
             applied_lag_ms,
+            applied_lags: entry.applied_lags,
             unacknowledged_changes,
             unacknowledged_bytes,
             in_flight_bytes: link.map_or(0, |link| link.windows.values().map(|w| w.in_flight_bytes()).sum()),
