@@ -9,13 +9,14 @@ use std::process::Command;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("crdt", &[]),
     ("resp", &[]),
+    ("rdb", &[]),
     ("protocol", &["crdt"]),
     ("transport", &["protocol"]),
     ("keyspace", &["crdt"]),
     ("storage", &["crdt"]),
-    ("server", &["crdt", "resp", "protocol", "transport", "keyspace", "storage"]),
+    ("server", &["crdt", "resp", "rdb", "protocol", "transport", "keyspace", "storage"]),
     ("simulation", &["crdt", "resp", "protocol", "transport", "keyspace", "storage", "server"]),
-    ("ops", &["server", "resp", "transport"]),
+    ("ops", &["server", "resp", "rdb", "transport"]),
     ("tests", &["crdt", "resp", "server"]),
 ];
 /// Lines past which a source file must be split; most stay near 300.

@@ -1,0 +1,212 @@
+//! Takes a file or a replication stream apart, key after key.
+
+use crate::decode::{Decoder, Family, length, pass_key_metadata, pass_module_auxiliary};
+use crate::error::RdbError;
+use crate::object::Object;
+use crate::source::{Source, StreamSource};
+use std::io::Read;
+
+/// A key with its value. The same one is given again and again, so that its memory is used again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Its database.
+    pub database: u32,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// When it expires, in Unix milliseconds.
+    pub deadline: Option<u64>,
+    /// How long it was not used, in seconds, if the file says so.
+    pub idle_seconds: Option<u64>,
+    /// How often it was used, on Redis' logarithmic scale, if the file says so.
+    pub frequency: Option<u8>,
+    /// What it holds.
+    pub object: Object,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A key; it is in the [`Entry`].
+    Key,
+    /// A library of functions: its code.
+    Function(Vec<u8>),
+    /// A fact about the file, such as the version of the server that wrote it.
+    Auxiliary {
+        /// Which fact.
+        name: Vec<u8>,
+        /// What is the case.
+        value: Vec<u8>,
+    },
+    /// How many keys, and keys with a deadline, the following database has.
+    Sizes {
+        /// All keys.
+        keys: u64,
+        /// Those with a deadline.
+        deadlines: u64,
+    },
+    /// A module's own record, which was passed over: the name of its type.
+    Module(String),
+    /// The end, with the right checksum.
+    End,
+}
+
+/// Reads a file or stream from its beginning to its end.
+pub struct Reader<R> {
+    source: StreamSource<R>,
+    decoder: Decoder,
+    version: u32,
+    database: u32,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the header.
+    pub fn new(source: R) -> Result<Self, RdbError> {
+        Self::continuing(source, Vec::new())
+    }
+
+    /// Reads the header; `begun` is what somebody has read of the source before.
+    pub fn continuing(source: R, begun: Vec<u8>) -> Result<Self, RdbError> {
+        let mut source = StreamSource::new(source, begun);
+        let magic: [u8; 5] = source.array().map_err(no_header)?;
+        let digits = match &magic {
+            b"REDIS" => source.array::<4>().map_err(no_header)?,
+            b"VALKE" => {
+                let [y, digits @ ..] = source.array::<4>().map_err(no_header)?;
+                if y != b'Y' {
+                    return Err(RdbError::NotRdb);
+                }
+                let [a, b, c] = digits;
+                [b'0', a, b, c]
+            }
+            _ => return Err(RdbError::NotRdb),
+        };
+        let version = std::str::from_utf8(&digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let version: u32 = version.and_then(|text| text.parse().ok()).ok_or(RdbError::NotRdb)?;
+        let family = Family::of_version(version)?;
+        Ok(Self { source, decoder: Decoder::new(family), version, database: 0 })
+    }
+
+    /// The version of the format.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// How many bytes were taken so far: where an error is.
+    pub fn position(&self) -> u64 {
+        self.source.taken()
+    }
+
+    /// The source, and what was read of it beyond the end of the file.
+    pub fn into_rest(self) -> (R, Vec<u8>) {
+        self.source.into_rest()
+    }
+
+    /// What comes next. Keys are put into `entry`. After the end or an error it must not be asked again.
+    pub fn next(&mut self, entry: &mut Entry) -> Result<Item, RdbError> {
+        (entry.deadline, entry.idle_seconds, entry.frequency) = (None, None, None);
+        loop {
+            match self.source.byte()? {
+                opcode::EXPIRES_MS => {
+                    let deadline = i64::from_le_bytes(self.source.array()?);
+                    entry.deadline = Some(u64::try_from(deadline).unwrap_or(0));
+                }
+                opcode::EXPIRES_S => {
+                    let seconds = i32::from_le_bytes(self.source.array()?);
+                    entry.deadline = Some(u64::try_from(seconds).unwrap_or(0) * 1000);
+                }
+                opcode::IDLE => entry.idle_seconds = Some(length(&mut self.source)?),
+                opcode::FREQUENCY => entry.frequency = Some(self.source.byte()?),
+                opcode::KEY_METADATA if self.decoder.family == Family::Redis => {
+                    pass_key_metadata(&mut self.decoder, &mut self.source)?;
+                }
+                opcode::SLOT => {
+                    // Its number, its keys, those with a deadline.
+                    for _ in 0..3 {
+                        length(&mut self.source)?;
+                    }
+                }
+                opcode::DATABASE => {
+                    let number = u32::try_from(length(&mut self.source)?).ok();
+                    self.database = number.ok_or(RdbError::Corrupt("a database has an impossible number"))?;
+                }
+                opcode::SIZES => {
+                    let (keys, deadlines) = (length(&mut self.source)?, length(&mut self.source)?);
+                    return Ok(Item::Sizes { keys, deadlines });
+                }
+                opcode::AUXILIARY => {
+                    let name = self.decoder.owned_text(&mut self.source)?;
+                    let value = self.decoder.owned_text(&mut self.source)?;
+                    return Ok(Item::Auxiliary { name, value });
+                }
+                opcode::FUNCTION => return Ok(Item::Function(self.decoder.owned_text(&mut self.source)?)),
+                opcode::FUNCTION_EARLY => {
+                    return Err(RdbError::Unsupported("a function of a release candidate of Redis 7.0"));
+                }
+                opcode::MODULE => {
+                    return pass_module_auxiliary(&mut self.decoder, &mut self.source).map(Item::Module);
+                }
+                opcode::SLOT_IMPORT if self.decoder.family == Family::Valkey => {
+                    return Err(RdbError::Unsupported("slots that were on their way to another node"));
+                }
+                opcode::END => return self.end().map(|()| Item::End),
+                kind => {
+                    self.key(kind, entry)?;
+                    return Ok(Item::Key);
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, kind: u8, entry: &mut Entry) -> Result<(), RdbError> {
+        if kind >= opcode::LEAST {
+            return Err(RdbError::Type(kind));
+        }
+        entry.database = self.database;
+        entry.key.clear();
+        self.decoder.text(&mut self.source, &mut entry.key)?;
+        self.decoder.object(&mut self.source, kind, &mut entry.object)
+    }
+
+    fn end(&mut self) -> Result<(), RdbError> {
+        if self.version < VERSION_OF_CHECKSUM {
+            return Ok(());
+        }
+        let found = self.source.checksum();
+        let expected = u64::from_le_bytes(self.source.array()?);
+        // Zero: the server was told not to compute it.
+        if expected == 0 || expected == found { Ok(()) } else { Err(RdbError::Checksum { expected, found }) }
+    }
+}
+
+/// A file that ends within its header is no such file.
+fn no_header(error: RdbError) -> RdbError {
+    match error {
+        RdbError::Truncated => RdbError::NotRdb,
+        other => other,
+    }
+}
+
+/// Marks of what is not a key.
+pub(crate) mod opcode {
+    /// The least of them; types are below.
+    pub(crate) const LEAST: u8 = 240;
+    /// Redis 8.6 and later.
+    pub(crate) const KEY_METADATA: u8 = 243;
+    /// Valkey 9 and later.
+    pub(crate) const SLOT_IMPORT: u8 = 243;
+    pub(crate) const SLOT: u8 = 244;
+    pub(crate) const FUNCTION: u8 = 245;
+    pub(crate) const FUNCTION_EARLY: u8 = 246;
+    pub(crate) const MODULE: u8 = 247;
+    pub(crate) const IDLE: u8 = 248;
+    pub(crate) const FREQUENCY: u8 = 249;
+    pub(crate) const AUXILIARY: u8 = 250;
+    pub(crate) const SIZES: u8 = 251;
+    pub(crate) const EXPIRES_MS: u8 = 252;
+    pub(crate) const EXPIRES_S: u8 = 253;
+    pub(crate) const DATABASE: u8 = 254;
+    pub(crate) const END: u8 = 255;
+}
+
+/// Files have a checksum from this version on.
+const VERSION_OF_CHECKSUM: u32 = 5;
