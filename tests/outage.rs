@@ -1,8 +1,8 @@
-//! Short forms of the two long trials (`cargo run --release -p tests --bin outage`).
+//! Short forms of the long trials (`cargo run --release -p tests --bin outage`).
 
 use std::time::Duration;
 use tests::cluster::Cluster;
-use tests::{outage, ring_exceeded};
+use tests::{crashes, link_cut, outage, ring_exceeded};
 
 #[test]
 fn a_cut_costs_no_client_an_error_and_no_increment_is_lost() {
@@ -36,3 +36,41 @@ fn a_region_that_was_away_too_long_for_the_ring_gets_what_changed_and_little_mor
 
 /// Stamps and names of slots come on top of keys and values; everything twice would be too much.
 const SHARE_MAX: f64 = 2.0;
+
+#[test]
+fn two_regions_without_a_link_reach_each_other_through_the_third() {
+    let cluster = Cluster::start(&link_cut::REGIONS);
+    let plan = link_cut::Plan {
+        before: Duration::from_secs(1),
+        cut: Duration::from_secs(4),
+        after: Duration::from_secs(1),
+        clients: 2,
+        pace: Duration::from_millis(2),
+        seed: 1,
+    };
+    let outcome = link_cut::run(&cluster, &plan);
+    println!("{outcome}");
+    let faults = outcome.faults(OLDEST_VIEW_MAX);
+    assert!(faults.is_empty(), "{}\n{outcome}", faults.join("\n"));
+    assert!(outcome.pulls[..2].iter().all(|&pulls| pulls > 0), "the third was to be asked\n{outcome}");
+}
+
+/// The grace time and what a loaded machine may need beyond.
+const OLDEST_VIEW_MAX: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_region_that_crashes_takes_with_it_only_what_nobody_else_had() {
+    let mut cluster = Cluster::start(&["us-east", "eu-west", "ap-south"]);
+    let plan = crashes::Plan {
+        rounds: 2,
+        keys: 3000,
+        writing: Duration::from_millis(500),
+        clients: 2,
+        pace: Duration::from_millis(2),
+        seed: 1,
+    };
+    let outcome = crashes::run(&mut cluster, &plan);
+    println!("{outcome}");
+    assert!(outcome.faults().is_empty(), "{}\n{outcome}", outcome.faults().join("\n"));
+    assert_ne!(outcome.rounds[0].catalogue_lost, outcome.rounds[1].catalogue_lost, "{outcome}");
+}

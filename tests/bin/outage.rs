@@ -1,69 +1,114 @@
-//! The long trials: a region is cut off for a minute under load, or until the others have forgotten their batches.
+//! The long trials: a region or a link is cut for a minute under load, a region is away until the others have forgotten
+//! its batches, and regions crash again and again.
 //!
-//! `cargo run --release -p tests --bin outage -- --seconds 60`, or with `--ring-exceeded`.
+//! `cargo run --release -p tests --bin outage -- --seconds 60`, or with `--link`, `--ring-exceeded` or `--crashes`.
 
 use std::process::ExitCode;
 use std::time::Duration;
+use tests::arguments::Arguments;
 use tests::cluster::Cluster;
-use tests::{outage, ring_exceeded};
+use tests::{crashes, link_cut, outage, ring_exceeded};
 
 const USAGE: &str = "usage: outage [--seconds N] [--clients N] [--pace-us N] [--seed S]
+       outage --link [--seconds N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
        outage --ring-exceeded [--keys N] [--value-bytes N] [--changed N] [--ring-bytes SIZE] [--pace-us N]
-Starts three nodes as processes, cuts one off from the others, and prints what clients noticed and what was lost.
---set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program instead of building it.";
+       outage --crashes [--rounds N] [--keys N] [--clients N] [--pace-us N] [--writing-ms N] [--seed S]
+Starts three nodes as processes, cuts one off from the others (or a link, or kills them one after the other), and prints
+what clients noticed and what was lost. --set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program
+instead of building it.";
+
+/// What a gap may last before a third node is asked, which is the setting's default, and a second more.
+const OLDEST_VIEW_MAX: Duration = Duration::from_millis(2_000);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|word| word == "--help") {
+    let arguments = Arguments::of_program(USAGE);
+    if arguments.has("--help") {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let value = |name: &str| {
-        let position = arguments.iter().position(|word| word == name)?;
-        arguments.get(position + 1).cloned()
-    };
-    let number = |name: &str, default: u64| match value(name).map(|text| text.parse::<u64>()) {
-        None => default,
-        Some(Ok(number)) => number,
-        Some(Err(_)) => panic!("{name} wants a number\n{USAGE}"),
-    };
-    let count = |name: &str, default: u64| usize::try_from(number(name, default)).unwrap_or(usize::MAX);
-    let ring = format!("ring-bytes={}", value("--ring-bytes").unwrap_or("16mb".to_owned()));
-    let ring_exceeded = arguments.iter().any(|word| word == "--ring-exceeded");
-    let mut settings = Vec::new();
-    if ring_exceeded {
-        settings.push(ring.as_str());
-    }
-    let given = arguments.windows(2).filter(|pair| pair[0] == "--set").map(|pair| pair[1].as_str());
-    settings.extend(given);
-    let cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &settings);
-    let faults = if ring_exceeded {
-        let outcome = ring_exceeded::run(
-            &cluster,
-            ring_exceeded::Plan {
-                keys: count("--keys", 1_000_000),
-                value_bytes: count("--value-bytes", 100),
-                changed: count("--changed", 300_000),
-                pace: Duration::from_micros(number("--pace-us", 1_000)),
-            },
-        );
-        print!("{outcome}");
-        if outcome.verify == Some(0) { Vec::new() } else { vec!["the regions are not equal".to_owned()] }
+    let faults = if arguments.has("--ring-exceeded") {
+        exceed_ring(&arguments)
+    } else if arguments.has("--link") {
+        cut_link(&arguments)
+    } else if arguments.has("--crashes") {
+        crash(&arguments)
     } else {
-        let outcome = outage::run(
-            &cluster,
-            &outage::Plan {
-                before: Duration::from_secs(5),
-                cut: Duration::from_secs(number("--seconds", 60)),
-                after: Duration::from_secs(5),
-                clients: count("--clients", 2),
-                pace: Duration::from_micros(number("--pace-us", 0)),
-                seed: number("--seed", 1),
-            },
-        );
-        print!("{outcome}");
-        outcome.faults()
+        cut_region(&arguments)
     };
     faults.iter().for_each(|fault| println!("FAULT: {fault}"));
     if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn start(arguments: &Arguments, settings: &[String]) -> Cluster {
+    let settings: Vec<&str> = settings.iter().map(String::as_str).chain(arguments.all("--set")).collect();
+    Cluster::start_with(&link_cut::REGIONS, &settings)
+}
+
+fn ring(arguments: &Arguments, default: &str) -> String {
+    format!("ring-bytes={}", arguments.text("--ring-bytes", default))
+}
+
+fn exceed_ring(arguments: &Arguments) -> Vec<String> {
+    let cluster = start(arguments, &[ring(arguments, "16mb")]);
+    let outcome = ring_exceeded::run(
+        &cluster,
+        ring_exceeded::Plan {
+            keys: arguments.count("--keys", 1_000_000),
+            value_bytes: arguments.count("--value-bytes", 100),
+            changed: arguments.count("--changed", 300_000),
+            pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
+        },
+    );
+    print!("{outcome}");
+    if outcome.verify == Some(0) { Vec::new() } else { vec!["the regions are not equal".to_owned()] }
+}
+
+fn cut_region(arguments: &Arguments) -> Vec<String> {
+    let cluster = start(arguments, &[]);
+    let outcome = outage::run(
+        &cluster,
+        &outage::Plan {
+            before: Duration::from_secs(5),
+            cut: Duration::from_secs(arguments.number("--seconds", 60)),
+            after: Duration::from_secs(5),
+            clients: arguments.count("--clients", 2),
+            pace: Duration::from_micros(arguments.number("--pace-us", 0)),
+            seed: arguments.number("--seed", 1),
+        },
+    );
+    print!("{outcome}");
+    outcome.faults()
+}
+
+fn cut_link(arguments: &Arguments) -> Vec<String> {
+    let cluster = start(arguments, &[ring(arguments, "4mb")]);
+    let outcome = link_cut::run(
+        &cluster,
+        &link_cut::Plan {
+            before: Duration::from_secs(5),
+            cut: Duration::from_secs(arguments.number("--seconds", 60)),
+            after: Duration::from_secs(5),
+            clients: arguments.count("--clients", 4),
+            pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
+            seed: arguments.number("--seed", 1),
+        },
+    );
+    print!("{outcome}");
+    outcome.faults(OLDEST_VIEW_MAX).into_iter().chain(outcome.growth.faults()).collect()
+}
+
+fn crash(arguments: &Arguments) -> Vec<String> {
+    let mut cluster = start(arguments, &[]);
+    let plan = crashes::Plan {
+        rounds: arguments.count("--rounds", 10),
+        keys: arguments.count("--keys", 100_000),
+        writing: Duration::from_millis(arguments.number("--writing-ms", 2_000)),
+        clients: arguments.count("--clients", 4),
+        pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
+        seed: arguments.number("--seed", 1),
+    };
+    println!("repeat with --crashes --seed {}", plan.seed);
+    let outcome = crashes::run(&mut cluster, &plan);
+    print!("{outcome}");
+    outcome.faults()
 }

@@ -127,6 +127,22 @@ impl Cluster {
         self.nodes[node].client().must("PELAGO HEAL");
     }
 
+    /// Cuts the link between two nodes.
+    pub fn cut_link(&self, one: usize, other: usize) {
+        self.tell_both("CUT", one, other);
+    }
+
+    /// Lets two nodes have a link again.
+    pub fn heal_link(&self, one: usize, other: usize) {
+        self.tell_both("HEAL", one, other);
+    }
+
+    fn tell_both(&self, order: &str, one: usize, other: usize) {
+        for (node, peer) in [(one, other), (other, one)] {
+            self.nodes[node].client().must(&format!("PELAGO {order} {}", self.nodes[peer].name));
+        }
+    }
+
     /// Cuts all nodes off from each other, and waits until each knows it.
     pub fn cut_all(&self) {
         (0..self.nodes.len()).for_each(|node| self.cut(node));

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::random::Random;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -82,6 +83,23 @@ impl Told {
         self.latencies_us.extend(other.latencies_us);
     }
 
+    /// What several clients were told together.
+    pub fn sum(told: impl Iterator<Item = Told>) -> Self {
+        let mut sum = Self::default();
+        told.for_each(|told| sum.add(told));
+        sum
+    }
+
+    /// One line about the clients of a node.
+    pub fn write(&self, f: &mut fmt::Formatter<'_>, node: &str) -> fmt::Result {
+        let (commands, errors) = (self.commands, self.errors_count);
+        let (p99, longest) = (self.latency_ms(0.99), self.latency_ms(1.0));
+        writeln!(
+            f,
+            "{node:<12} commands {commands:>9}   client errors {errors}   p99 {p99:.2} ms   longest stall {longest:.1} ms"
+        )
+    }
+
     /// The latency that `share` of the commands did not exceed, in milliseconds. 1.0 is the longest.
     pub fn latency_ms(&self, share: f64) -> f64 {
         let mut sorted = self.latencies_us.clone();
@@ -99,13 +117,29 @@ pub struct Writers {
     threads: Vec<JoinHandle<Told>>,
 }
 
+/// What clients do.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// What each waits between two commands.
+    pub pace: Duration,
+    /// For what they write.
+    pub seed: u64,
+    /// Whether they add members to the set of all. Without, the data does not grow.
+    pub members: bool,
+}
+
 impl Writers {
     /// One client at each address; each waits `pace` between two commands.
     pub fn start(addresses: &[String], pace: Duration, seed: u64) -> Self {
+        Self::start_with(addresses, Load { pace, seed, members: true })
+    }
+
+    /// One client at each address.
+    pub fn start_with(addresses: &[String], load: Load) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |(index, address): (usize, &String)| {
             let (stop, address) = (Arc::clone(&stop), address.clone());
-            std::thread::spawn(move || write(&address, index, pace, seed, &stop))
+            std::thread::spawn(move || write(&address, index, load, &stop))
         };
         let threads = addresses.iter().enumerate().map(start).collect();
         Self { stop, threads }
@@ -118,13 +152,14 @@ impl Writers {
     }
 }
 
-fn write(address: &str, index: usize, pace: Duration, seed: u64, stop: &AtomicBool) -> Told {
+fn write(address: &str, index: usize, load: Load, stop: &AtomicBool) -> Told {
     let mut told = Told::default();
-    let mut random = Random::new(seed.wrapping_add(index as u64));
+    let mut random = Random::new(load.seed.wrapping_add(index as u64));
     let mut client = Client::connect(address);
     while !stop.load(Ordering::Relaxed) {
         let counter = random.below(COUNTERS);
-        let member = told.commands.is_multiple_of(MEMBER_EVERY).then(|| format!("{index}-{}", told.commands));
+        let adds = load.members && told.commands.is_multiple_of(MEMBER_EVERY);
+        let member = adds.then(|| format!("{index}-{}", told.commands));
         let words = command(&mut random, counter, member.as_deref());
         let begin = Instant::now();
         let answer = match &mut client {
@@ -142,8 +177,8 @@ fn write(address: &str, index: usize, pace: Duration, seed: u64, stop: &AtomicBo
                 client = Client::connect(address);
             }
         }
-        if !pace.is_zero() {
-            crate::wait::pause(pace);
+        if !load.pace.is_zero() {
+            crate::wait::pause(load.pace);
         }
     }
     told

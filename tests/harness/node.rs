@@ -104,6 +104,17 @@ impl Node {
         self.wait_ended()
     }
 
+    /// Takes the catalogue away from a node that does not run: its numbers, and what it knew of the cluster.
+    pub fn remove_catalogue(&self) {
+        assert!(!self.is_running(), "{} holds its catalogue open", self.name);
+        std::fs::remove_dir_all(self.directory.join(CATALOGUE)).expect("the catalogue is in the directory");
+    }
+
+    /// The id of its process. Panics if it does not run.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Whether a process was started that nobody has seen end.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
@@ -183,3 +194,5 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 const LOG_LINES_SHOWN: usize = 40;
+/// Where a node keeps its catalogue.
+const CATALOGUE: &str = "data";

@@ -67,21 +67,13 @@ pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
     let told: Vec<(String, Told)> = cluster
         .nodes
         .iter()
-        .map(|node| {
-            let mut sum = Told::default();
-            by_client.by_ref().take(plan.clients).for_each(|told| sum.add(told));
-            (node.name.clone(), sum)
-        })
+        .map(|node| (node.name.clone(), Told::sum(by_client.by_ref().take(plan.clients))))
         .collect();
-    let mut acknowledged = [0; COUNTERS];
-    for (_, told) in &told {
-        acknowledged.iter_mut().zip(told.increments).for_each(|(sum, more)| *sum += more);
-    }
     let mut clients = cluster.clients();
     Outcome {
         caught_up,
         equal,
-        acknowledged,
+        acknowledged: std::array::from_fn(|counter| told.iter().map(|(_, told)| told.increments[counter]).sum()),
         counted: clients.iter_mut().map(counters).collect(),
         members_acknowledged: told.iter().map(|(_, told)| told.members.len()).sum(),
         members: clients.iter_mut().map(|client| client.must("SCARD members").integer().unwrap_or(-1)).collect(),
@@ -133,16 +125,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (node, told) in &self.told {
-            writeln!(
-                f,
-                "{node:<12} commands {:>9}   client errors {}   p99 {:.2} ms   longest stall {:.1} ms",
-                told.commands,
-                told.errors_count,
-                told.latency_ms(0.99),
-                told.latency_ms(1.0)
-            )?;
-        }
+        self.told.iter().try_for_each(|(node, told)| told.write(f, node))?;
         writeln!(f, "caught up after the cut: {:.3} s (clients going on)", self.caught_up.as_secs_f64())?;
         writeln!(f, "equal after the last write: {:.3} s", self.equal.as_secs_f64())?;
         writeln!(f, "counters acknowledged: {:?}", self.acknowledged)?;

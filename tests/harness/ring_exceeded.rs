@@ -95,9 +95,7 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
 }
 
 fn together(writers: Writers) -> Told {
-    let mut sum = Told::default();
-    writers.stop().into_iter().for_each(|told| sum.add(told));
-    sum
+    Told::sum(writers.stop().into_iter())
 }
 
 fn name(key: usize) -> String {
