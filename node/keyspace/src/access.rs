@@ -38,6 +38,23 @@ pub(crate) enum Held<'a> {
     All(Vec<MutexGuard<'a, Slot>>),
 }
 
+impl Held<'_> {
+    /// The locked slot of a key.
+    #[inline]
+    pub(crate) fn slot(&mut self, key: &[u8]) -> &mut Slot {
+        let slot = match self {
+            Held::One(_, slot) => Some(slot),
+            Held::Few(slots) => {
+                let number = slot_of(key);
+                slots.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &mut slots[at].1)
+            }
+            Held::All(slots) => slots.get_mut(usize::from(slot_of(key))),
+            Held::None => None,
+        };
+        slot.expect("a command's row in the table names every key that its handler uses")
+    }
+}
+
 /// The right to read and write the keys of some locked slots. Every command begins with [`Access::begin_command`];
 /// all its writes then carry one stamp.
 pub struct Access<'a> {
@@ -47,6 +64,30 @@ pub struct Access<'a> {
     pub(crate) now: UnixMillis,
     pub(crate) stamp: Option<Stamp>,
     pub(crate) in_group: bool,
+    pub(crate) lookups: Lookups,
+}
+
+/// How many keys a command looked for: those that were there, and those that were not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Keys that were there.
+    pub hits: u32,
+    /// Keys that were not.
+    pub misses: u32,
+    /// Where the last key lies in the request: a handler that looks at one key twice has looked once.
+    last: usize,
+}
+
+impl Lookups {
+    #[inline]
+    pub(crate) fn note(&mut self, key: &[u8], found: bool) {
+        let place = key.as_ptr().addr();
+        if self.last != place {
+            self.last = place;
+            self.hits += u32::from(found);
+            self.misses += u32::from(!found);
+        }
+    }
 }
 
 /// A flag that a change of a watched key raises.
@@ -66,13 +107,20 @@ pub struct Elements<'a> {
 impl<'a> Access<'a> {
     pub(crate) fn new(keyspace: &'a Keyspace, writer: &'a mut WriterState, held: Held<'a>, now: UnixMillis) -> Self {
         keyspace.shared.set_now(now);
-        Self { keyspace, writer, held, now, stamp: None, in_group: false }
+        Self { keyspace, writer, held, now, stamp: None, in_group: false, lookups: Lookups::default() }
     }
 
     /// Begins a command: its first write takes a stamp that all its writes share.
     #[inline]
     pub fn begin_command(&mut self) {
         self.stamp = None;
+        self.lookups = Lookups::default();
+    }
+
+    /// The keys that the command has looked for so far.
+    #[inline]
+    pub fn lookups(&self) -> Lookups {
+        self.lookups
     }
 
     /// Begins a group, such as `EXEC`: all that is written until [`Access::end_group`] becomes visible elsewhere at
@@ -220,16 +268,7 @@ impl<'a> Access<'a> {
     /// The locked slot of a key.
     #[inline]
     pub(crate) fn locked(&mut self, key: &[u8]) -> &mut Slot {
-        let slot = match &mut self.held {
-            Held::One(_, slot) => Some(slot),
-            Held::Few(slots) => {
-                let number = slot_of(key);
-                slots.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &mut slots[at].1)
-            }
-            Held::All(slots) => slots.get_mut(usize::from(slot_of(key))),
-            Held::None => None,
-        };
-        slot.expect("a command's row in the table names every key that its handler uses")
+        self.held.slot(key)
     }
 
     /// A slot, locked for the moment if nothing is held.
@@ -252,8 +291,10 @@ impl<'a> Access<'a> {
     fn visible(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
         let shared = self.shared();
-        let entry = self.locked(key).find(shared, database.0, key)?;
-        (kind_of(entry).is_some() && !lifetime_of(entry).is_over(now)).then_some(entry)
+        let found = self.held.slot(key).find(shared, database.0, key);
+        let visible = found.filter(|entry| kind_of(entry).is_some() && !lifetime_of(entry).is_over(now));
+        self.lookups.note(key, visible.is_some());
+        visible
     }
 
     /// The entry of a key that exists for readers, marked as used.
@@ -262,13 +303,16 @@ impl<'a> Access<'a> {
         let now = self.now;
         let shared = self.shared();
         let access = shared.access_now();
-        let slot = self.locked(key);
-        slot.table(database.0)?;
-        let hash = shared.hasher.hash(key);
-        let entry = slot.table_mut(database.0).find_mut(hash, |entry| key_of(entry) == key)?;
-        if lifetime_of(entry).is_over(now) || kind_of(entry).is_none() {
-            return None;
-        }
+        let slot = self.held.slot(key);
+        let found = if slot.table(database.0).is_some() {
+            let hash = shared.hasher.hash(key);
+            slot.table_mut(database.0).find_mut(hash, |entry| key_of(entry) == key)
+        } else {
+            None
+        };
+        let found = found.filter(|entry| !lifetime_of(entry).is_over(now) && kind_of(entry).is_some());
+        self.lookups.note(key, found.is_some());
+        let entry = found?;
         match entry.wide_mut() {
             Some(body) => body.access = access,
             None => entry.set_access(access),

@@ -120,6 +120,11 @@ impl KeyBody {
         self.lives.iter().map(|&(_, lifetime)| lifetime).max().unwrap_or(Lifetime::Never)
     }
 
+    /// The life of a key that has content; a ghost has none.
+    pub fn visible_life(&self) -> Option<Lifetime> {
+        self.has_content().then(|| self.lifetime())
+    }
+
     /// Who asserted the life that counts: its author removes the key when it is over.
     pub fn winning_life(&self) -> Option<(Stamp, Lifetime)> {
         self.lives.iter().copied().max_by_key(|&(stamp, lifetime)| (lifetime, stamp))

@@ -148,6 +148,21 @@ impl Keyspace {
 
     /// Whether no database has a key.
     pub fn is_empty(&self) -> bool {
+    /// How many keys of a database have an end.
+    pub fn keys_with_end(&self, database: u8) -> u64 {
+        self.shared.keys_with_end(database)
+    }
+
+    /// How long the keys of a database that have an end live on the average, in milliseconds to about a second.
+    pub fn mean_life_ms(&self, database: u8, now: UnixMillis) -> u64 {
+        self.shared.mean_life_ms(database, now)
+    }
+
+    /// How many dots are remembered as dropped before they came.
+    pub fn early_dots(&self) -> u64 {
+        self.shared.early()
+    }
+
         (0..crate::slot::DATABASES).all(|database| self.len(database) == 0)
     }
 

@@ -22,7 +22,7 @@ mod state;
 mod sweep;
 mod write;
 
-pub use access::{Access, Database, Elements, Watch, WrongKind};
+pub use access::{Access, Database, Elements, Lookups, Watch, WrongKind};
 pub use crdt::{ExactFloat, Kind, Lifetime, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use hash::{SLOTS, slot_of};

@@ -350,7 +350,8 @@ impl<'a> Site<'a> {
     fn remember_drop(&mut self, dot: Stamp, digest: u64) {
         let known = self.memory.context().is_some_and(|context| context.vector.covers(dot));
         if !known && !self.shared.has_seen(dot) {
-            self.memory.context_or_new().early.insert((dot, digest));
+            let is_new = self.memory.context_or_new().early.insert((dot, digest));
+            self.shared.count_early(i64::from(is_new));
         }
     }
 

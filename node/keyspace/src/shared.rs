@@ -2,7 +2,7 @@
 
 use crate::hash::{KeyHasher, SLOTS};
 use crate::slot::DATABASES;
-use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
+use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis, VersionVector};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
@@ -22,10 +22,12 @@ pub struct Shared {
     /// The wall clock as the last command or batch read it.
     now: AtomicU64,
     applied: RwLock<Arc<VersionVector>>,
-    /// Numbers of ended lives of which no batch can come any more.
-    ended: RwLock<Vec<NodeNumber>>,
+    /// Numbers of which nothing can come any more.
+    ended: RwLock<Vec<EndedNumber>>,
     keys: [AtomicI64; DATABASES as usize],
+    lives: [LifeCounts; DATABASES as usize],
     resets: AtomicI64,
+    early: AtomicI64,
     earliest: Box<[AtomicU64]>,
 }
 
@@ -51,6 +53,19 @@ impl Shared {
             conflicts: Conflicts::default(),
             me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
+/// The keys of a database that have an end.
+#[derive(Debug, Default)]
+struct LifeCounts {
+    keys: AtomicI64,
+    /// The sum of their deadlines, in [`DEADLINE_UNIT_BITS`].
+    deadlines: AtomicI64,
+}
+
+/// Deadlines are added up in units of 1.024 s since the epoch of stamps, each at most 2^31 of them (69 years): four
+/// thousand million keys fit the sum.
+const DEADLINE_UNIT_BITS: u32 = 10;
+const DEADLINE_UNITS_MAX: u64 = 1 << 31;
+
             written: AtomicU64::new(0),
             now: AtomicU64::new(0),
             applied: RwLock::new(Arc::new(VersionVector::new())),
@@ -67,7 +82,9 @@ impl Shared {
         const FIRST: NodeNumber = NodeNumber::new(0).expect("zero fits");
         NodeNumber::new(self.me.load(Ordering::Relaxed)).unwrap_or(FIRST)
     }
+            lives: std::array::from_fn(|_| LifeCounts::default()),
 
+            early: AtomicI64::new(0),
     /// Whether stamps with this number are this node's own. Before it has a number none are: what it reads from a journal
     /// or gets from peers then is no news of its own that it has seen already.
     #[inline]
@@ -200,6 +217,46 @@ impl Shared {
     }
 
     /// When something in a slot may have to be removed, in Unix milliseconds.
+    /// How many keys of a database have an end.
+    pub fn keys_with_end(&self, database: u8) -> u64 {
+        self.lives[usize::from(database)].keys.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// How long the keys of a database that have an end live on the average, in milliseconds to about a second.
+    pub fn mean_life_ms(&self, database: u8, now: UnixMillis) -> u64 {
+        let counts = &self.lives[usize::from(database)];
+        let keys = self.keys_with_end(database);
+        let sum = counts.deadlines.load(Ordering::Relaxed).max(0) as u64;
+        let mean = sum.checked_div(keys).unwrap_or_default() << DEADLINE_UNIT_BITS;
+        if keys == 0 { 0 } else { (crdt::STAMP_EPOCH_MS + mean).saturating_sub(now) }
+    }
+
+    /// Counts a key whose life changed from `before` to `after`; a key that is not there has none.
+    #[inline]
+    pub fn count_life(&self, database: u8, before: Option<Lifetime>, after: Option<Lifetime>) {
+        let (before, after) = (deadline_units(before), deadline_units(after));
+        if before == after {
+            return;
+        }
+        let counts = &self.lives[usize::from(database)];
+        if before.is_some() != after.is_some() {
+            counts.keys.fetch_add(i64::from(after.is_some()) - i64::from(before.is_some()), Ordering::Relaxed);
+        }
+        counts.deadlines.fetch_add(after.unwrap_or_default() - before.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// How many dots are remembered as dropped before they came.
+    pub fn early(&self) -> u64 {
+        self.early.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Counts early dots that came or went.
+    pub fn count_early(&self, difference: i64) {
+        if difference != 0 {
+            self.early.fetch_add(difference, Ordering::Relaxed);
+        }
+    }
+
     pub fn earliest(&self, slot: u16) -> u64 {
         self.earliest[usize::from(slot)].load(Ordering::Relaxed)
     }
@@ -215,3 +272,14 @@ impl Shared {
 pub fn access_clock(now: UnixMillis) -> u32 {
     (now >> 10) as u32 & 0xff_ffff
 }
+/// A deadline as it is added up.
+fn deadline_units(life: Option<Lifetime>) -> Option<i64> {
+    match life {
+        Some(Lifetime::Until(deadline)) => {
+            let units = deadline.saturating_sub(crdt::STAMP_EPOCH_MS) >> DEADLINE_UNIT_BITS;
+            Some(units.min(DEADLINE_UNITS_MAX) as i64)
+        }
+        Some(Lifetime::Never) | None => None,
+    }
+}
+

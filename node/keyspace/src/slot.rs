@@ -4,7 +4,7 @@
 //! felt), of the digests that regions compare, and of state catch-up. Changes of this node and of others come in
 //! through the same door, [`Slot::apply`].
 
-use crate::body::{KeyBody, KeyEntry, key_of, kind_of};
+use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
@@ -181,6 +181,7 @@ impl Slot {
                 memory.digest ^= digest_of_dot(element, old.stamp, old.value);
                 if let Some((dot, lifetime)) = old_life {
                     memory.digest ^= digest_of_life(life, dot, lifetime);
+                    shared.count_life(database, Some(lifetime), None);
                 }
                 entry.rewrite(stamp, PackedLife::Own, access, value);
             }
@@ -209,20 +210,22 @@ impl Slot {
             if !body.is_empty() {
                 body.access = shared.access_now();
                 shared.count_keys(database, i64::from(body.has_content()));
+                shared.count_life(database, None, body.visible_life());
                 let entry = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
                 table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
             }
             return;
         };
         let had_content = kind_of(found).is_some();
-        let (has_content, is_empty) = match found.wide_mut() {
+        let life = if had_content { Some(lifetime_of(found)) } else { None };
+        let (has_content, is_empty, new_life) = match found.wide_mut() {
             Some(body) => {
                 let kinds = body.kinds();
                 work(body, &mut site);
                 body.tidy();
                 site.note_ghost(body);
                 site.note_kinds(kinds, body);
-                let left = (body.has_content(), body.is_empty());
+                let left = (body.has_content(), body.is_empty(), body.visible_life());
                 if let Some(packed) = body.pack() {
                     *found = packed;
                 }
@@ -238,7 +241,7 @@ impl Slot {
                 body.tidy();
                 site.note_ghost(&body);
                 site.note_kinds(1, &body);
-                let left = (body.has_content(), body.is_empty());
+                let left = (body.has_content(), body.is_empty(), body.visible_life());
                 if !left.1 {
                     *found = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
                 }
@@ -250,6 +253,7 @@ impl Slot {
             table.shrink(|entry| shared.hasher.hash(key_of(entry)));
         }
         shared.count_keys(database, i64::from(has_content) - i64::from(had_content));
+        shared.count_life(database, life, new_life);
     }
 
     /// Removes every dot that a clear of the database (or of all) has observed.
@@ -267,10 +271,12 @@ impl Slot {
     }
 
     /// Forgets what the node's vector has caught up with.
-    pub fn prune(&mut self, applied: &VersionVector) {
+    pub fn prune(&mut self, shared: &Shared, applied: &VersionVector) {
         let Some(rare) = &mut self.memory.rare else { return };
         if let Some(context) = &mut rare.context {
+            let early = context.early.len();
             context.early.retain(|&(stamp, _)| !applied.covers(stamp));
+            shared.count_early(context.early.len() as i64 - early as i64);
             if context.early.is_empty() && applied.covers_all(&context.vector) {
                 rare.context = None;
             }

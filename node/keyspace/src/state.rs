@@ -223,7 +223,8 @@ impl Keyspace {
         context.vector.join(&arrived.context.vector);
         let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
         context.early.extend(early.copied());
-        slot.prune(&self.shared.settled_up_to());
+        self.shared.count_early(context.early.len() as i64 - known as i64);
+        slot.prune(&self.shared, &self.shared.settled_up_to());
         if slot.memory.digest != digest {
             slot.memory.changed = mark;
         }
@@ -234,6 +235,7 @@ impl Keyspace {
 /// The rules of joining one slot's state.
 struct Merge<'a> {
     shared: &'a Shared,
+        let known = context.early.len();
     /// What the source has seen: a dot of ours that it has seen and does not have was removed.
     theirs: &'a Context,
     /// What we had seen of this slot before.

@@ -1,11 +1,12 @@
 //! A script is played at replicas and in the history at once, and compared after every step.
 
 use crate::generator::{GRACE_MS, KEYS, Profile, Step};
-use crate::history::{History, Key, Life, Payload, Write};
+use crate::history::{Atom, History, Key, Life, Payload, Write};
 use crate::replicas::{Arrival, Cluster, Traffic};
 use crate::spec;
 use crate::spec_lifetime::is_over;
 use crate::system::{System, slots};
+use crdt::Stamp;
 use std::collections::BTreeSet;
 
 /// A slot is visited by sweeps twice a second at most.
@@ -105,11 +106,7 @@ impl World {
     /// is the replica's own, or the grace period is over and the replica steps in.
     fn is_to_be_removed(&self, at: usize, key: Key, steps_in: Option<&str>, now: u64) -> bool {
         let standing = self.history.standing(at, key);
-        let lives = standing.iter().filter_map(|atom| match atom.payload {
-            Payload::Life(life) => Some((life, atom.stamp)),
-            Payload::Value(_) | Payload::Increment(_) | Payload::Member => None,
-        });
-        let Some((life, stamp)) = lives.max() else { return false };
+        let Some((life, stamp)) = lives_of(&standing).max() else { return false };
         let ghost = standing.iter().all(|atom| matches!(atom.payload, Payload::Life(_)));
         let over = match life {
             Life::Until(deadline) => deadline,
@@ -177,10 +174,13 @@ impl World {
     fn check(&mut self, at: usize) -> Option<String> {
         let now = self.cluster.replicas[at].now;
         let mut counts = [0; keyspace::DATABASES as usize];
+        let mut with_end = [0; keyspace::DATABASES as usize];
         for &key in self.history.keys() {
             let standing = self.history.standing(at, key);
             let has_content = standing.iter().any(|atom| !matches!(atom.payload, Payload::Life(_)));
             counts[usize::from(key.0)] += u64::from(has_content);
+            let ends = has_content && matches!(life_of(&standing), Some(Life::Until(_)));
+            with_end[usize::from(key.0)] += u64::from(ends);
             if self.unsettled.contains(&(at, bucket_of(key))) {
                 continue;
             }
@@ -191,8 +191,14 @@ impl World {
         }
         let lens: [u64; keyspace::DATABASES as usize] =
             std::array::from_fn(|database| self.cluster.replicas[at].len(database as u8));
-        let differ = lens != counts && !self.is_unsettled(at);
-        differ.then(|| format!("{at} counts {lens:?} keys in its databases, not {counts:?}"))
+        if lens != counts && !self.is_unsettled(at) {
+            return Some(format!("{at} counts {lens:?} keys in its databases, not {counts:?}"));
+        }
+        let keyspace = &self.cluster.replicas[at].keyspace;
+        let ends: [u64; keyspace::DATABASES as usize] =
+            std::array::from_fn(|database| keyspace.keys_with_end(database as u8));
+        let differ = ends != with_end && !self.is_unsettled(at);
+        differ.then(|| format!("{at} counts {ends:?} keys with an end in its databases, not {with_end:?}"))
     }
 
     /// Everything is exchanged: all replicas are equal. Then every life ends, then every key is removed: nothing stays.
@@ -239,12 +245,30 @@ impl World {
     /// Whether a replica is equal to the first.
     fn check_equal(&mut self, at: usize) -> Option<String> {
         let (first, digests) = (self.cluster.replicas[0].digests(), self.cluster.replicas[at].digests());
-        (digests != first).then(|| format!("the digests at {at} are {digests:?}, not {first:?}"))
+        if digests != first {
+            return Some(format!("the digests at {at} are {digests:?}, not {first:?}"));
+        }
+        let keyspace = &self.cluster.replicas[at].keyspace;
+        let (counted, early) = (keyspace.early_dots(), keyspace.early().0);
+        (counted != early).then(|| format!("{at} counts {counted} early dots and has {early}"))
     }
 
     fn all(&mut self, mut check: impl FnMut(&mut Self, usize) -> Option<String>) -> Option<String> {
         (0..self.profile.replicas).find_map(|at| check(self, at))
     }
+}
+
+/// The assertions about a key's life with their stamps.
+fn lives_of<'s>(standing: &'s [&Atom]) -> impl Iterator<Item = (Life, Stamp)> + use<'s> {
+    standing.iter().filter_map(|atom| match atom.payload {
+        Payload::Life(life) => Some((life, atom.stamp)),
+        Payload::Value(_) | Payload::Increment(_) | Payload::Member => None,
+    })
+}
+
+/// The assertion that counts.
+fn life_of(standing: &[&Atom]) -> Option<Life> {
+    lives_of(standing).map(|(life, _)| life).max()
 }
 
 fn bucket_of(key: Key) -> usize {
