@@ -45,9 +45,9 @@ impl Keyspace {
         self.prune();
     }
 
-    /// Nothing of these numbers can come any more, and there are no others: what is remembered in case it comes is
-    /// forgotten with the next [`Keyspace::prune`].
-    pub fn note_ended(&self, numbers: Vec<EndedNumber>) {
+    /// No batch of these numbers can come any more: what slots have of them beyond the vector came by state, and is
+    /// waited for no longer.
+    pub fn note_ended(&self, numbers: &[NodeNumber]) {
         self.shared.note_ended(numbers);
     }
 

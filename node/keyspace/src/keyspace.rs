@@ -146,8 +146,6 @@ impl Keyspace {
         self.shared.keys(database)
     }
 
-    /// Whether no database has a key.
-    pub fn is_empty(&self) -> bool {
     /// How many keys of a database have an end.
     pub fn keys_with_end(&self, database: u8) -> u64 {
         self.shared.keys_with_end(database)
@@ -163,6 +161,8 @@ impl Keyspace {
         self.shared.early()
     }
 
+    /// Whether no database has a key.
+    pub fn is_empty(&self) -> bool {
         (0..crate::slot::DATABASES).all(|database| self.len(database) == 0)
     }
 

@@ -42,17 +42,6 @@ pub struct Conflicts {
     pub kinds: AtomicU64,
 }
 
-/// Of a node that has none yet.
-const NO_NUMBER: u16 = crdt::NODE_NUMBERS_MAX;
-
-impl Shared {
-    /// The state of an empty keyspace.
-    pub fn new(seed: u64) -> Self {
-        Self {
-            hasher: KeyHasher::seeded(seed),
-            conflicts: Conflicts::default(),
-            me: AtomicU16::new(NO_NUMBER),
-            clock: AtomicU64::new(0),
 /// The keys of a database that have an end.
 #[derive(Debug, Default)]
 struct LifeCounts {
@@ -66,12 +55,25 @@ struct LifeCounts {
 const DEADLINE_UNIT_BITS: u32 = 10;
 const DEADLINE_UNITS_MAX: u64 = 1 << 31;
 
+/// Of a node that has none yet.
+const NO_NUMBER: u16 = crdt::NODE_NUMBERS_MAX;
+
+impl Shared {
+    /// The state of an empty keyspace.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            hasher: KeyHasher::seeded(seed),
+            conflicts: Conflicts::default(),
+            me: AtomicU16::new(NO_NUMBER),
+            clock: AtomicU64::new(0),
             written: AtomicU64::new(0),
             now: AtomicU64::new(0),
             applied: RwLock::new(Arc::new(VersionVector::new())),
             ended: RwLock::new(Vec::new()),
             keys: std::array::from_fn(|_| AtomicI64::new(0)),
+            lives: std::array::from_fn(|_| LifeCounts::default()),
             resets: AtomicI64::new(0),
+            early: AtomicI64::new(0),
             earliest: (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect(),
         }
     }
@@ -82,9 +84,7 @@ const DEADLINE_UNITS_MAX: u64 = 1 << 31;
         const FIRST: NodeNumber = NodeNumber::new(0).expect("zero fits");
         NodeNumber::new(self.me.load(Ordering::Relaxed)).unwrap_or(FIRST)
     }
-            lives: std::array::from_fn(|_| LifeCounts::default()),
 
-            early: AtomicI64::new(0),
     /// Whether stamps with this number are this node's own. Before it has a number none are: what it reads from a journal
     /// or gets from peers then is no news of its own that it has seen already.
     #[inline]
@@ -204,19 +204,6 @@ const DEADLINE_UNITS_MAX: u64 = 1 << 31;
         }
     }
 
-    /// How many counter resets are remembered.
-    pub fn resets(&self) -> u64 {
-        self.resets.load(Ordering::Relaxed).max(0) as u64
-    }
-
-    /// Counts resets that came or went.
-    pub fn count_resets(&self, difference: i64) {
-        if difference != 0 {
-            self.resets.fetch_add(difference, Ordering::Relaxed);
-        }
-    }
-
-    /// When something in a slot may have to be removed, in Unix milliseconds.
     /// How many keys of a database have an end.
     pub fn keys_with_end(&self, database: u8) -> u64 {
         self.lives[usize::from(database)].keys.load(Ordering::Relaxed).max(0) as u64
@@ -257,6 +244,19 @@ const DEADLINE_UNITS_MAX: u64 = 1 << 31;
         }
     }
 
+    /// How many counter resets are remembered.
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Counts resets that came or went.
+    pub fn count_resets(&self, difference: i64) {
+        if difference != 0 {
+            self.resets.fetch_add(difference, Ordering::Relaxed);
+        }
+    }
+
+    /// When something in a slot may have to be removed, in Unix milliseconds.
     pub fn earliest(&self, slot: u16) -> u64 {
         self.earliest[usize::from(slot)].load(Ordering::Relaxed)
     }
@@ -267,11 +267,6 @@ const DEADLINE_UNITS_MAX: u64 = 1 << 31;
     }
 }
 
-/// 24 bits of 1.024 s.
-#[inline]
-pub fn access_clock(now: UnixMillis) -> u32 {
-    (now >> 10) as u32 & 0xff_ffff
-}
 /// A deadline as it is added up.
 fn deadline_units(life: Option<Lifetime>) -> Option<i64> {
     match life {
@@ -283,3 +278,8 @@ fn deadline_units(life: Option<Lifetime>) -> Option<i64> {
     }
 }
 
+/// 24 bits of 1.024 s.
+#[inline]
+pub fn access_clock(now: UnixMillis) -> u32 {
+    (now >> 10) as u32 & 0xff_ffff
+}

@@ -222,6 +222,7 @@ impl Keyspace {
         let context = slot.memory.context_or_new();
         context.vector.join(&arrived.context.vector);
         let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
+        let known = context.early.len();
         context.early.extend(early.copied());
         self.shared.count_early(context.early.len() as i64 - known as i64);
         slot.prune(&self.shared, &self.shared.settled_up_to());
@@ -235,7 +236,6 @@ impl Keyspace {
 /// The rules of joining one slot's state.
 struct Merge<'a> {
     shared: &'a Shared,
-        let known = context.early.len();
     /// What the source has seen: a dot of ours that it has seen and does not have was removed.
     theirs: &'a Context,
     /// What we had seen of this slot before.
