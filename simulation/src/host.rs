@@ -151,6 +151,7 @@ impl Host {
             host_boot: format!("{}-{}", self.name, self.boot.get()),
             rows: CatalogueRows::new(Arc::new(self.catalogue.clone())),
             bootstrap: self.bootstrap.borrow().clone(),
+            certificates: None,
             transport: self.transport(Bind::Abstract(adapter)),
         };
         let listener = TcpListener::bind(("0.0.0.0", RESP_PORT)).await.map_err(text)?;

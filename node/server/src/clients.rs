@@ -145,6 +145,8 @@ pub struct Presence {
     marks: AtomicU8,
     queued: AtomicI64,
     buffered: AtomicU64,
+    /// Bytes of replies that wait for the client to read.
+    unread: AtomicU64,
     ended: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -183,6 +185,7 @@ impl Presence {
             marks: AtomicU8::new(0),
             queued: AtomicI64::new(-1),
             buffered: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
@@ -224,6 +227,16 @@ impl Presence {
             queued: self.queued.load(Ordering::Relaxed),
             buffered: self.buffered.load(Ordering::Relaxed),
         }
+    }
+
+    /// Bytes of replies that wait for the client to read them.
+    pub fn unread_bytes(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many bytes of replies wait for the client to read them.
+    pub fn set_unread(&self, bytes: u64) {
+        self.unread.store(bytes, Ordering::Relaxed);
     }
 
     /// For how long nothing came.

@@ -14,6 +14,7 @@ pub struct Condition {
     out_of_memory: AtomicBool,
     writes_refused: AtomicBool,
     writes_refused_reason: Mutex<String>,
+    removed: AtomicBool,
     /// Until when everything is paused.
     all_paused_until: AtomicU64,
     /// Until when writes are paused.
@@ -64,6 +65,16 @@ impl Condition {
         let mut text = self.writes_refused_reason.lock();
         reason.unwrap_or_default().clone_into(&mut text);
         self.writes_refused.store(reason.is_some(), Ordering::Relaxed);
+    }
+
+    /// Whether the node was removed from its cluster: it shows what it had, and nobody should ask it any more.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Says that the node was removed from its cluster, for ever.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
     }
 
     /// Until when a command is paused, if it is. `writes` says whether it may write.

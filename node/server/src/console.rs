@@ -4,9 +4,10 @@
 //! `SHUTDOWN` use it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::info::ClusterStatus;
 use crate::metrics::Metrics;
@@ -31,6 +32,10 @@ pub struct Console {
     stop: watch::Sender<Option<Stop>>,
     /// Whether no client is served any more.
     served_last: watch::Sender<bool>,
+    /// Somebody wants the certificate's files read again.
+    reload: Notify,
+    /// Counts the rounds of the thread for replication.
+    pulse: AtomicU64,
 }
 
 impl Default for Console {
@@ -40,6 +45,8 @@ impl Default for Console {
             cluster: RwLock::default(),
             stop: watch::Sender::new(None),
             served_last: watch::Sender::new(false),
+            reload: Notify::new(),
+            pulse: AtomicU64::new(0),
         }
     }
 }
@@ -87,12 +94,41 @@ impl Console {
         let _ = served.wait_for(|served| *served).await;
     }
 
+    /// Asks that the certificate's files be read again.
+    pub fn request_reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Waits until somebody wants the certificate's files read again.
+    pub async fn reloading(&self) {
+        self.reload.notified().await;
+    }
+
+    /// Says that the thread for replication works.
+    pub fn beat(&self) {
+        self.pulse.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A number that another look finds changed if the thread for replication works.
+    pub fn pulse(&self) -> u64 {
+        self.pulse.load(Ordering::Relaxed)
+    }
+
     /// Waits until somebody wants the node to stop.
     pub async fn stopping(&self) -> Stop {
+        self.wished(|_| true).await
+    }
+
+    /// Waits until somebody wants the node to stop at once.
+    pub async fn stopping_now(&self) {
+        self.wished(|stop| stop == Stop::Now).await;
+    }
+
+    async fn wished(&self, is_meant: impl Fn(Stop) -> bool) -> Stop {
         let mut wishes = self.stop.subscribe();
         loop {
             let wish = *wishes.borrow_and_update();
-            if let Some(stop) = wish {
+            if let Some(stop) = wish.filter(|&stop| is_meant(stop)) {
                 return stop;
             }
             if wishes.changed().await.is_err() {

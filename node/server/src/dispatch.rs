@@ -188,7 +188,9 @@ fn execute(
         let mut access = access(&mut writer, client, now, entry, args);
         access.begin_command();
         let mut call = Call { store: &mut access, reply, client, node: &worker.node };
-        (entry.command.handler)(&mut call, args)
+        let result = (entry.command.handler)(&mut call, args);
+        worker.tally.looked(entry.command.flags, access.lookups());
+        result
     };
     if let Err(error) = result {
         let text = error.to_string();

@@ -142,6 +142,9 @@ fn readiness(node: &Node, query: &str) -> Answer {
     if node.console.stop_requested().is_some() {
         return unready("stopping");
     }
+    if node.condition.is_removed() {
+        return unready("removed from the cluster");
+    }
     if node.condition.is_loading() {
         let filling = node.console.cluster().filling;
         return unready(filling.as_deref().unwrap_or("filling from other regions"));

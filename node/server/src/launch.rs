@@ -4,13 +4,16 @@
 //! for HTTP and sampling (`console`), and one that waits for the wish to stop. A process may run several nodes. The
 //! simulator does without all this and spawns the same parts on its one thread.
 
+mod service_manager;
 mod sockets;
 #[cfg(test)]
 mod tests;
 mod threads;
 
+pub use service_manager::ServiceManager;
 pub use sockets::{Addresses, Sockets};
 
+use crate::certificates::CertificateFiles;
 use crate::config::{Config, ConfigError, Settings, Sources};
 use crate::logging::Logging;
 use crate::metrics::AllocatorFigures;
@@ -207,6 +210,7 @@ fn make_node(settings: Settings, options: &LaunchOptions) -> Arc<Node> {
 struct PeersOnThread {
     cluster: ClusterId,
     credentials: NodeCredentials,
+    certificates: CertificateFiles,
     rows: CatalogueRows,
     bootstrap: Option<Vec<u8>>,
 }
@@ -217,8 +221,9 @@ impl PeersOnThread {
             return Err(LaunchError::NoRegion);
         }
         let path = |path| config.path(path);
-        let credentials =
-            NodeCredentials::read_files(&path(&config.certificate), &path(&config.key), &path(&config.authority))?;
+        let certificates =
+            CertificateFiles::new(path(&config.certificate), path(&config.key), path(&config.authority));
+        let credentials = certificates.read()?;
         let cluster = check_certificate(config, &credentials.facts()?)?;
         let membership = config.path(MEMBERSHIP_FILE.as_ref());
         let bootstrap = match std::fs::read(&membership) {
@@ -227,7 +232,7 @@ impl PeersOnThread {
             Err(error) => return Err(LaunchError::File { path: membership, error }),
         };
         let (catalogue, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
-        Ok(Self { cluster, credentials, rows: CatalogueRows::new(Arc::new(catalogue)), bootstrap })
+        Ok(Self { cluster, credentials, certificates, rows: CatalogueRows::new(Arc::new(catalogue)), bootstrap })
     }
 
     fn finish(self, socket: std::net::UdpSocket, node: &Arc<Node>) -> PeerSetup {
@@ -252,6 +257,7 @@ impl PeersOnThread {
             host_boot: host_boot(),
             rows: self.rows,
             bootstrap: self.bootstrap,
+            certificates: Some(self.certificates),
             transport,
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Only counts. What they are called for operators is decided in `metrics` and `info`, which add them up.
 
+use crate::command::Flags;
 use crate::command::table::table;
 use crate::limits::{ERROR_CODES_MAX, TIMED_ONE_OF};
 use crate::metrics::{Latencies, LatencyCounts};
+use keyspace::Lookups;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +47,12 @@ pub struct Tally {
     pub writes: Counter,
     /// Requests that broke the protocol.
     pub protocol_errors: Counter,
+    /// Connections closed because more waited for them than `client-output-buffer-limit` allows.
+    pub output_limit_closed: Counter,
+    /// Keys that commands which only read looked for and found.
+    pub hits: Counter,
+    /// Keys that such commands looked for and did not find.
+    pub misses: Counter,
     by_command: Box<[CommandCounters]>,
     errors: Mutex<BTreeMap<String, u64>>,
 }
@@ -90,6 +98,12 @@ pub struct Totals {
     pub writes: u64,
     /// Requests that broke the protocol.
     pub protocol_errors: u64,
+    /// Connections closed because too much waited for them.
+    pub output_limit_closed: u64,
+    /// Keys that reads found.
+    pub hits: u64,
+    /// Keys that reads did not find.
+    pub misses: u64,
     /// Error replies.
     pub errors: u64,
 }
@@ -103,6 +117,9 @@ impl Default for Tally {
             reads: Counter::default(),
             writes: Counter::default(),
             protocol_errors: Counter::default(),
+            output_limit_closed: Counter::default(),
+            hits: Counter::default(),
+            misses: Counter::default(),
             by_command: (0..table().len()).map(|_| CommandCounters::default()).collect(),
             errors: Mutex::default(),
         }
@@ -117,6 +134,16 @@ impl Tally {
         let Some(counters) = self.by_command.get(ordinal) else { return false };
         counters.calls.add(1);
         counters.calls.value() % TIMED_ONE_OF == 1
+    }
+
+    /// Counts the keys that a command looked for. As in Redis, those of commands that write do not count: they look
+    /// for their own sake.
+    #[inline]
+    pub fn looked(&self, flags: Flags, lookups: Lookups) {
+        if flags.contains(Flags::READONLY) {
+            self.hits.add(u64::from(lookups.hits));
+            self.misses.add(u64::from(lookups.misses));
+        }
     }
 
     /// Counts the time of a call.
@@ -180,6 +207,9 @@ impl Tallies {
             totals.reads += tally.reads.value();
             totals.writes += tally.writes.value();
             totals.protocol_errors += tally.protocol_errors.value();
+            totals.output_limit_closed += tally.output_limit_closed.value();
+            totals.hits += tally.hits.value();
+            totals.misses += tally.misses.value();
             totals.errors += tally.errors.lock().values().sum::<u64>();
         }
         totals

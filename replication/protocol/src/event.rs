@@ -1,6 +1,6 @@
 //! What the hub wants done. Events are carried out in the order in which they come.
 
-use crate::{Batch, BootNonce, FrameError, NodeIdentity, NumberGrant, RequestId, SessionId};
+use crate::{Batch, BootNonce, FrameError, NodeIdentity, NumberGrant, RefusalCode, RequestId, SessionId};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use std::sync::Arc;
@@ -187,8 +187,13 @@ pub enum CloseReason {
     #[error("refused the peer: {0}")]
     Refused(String),
     /// The peer refused, for the reason given.
-    #[error("the peer refused: {0}")]
-    RefusedByPeer(String),
+    #[error("the peer refused: {sentence}")]
+    RefusedByPeer {
+        /// The reason, if this version knows it.
+        code: Option<RefusalCode>,
+        /// The peer's words.
+        sentence: String,
+    },
     /// Nothing was heard for the time allowed.
     #[error("heard nothing for {0} ms")]
     Silent(u64),

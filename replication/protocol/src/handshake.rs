@@ -82,6 +82,22 @@ pub(crate) struct Refuse {
     pub sentence: String,
 }
 
+impl RefusalCode {
+    /// The code with this number, if this version knows it.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Version,
+            2 => Self::Cluster,
+            3 => Self::Identity,
+            4 => Self::SelfPeering,
+            5 => Self::Removed,
+            6 => Self::SecondLiveCopy,
+            7 => Self::NumberTaken,
+            _ => return None,
+        })
+    }
+}
+
 /// What an accepted peer said of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PeerFacts {

@@ -3,7 +3,7 @@
 mod world;
 
 use crdt::{NodeNumber, Stamp, VersionVector};
-use protocol::{Alarm, BootNonce, CloseReason, ClusterId, Lane, LimitCounters, LinkPhase, MemberView, Millis};
+use protocol::{Alarm, BootNonce, CloseReason, ClusterId, Lane, LimitCounters, LinkPhase, MemberView, Millis, RefusalCode};
 use world::{Store, World, identity, number};
 
 /// Everybody writes while the network does `trouble`; then it heals and all must hold the same. `exercised` tells whether
@@ -254,7 +254,7 @@ fn a_removed_identity_is_cut_off_and_told_what_to_do() {
     let told = world.nodes[1]
         .closed
         .iter()
-        .any(|(_, reason)| matches!(reason, CloseReason::RefusedByPeer(sentence) if sentence.contains("was removed")));
+        .any(|(_, reason)| matches!(reason, CloseReason::RefusedByPeer { code: Some(RefusalCode::Removed), .. }));
     assert!(told, "{:?}", world.nodes[1].closed);
 }
 
@@ -289,7 +289,7 @@ fn a_node_never_links_with_itself_or_with_another_cluster() {
     for index in 0..2 {
         assert!(world.nodes[index].hub.ready_peers().is_empty());
         assert!(world.nodes[index].closed.iter().any(|(_, reason)| {
-            matches!(reason, CloseReason::Refused(why) | CloseReason::RefusedByPeer(why) if why.contains("cluster"))
+            matches!(reason, CloseReason::Refused(why) | CloseReason::RefusedByPeer { sentence: why, .. } if why.contains("cluster"))
         }));
     }
 }

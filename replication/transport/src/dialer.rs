@@ -52,7 +52,8 @@ pub(crate) async fn keep_dialed(
             }
             Err(error) if error.is_superseded() => {}
             Err(error) => {
-                let event = TransportEvent::DialFailed { peer, error: error.to_string() };
+                let says_removed = error.says_removed();
+                let event = TransportEvent::DialFailed { peer, error: error.to_string(), says_removed };
                 if shared.events.send(event).await.is_err() {
                     return;
                 }

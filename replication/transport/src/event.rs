@@ -58,6 +58,8 @@ pub enum TransportEvent {
         peer: NodeIdentity,
         /// Why, in a sentence without full stop.
         reason: String,
+        /// The peer says that this node was removed from the cluster.
+        says_removed: bool,
     },
     /// A dial failed; the next one follows by itself.
     DialFailed {
@@ -65,6 +67,8 @@ pub enum TransportEvent {
         peer: NodeIdentity,
         /// Why, in a sentence without full stop.
         error: String,
+        /// The peer says that this node was removed from the cluster.
+        says_removed: bool,
     },
     /// Somebody connected and was refused, or gave up. For the operator's eyes; some may be left out.
     AcceptFailed {
@@ -308,7 +312,12 @@ mod tests {
         let (sender, mut events) = channel();
         sender.send(connected()).await.unwrap();
         sender.deliver(LINK, Lane::Control, Bytes::from_static(b"late")).await.unwrap();
-        let closed = TransportEvent::Closed { link: LINK, peer: NodeIdentity([1; 32]), reason: String::new() };
+        let closed = TransportEvent::Closed {
+            link: LINK,
+            peer: NodeIdentity([1; 32]),
+            reason: String::new(),
+            says_removed: false,
+        };
         sender.send(closed).await.unwrap();
         assert!(matches!(ready(&mut events), Some(TransportEvent::Connected { .. })));
         assert!(matches!(ready(&mut events), Some(TransportEvent::Closed { .. })));

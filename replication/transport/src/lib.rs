@@ -34,5 +34,5 @@ pub use identity::{
 pub use protocol::{ClusterId, Lane, NodeIdentity};
 pub use quic::{LinkStats, SendError, Transport, TransportError};
 pub use seams::{Random, Seams, WallClock};
-pub use settings::{Admission, Bind, Resolve, Resolving, TransportSettings};
+pub use settings::{Admission, Bind, NotAdmitted, Resolve, Resolving, TransportSettings};
 pub use tls::TlsError;

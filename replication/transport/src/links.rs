@@ -69,11 +69,11 @@ impl Link {
         }
     }
 
-    /// Why it ended.
-    pub(crate) fn ending(&self, error: &quinn::ConnectionError) -> String {
+    /// Why it ended, and whether the peer ended it because this node was removed.
+    pub(crate) fn ending(&self, error: &quinn::ConnectionError) -> (String, bool) {
         match self.closed_because.get() {
-            Some(because) => because.clone(),
-            None => reason::sentence(error),
+            Some(because) => (because.clone(), false),
+            None => (reason::sentence(error), reason::says_removed(error)),
         }
     }
 }
@@ -172,6 +172,7 @@ impl LinkTable {
                     link: before.id,
                     peer,
                     reason: before.closed_because.get().cloned().unwrap_or_default(),
+                    says_removed: false,
                 },
             );
         }
@@ -185,7 +186,7 @@ impl LinkTable {
     pub(crate) fn remove(
         &mut self,
         link: &Link,
-        because: String,
+        (reason, says_removed): (String, bool),
         events: &mut mpsc::PermitIterator<'_, TransportEvent>,
     ) {
         if self.links.remove(&link.id).is_none() {
@@ -196,7 +197,7 @@ impl LinkTable {
             peer.current = None;
             peer.linked.send_replace(false);
         }
-        report(events, TransportEvent::Closed { link: link.id, peer: link.peer, reason: because });
+        report(events, TransportEvent::Closed { link: link.id, peer: link.peer, reason, says_removed });
         self.tidy(link.peer);
     }
 

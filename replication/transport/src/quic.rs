@@ -199,6 +199,14 @@ impl Transport {
         }
     }
 
+    /// Closes a link to a node that was removed from the cluster. It is told so by a code.
+    pub fn close_removed(&self, link: LinkId, reason: &str) {
+        let found = self.shared.table().link(link).cloned();
+        if let Some(link) = found {
+            link.close(CloseCode::Removed, reason);
+        }
+    }
+
     /// Queues a frame. It is dropped if the link ends before it is sent.
     pub fn send(&self, link: LinkId, lane: Lane, frame: Bytes) -> Result<(), SendError> {
         if frame.len() > lane.frame_bytes_max() {

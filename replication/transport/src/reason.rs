@@ -4,6 +4,7 @@
 //! characters: they come from outside.
 
 use crate::identity::{Hexadecimal, IdentityError};
+use crate::NotAdmitted;
 use crate::limits::REASON_BYTES_MAX;
 use protocol::{ClusterId, NodeIdentity};
 use quinn::{ConnectionError, VarInt};
@@ -22,6 +23,8 @@ pub(crate) enum CloseCode {
     Misbehaved,
     /// The node is going down.
     Leaving,
+    /// The peer's identity was removed from the cluster.
+    Removed,
 }
 
 impl CloseCode {
@@ -32,6 +35,7 @@ impl CloseCode {
             CloseCode::Refused => 3,
             CloseCode::Misbehaved => 4,
             CloseCode::Leaving => 5,
+            CloseCode::Removed => 6,
         })
     }
 }
@@ -58,7 +62,7 @@ pub(crate) enum LinkError {
     #[error("that is this node itself")]
     Itself,
     #[error("the peer is refused: {0}")]
-    NotAdmitted(String),
+    NotAdmitted(NotAdmitted),
     #[error("another connection between the two nodes is kept")]
     Superseded,
     #[error("the peer does not greet as a node of Pelago does")]
@@ -79,6 +83,14 @@ impl LinkError {
         }
     }
 
+    /// Whether the peer says that this node was removed from the cluster.
+    pub(crate) fn says_removed(&self) -> bool {
+        match self {
+            LinkError::Connection(error) => says_removed(error),
+            _ => false, // no other error is something that the peer says
+        }
+    }
+
     /// What the peer is told when this side found the error; nothing where the connection is gone already.
     pub(crate) fn to_tell(&self) -> Option<(CloseCode, String)> {
         match self {
@@ -89,7 +101,8 @@ impl LinkError {
             LinkError::OtherNode { expected, .. } => {
                 Some((CloseCode::Refused, format!("node {} was expected at this address", Hexadecimal(&expected.0))))
             }
-            LinkError::NotAdmitted(reason) => Some((CloseCode::Refused, reason.clone())),
+            LinkError::NotAdmitted(NotAdmitted::Removed(words)) => Some((CloseCode::Removed, words.clone())),
+            LinkError::NotAdmitted(NotAdmitted::Refused(words)) => Some((CloseCode::Refused, words.clone())),
             LinkError::Identity(_) | LinkError::Itself => Some((CloseCode::Refused, self.to_string())),
             LinkError::BadGreeting => Some((CloseCode::Misbehaved, self.to_string())),
             LinkError::Silent(_) => Some((CloseCode::Refused, "the handshake took too long".to_owned())),
@@ -106,13 +119,20 @@ pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &st
     connection.close(code.number(), cut(reason).as_bytes());
 }
 
+/// Whether the peer ended the connection because this node was removed from the cluster.
+pub(crate) fn says_removed(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == CloseCode::Removed.number())
+}
+
 /// What ended a connection, as a sentence.
 pub(crate) fn sentence(error: &ConnectionError) -> String {
     match error {
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".to_owned(),
         ConnectionError::TransportError(error) => found_here(u64::from(error.code), &error.reason),
         ConnectionError::ConnectionClosed(close) => found_there(u64::from(close.error_code), &readable(&close.reason)),
-        ConnectionError::ApplicationClosed(close) if close.error_code == CloseCode::Refused.number() => {
+        ConnectionError::ApplicationClosed(close)
+            if [CloseCode::Refused, CloseCode::Removed].iter().any(|code| close.error_code == code.number()) =>
+        {
             format!("the peer refused this node: {}", readable(&close.reason))
         }
         ConnectionError::ApplicationClosed(close) => {

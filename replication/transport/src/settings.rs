@@ -15,8 +15,19 @@ pub enum Bind {
     Abstract(Arc<dyn AsyncUdpSocket>),
 }
 
-/// Says whether a node with this identity may have a link. A refusal is a sentence that the peer is told.
-pub type Admission = Arc<dyn Fn(&NodeIdentity) -> Result<(), String> + Send + Sync>;
+/// Says whether a node with this identity may have a link.
+pub type Admission = Arc<dyn Fn(&NodeIdentity) -> Result<(), NotAdmitted> + Send + Sync>;
+
+/// Why a node gets no link: a sentence that the peer is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// It was removed for ever. It is told so by a code as well, so that it can act on it.
+    #[error("{0}")]
+    Removed(String),
+    /// Something else.
+    #[error("{0}")]
+    Refused(String),
+}
 /// The pending answer of a [`Resolve`].
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 /// Finds the addresses of a `host:port`. Called at every dial, so that a moved peer is found.

@@ -145,7 +145,7 @@ async fn a_refused_peer_is_told_the_reason_and_welcome_once_admitted() {
     let door = admitted.clone();
     choosy.admission = Arc::new(move |_| match door.load(std::sync::atomic::Ordering::Relaxed) {
         true => Ok(()),
-        false => Err("the node is not a member; use `pelago region add`".to_owned()),
+        false => Err(NotAdmitted::Refused("the node is not a member; use `pelago region add`".to_owned())),
     });
     let (mut a, mut b) = (Node::of(&a), Node::start(choosy));
     a.dial(&b);
@@ -155,6 +155,44 @@ async fn a_refused_peer_is_told_the_reason_and_welcome_once_admitted() {
     assert_eq!(seen, "the peer is refused: the node is not a member; use `pelago region add`");
     admitted.store(true, std::sync::atomic::Ordering::Relaxed);
     a.connected().await;
+}
+
+#[tokio::test]
+async fn a_removed_peer_learns_it_by_a_code_and_not_by_the_words() {
+    for removed in [true, false] {
+        let [a, b] = two();
+        let words = "removed, gone, or something in another language".to_owned();
+        let verdict = if removed { NotAdmitted::Removed(words) } else { NotAdmitted::Refused(words) };
+        let mut choosy = settings(&b);
+        choosy.admission = Arc::new(move |_| Err(verdict.clone()));
+        let (mut a, b) = (Node::of(&a), Node::start(choosy));
+        a.dial(&b);
+        let said = a
+            .wait(|event| match event {
+                TransportEvent::DialFailed { says_removed, .. } => Some(says_removed),
+                _ => None,
+            })
+            .await;
+        assert_eq!(said, removed);
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_ends_because_its_peer_was_removed_says_so() {
+    for removed in [true, false] {
+        let ((a, link), (mut b, _)) = linked().await;
+        match removed {
+            true => a.transport.close_removed(link, "you are not one of us any more"),
+            false => a.transport.close(link, "you are not one of us any more"),
+        }
+        let said = b
+            .wait(|event| match event {
+                TransportEvent::Closed { says_removed, .. } => Some(says_removed),
+                _ => None,
+            })
+            .await;
+        assert_eq!(said, removed);
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ fn describe(call: &Call<'_, '_>, presence: &Presence, text: &mut String) {
     let _ = writeln!(
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={command} \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={command} \
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         presence.id,
         presence.address,
@@ -127,7 +127,8 @@ fn describe(call: &Call<'_, '_>, presence: &Presence, text: &mut String) {
         look.database,
         look.queued,
         look.buffered,
-        look.buffered + size_of::<Presence>() as u64,
+        presence.unread_bytes(),
+        look.buffered + presence.unread_bytes() + size_of::<Presence>() as u64,
         look.version,
         names.library,
         names.library_version,

@@ -120,6 +120,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.truncate(before);
             call.reply.error(&error);
         }
+        call.client.tally.looked(entry.command.flags, call.store.lookups());
     }
     call.store.end_group();
     Ok(())

@@ -120,7 +120,7 @@ fn clients(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("cluster_connections", 0)
         .put("maxclients", scene.config.maxclients)
         .put("client_recent_max_input_buffer", clients.request_bytes_waiting_max.value())
-        .put("client_recent_max_output_buffer", 0)
+        .put("client_recent_max_output_buffer", clients.reply_bytes_waiting_max.value())
         .put_all(&[("blocked_clients", "0"), ("tracking_clients", "0"), ("clients_in_timeout_table", "0")]);
 }
 
@@ -133,7 +133,7 @@ fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .bytes("used_memory_peak", figures.peak)
         .put("used_memory_peak_perc", percent(figures.used, figures.peak))
         .put("used_memory_overhead", figures.overhead())
-        .put("used_memory_startup", 0)
+        .put("used_memory_startup", figures.startup)
         .put("used_memory_dataset", figures.dataset)
         .put("used_memory_dataset_perc", percent(figures.dataset, figures.used))
         .put("allocator_allocated", figures.allocated)
@@ -173,8 +173,10 @@ pub struct MemoryFigures {
     pub peak: u64,
     /// In RAM.
     pub resident: u64,
-    /// Keys and values.
+    /// Keys and values, as far as the allocator tells.
     pub dataset: u64,
+    /// In use when the process had made its first node.
+    pub startup: u64,
     /// Handed out by the allocator; 0 if it does not tell.
     pub allocated: u64,
     /// In pages that the allocator uses.
@@ -199,6 +201,7 @@ impl MemoryFigures {
             peak: peak.max(used),
             resident,
             dataset: size(metrics.keyspace.memory_bytes.value()),
+            startup: size(metrics.allocator.startup_bytes.value()),
             allocated,
             active: size(metrics.allocator.active_bytes.value()),
             allocator_resident: size(metrics.allocator.resident_bytes.value()),
@@ -232,7 +235,7 @@ fn persistence(scene: &Scene<'_>, lines: &mut Lines<'_>) {
 }
 
 fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let Statistics { connections_accepted, connections_refused, workers, hits, misses, expired, evicted, .. } =
+    let Statistics { connections_accepted, connections_refused, workers, expired, .. } =
         &scene.statistics;
     let rates = scene.metrics.rates();
     let peers = scene.metrics.replication.peers();
@@ -256,11 +259,10 @@ fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("expired_keys", expired)
         .put_all(&[("expired_stale_perc", "0.00"), ("expired_time_cap_reached_count", "0")])
         .put("expire_cycle_cpu_milliseconds", 0)
-        .put("evicted_keys", evicted)
-        .put_all(&[("evicted_clients", "0"), ("total_eviction_exceeded_time", "0")])
+        .put_all(&[("evicted_keys", "0"), ("evicted_clients", "0"), ("total_eviction_exceeded_time", "0")])
         .put("current_eviction_exceeded_time", 0)
-        .put("keyspace_hits", hits)
-        .put("keyspace_misses", misses)
+        .put("keyspace_hits", workers.hits)
+        .put("keyspace_misses", workers.misses)
         .put_all(&[("pubsub_channels", "0"), ("pubsub_patterns", "0"), ("pubsubshard_channels", "0")])
         .put_all(&[("latest_fork_usec", "0"), ("total_forks", "0"), ("migrate_cached_sockets", "0")])
         .put_all(&[("slave_expires_tracked_keys", "0"), ("active_defrag_hits", "0"), ("active_defrag_misses", "0")])
@@ -331,13 +333,12 @@ fn latency_stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
 }
 
 fn keyspace(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let with_lifetime = scene.metrics.keyspace.keys_with_lifetime.values();
+    let own = &scene.node.keyspace;
     for database in 0..keyspace::DATABASES {
-        let keys = scene.node.keyspace.len(database);
+        let keys = own.len(database);
         if keys > 0 {
-            let name = database.to_string();
-            let expires = with_lifetime.get(name.as_str()).copied().unwrap_or_default();
-            lines.put(format_args!("db{name}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+            let (expires, mean) = (own.keys_with_end(database), own.mean_life_ms(database, scene.now));
+            lines.put(format_args!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl={mean}"));
         }
     }
 }
@@ -385,6 +386,7 @@ fn pelago(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("changes_applied", own.changes_applied.value())
         .put("counter_resets_held", own.counter_resets_held.value())
         .put("early_dots", own.early_dots.value())
+        .put("output_limit_disconnections", scene.statistics.workers.output_limit_closed)
         .put("waiting_batches", digests.waiting_batches.value())
         .put("digest_mismatches", digests.digest_mismatches.value())
         .put("event_loop_stall_us_max", scene.metrics.console.event_loop_stall_us_max.value());

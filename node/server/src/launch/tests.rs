@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::console::Stop;
-use crate::setup::{CONFIGURATION_FILE, NodePlan, found_cluster};
+use crate::setup::{CATALOGUE_DIRECTORY, CONFIGURATION_FILE, MEMBERSHIP_FILE, NodePlan, found_cluster};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -86,4 +86,110 @@ fn a_directory_serves_one_process_at_a_time_and_is_free_again_afterwards() {
     let third = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
     third.node().console.request_stop(Stop::Now);
     third.wait().unwrap();
+}
+
+#[test]
+fn a_node_that_nobody_admitted_does_not_wait_for_ever() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    // What a certificate and a file of settings alone make of a directory.
+    std::fs::remove_dir_all(made.nodes[0].join(CATALOGUE_DIRECTORY)).unwrap();
+    std::fs::remove_file(made.nodes[0].join(MEMBERSHIP_FILE)).unwrap();
+    for _ in 0..2 {
+        let refused = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap_err();
+        assert!(matches!(refused, LaunchError::Peers(StartError::NotAdmitted)), "{refused}");
+        assert!(refused.to_string().contains("run `pelago region add`"), "{refused}");
+    }
+}
+
+/// Two nodes that know each other's real addresses.
+fn pair(home: &Path, settings: &[(&str, &str)]) -> [Running; 2] {
+    let bound = ["us-east", "eu-west"].map(|region| {
+        let mut wanted = Sources::new();
+        for name in ["resp", "peer", "http"] {
+            wanted.argument(name, "127.0.0.1:0", "the test").unwrap();
+        }
+        let sockets = Sockets::bind(&wanted.finish().unwrap().load()).unwrap();
+        let real = sockets.addresses().unwrap();
+        let address = |real: SocketAddr| crate::config::Address::new(real.ip().to_string(), real.port());
+        let plan = NodePlan {
+            resp: address(real.resp),
+            peer: address(real.peer),
+            http: real.http.map(address),
+            ..plan(region)
+        };
+        (plan, sockets)
+    });
+    let plans: Vec<NodePlan> = bound.iter().map(|(plan, _)| plan.clone()).collect();
+    let made = found_cluster(home, &plans, wall_clock()).unwrap();
+    let mut directories = made.nodes.iter();
+    bound.map(|(_, sockets)| {
+        let mut sources = sources(directories.next().unwrap());
+        for (name, value) in settings {
+            sources.argument(name, value, "the test").unwrap();
+        }
+        launch_on(sockets, sources, &LaunchOptions::default()).unwrap()
+    })
+}
+
+/// Looks again and again until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} does not come about");
+        std::thread::yield_now();
+    }
+}
+
+fn status(node: &Running, wanted: &str) -> bool {
+    ask(node.addresses().resp, "PELAGO STATUS\r\n", "}\r\n").contains(wanted)
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+#[test]
+fn a_second_wish_to_stop_ends_the_wait_for_peers() {
+    let home = tempfile::tempdir().unwrap();
+    // A peer that is stuck is not taken for gone while the test lasts.
+    let [first, second] = pair(home.path(), &[("link-silence-ms", "60000")]);
+    until("a link", || status(&first, "\"link\":\"up\",\"node\":\"eu-west-1\""));
+    // The second node cannot apply what the first writes: somebody holds the key.
+    let keyspace = Arc::clone(&second.node().keyspace);
+    let mut writer = keyspace.writer();
+    let held = writer.access(wall_clock(), &[b"k"]);
+    assert_eq!(ask(first.addresses().resp, "SET k v\r\n", "\r\n"), "+OK\r\n");
+    let began = Instant::now();
+    first.node().console.request_stop(Stop::Orderly);
+    until("the end of service", || std::net::TcpStream::connect(first.addresses().resp).is_err());
+    assert!(!first.has_stopped());
+    first.node().console.request_stop(Stop::Now);
+    first.wait().unwrap();
+    assert!(began.elapsed() < crate::peers::STOP_DRAIN_TIME, "{:?}", began.elapsed());
+    drop(held);
+    second.node().console.request_stop(Stop::Now);
+    second.wait().unwrap();
+}
+
+#[test]
+fn a_renewed_certificate_is_used_without_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let running = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
+    let until_seconds = || running.node().console.metrics.replication.certificate_valid_until_seconds.value();
+    let before = until_seconds();
+    assert!(before > i64::try_from(wall_clock() / 1000).unwrap());
+    let authority = transport::Authority::read(&made.authority).unwrap();
+    let current = NodeCredentials::read(&made.nodes[0]).unwrap();
+    let validity = transport::Validity::days(before, 100);
+    authority.renew(&current, validity).unwrap().write(&made.nodes[0]).unwrap();
+    running.node().console.request_reload();
+    until("the renewed certificate", || until_seconds() > before);
+    // One that cannot be used leaves the old one in use.
+    let renewed = until_seconds();
+    std::fs::write(made.nodes[0].join("node.pem"), "nothing").unwrap();
+    running.node().console.request_reload();
+    assert_eq!(ask(running.addresses().resp, "PING\r\n", "\r\n"), "+PONG\r\n");
+    assert_eq!(until_seconds(), renewed);
+    running.node().console.request_stop(Stop::Now);
+    running.wait().unwrap();
 }

@@ -154,12 +154,13 @@ async fn sample(node: &Node) {
     }
 }
 
-/// Stops these nodes at SIGTERM or SIGINT: in order at the first, at once at the second.
+/// Stops these nodes at SIGTERM or SIGINT: in order at the first, at once at the second. At SIGHUP they read their
+/// certificates again.
 pub fn stop_on_signals(nodes: Vec<Arc<Node>>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let wait = move || {
         runtime.block_on(async {
@@ -168,6 +169,10 @@ pub fn stop_on_signals(nodes: Vec<Arc<Node>>) -> io::Result<()> {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = hangup.recv() => {
+                        nodes.iter().for_each(|node| node.console.request_reload());
+                        continue;
+                    }
                 }
                 nodes.iter().for_each(|node| node.console.request_stop(stop));
                 stop = Stop::Now;

@@ -16,6 +16,8 @@ metric_group! {
         connections_open: Gauge,
         /// Requests that were not the Redis protocol; each closes its connection.
         protocol_errors: Counter,
+        /// Connections closed because more waited for them than client-output-buffer-limit allows.
+        connections_closed_output_limit: Counter,
         /// Commands executed, those inside transactions included.
         commands: Counter,
         /// Reads from client sockets that brought bytes.
@@ -28,6 +30,8 @@ metric_group! {
         bytes_written: Counter,
         /// Most bytes of an unfinished request, of any client connected now.
         request_bytes_waiting_max: Gauge,
+        /// Most bytes of replies that wait for a client that does not read, of any client connected now.
+        reply_bytes_waiting_max: Gauge,
     }
 }
 
@@ -38,16 +42,15 @@ metric_group! {
         keys: GaugeBy = GaugeBy::new("database"),
         /// Keys with a lifetime, by database.
         keys_with_lifetime: GaugeBy = GaugeBy::new("database"),
-        /// Bytes that keys and values take.
+        /// Bytes that keys and values take: what the allocator has handed out, less what it had at the start of the
+        /// process and what recent and waiting batches take. 0 where the allocator does not tell.
         memory_bytes: Gauge,
-        /// Reads of keys that were there.
+        /// Keys that commands which only read looked for and found.
         hits: Counter,
-        /// Reads of keys that were not there.
+        /// Keys that commands which only read looked for and did not find.
         misses: Counter,
         /// Keys removed because their time was over.
         expired: Counter,
-        /// Keys removed because memory was short.
-        evicted: Counter,
         /// Changes that clients of this node made.
         changes_made: Counter,
         /// Changes of other nodes that were applied here.
@@ -58,7 +61,7 @@ metric_group! {
         conflicts: CounterBy = CounterBy::new("kind"),
         /// Resets of counters that are remembered until every contributor is known to have applied them.
         counter_resets_held: Gauge,
-        /// Changes that arrived before those they depend on.
+        /// Removals of writes that have not arrived yet, remembered until they do.
         early_dots: Gauge,
     }
 }
@@ -72,8 +75,6 @@ metric_group! {
         batch_changes: Histogram = Histogram::new(&[1, 4, 16, 64, 256, 1_024, 4_096, 16_384]),
         /// Bytes of one batch closed here, as it is sent.
         batch_bytes: Histogram = Histogram::new(&[128, 512, 2_048, 8_192, 32_768, 131_072, 524_288]),
-        /// Milliseconds from a write here until a peer has applied it.
-        write_to_applied_ms: Histogram = Histogram::new(&[5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 30_000]),
         /// Bytes sent to all peers for each change made here, since the node started.
         bytes_out_per_write: RealGauge,
         /// Bytes of recent batches held for peers.
@@ -100,6 +101,8 @@ metric_group! {
         digests_compared: Counter,
         /// Slots whose digests differed although they should not: anything but 0 is an alarm.
         digest_mismatches: Counter,
+        /// When the node's own certificate expires, in seconds since 1970.
+        certificate_valid_until_seconds: Gauge,
         /// Limits that were met, by name.
         limits_met: CounterBy = CounterBy::new("limit"),
     }
@@ -110,6 +113,8 @@ metric_group! {
     pub struct PeerMetrics as "pelago_peer" {
         /// Milliseconds from the latest acknowledged write here until the peer had applied it.
         applied_lag_ms: Gauge,
+        /// Milliseconds from a write here until the peer had applied it, of each batch made here.
+        write_to_applied_ms: Histogram = Histogram::new(&protocol::LAG_BOUNDS_MS),
         /// Changes made here that the peer has not acknowledged.
         unacked_changes: Gauge,
         /// Bytes of batches made here that the peer has not acknowledged.
@@ -166,6 +171,8 @@ metric_group! {
         resident_bytes: Gauge,
         /// Most bytes handed out, as far as it was looked at.
         allocated_bytes_max: Peak,
+        /// Bytes that were handed out when the first node of the process was made.
+        startup_bytes: Gauge,
     }
 }
 

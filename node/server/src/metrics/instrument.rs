@@ -290,6 +290,12 @@ impl Histogram {
         self.sum.fetch_add(value, Relaxed);
     }
 
+    /// Copies counts that are kept elsewhere, by the same ranges.
+    pub fn mirror(&self, counts: &[u64], sum: u64) {
+        self.counts.iter().zip(counts).for_each(|(own, count)| own.store(*count, Relaxed));
+        self.sum.store(sum, Relaxed);
+    }
+
     /// How many values were noted.
     pub fn count(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Relaxed)).sum()

@@ -24,7 +24,6 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use keyspace::Keyspace;
 use parking_lot::{Mutex, RwLock};
 
 use crate::node::Node;
@@ -118,9 +117,12 @@ impl Metrics {
         let _ = self.identity.set(Identity { node: node.to_owned(), region: region.to_owned() });
     }
 
-    /// Says once how to ask the allocator.
+    /// Says once how to ask the allocator, when the node is made and still empty.
     pub fn set_allocator_probe(&self, probe: fn() -> AllocatorFigures) {
-        let _ = self.allocator_probe.set(probe);
+        if self.allocator_probe.set(probe).is_ok() {
+            process::note_allocator(&self.allocator, probe());
+            self.allocator.startup_bytes.set(self.allocator.allocated_bytes.value());
+        }
     }
 
     /// Calls `refresh` before metrics are shown, so that it can copy what is kept elsewhere. It must not block.
@@ -131,13 +133,16 @@ impl Metrics {
     /// Copies what is kept elsewhere.
     pub fn refresh(&self, node: &Node) {
         self.refresh_clients(node);
-        self.refresh_keyspace(&node.keyspace);
+        self.refresh_keyspace(node);
         process::refresh(&self.process);
-        if let Some(probe) = self.allocator_probe.get() {
-            process::note_allocator(&self.allocator, probe());
-        }
         for refresh in self.refreshes.read().iter() {
             refresh(self);
+        }
+        if let Some(probe) = self.allocator_probe.get() {
+            process::note_allocator(&self.allocator, probe());
+            let beside = [&self.allocator.startup_bytes, &self.replication.ring_bytes, &self.replication.waiting_bytes];
+            let beside: i64 = beside.iter().map(|level| level.value()).sum();
+            self.keyspace.memory_bytes.set((self.allocator.allocated_bytes.value() - beside).max(0));
         }
         let sent: u64 = self.replication.peers().iter().map(|(_, peer)| peer.bytes_out.value()).sum();
         let changes = self.keyspace.changes_made.value();
@@ -215,20 +220,29 @@ impl Metrics {
         own.connections_closed_idle.mirror(clients.ended_for_silence());
         own.connections_open.set_count(clients.count() as u64);
         own.protocol_errors.mirror(totals.protocol_errors);
+        own.connections_closed_output_limit.mirror(totals.output_limit_closed);
+        self.keyspace.hits.mirror(totals.hits);
+        self.keyspace.misses.mirror(totals.misses);
         own.commands.mirror(totals.commands);
         own.socket_reads.mirror(totals.reads);
         own.socket_writes.mirror(totals.writes);
         own.bytes_read.mirror(totals.bytes_in);
         own.bytes_written.mirror(totals.bytes_out);
-        let waiting = clients.all().iter().map(|presence| presence.look().buffered).max();
+        let open = clients.all();
+        let waiting = open.iter().map(|presence| presence.look().buffered).max();
         own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
+        let unread = open.iter().map(|presence| presence.unread_bytes()).max();
+        own.reply_bytes_waiting_max.set_count(unread.unwrap_or_default());
     }
 
-    fn refresh_keyspace(&self, keyspace: &Keyspace) {
-        let own = &self.keyspace;
+    fn refresh_keyspace(&self, node: &Node) {
+        let (own, keyspace) = (&self.keyspace, &node.keyspace);
+        let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         for (database, name) in (0..).zip(DATABASE_NAMES) {
-            own.keys.set(name, i64::try_from(keyspace.len(database)).unwrap_or(i64::MAX));
+            own.keys.set(name, level(keyspace.len(database)));
+            own.keys_with_lifetime.set(name, level(keyspace.keys_with_end(database)));
         }
+        own.early_dots.set_count(keyspace.early_dots());
         let conflicts = keyspace.conflicts();
         let kinds = [("value", &conflicts.values), ("lifetime", &conflicts.lives), ("type", &conflicts.kinds)];
         for (kind, count) in kinds {

@@ -19,14 +19,8 @@ pub struct Statistics {
     pub connections_refused: u64,
     /// What the workers counted.
     pub workers: Totals,
-    /// Reads of keys that were there.
-    pub hits: u64,
-    /// Reads of keys that were not there.
-    pub misses: u64,
     /// Keys removed because their time was over.
     pub expired: u64,
-    /// Keys removed because memory was short.
-    pub evicted: u64,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     /// Counts of each command, by its ordinal.
@@ -43,10 +37,7 @@ impl Statistics {
             connections_accepted: clients.accepted(),
             connections_refused: clients.refused(),
             workers: tallies.totals(),
-            hits: metrics.keyspace.hits.value(),
-            misses: metrics.keyspace.misses.value(),
             expired: metrics.keyspace.expired.value(),
-            evicted: metrics.keyspace.evicted.value(),
             errors: tallies.errors(),
             by_command: by_command.collect(),
         }
@@ -59,7 +50,18 @@ impl Statistics {
     }
 
     pub(super) fn subtract(&mut self, earlier: &Self) {
-        let Totals { commands, bytes_in, bytes_out, reads, writes, protocol_errors, errors } = &mut self.workers;
+        let Totals {
+            commands,
+            bytes_in,
+            bytes_out,
+            reads,
+            writes,
+            protocol_errors,
+            output_limit_closed,
+            hits,
+            misses,
+            errors,
+        } = &mut self.workers;
         let pairs = [
             (commands, earlier.workers.commands),
             (bytes_in, earlier.workers.bytes_in),
@@ -67,13 +69,13 @@ impl Statistics {
             (reads, earlier.workers.reads),
             (writes, earlier.workers.writes),
             (protocol_errors, earlier.workers.protocol_errors),
+            (output_limit_closed, earlier.workers.output_limit_closed),
+            (hits, earlier.workers.hits),
+            (misses, earlier.workers.misses),
             (errors, earlier.workers.errors),
             (&mut self.connections_accepted, earlier.connections_accepted),
             (&mut self.connections_refused, earlier.connections_refused),
-            (&mut self.hits, earlier.hits),
-            (&mut self.misses, earlier.misses),
             (&mut self.expired, earlier.expired),
-            (&mut self.evicted, earlier.evicted),
         ];
         for (own, less) in pairs {
             *own = own.saturating_sub(less);

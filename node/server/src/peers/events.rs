@@ -2,7 +2,7 @@
 
 use super::Peers;
 use crdt::NodeNumber;
-use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity};
+use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode};
 use std::sync::Arc;
 
 impl Peers {
@@ -135,7 +135,9 @@ impl Peers {
 
     fn close_link(&mut self, peer: NodeIdentity, reason: &CloseReason) {
         tracing::warn!(peer = %self.name_of(peer), %reason, "the link is closed");
-        self.note_refusal(&reason.to_string());
+        if let CloseReason::RefusedByPeer { code: Some(RefusalCode::Removed), .. } = reason {
+            self.note_removed();
+        }
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());
         if let Some(link) = self.links.remove(&peer) {
@@ -144,7 +146,10 @@ impl Peers {
                     break;
                 }
             }
-            self.transport.close(link.id, &reason.to_string());
+            match reason {
+                CloseReason::Removed => self.transport.close_removed(link.id, REMOVED),
+                _ => self.transport.close(link.id, &reason.to_string()),
+            }
         }
         match reason {
             CloseReason::SelfPeering | CloseReason::Removed => {
@@ -152,7 +157,7 @@ impl Peers {
                 self.dialed.remove(&peer);
             }
             CloseReason::Refused(_)
-            | CloseReason::RefusedByPeer(_)
+            | CloseReason::RefusedByPeer { .. }
             | CloseReason::Silent(_)
             | CloseReason::HandshakeTimeout(_)
             | CloseReason::Goodbye

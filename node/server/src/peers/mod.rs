@@ -5,6 +5,7 @@
 //! their changes and go on. It runs on a thread of its own; in a simulation it is a task like any other.
 
 mod audit;
+mod certificate;
 mod control;
 mod cut;
 mod events;
@@ -16,6 +17,7 @@ mod status;
 pub use control::{Control, ControlError, ControlReply};
 pub use start::{PeerSetup, StartError};
 
+use crate::certificates::CertificateFiles;
 use crate::console::Stop;
 use crate::node::Node;
 use audit::Audit;
@@ -67,6 +69,9 @@ pub struct Peers {
     has_number: bool,
     filled: bool,
     batches: BatchFigures,
+    /// The files of the certificate, and when to look at them next.
+    certificates: Option<CertificateFiles>,
+    certificates_at: Instant,
 }
 
 /// A connection to a peer.
@@ -118,10 +123,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const SWEEP_SLOTS_MAX: usize = 512;
 /// Between two rounds of metrics, status, dialing and membership chores.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two looks at the files of the certificate: a renewed one should not need anybody to say so.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(60);
 /// Events of the transport that are taken in one turn before what they caused is sent.
 const EVENTS_A_TURN_MAX: usize = 256;
 /// How long an orderly stop waits for peers to have what was written here.
-const STOP_DRAIN_TIME: Duration = Duration::from_secs(5);
+pub(crate) const STOP_DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long an orderly stop waits for the workers to end.
 const SERVED_LAST_TIME: Duration = Duration::from_secs(2);
 /// How much longer than clocks may differ another member waits before it removes what its owner did not.
@@ -146,6 +153,7 @@ impl Peers {
                     None => break Stop::Now,
                 },
                 request = self.control.recv() => self.take_request(request),
+                () = node.console.reloading() => self.look_at_certificates(),
                 () = wait => {}
             }
         };
@@ -176,6 +184,11 @@ impl Peers {
         if self.housekeeping_at <= now {
             self.housekeeping_at = now + HOUSEKEEPING_INTERVAL;
             self.housekeeping();
+            self.node.console.beat();
+        }
+        if self.certificates_at <= now {
+            self.certificates_at = now + CERTIFICATES_INTERVAL;
+            self.look_at_certificates();
         }
         self.pump();
     }
@@ -245,18 +258,22 @@ impl Peers {
             }
             // What can be sent now is found by the next turn.
             TransportEvent::Room { .. } => {}
-            TransportEvent::Closed { link, peer, reason } => {
+            TransportEvent::Closed { link, peer, reason, says_removed } => {
                 tracing::info!(%peer, %reason, "a link is over");
-                self.note_refusal(&reason);
+                if says_removed {
+                    self.note_removed();
+                }
                 if self.links.get(&peer).is_some_and(|known| known.id == link) {
                     self.links.remove(&peer);
                     self.node.console.metrics.replication.peer(&self.name_of(peer)).links_lost.add(1);
                     self.hub.link_down(peer, now);
                 }
             }
-            TransportEvent::DialFailed { peer, error } => {
+            TransportEvent::DialFailed { peer, error, says_removed } => {
                 tracing::debug!(%peer, %error, "a peer could not be reached; it is tried again");
-                self.note_refusal(&error);
+                if says_removed {
+                    self.note_removed();
+                }
             }
             TransportEvent::AcceptFailed { address, error } => {
                 tracing::warn!(%address, %error, "a connection of another node was refused");
@@ -306,33 +323,42 @@ impl Peers {
     }
 
     async fn stop(mut self, stop: Stop) {
+        let node = self.node.clone();
         if stop == Stop::Orderly {
-            let until = Instant::now() + STOP_DRAIN_TIME;
-            // Until then clients may still be told that their writes are done. Where nobody says so (a node without
-            // threads of its own, in a simulation) the time is short.
-            let node = self.node.clone();
-            let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
-            self.close_everything();
-            self.pump();
-            while !self.peers_have_all() && Instant::now() < until {
-                let wait = tokio::time::sleep(Duration::from_millis(5));
-                tokio::select! {
-                    event = self.transport_events.recv() => match event {
-                        Some(event) => self.take_transport_events(event).await,
-                        None => break,
-                    },
-                    () = wait => {}
-                }
-                self.close_batches();
-                self.turn();
-            }
-            self.hub.say_goodbye();
-            self.pump();
-            if let Err(error) = self.rows.end_cleanly() {
-                tracing::error!(%error, "the catalogue could not note that the node ended in order");
+            tokio::select! {
+                () = self.hand_over() => {}
+                () = node.console.stopping_now() => tracing::info!("the node does not wait for its peers"),
             }
         }
         self.transport.shutdown().await;
+    }
+
+    /// Waits for a bounded time until linked peers have what was written here, and says goodbye.
+    async fn hand_over(&mut self) {
+        let until = Instant::now() + STOP_DRAIN_TIME;
+        // Until then clients may still be told that their writes are done. Where nobody says so (a node without threads
+        // of its own, in a simulation) the time is short.
+        let node = self.node.clone();
+        let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
+        self.close_everything();
+        self.pump();
+        while !self.peers_have_all() && Instant::now() < until {
+            let wait = tokio::time::sleep(Duration::from_millis(5));
+            tokio::select! {
+                event = self.transport_events.recv() => match event {
+                    Some(event) => self.take_transport_events(event).await,
+                    None => break,
+                },
+                () = wait => {}
+            }
+            self.close_batches();
+            self.turn();
+        }
+        self.hub.say_goodbye();
+        self.pump();
+        if let Err(error) = self.rows.end_cleanly() {
+            tracing::error!(%error, "the catalogue could not note that the node ended in order");
+        }
     }
 
     /// Whether every linked peer has applied everything that was written here.

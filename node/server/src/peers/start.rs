@@ -3,7 +3,8 @@
 use super::audit::Audit;
 use super::control;
 use super::cut::{CUT_OFF, Cut};
-use super::{BatchFigures, HOUSEKEEPING_INTERVAL, Peers, SWEEP_INTERVAL};
+use super::{BatchFigures, CERTIFICATES_INTERVAL, HOUSEKEEPING_INTERVAL, Peers, SWEEP_INTERVAL};
+use crate::certificates::CertificateFiles;
 use crate::node::Node;
 use crdt::membership::MemberRecord;
 use crdt::{Membership, NodeNumber};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use storage::CatalogueRows;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use transport::{Transport, TransportError, TransportSettings};
+use transport::{NotAdmitted, Transport, TransportError, TransportSettings};
 
 /// What a node needs to join the others.
 pub struct PeerSetup {
@@ -32,6 +33,8 @@ pub struct PeerSetup {
     /// An encoded membership from the time of the admission. It tells where others are, and nothing else: numbers in it
     /// may have been used since.
     pub bootstrap: Option<Vec<u8>>,
+    /// The files that the certificate came from: a renewed one is used without a restart. None in a simulation.
+    pub certificates: Option<CertificateFiles>,
     /// How frames are carried. Its `admission` is replaced.
     pub transport: TransportSettings,
 }
@@ -54,6 +57,11 @@ pub enum StartError {
     /// This identity was removed.
     #[error("{}", protocol::REMOVED)]
     Removed,
+    /// Nobody knows this identity.
+    #[error(
+        "no member of the cluster has admitted this node, so there is nobody it could join; run `pelago region add` at a live node and serve the directory that it makes"
+    )]
+    NotAdmitted,
     /// The directory belongs to another node.
     #[error(
         "the catalogue belongs to another node ({0}); give this node the directory that `pelago init` or `pelago region add` made for it"
@@ -123,8 +131,11 @@ impl Peers {
             has_number: recovered.number.is_some(),
             filled: false,
             batches: BatchFigures::default(),
+            certificates: setup.certificates,
+            certificates_at: began + CERTIFICATES_INTERVAL,
             node,
         };
+        peers.note_certificate(&facts);
         peers.refresh_own_record(setup.record)?;
         peers.membership_changed();
         Ok(peers)
@@ -156,12 +167,12 @@ fn admit(
     peer: &NodeIdentity,
     cut: &parking_lot::RwLock<Cut>,
     removed: &parking_lot::RwLock<BTreeSet<NodeIdentity>>,
-) -> Result<(), String> {
+) -> Result<(), NotAdmitted> {
     if cut.read().hides(peer) {
-        return Err(CUT_OFF.to_owned());
+        return Err(NotAdmitted::Refused(CUT_OFF.to_owned()));
     }
     if removed.read().contains(peer) {
-        return Err(protocol::REMOVED.to_owned());
+        return Err(NotAdmitted::Removed(protocol::REMOVED.to_owned()));
     }
     Ok(())
 }
@@ -213,7 +224,6 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         })?,
     }
     let kept = setup.rows.membership()?;
-    let start = setup.rows.begin(&setup.host_boot, setup.boot)?;
     let mut membership = match &kept {
         Some(encoded) => Membership::decode(encoded)?,
         None => Membership::new(),
@@ -224,6 +234,10 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
     if membership.is_removed(me) {
         return Err(StartError::Removed);
     }
+    if !membership.is_active(me) {
+        return Err(StartError::NotAdmitted);
+    }
+    let start = setup.rows.begin(&setup.host_boot, setup.boot)?;
     if kept.is_none() {
         tracing::warn!("there is no catalogue in this directory: a peer must give this node a number");
         setup.rows.set_membership(&membership.encode())?;

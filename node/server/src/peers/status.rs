@@ -224,6 +224,7 @@ impl Peers {
             let Some(report) = self.report_of(peer) else { continue };
             let peer_metrics = metrics.replication.peer(&self.name_of(peer));
             peer_metrics.applied_lag_ms.set(report.applied_lag_ms as i64);
+            peer_metrics.write_to_applied_ms.mirror(&report.applied_lags.counts, report.applied_lags.sum_ms);
             peer_metrics.unacked_changes.set(report.unacknowledged_changes as i64);
             peer_metrics.unacked_bytes.set(report.unacknowledged_bytes as i64);
             peer_metrics.clock_offset_ms.set(report.clock_offset_ms.unwrap_or_default());

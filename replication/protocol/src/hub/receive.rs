@@ -66,7 +66,8 @@ impl Hub {
             ControlFrame::Hello(hello) if !accepted => self.receive_hello(peer, &hello, now),
             ControlFrame::Refuse(refuse) => {
                 let sentence = refuse.sentence.chars().take(SENTENCE_CHARS_MAX).collect();
-                self.close(peer, CloseReason::RefusedByPeer(sentence), now);
+                let code = RefusalCode::from_number(refuse.code);
+                self.close(peer, CloseReason::RefusedByPeer { code, sentence }, now);
             }
             ControlFrame::Accept(accept) if accepted => self.receive_accept(peer, &accept, now)?,
             ControlFrame::Hello(_) => return Err(FrameError::OutOfTurn("a greeting")),
