@@ -3,7 +3,7 @@
 use super::Peers;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp};
-use protocol::{MemberView, NodeIdentity, NumberGrant, REMOVED};
+use protocol::{MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
 
 /// What an operator is told whose change of the membership could not be written down.
@@ -224,11 +224,11 @@ impl Peers {
         numbers.iter().map(|&number| (number, vector.of(number))).filter(|(_, stamp)| *stamp > Stamp::ZERO).collect()
     }
 
-    /// A peer refused this node. If that is because it was removed, it takes the word for it, for ever: links of
-    /// removed nodes close before they could be told by the membership itself.
-    pub(super) fn note_refusal(&mut self, reason: &str) {
+    /// A peer says that this node was removed. It takes the word for it, for ever: links of removed nodes close before
+    /// they could be told by the membership itself.
+    pub(super) fn note_removed(&mut self) {
         let me = crdt::NodeIdentity(self.identity.0);
-        if reason.contains(REMOVED) && !self.membership.is_removed(me) && self.membership.remove(me).is_ok() {
+        if !self.membership.is_removed(me) && self.membership.remove(me).is_ok() {
             self.keep_membership();
         }
     }
@@ -237,6 +237,7 @@ impl Peers {
     fn fence_itself(&mut self) {
         tracing::error!("this node was removed from the cluster");
         self.refusals.removed = true;
+        self.node.condition.set_removed();
         self.update_condition();
         for identity in std::mem::take(&mut self.dialed) {
             self.transport.stop_dialing(&identity);
