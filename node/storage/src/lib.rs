@@ -1,18 +1,43 @@
-//! What a node keeps on disk. At present the catalogue: small and precious state, such as numbers and membership.
+//! What a node keeps on disk: the journal and the images (bulk, in files of our own), and the catalogue (small and
+//! precious state, such as identity and membership, in sled).
 //!
-//! Bulk data (journal and images) is never kept in the catalogue. Nothing here decides what the rows mean to the
-//! cluster; it keeps them, says when they are durable, and notices when they are not what they were.
+//! Nothing here decides what the bytes mean to the cluster: it keeps them, says when they are durable, and notices when
+//! they are not what they were. The rooms: `fs` is the seam to the disk, `journal` and `checkpoint` write, `store` opens,
+//! `journal_reader` reads back, `disk` runs it all beside the node, `check` verifies a directory that nobody uses.
 
 mod catalogue;
+mod check;
+mod checkpoint;
+mod disk;
+mod frame;
+mod fs;
+mod journal;
+mod journal_reader;
 pub mod limits;
 mod memory;
 mod numbers;
+mod record;
 mod rows;
 mod seal;
+mod segment;
+mod simulated_fs;
 mod sled_catalogue;
+mod std_fs;
+mod store;
 
 pub use catalogue::{Catalogue, CatalogueError, Result};
+pub use check::{CheckReport, check, is_store_file};
+pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest};
+pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};
+pub use fs::{FileFacts, Fs, FsFile, StoreError};
+pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
+pub use journal_reader::JournalReader;
 pub use memory::MemoryCatalogue;
 pub use numbers::{NumberLedger, NumberRange};
+pub use record::{Record, RecordView};
 pub use rows::{Boot, CatalogueRows, NodeFacts, Start};
+pub use segment::{Life, StoreOwner};
+pub use simulated_fs::{DiskFaults, SimulatedFs};
 pub use sled_catalogue::{MovedAside, SledCatalogue};
+pub use std_fs::StdFs;
+pub use store::{FoundStore, Problem, Replayed, Store};

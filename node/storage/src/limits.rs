@@ -16,3 +16,30 @@ pub const DECODED_BYTES_MAX: usize = 32 << 20;
 pub const OPEN_TRIES: u32 = 10;
 /// The wait between those tries.
 pub const OPEN_WAIT: Duration = Duration::from_millis(30);
+
+/// Bytes of one record of the journal: the largest batch (576 MiB), or the largest piece of a state session (1 GiB) with
+/// room for its head.
+pub const RECORD_BYTES_MAX: usize = (1 << 30) + (1 << 20);
+/// Bytes at which a segment of the journal is closed, unless it is set otherwise: small enough to be read at one go, and
+/// for the oldest part of the journal to go soon after it is no longer needed.
+pub const SEGMENT_BYTES: u64 = 32 << 20;
+/// Bytes of records that the node may have handed to the disk's thread and that are in no file yet. Past it the node
+/// stops closing batches and applying those of others, so that a slow disk costs this much memory and no more.
+pub const JOURNAL_QUEUE_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of small records that are gathered before they are written in one go.
+pub const WRITE_BYTES_TARGET: usize = 1 << 20;
+/// Milliseconds after a failed write or flush until the journal is tried again: often enough for an operator who has
+/// just mended the disk, and far too seldom to load a failing one.
+pub const RETRY_MS: u64 = 1_000;
+/// Bytes between two places that the index of a segment remembers: so much is read in vain at most.
+pub const PLACE_BYTES: u64 = 256 << 10;
+/// Bytes of journal that a peer which catches up is read at one go.
+pub const READ_BACK_BYTES: usize = 1 << 20;
+/// Groups of slots; each has an image of its own.
+pub const GROUPS: u16 = 256;
+/// Bytes of one block of an image, about: what is read and written at one go, with its checksum.
+pub const IMAGE_BLOCK_BYTES: usize = 256 << 10;
+/// Files that could not be used and are kept for inspection; older ones go.
+pub const DAMAGED_FILES_MAX: usize = 16;
+/// Bytes of a manifest: 256 groups, vectors of 1024 nodes and their notes fit many times.
+pub const MANIFEST_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,385 @@
+//! Checkpoints: one image for each group of slots, and a manifest that says which images there are and from where on the
+//! journal replays over them.
+//!
+//! Images are written one after the other while everything goes on; a group in which nothing changed keeps the image it
+//! has. A checkpoint counts from the moment at which its manifest is there, and until then the one before stands.
+
+use crate::frame::{Place, Step, put_frame, step};
+use crate::fs::{Fs, FsFile, StoreError, read_whole, remove_if_there, replace_file};
+use crate::limits::{GROUPS, MANIFEST_BYTES_MAX};
+use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
+use bincode::{Decode, Encode};
+use crdt::{NodeNumber, Stamp, VersionVector};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Counts checkpoints.
+    pub number: u64,
+    /// The first record of the journal that must be replayed over the images.
+    pub position: u64,
+    /// What the images contain at least: everything up to this vector.
+    pub vector: VersionVector,
+    /// What they contain at most.
+    pub end: VersionVector,
+    /// What the node wants to know of that moment; opaque here.
+    pub notes: Vec<u8>,
+    /// When it was finished, in Unix milliseconds.
+    pub finished_ms: u64,
+    /// Keys in it.
+    pub keys: u64,
+    /// For each group that is not empty, its image.
+    pub images: BTreeMap<u16, ImageFacts>,
+}
+
+/// An image, as the manifest knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ImageFacts {
+    /// The checkpoint that wrote it.
+    pub checkpoint: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+#[derive(Encode, Decode)]
+struct ManifestRow {
+    owner: StoreOwner,
+    number: u64,
+    position: u64,
+    vector: Vec<u64>,
+    end: Vec<u64>,
+    notes: Vec<u8>,
+    finished_ms: u64,
+    keys: u64,
+    images: Vec<(u16, ImageFacts)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+struct ImageHead {
+    version: u16,
+    owner: StoreOwner,
+    checkpoint: u64,
+    group: u16,
+}
+
+/// Where a checkpoint begins.
+#[derive(Clone, Debug)]
+pub struct CheckpointStart {
+    /// The journal's position: every record before it is applied.
+    pub position: u64,
+    /// What is applied.
+    pub vector: VersionVector,
+}
+
+/// A checkpoint that is being written.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    fs: Arc<dyn Fs>,
+    owner: StoreOwner,
+    number: u64,
+    start: CheckpointStart,
+    before: BTreeMap<u16, ImageFacts>,
+    images: BTreeMap<u16, ImageFacts>,
+    /// Bytes written so far.
+    bytes: u64,
+}
+
+/// An image that is being written.
+#[derive(Debug)]
+pub struct ImageWriter {
+    name: String,
+    file: Arc<dyn FsFile>,
+    place: Place,
+    group: u16,
+    checkpoint: u64,
+    bytes: u64,
+}
+
+/// What is wrong with a file of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageFault {
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// Its contents are not what was written.
+    #[error("its checksum is wrong at byte {0}")]
+    Checksum(u64),
+    /// It ends too early.
+    #[error("it ends too early, at byte {0}")]
+    Short(u64),
+}
+
+pub(crate) const MANIFEST: &str = "checkpoint";
+pub(crate) const MANIFEST_COPY: &str = "checkpoint.copy";
+const MANIFEST_MAGIC: &[u8; 8] = b"PELAGOC\n";
+const IMAGE_MAGIC: &[u8; 8] = b"PELAGOI\n";
+const IMAGE_PREFIX: &str = "image-";
+const HEAD_KIND: u8 = 0xf1;
+const BLOCK_KIND: u8 = 0x11;
+const END_KIND: u8 = 0x12;
+const MANIFEST_KIND: u8 = 0xf2;
+
+pub(crate) fn image_name(checkpoint: u64, group: u16) -> String {
+    format!("{IMAGE_PREFIX}{checkpoint:016}-{group:03}")
+}
+
+/// The checkpoint and group of an image, by its name.
+pub(crate) fn image_of(name: &str) -> Option<(u64, u16)> {
+    let (checkpoint, group) = name.strip_prefix(IMAGE_PREFIX)?.split_once('-')?;
+    Some((checkpoint.parse().ok()?, group.parse().ok()?))
+}
+
+impl Manifest {
+    fn encode(&self, owner: StoreOwner) -> Vec<u8> {
+        let stamps = |vector: &VersionVector| vector.iter().map(|(_, stamp)| stamp.bits()).collect();
+        let row = ManifestRow {
+            owner,
+            number: self.number,
+            position: self.position,
+            vector: stamps(&self.vector),
+            end: stamps(&self.end),
+            notes: self.notes.clone(),
+            finished_ms: self.finished_ms,
+            keys: self.keys,
+            images: self.images.iter().map(|(&group, &facts)| (group, facts)).collect(),
+        };
+        let mut body = FORMAT_VERSION.to_le_bytes().to_vec();
+        body.extend(bincode::encode_to_vec(&row, configuration()).unwrap_or_default());
+        let mut out = MANIFEST_MAGIC.to_vec();
+        put_frame(&mut out, Place { file: 0, sequence: 0 }, MANIFEST_KIND, &[&body]);
+        out
+    }
+
+    /// Reads a manifest; nothing if it is damaged.
+    fn decode(name: &str, bytes: &[u8], owner: StoreOwner) -> Result<Option<Self>, StoreError> {
+        let Some(rest) = bytes.strip_prefix(MANIFEST_MAGIC.as_slice()) else { return Ok(None) };
+        let Step::Frame { kind: MANIFEST_KIND, payload, .. } = step(rest, Place { file: 0, sequence: 0 }) else {
+            return Ok(None);
+        };
+        let Some((version, body)) = payload.split_first_chunk::<2>() else { return Ok(None) };
+        let version = u16::from_le_bytes(*version);
+        if version != FORMAT_VERSION {
+            return Err(StoreError::Newer { name: name.to_owned(), version });
+        }
+        let Ok((row, _)) = bincode::decode_from_slice::<ManifestRow, _>(body, configuration()) else { return Ok(None) };
+        if row.owner != owner {
+            return Err(StoreError::Foreign(name.to_owned()));
+        }
+        let vector = |stamps: Vec<u64>| stamps.into_iter().map(Stamp::from_bits).map(|s| (s.author(), s)).collect();
+        Ok(Some(Self {
+            number: row.number,
+            position: row.position,
+            vector: vector(row.vector),
+            end: vector(row.end),
+            notes: row.notes,
+            finished_ms: row.finished_ms,
+            keys: row.keys,
+            images: row.images.into_iter().filter(|(group, _)| *group < GROUPS).collect(),
+        }))
+    }
+
+    /// Reads the manifest, or its copy. The names of those that are damaged are returned too.
+    pub(crate) fn read(fs: &dyn Fs, owner: StoreOwner) -> Result<(Option<Self>, Vec<&'static str>), StoreError> {
+        let mut damaged = Vec::new();
+        let mut best: Option<Self> = None;
+        for name in [MANIFEST, MANIFEST_COPY] {
+            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
+            match Self::decode(name, &bytes, owner)? {
+                Some(found) if best.as_ref().is_none_or(|best| best.number < found.number) => best = Some(found),
+                Some(_) => {}
+                None => damaged.push(name),
+            }
+        }
+        Ok((best, damaged))
+    }
+
+    /// Bytes of all images.
+    pub fn bytes(&self) -> u64 {
+        self.images.values().map(|image| image.bytes).sum()
+    }
+
+    /// The last stamp of a node that the images contain in full.
+    pub fn contains(&self, node: NodeNumber) -> Stamp {
+        self.vector.of(node)
+    }
+}
+
+impl CheckpointWriter {
+    /// Begins a checkpoint after `before`. Nothing is written yet.
+    pub fn begin(fs: Arc<dyn Fs>, owner: StoreOwner, before: Option<&Manifest>, start: CheckpointStart) -> Self {
+        let number = before.map_or(1, |before| before.number + 1);
+        let before = before.map(|before| before.images.clone()).unwrap_or_default();
+        Self { fs, owner, number, start, before, images: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Where it began.
+    pub fn start(&self) -> &CheckpointStart {
+        &self.start
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Nothing has changed in this group since the checkpoint before: its image stands.
+    pub fn keep(&mut self, group: u16) {
+        if let Some(&image) = self.before.get(&group) {
+            self.images.insert(group, image);
+        }
+    }
+
+    /// Begins the image of a group.
+    pub fn image(&self, group: u16) -> Result<ImageWriter, StoreError> {
+        let name = image_name(self.number, group);
+        // A checkpoint of this number may have failed before.
+        remove_if_there(&*self.fs, &name)?;
+        let file = self.fs.create(&name).map_err(|error| StoreError::file("create", &name, error))?;
+        let head = ImageHead { version: FORMAT_VERSION, owner: self.owner, checkpoint: self.number, group };
+        let head = bincode::encode_to_vec(head, configuration()).unwrap_or_default();
+        let mut image = ImageWriter {
+            name,
+            file,
+            place: Place { file: place_of(self.number, group), sequence: 0 },
+            group,
+            checkpoint: self.number,
+            bytes: 0,
+        };
+        let mut out = IMAGE_MAGIC.to_vec();
+        put_frame(&mut out, image.place, HEAD_KIND, &[&head]);
+        image.put(&out)?;
+        Ok(image)
+    }
+
+    /// Ends the image of a group: it is durable.
+    pub fn finish(&mut self, mut image: ImageWriter) -> Result<(), StoreError> {
+        let blocks = image.place.sequence - 1;
+        let mut out = Vec::new();
+        put_frame(&mut out, image.place, END_KIND, &[&blocks.to_le_bytes()]);
+        image.put(&out)?;
+        image.file.sync().map_err(|error| StoreError::file("make durable", &image.name, error))?;
+        self.bytes += image.bytes;
+        self.images.insert(image.group, ImageFacts { checkpoint: image.checkpoint, bytes: image.bytes });
+        Ok(())
+    }
+
+    /// Makes the checkpoint count, and removes images that no checkpoint needs any more. Call it only when the journal is
+    /// durable from the start's position to a position that is not before `end`.
+    pub fn commit(self, end: VersionVector, notes: Vec<u8>, keys: u64, now_ms: u64) -> Result<Manifest, StoreError> {
+        let manifest = Manifest {
+            number: self.number,
+            position: self.start.position,
+            vector: self.start.vector,
+            end,
+            notes,
+            finished_ms: now_ms,
+            keys,
+            images: self.images,
+        };
+        let encoded = manifest.encode(self.owner);
+        self.fs.sync_directory().map_err(|error| StoreError::file("make durable", "the images' directory", error))?;
+        replace_file(&*self.fs, MANIFEST, &encoded)?;
+        replace_file(&*self.fs, MANIFEST_COPY, &encoded)?;
+        remove_orphans(&*self.fs, &manifest)?;
+        Ok(manifest)
+    }
+}
+
+impl ImageWriter {
+    /// Appends a block: what a walk over some slots gave.
+    pub fn write(&mut self, block: &[u8]) -> Result<(), StoreError> {
+        let mut out = Vec::with_capacity(block.len() + crate::frame::HEAD);
+        put_frame(&mut out, self.place, BLOCK_KIND, &[block]);
+        self.put(&out)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.append(bytes).map_err(|error| StoreError::file("write", &self.name, error))?;
+        self.place.sequence += 1;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Removes images that a manifest does not name.
+pub(crate) fn remove_orphans(fs: &dyn Fs, manifest: &Manifest) -> Result<(), StoreError> {
+    let files = fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))?;
+    for file in files {
+        let Some((checkpoint, group)) = image_of(&file.name) else { continue };
+        if manifest.images.get(&group).is_none_or(|image| image.checkpoint != checkpoint) {
+            remove_if_there(fs, &file.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the blocks of an image to `visit`, after all of them were checked. The fault says why it cannot be used; then
+/// nothing was shown.
+pub fn read_image(
+    fs: &dyn Fs,
+    owner: StoreOwner,
+    group: u16,
+    facts: ImageFacts,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Result<Option<ImageFault>, StoreError> {
+    let name = image_name(facts.checkpoint, group);
+    let bytes = match fs.read(&name, 0, usize::MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some(ImageFault::Missing)),
+        Err(error) => return Err(StoreError::file("read", &name, error)),
+    };
+    let blocks = match blocks_of(&bytes, &name, owner, group, facts.checkpoint)? {
+        Ok(blocks) => blocks,
+        Err(fault) => return Ok(Some(fault)),
+    };
+    blocks.into_iter().for_each(visit);
+    Ok(None)
+}
+
+/// The blocks of an image, all checked.
+fn blocks_of<'a>(
+    bytes: &'a [u8],
+    name: &str,
+    owner: StoreOwner,
+    group: u16,
+    checkpoint: u64,
+) -> Result<Result<Vec<&'a [u8]>, ImageFault>, StoreError> {
+    if !bytes.starts_with(IMAGE_MAGIC) {
+        let at = 0;
+        return Ok(Err(if bytes.len() < IMAGE_MAGIC.len() { ImageFault::Short(at) } else { ImageFault::Checksum(at) }));
+    }
+    let mut offset = IMAGE_MAGIC.len();
+    let mut place = Place { file: place_of(checkpoint, group), sequence: 0 };
+    let mut blocks = Vec::new();
+    loop {
+        let at = offset as u64;
+        let (kind, payload, length) = match step(&bytes[offset..], place) {
+            Step::Frame { kind, payload, bytes } => (kind, payload, bytes),
+            Step::End | Step::Torn => return Ok(Err(ImageFault::Short(at))),
+            Step::Damaged { .. } | Step::Lost => return Ok(Err(ImageFault::Checksum(at))),
+        };
+        match (kind, place.sequence) {
+            (HEAD_KIND, 0) => {
+                let head = bincode::decode_from_slice::<ImageHead, _>(payload, configuration());
+                let Ok((head, _)) = head else { return Ok(Err(ImageFault::Checksum(at))) };
+                if head.version != FORMAT_VERSION {
+                    return Err(StoreError::Newer { name: name.to_owned(), version: head.version });
+                }
+                if head.owner != owner {
+                    return Err(StoreError::Foreign(name.to_owned()));
+                }
+            }
+            (BLOCK_KIND, 1..) => blocks.push(payload),
+            (END_KIND, 1..) => return Ok(Ok(blocks)),
+            _ => return Ok(Err(ImageFault::Checksum(at))),
+        }
+        offset += length;
+        place.sequence += 1;
+    }
+}
+
+fn place_of(checkpoint: u64, group: u16) -> u64 {
+    checkpoint << 16 | u64::from(group)
+}

@@ -1,0 +1,525 @@
+//! The disk's side of a running store: takes records in order, writes them, flushes by policy, and says how it stands.
+//!
+//! [`DiskWorker`] has the rules and neither thread nor clock. [`Disk`] is what the node holds: it either has threads that
+//! run the worker, or, in a simulation, runs it in place. A failing disk makes nobody wait: records that cannot be
+//! written are given up, after the store was marked as unsound, and the node is told through [`Health`].
+
+use crate::fs::{Fs, StoreError};
+use crate::journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
+use crate::limits::{JOURNAL_QUEUE_BYTES_MAX, RETRY_MS};
+use crate::record::Record;
+use crate::segment::Life;
+use crate::store::{mark_sound, mark_unsound};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// When records are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushPolicy {
+    /// At once; whoever wrote waits for it.
+    Always,
+    /// Every second.
+    EverySecond,
+    /// When the system likes.
+    Never,
+}
+
+/// How the disk is.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Health {
+    /// Everything is kept.
+    #[default]
+    Sound,
+    /// There is no space. The node serves from memory; a checkpoint mends the store once there is space again.
+    Full(String),
+    /// Writing or flushing fails. The same holds.
+    Failing(String),
+    /// It fails so badly that the store could not even be marked: a restart may take it for whole. Writes are refused.
+    Dead(String),
+}
+
+impl Health {
+    /// A word for `INFO` and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sound => "ok",
+            Self::Full(_) => "full",
+            Self::Failing(_) => "failing",
+            Self::Dead(_) => "dead",
+        }
+    }
+
+    /// The sentence, if something is wrong.
+    pub fn sentence(&self) -> Option<&str> {
+        match self {
+            Self::Sound => None,
+            Self::Full(sentence) | Self::Failing(sentence) | Self::Dead(sentence) => Some(sentence),
+        }
+    }
+}
+
+/// How far the disk is; read by any thread.
+#[derive(Default)]
+pub struct Progress {
+    written: AtomicU64,
+    durable_from: AtomicU64,
+    durable_to: AtomicU64,
+    queued_bytes: AtomicU64,
+    health: Mutex<Health>,
+    can_heal: AtomicBool,
+    /// Bytes of all segments.
+    pub journal_bytes: AtomicU64,
+    /// Bytes of records taken in since the start.
+    pub appended_bytes: AtomicU64,
+    /// Flushes that were carried out.
+    pub syncs: AtomicU64,
+    /// Microseconds of the longest flush.
+    pub sync_us_max: AtomicU64,
+    /// Microseconds of the last flush.
+    pub sync_us_last: AtomicU64,
+    /// Writes and flushes that failed.
+    pub failures: AtomicU64,
+    /// Records that were given up.
+    pub given_up: AtomicU64,
+    observer: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+impl Progress {
+    /// Records before this one are in files, or were given up and the store is marked.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Records that are certainly on the disk.
+    pub fn durable(&self) -> Durable {
+        Durable { from: self.durable_from.load(Ordering::Acquire), to: self.durable_to.load(Ordering::Acquire) }
+    }
+
+    /// Bytes of records that wait to be written.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How the disk is.
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a checkpoint is all that is missing for the store to be whole again.
+    pub fn can_heal(&self) -> bool {
+        self.can_heal.load(Ordering::Relaxed)
+    }
+
+    /// Calls `observe` whenever anything of this has changed.
+    pub fn observe(&self, observe: Arc<dyn Fn() + Send + Sync>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observe);
+    }
+
+    fn tell(&self) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(observe) = observer {
+            observe();
+        }
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress")
+            .field("written", &self.written())
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the disk is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Keep this record.
+    Append(Record),
+    /// Make everything so far durable now.
+    Flush,
+    /// A checkpoint covers every record before this one.
+    Cover(u64),
+    /// When to flush from now on.
+    Policy(FlushPolicy),
+    /// How files are kept from now on.
+    Settings(JournalSettings),
+    /// A flush is over.
+    Synced(SyncOutcome, Duration),
+    /// Write what is there, flush it and end.
+    Stop,
+}
+
+/// The rules of the disk's side.
+#[derive(Debug)]
+pub struct DiskWorker {
+    fs: Arc<dyn Fs>,
+    life: Life,
+    journal: Journal,
+    policy: FlushPolicy,
+    progress: Arc<Progress>,
+    flush_wanted: bool,
+    synced_at_ms: u64,
+    retried_at_ms: u64,
+    is_marked: bool,
+    stopping: bool,
+}
+
+impl DiskWorker {
+    /// A worker for this journal.
+    pub fn new(fs: Arc<dyn Fs>, life: Life, journal: Journal, policy: FlushPolicy) -> Self {
+        let progress = Arc::new(Progress::default());
+        let worker = Self {
+            fs,
+            life,
+            journal,
+            policy,
+            progress,
+            flush_wanted: false,
+            synced_at_ms: 0,
+            retried_at_ms: 0,
+            is_marked: true,
+            stopping: false,
+        };
+        worker.publish();
+        worker
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Takes a command.
+    pub fn take(&mut self, command: Command, now_ms: u64) {
+        match command {
+            Command::Append(record) => {
+                let weight = record.weight();
+                let appended = self.journal.append(&record, now_ms);
+                self.progress.appended_bytes.fetch_add(weight, Ordering::Relaxed);
+                self.progress.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+                if let Err(error) = appended {
+                    self.failed(&error, now_ms);
+                    // The record itself was not looked at: only what waited before it is given up.
+                    if self.journal.append(&record, now_ms).is_err() {
+                        tracing::debug!("a record was given up with those before it");
+                    }
+                }
+            }
+            Command::Flush => self.flush_wanted = true,
+            Command::Cover(position) => self.cover(position, now_ms),
+            Command::Policy(policy) => self.policy = policy,
+            Command::Settings(settings) => self.journal.set_settings(settings),
+            Command::Synced(outcome, took) => self.synced(outcome, took, now_ms),
+            Command::Stop => {
+                self.stopping = true;
+                self.flush_wanted = true;
+            }
+        }
+    }
+
+    /// Does what is due. The flush that is returned must be carried out, by whoever may wait, and given back as
+    /// [`Command::Synced`].
+    pub fn work(&mut self, now_ms: u64) -> Option<SyncJob> {
+        if let Err(error) = self.journal.write(now_ms) {
+            self.failed(&error, now_ms);
+        }
+        if self.journal.has_hole() {
+            self.retry(now_ms);
+        }
+        let due = match self.policy {
+            _ if self.flush_wanted => true,
+            FlushPolicy::Always => true,
+            FlushPolicy::EverySecond => now_ms.abs_diff(self.synced_at_ms) >= FLUSH_MS,
+            FlushPolicy::Never => false,
+        };
+        let job = if due && self.journal.wants_sync() { self.journal.begin_sync() } else { None };
+        if job.is_some() {
+            self.synced_at_ms = now_ms;
+            self.flush_wanted = false;
+        }
+        self.publish();
+        job
+    }
+
+    /// When there is something to do without a new command.
+    pub fn due_in_ms(&self, now_ms: u64) -> Option<u64> {
+        let flush = (self.journal.wants_sync() && self.policy == FlushPolicy::EverySecond)
+            .then(|| FLUSH_MS.saturating_sub(now_ms.abs_diff(self.synced_at_ms)));
+        let retry = self.journal.has_hole().then(|| RETRY_MS.saturating_sub(now_ms.abs_diff(self.retried_at_ms)));
+        flush.into_iter().chain(retry).min()
+    }
+
+    /// Whether it was asked to end and has nothing left to do.
+    pub fn is_done(&self) -> bool {
+        self.stopping && !self.journal.is_syncing() && !self.journal.wants_sync()
+    }
+
+    fn synced(&mut self, outcome: SyncOutcome, took: Duration, now_ms: u64) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.progress.syncs.fetch_add(1, Ordering::Relaxed);
+        self.progress.sync_us_last.store(us, Ordering::Relaxed);
+        self.progress.sync_us_max.fetch_max(us, Ordering::Relaxed);
+        if let Err(error) = self.journal.end_sync(outcome, now_ms) {
+            self.failed(&error, now_ms);
+        }
+        if let Err(error) = self.journal.tidy(now_ms, false) {
+            tracing::warn!(%error, "a part of the journal that is no longer needed could not be removed");
+        }
+    }
+
+    fn retry(&mut self, now_ms: u64) {
+        if now_ms.abs_diff(self.retried_at_ms) < RETRY_MS {
+            return;
+        }
+        self.retried_at_ms = now_ms;
+        if !self.is_marked && mark_unsound(&*self.fs).is_ok() {
+            self.is_marked = true;
+        }
+        match self.journal.reopen(now_ms) {
+            Ok(open) => self.progress.can_heal.store(open && self.is_marked, Ordering::Relaxed),
+            Err(error) => self.failed(&error, now_ms),
+        }
+    }
+
+    fn cover(&mut self, position: u64, now_ms: u64) {
+        if self.journal.cover(position) {
+            match mark_sound(&*self.fs, self.life, self.journal.last_segment()) {
+                Ok(()) => {
+                    tracing::info!("a checkpoint has mended the store: everything is kept on disk again");
+                    self.is_marked = true;
+                    self.set_health(Health::Sound);
+                }
+                Err(error) => self.failed(&error, now_ms),
+            }
+        }
+        if let Err(error) = self.journal.tidy(now_ms, false) {
+            tracing::warn!(%error, "a part of the journal that is no longer needed could not be removed");
+        }
+    }
+
+    /// Something could not be written or made durable. From here on what is sent may be missing after a restart, so the
+    /// store is marked before anything of it is sent.
+    fn failed(&mut self, error: &StoreError, now_ms: u64) {
+        if matches!(error, StoreError::Paused) {
+            return;
+        }
+        self.progress.failures.fetch_add(1, Ordering::Relaxed);
+        self.progress.can_heal.store(false, Ordering::Relaxed);
+        self.retried_at_ms = now_ms;
+        if error.is_full()
+            && let Err(error) = self.journal.tidy(now_ms, true)
+        {
+            tracing::debug!(%error, "a full disk could not be relieved");
+        }
+        let was_sound = self.progress.health() == Health::Sound;
+        if was_sound {
+            self.is_marked = false;
+        }
+        if !self.is_marked {
+            match mark_unsound(&*self.fs) {
+                Ok(()) => self.is_marked = true,
+                Err(error) => tracing::debug!(%error, "the store could not be marked"),
+            }
+        }
+        let sentence = error.to_string();
+        let health = match (self.is_marked, error.is_full()) {
+            (false, _) => Health::Dead(sentence),
+            (true, true) => Health::Full(sentence),
+            (true, false) => Health::Failing(sentence),
+        };
+        if was_sound {
+            tracing::error!(%error, state = health.name(), "the disk does not keep what is written: the node goes on in memory");
+        }
+        self.set_health(health);
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.progress.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    fn publish(&self) {
+        let progress = &self.progress;
+        let durable = self.journal.durable();
+        let moved = progress.written.swap(self.journal.written(), Ordering::AcqRel) != self.journal.written();
+        let moved = (progress.durable_from.swap(durable.from, Ordering::AcqRel) != durable.from) | moved;
+        let moved = (progress.durable_to.swap(durable.to, Ordering::AcqRel) != durable.to) | moved;
+        progress.given_up.store(self.journal.given_up(), Ordering::Relaxed);
+        progress.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
+        if moved {
+            progress.tell();
+        }
+    }
+}
+
+/// What a node holds of its disk.
+pub struct Disk {
+    runner: Runner,
+    progress: Arc<Progress>,
+    position: u64,
+}
+
+enum Runner {
+    Threads { commands: Sender<Command>, threads: Vec<JoinHandle<()>> },
+    InPlace(Box<InPlace>),
+}
+
+/// A worker without threads.
+struct InPlace {
+    worker: DiskWorker,
+    flushing: Option<(u64, SyncJob)>,
+    flush_ms: Box<dyn Fn() -> u64 + Send>,
+    now_ms: u64,
+}
+
+impl Disk {
+    /// Runs the worker on threads of its own: one writes, one flushes. `wall_clock` gives Unix milliseconds.
+    pub fn on_threads(worker: DiskWorker, wall_clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> std::io::Result<Self> {
+        let progress = Arc::clone(worker.progress());
+        let position = worker.journal.next();
+        let (commands, taken) = channel();
+        let (jobs, flushes) = channel::<SyncJob>();
+        let back = commands.clone();
+        let flusher = std::thread::Builder::new().name("flush".to_owned()).spawn(move || {
+            for job in flushes {
+                let began = Instant::now();
+                let outcome = job.run();
+                if back.send(Command::Synced(outcome, began.elapsed())).is_err() {
+                    break;
+                }
+            }
+        })?;
+        let writer = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || run(worker, &taken, &jobs, &*wall_clock))?;
+        Ok(Self { runner: Runner::Threads { commands, threads: vec![writer, flusher] }, progress, position })
+    }
+
+    /// Runs the worker in place, whenever [`Disk::poll`] is called. `flush_ms` says how long a flush takes.
+    pub fn in_place(worker: DiskWorker, flush_ms: impl Fn() -> u64 + Send + 'static) -> Self {
+        let progress = Arc::clone(worker.progress());
+        let position = worker.journal.next();
+        let in_place = InPlace { worker, flushing: None, flush_ms: Box::new(flush_ms), now_ms: 0 };
+        Self { runner: Runner::InPlace(Box::new(in_place)), progress, position }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// The number of the next record.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether another record may be handed in now.
+    pub fn has_room(&self) -> bool {
+        self.progress.queued_bytes() < JOURNAL_QUEUE_BYTES_MAX
+    }
+
+    /// Hands a record in. Returns the number of the record after it: once that many are written, this one is.
+    pub fn append(&mut self, record: Record) -> u64 {
+        self.progress.queued_bytes.fetch_add(record.weight(), Ordering::Relaxed);
+        self.position += 1;
+        self.command(Command::Append(record));
+        self.position
+    }
+
+    /// Tells the disk something.
+    pub fn command(&mut self, command: Command) {
+        match &mut self.runner {
+            // The thread ends only when it was told to.
+            Runner::Threads { commands, .. } => drop(commands.send(command)),
+            Runner::InPlace(place) => place.worker.take(command, place.now_ms),
+        }
+    }
+
+    /// In place: does what is due. Returns in how many milliseconds there is more to do.
+    pub fn poll(&mut self, now_ms: u64) -> Option<u64> {
+        let Runner::InPlace(place) = &mut self.runner else { return None };
+        place.now_ms = now_ms;
+        loop {
+            if let Some((_, job)) = place.flushing.take_if(|(due, _)| *due <= now_ms) {
+                place.worker.take(Command::Synced(job.run(), Duration::ZERO), now_ms);
+            }
+            match place.worker.work(now_ms) {
+                Some(job) => place.flushing = Some((now_ms + (place.flush_ms)(), job)),
+                None => break,
+            }
+        }
+        let flush = place.flushing.as_ref().map(|(due, _)| due.saturating_sub(now_ms));
+        place.worker.due_in_ms(now_ms).into_iter().chain(flush).min()
+    }
+
+    /// Writes and flushes everything, and ends. Takes as long as the disk takes.
+    pub fn stop(mut self, now_ms: u64) -> Arc<Progress> {
+        self.command(Command::Stop);
+        match self.runner {
+            Runner::Threads { commands, threads } => {
+                drop(commands);
+                for thread in threads {
+                    if thread.join().is_err() {
+                        tracing::error!("a thread of the disk had panicked");
+                    }
+                }
+            }
+            Runner::InPlace(place) => {
+                let InPlace { mut worker, flushing, .. } = *place;
+                let mut job = flushing.map(|(_, job)| job).or_else(|| worker.work(now_ms));
+                while let Some(running) = job.take() {
+                    worker.take(Command::Synced(running.run(), Duration::ZERO), now_ms);
+                    job = worker.work(now_ms);
+                }
+            }
+        }
+        self.progress
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk")
+            .field("position", &self.position)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thread that writes.
+fn run(mut worker: DiskWorker, commands: &Receiver<Command>, jobs: &Sender<SyncJob>, wall_clock: &dyn Fn() -> u64) {
+    loop {
+        let due = worker.due_in_ms(wall_clock()).map_or(IDLE, Duration::from_millis);
+        let first = match commands.recv_timeout(due) {
+            Ok(command) => Some(command),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                worker.stopping = true;
+                None
+            }
+        };
+        let now_ms = wall_clock();
+        first.into_iter().for_each(|command| worker.take(command, now_ms));
+        while let Ok(command) = commands.try_recv() {
+            worker.take(command, now_ms);
+        }
+        if let Some(job) = worker.work(now_ms)
+            && jobs.send(job).is_err()
+        {
+            tracing::error!("the thread that flushes has ended");
+            return;
+        }
+        if worker.is_done() {
+            return;
+        }
+    }
+}
+
+/// Between two flushes of the policy `everysec`.
+const FLUSH_MS: u64 = 1_000;
+/// How long the thread sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -1,0 +1,130 @@
+//! The seam to the disk: one directory of files that are only ever appended to, renamed and removed.
+//!
+//! Small on purpose: the simulator's disk implements it with all the ways in which a real one forgets. Synchronous, since
+//! it is called from threads that do nothing else. Not for the catalogue, which is sled's own affair.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// A directory on a disk. Names are those of files in it; there are no directories below.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Makes a file that is not there yet, to be appended to. Its name is durable after [`Fs::sync_directory`].
+    fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>>;
+    /// All files, in the order of their names.
+    fn list(&self) -> io::Result<Vec<FileFacts>>;
+    /// Reads at most `bytes_max` bytes from `offset` on; fewer only where the file ends.
+    fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+    /// Gives a file another name, in place of a file that had it.
+    fn rename(&self, old: &str, new: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes names durable: what was created, renamed and removed until now.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// Bytes that may still be written.
+    fn space(&self) -> io::Result<u64>;
+}
+
+/// A file that is being written.
+pub trait FsFile: Send + Sync + fmt::Debug {
+    /// Writes at the end. After an error any part of it may have been written.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was appended durable.
+    ///
+    /// SUBTLE: after an error the system may have dropped what was not written, and a second call would succeed all the
+    /// same. A file whose sync failed must be given up.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Why the disk cannot do it. The node goes on in memory where that is safe; the operator mends the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("cannot {doing} {name}: {error}")]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It has failed and is not tried again at once.
+    #[error("the disk failed a moment ago and is tried again soon")]
+    Paused,
+    /// The directory is that of another node or cluster.
+    #[error("{0} was written by another node or cluster; give this node its own directory")]
+    Foreign(String),
+    /// A file of a later version.
+    #[error("{name} has format {version}, which this version of Pelago does not know")]
+    Newer {
+        /// Which.
+        name: String,
+        /// Its format.
+        version: u16,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn file(doing: &'static str, name: &str, error: io::Error) -> Self {
+        Self::File { doing, name: name.to_owned(), error }
+    }
+
+    /// Whether there is no space left. The disk itself is sound then.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::File { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Paused | Self::Foreign(_) | Self::Newer { .. } => false,
+        }
+    }
+}
+
+/// Writes a small file as a whole: after a crash there is the old one or the new one.
+pub(crate) fn replace_file(fs: &dyn Fs, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let beside = format!("{name}{UNFINISHED}");
+    let write = || -> io::Result<()> {
+        match fs.remove(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = fs.create(&beside)?;
+        file.append(bytes)?;
+        file.sync()?;
+        fs.rename(&beside, name)?;
+        fs.sync_directory()
+    };
+    write().map_err(|error| StoreError::file("write", name, error))
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove_if_there(fs: &dyn Fs, name: &str) -> Result<(), StoreError> {
+    match fs.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file("remove", name, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Reads a whole file, if it is there.
+pub(crate) fn read_whole(fs: &dyn Fs, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs.read(name, 0, bytes_max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::file("read", name, error)),
+    }
+}
+
+/// The end of the name of a file that is not finished: a crash may leave one behind, and the next start removes it.
+pub(crate) const UNFINISHED: &str = ".new";
+/// In the name of a file that could not be used and is kept for inspection.
+pub(crate) const DAMAGED: &str = ".damaged";

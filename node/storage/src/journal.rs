@@ -1,0 +1,432 @@
+//! The journal: records appended to segments, in one order for all of them.
+//!
+//! It never retries a file that has failed. What could not be written, or not made durable, is a *hole*: the records
+//! before it and after it are good, and only a checkpoint that begins after the hole makes the store whole again. Nothing
+//! here waits or has a thread; `disk` drives it.
+
+use crate::frame::Place;
+use crate::fs::{Fs, FsFile, StoreError, remove_if_there};
+use crate::limits::{RETRY_MS, SEGMENT_BYTES, WRITE_BYTES_TARGET};
+use crate::record::Record;
+use crate::segment::{FORMAT_VERSION, Life, SegmentHead, SegmentIndex, StoreOwner, segment_name};
+use crate::store::mark_sound;
+use crdt::{NodeNumber, Stamp};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How the journal's files are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Bytes at which a segment is closed.
+    pub segment_bytes: u64,
+    /// Bytes of covered segments that are kept for peers that were away.
+    pub retain_bytes: u64,
+    /// How long covered segments are kept, in milliseconds.
+    pub retain_ms: u64,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, retain_bytes: 256 << 20, retain_ms: 24 * 3_600_000 }
+    }
+}
+
+/// Records that are certainly on the disk: those from `from` on and before `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Durable {
+    /// The first.
+    pub from: u64,
+    /// The one after the last.
+    pub to: u64,
+}
+
+/// A file of the journal, as its readers know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub number: u64,
+    pub first: u64,
+    /// The record after its last.
+    pub next: u64,
+    pub bytes: u64,
+    pub created_ms: u64,
+    /// None: nobody has looked through it in this life.
+    pub index: Option<SegmentIndex>,
+    /// Something of it could not be read: it is kept aside when it is no longer needed.
+    pub damaged: bool,
+}
+
+/// All files of the journal, oldest first; shared with those who read it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Segments(Arc<Mutex<VecDeque<Segment>>>);
+
+impl Segments {
+    pub(crate) fn new(segments: VecDeque<Segment>) -> Self {
+        Self(Arc::new(Mutex::new(segments)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, VecDeque<Segment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().iter().map(|segment| segment.bytes).sum()
+    }
+}
+
+/// A record in the buffer, for the index.
+#[derive(Debug)]
+struct Buffered {
+    link: Option<(NodeNumber, Stamp, Stamp)>,
+    start: usize,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    file: Arc<dyn FsFile>,
+    bytes: u64,
+}
+
+/// The writer of the journal.
+#[derive(Debug)]
+pub struct Journal {
+    fs: Arc<dyn Fs>,
+    owner: StoreOwner,
+    life: Life,
+    settings: JournalSettings,
+    segments: Segments,
+    current: Option<Open>,
+    next_segment: u64,
+    buffer: Vec<u8>,
+    buffered: Vec<Buffered>,
+    next: u64,
+    durable: Durable,
+    /// Records before this are in files, or given up.
+    written: u64,
+    /// Files with records that are not durable yet.
+    unsynced: Vec<(u64, Arc<dyn FsFile>)>,
+    names_unsynced: bool,
+    syncing: bool,
+    retry_at_ms: u64,
+    /// Records before this are covered by a checkpoint.
+    covered: u64,
+    has_hole: bool,
+    given_up: u64,
+}
+
+/// A flush that is to be carried out, perhaps by another thread.
+#[derive(Debug)]
+pub struct SyncJob {
+    fs: Arc<dyn Fs>,
+    files: Vec<(u64, Arc<dyn FsFile>)>,
+    names: bool,
+    up_to: u64,
+}
+
+/// What came of a flush.
+#[derive(Debug)]
+pub struct SyncOutcome {
+    up_to: u64,
+    result: Result<(), StoreError>,
+}
+
+impl SyncJob {
+    /// Carries it out; takes as long as the disk takes.
+    pub fn run(self) -> SyncOutcome {
+        let failed = |number: u64, error| StoreError::file("make durable", &segment_name(number), error);
+        let files = self.files.iter().try_for_each(|(number, file)| file.sync().map_err(|e| failed(*number, e)));
+        let result = files.and_then(|()| match self.names {
+            true => {
+                self.fs.sync_directory().map_err(|e| StoreError::file("make durable", "the journal's directory", e))
+            }
+            false => Ok(()),
+        });
+        SyncOutcome { up_to: self.up_to, result }
+    }
+}
+
+impl Journal {
+    /// A journal that goes on at record `next`, in new files.
+    pub(crate) fn new(
+        fs: Arc<dyn Fs>,
+        owner: StoreOwner,
+        life: Life,
+        settings: JournalSettings,
+        segments: Segments,
+        next: u64,
+    ) -> Self {
+        let next_segment = segments.lock().back().map_or(1, |last| last.number + 1);
+        Self {
+            fs,
+            owner,
+            life,
+            settings,
+            segments,
+            current: None,
+            next_segment,
+            buffer: Vec::new(),
+            buffered: Vec::new(),
+            next,
+            durable: Durable { from: next, to: next },
+            written: next,
+            unsynced: Vec::new(),
+            names_unsynced: false,
+            syncing: false,
+            retry_at_ms: 0,
+            covered: 0,
+            has_hole: false,
+            given_up: 0,
+        }
+    }
+
+    /// Changes how files are kept.
+    pub fn set_settings(&mut self, settings: JournalSettings) {
+        self.settings = settings;
+    }
+
+    /// The number of the next record.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Records before this one are in files, or lie in a hole.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// What is certainly on the disk.
+    pub fn durable(&self) -> Durable {
+        self.durable
+    }
+
+    /// Whether records were lost that no checkpoint covers.
+    pub fn has_hole(&self) -> bool {
+        self.has_hole
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.segments.bytes()
+    }
+
+    /// Records that were never written.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// Whether something is written that is not durable, and no flush is under way.
+    pub fn wants_sync(&self) -> bool {
+        !self.syncing && self.durable.to < self.written && !self.unsynced.is_empty()
+    }
+
+    /// Whether a flush is under way.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing
+    }
+
+    /// Takes a record in; it is in a file after [`Journal::write`]. Returns the number of the record after it.
+    pub fn append(&mut self, record: &Record, now_ms: u64) -> Result<u64, StoreError> {
+        if self.buffer.len() >= WRITE_BYTES_TARGET {
+            self.write(now_ms)?;
+        }
+        self.append_to_buffer(record);
+        Ok(self.next)
+    }
+
+    fn append_to_buffer(&mut self, record: &Record) {
+        let (start, sequence) = (self.buffer.len(), self.next);
+        // A segment that is closed now is closed before this record; which one it falls into is known at the write.
+        let file = self.current.as_ref().map_or(self.next_segment, |open| open.number);
+        record.put(&mut self.buffer, Place { file, sequence });
+        self.buffered.push(Buffered { link: record.link(), start, sequence });
+        self.next += 1;
+    }
+
+    /// Writes what was taken in. After an error it is given up, and the next record begins a new segment.
+    pub fn write(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        if self.buffered.is_empty() {
+            return Ok(());
+        }
+        let result = self.write_buffer(now_ms);
+        if result.is_err() {
+            self.given_up += self.buffered.len() as u64;
+            self.give_up(self.next, now_ms);
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(WRITE_BYTES_TARGET);
+        self.buffered.clear();
+        self.written = self.next;
+        result
+    }
+
+    fn write_buffer(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        if self.current.is_none() {
+            if now_ms < self.retry_at_ms {
+                return Err(StoreError::Paused);
+            }
+            let first = self.buffered.first().map_or(self.next, |record| record.sequence);
+            self.begin_segment(first, now_ms)?;
+        }
+        let Some(open) = &mut self.current else { return Ok(()) };
+        open.file.append(&self.buffer).map_err(|e| StoreError::file("write", &segment_name(open.number), e))?;
+        let offset = open.bytes;
+        open.bytes += self.buffer.len() as u64;
+        let full = open.bytes >= self.settings.segment_bytes;
+        if let Some(segment) = self.segments.lock().back_mut() {
+            segment.bytes = open.bytes;
+            segment.next = self.next;
+            let index = segment.index.get_or_insert_default();
+            for record in &self.buffered {
+                if let Some(link) = record.link {
+                    index.note(link, offset + record.start as u64, record.sequence);
+                }
+            }
+        }
+        if self.unsynced.last().is_none_or(|(number, _)| *number != open.number) {
+            self.unsynced.push((open.number, Arc::clone(&open.file)));
+        }
+        if full {
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    /// Tries, after a failure and when its pause is over, whether files can be written again. True if they can.
+    pub fn reopen(&mut self, now_ms: u64) -> Result<bool, StoreError> {
+        if self.current.is_some() || now_ms < self.retry_at_ms || !self.buffered.is_empty() {
+            return Ok(self.current.is_some());
+        }
+        let begun = self.begin_segment(self.next, now_ms);
+        if begun.is_err() {
+            self.retry_at_ms = now_ms + RETRY_MS;
+        }
+        begun.map(|()| true)
+    }
+
+    fn begin_segment(&mut self, first: u64, now_ms: u64) -> Result<(), StoreError> {
+        let number = self.next_segment;
+        let name = segment_name(number);
+        let head =
+            SegmentHead { version: FORMAT_VERSION, owner: self.owner, life: self.life, first, created_ms: now_ms };
+        let bytes = head.encode(number);
+        remove_if_there(&*self.fs, &name)?;
+        let file = self.fs.create(&name).map_err(|error| StoreError::file("create", &name, error))?;
+        if let Err(error) = file.append(&bytes) {
+            // Its name is used again; if it cannot be removed, that is tried again then.
+            let _ = self.fs.remove(&name);
+            return Err(StoreError::file("write", &name, error));
+        }
+        self.names_unsynced = true;
+        self.next_segment += 1;
+        if !self.has_hole {
+            mark_sound(&*self.fs, self.life, number)?;
+        }
+        let length = bytes.len() as u64;
+        self.current = Some(Open { number, file, bytes: length });
+        self.segments.lock().push_back(Segment {
+            number,
+            first,
+            next: first,
+            bytes: length,
+            created_ms: now_ms,
+            index: Some(SegmentIndex::default()),
+            damaged: false,
+        });
+        Ok(())
+    }
+
+    /// Records before `up_to` that are not durable are lost; what follows begins a new file.
+    fn give_up(&mut self, up_to: u64, now_ms: u64) {
+        self.current = None;
+        self.unsynced.clear();
+        self.durable = Durable { from: up_to, to: up_to };
+        self.has_hole = true;
+        self.retry_at_ms = now_ms + RETRY_MS;
+    }
+
+    /// A flush of everything written, if there is anything to flush.
+    pub fn begin_sync(&mut self) -> Option<SyncJob> {
+        if !self.wants_sync() {
+            return None;
+        }
+        self.syncing = true;
+        let files = self.unsynced.clone();
+        // What is closed is not written any more: it need not be flushed again.
+        let open = self.current.as_ref().map(|open| open.number);
+        self.unsynced.retain(|(number, _)| Some(*number) == open);
+        let names = std::mem::take(&mut self.names_unsynced);
+        Some(SyncJob { fs: Arc::clone(&self.fs), files, names, up_to: self.written })
+    }
+
+    /// Notes what came of the flush.
+    pub fn end_sync(&mut self, outcome: SyncOutcome, now_ms: u64) -> Result<(), StoreError> {
+        // SUBTLE: what waits was made for the file that may be given up below.
+        let written = self.write(now_ms);
+        self.syncing = false;
+        match outcome.result {
+            Ok(()) => {
+                if outcome.up_to > self.durable.to {
+                    self.durable.to = outcome.up_to;
+                }
+                written
+            }
+            Err(error) => {
+                self.give_up(self.written, now_ms);
+                self.names_unsynced = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// A checkpoint covers every record before `position`. True if that made the store whole again.
+    pub fn cover(&mut self, position: u64) -> bool {
+        self.covered = self.covered.max(position);
+        let healed = self.has_hole && self.covered >= self.durable.from;
+        if healed {
+            self.has_hole = false;
+        }
+        healed
+    }
+
+    /// The number of its newest segment.
+    pub(crate) fn last_segment(&self) -> u64 {
+        self.next_segment - 1
+    }
+
+    /// The records that no checkpoint covers, as a count.
+    pub fn uncovered(&self) -> u64 {
+        self.next.saturating_sub(self.covered)
+    }
+
+    /// Removes covered segments that are more than is to be kept: all of them if the disk is full. Returns how many.
+    pub fn tidy(&mut self, now_ms: u64, is_full: bool) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        loop {
+            let (number, damaged) = {
+                let segments = self.segments.lock();
+                let Some(oldest) = segments.front().filter(|_| segments.len() > 1) else { break };
+                let in_use = self.current.as_ref().is_some_and(|open| open.number == oldest.number);
+                let needed = oldest.next > self.covered || self.unsynced.iter().any(|(n, _)| *n == oldest.number);
+                let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+                // It was last written when the next one began.
+                let idle_since = segments.get(1).map_or(now_ms, |next| next.created_ms);
+                let old = now_ms.saturating_sub(idle_since) > self.settings.retain_ms;
+                if in_use || needed || !(is_full || old || total > self.settings.retain_bytes) {
+                    break;
+                }
+                (oldest.number, oldest.damaged)
+            };
+            let name = segment_name(number);
+            if damaged {
+                let aside = format!("{name}{}", crate::fs::DAMAGED);
+                self.fs.rename(&name, &aside).map_err(|error| StoreError::file("move aside", &name, error))?;
+            } else {
+                remove_if_there(&*self.fs, &name)?;
+            }
+            self.segments.lock().pop_front();
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}

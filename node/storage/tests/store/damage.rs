@@ -1,0 +1,95 @@
+//! Bits flip, files are cut short or lost: nothing that is not right is ever returned, and everything is reported.
+
+use crate::model::{Chance, OWNER, SmallNode, recover};
+use std::collections::BTreeSet;
+use storage::{FlushPolicy, FoundStore, Fs, Problem, SimulatedFs, StoreError, StoreOwner, check};
+
+/// A store with checkpoints and a journal of some segments behind them.
+fn filled(seed: u64) -> (SimulatedFs, BTreeSet<u64>) {
+    let fs = SimulatedFs::new(seed);
+    let mut chance = Chance(seed);
+    let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+    for round in 0..60 {
+        node.write();
+        node.pass(1);
+        if round == 20 || round == 40 {
+            assert!(node.checkpoint(&mut chance).unwrap());
+        }
+    }
+    node.pass(1);
+    fs.end_process();
+    let all = recover(&fs).unwrap().1.all();
+    (fs, all)
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_wherever_it_is() {
+    let (fs, whole) = filled(1);
+    let mut noticed = 0;
+    for file in fs.list().unwrap() {
+        for bit in (0..file.bytes * 8).step_by(37) {
+            let copy = fs.backup();
+            assert!(copy.flip(&file.name, bit));
+            let (_, back) = recover(&copy).unwrap();
+            let all = back.all();
+            assert!(all.is_subset(&whole), "{} bit {bit}: foreign records", file.name);
+            if all != whole {
+                let told = back.problems.iter().any(Problem::is_damage);
+                assert!(told, "{} bit {bit}: {:?}", file.name, back.problems);
+                noticed += 1;
+            }
+            let report = check(&copy, Some(OWNER)).unwrap();
+            let is_marker = file.name == "sound";
+            assert!(is_marker || !report.problems.is_empty(), "{} bit {bit} is not reported", file.name);
+        }
+    }
+    assert!(noticed > 300, "{noticed}");
+    assert_eq!(check(&fs, Some(OWNER)).unwrap().problems, []);
+}
+
+#[test]
+fn a_lost_or_cut_file_is_noticed() {
+    let (fs, whole) = filled(2);
+    for file in fs.list().unwrap() {
+        let without = fs.backup();
+        without.remove(&file.name).unwrap();
+        let (_, back) = recover(&without).unwrap();
+        assert!(back.all().is_subset(&whole));
+        assert!(back.all() == whole || back.problems.iter().any(Problem::is_damage), "{}", file.name);
+        for part in 0..4 {
+            let cut = fs.backup();
+            let bytes = cut.read(&file.name, 0, (file.bytes * part / 4) as usize).unwrap();
+            cut.remove(&file.name).unwrap();
+            cut.create(&file.name).unwrap().append(&bytes).unwrap();
+            let (_, back) = recover(&cut).unwrap();
+            assert!(back.all().is_subset(&whole));
+            assert!(back.all() == whole || !back.problems.is_empty(), "{} cut to {part}/4", file.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_is_moved_aside_and_the_store_goes_on() {
+    let (fs, _) = filled(3);
+    let image = fs.list().unwrap().into_iter().find(|file| file.name.starts_with("image-")).unwrap();
+    fs.flip(&image.name, 8 * 60);
+    let (mut node, back) = SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    assert!(matches!(back.problems.as_slice(), [Problem::Image { .. }]), "{:?}", back.problems);
+    let aside = format!("{}.damaged", image.name);
+    assert!(fs.list().unwrap().iter().any(|file| file.name == aside));
+    let number = node.write();
+    assert!(node.checkpoint(&mut Chance(3)).unwrap());
+    fs.end_process();
+    let (_, back) = recover(&fs).unwrap();
+    assert!(back.problems.is_empty() && back.all().contains(&number));
+    assert_eq!(check(&fs, None).unwrap().moved_aside, [aside]);
+}
+
+#[test]
+fn another_nodes_store_is_refused() {
+    let (fs, _) = filled(4);
+    let other = StoreOwner { identity: [9; 32], ..OWNER };
+    let refused = FoundStore::open(std::sync::Arc::new(fs), other).unwrap_err();
+    assert!(matches!(refused, StoreError::Foreign(_)), "{refused}");
+    assert!(refused.to_string().ends_with("give this node its own directory"));
+}

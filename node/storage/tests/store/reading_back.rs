@@ -1,0 +1,59 @@
+//! The journal as the middle tier of catch-up: batches of one origin after a stamp, across segments and lives.
+
+use crate::model::{SmallNode, origin, record, stamp};
+use crdt::Stamp;
+use storage::{FlushPolicy, Record, SimulatedFs};
+
+fn batches(of: u16, from: u64, to: u64) -> Vec<Vec<u8>> {
+    let records = (from..to).map(record);
+    let bytes = records.filter_map(|record| match record {
+        Record::Batch { last, bytes, .. } if last.author() == origin(of) => Some(bytes.to_vec()),
+        _ => None,
+    });
+    bytes.collect()
+}
+
+#[test]
+fn batches_after_a_stamp_come_back_in_one_unbroken_chain() {
+    let fs = SimulatedFs::new(3);
+    let mut written = 0;
+    for life in 0..3 {
+        let (mut node, back) = SmallNode::start(&fs, life, FlushPolicy::Never).unwrap();
+        assert_eq!(back.next, written);
+        for _ in 0..40 {
+            written = node.write() + 1;
+            if written % 3 == 0 {
+                node.pass(1);
+            }
+        }
+        node.pass(1);
+        for of in [0, 1] {
+            for from in [0, 1, 17, 39, written - 1] {
+                let after = if from == 0 { Stamp::ZERO } else { stamp(from, of) };
+                let found = node.reader.batches_after(origin(of), after, usize::MAX).unwrap();
+                assert_eq!(found, batches(of, from, written), "life {life}, origin {of} after {from}");
+                let some = node.reader.batches_after(origin(of), after, 200).unwrap();
+                assert!(some.len() <= found.len() && found.starts_with(&some));
+                assert!(found.is_empty() || !some.is_empty());
+            }
+        }
+        assert!(node.reader.batches_after(origin(9), Stamp::ZERO, 1_000).unwrap().is_empty());
+        fs.end_process();
+    }
+}
+
+#[test]
+fn what_the_journal_no_longer_reaches_back_to_is_not_guessed() {
+    let fs = SimulatedFs::new(4);
+    let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+    for _ in 0..300 {
+        node.write();
+        node.pass(1);
+    }
+    assert!(node.checkpoint(&mut crate::model::Chance(1)).unwrap());
+    node.write();
+    node.pass(1);
+    assert!(node.reader.batches_after(origin(0), Stamp::ZERO, 1_000).unwrap().is_empty());
+    let late = node.reader.batches_after(origin(0), stamp(299, 0), usize::MAX).unwrap();
+    assert!(!late.is_empty());
+}
