@@ -2,6 +2,7 @@
 
 use server::config::ConfigError;
 use server::launch::{LaunchError, StopError};
+use server::peers::StartError;
 use server::setup::SetupError;
 use std::io;
 use std::path::PathBuf;
@@ -101,8 +102,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The process's exit status. A node that cannot run in its directory, however often it is started, is told apart
+    /// from one that should be started again.
+    pub fn status(&self) -> u8 {
+        let never = matches!(
+            self,
+            Self::Launch(LaunchError::Peers(StartError::Removed | StartError::NotAdmitted | StartError::OtherNode(_)))
+        );
+        if never { CANNOT_RUN_HERE } else { 1 }
+    }
+
     /// Whether an order may have been carried out although no answer came.
     pub fn is_uncertain(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Protocol { .. } | Self::Answer { .. })
     }
 }
+
+/// What the headers of C call `EX_CONFIG`.
+const CANNOT_RUN_HERE: u8 = 78;

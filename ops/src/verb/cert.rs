@@ -102,7 +102,11 @@ impl Renew {
         let renewed = Authority::read(&self.ca)?.renew(&current, Validity::days(now_seconds(), self.days))?;
         renewed.write(&self.dir)?;
         let facts = renewed.facts()?;
-        terminal::line(format!("{} is certified until {}.", facts.name, date(facts.valid_until)));
+        terminal::line(format!(
+            "{} is certified until {}. If it runs with this directory, it uses the new certificate within a minute, or at once when it gets a SIGHUP.",
+            facts.name,
+            date(facts.valid_until)
+        ));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::terminal;
 use clap::Args;
 use indicatif::ProgressBar;
-use server::launch::{Running, launch, stop_on_signals};
+use server::launch::{Running, ServiceManager, launch, stop_on_signals};
 use server::setup::CONFIGURATION_FILE;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -45,6 +45,10 @@ impl Serve {
         let running = launch(sources, &options)?;
         stop_on_signals(vec![Arc::clone(running.node())])
             .map_err(|error| Failure::System { doing: "listen for signals", error })?;
+        let told = |error| Failure::System { doing: "reach the service manager that NOTIFY_SOCKET names", error };
+        if let Some(manager) = ServiceManager::find(|name| std::env::var_os(name)).map_err(told)? {
+            manager.follow(Arc::clone(running.node())).map_err(told)?;
+        }
         self.tell(&running);
         running.wait()?;
         Ok(())

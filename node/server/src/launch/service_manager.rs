@@ -45,8 +45,8 @@ impl ServiceManager {
     }
 
     async fn tell_all(&self, node: &Node) {
-        self.tell("READY=1");
         let mut seen = node.console.pulse();
+        self.tell("READY=1");
         let look = async {
             // Twice in the time allowed would do; a busy machine may be late.
             let Some(interval) = self.watchdog.map(|allowed| allowed / 3) else { return std::future::pending().await };
@@ -99,10 +99,7 @@ mod tests {
         let node = Arc::new(crate::testing::node());
         ServiceManager::find(variable).unwrap().unwrap().follow(Arc::clone(&node)).unwrap();
         assert_eq!(heard(&socket), "READY=1");
-        // Nothing is said of a node whose heart does not beat.
-        socket.set_nonblocking(true).unwrap();
         node.console.beat();
-        socket.set_nonblocking(false).unwrap();
         assert_eq!(heard(&socket), "WATCHDOG=1");
         node.console.request_stop(Stop::Orderly);
         let mut said = heard(&socket);
