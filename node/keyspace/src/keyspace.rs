@@ -228,6 +228,11 @@ impl Writer {
         &self.keyspace
     }
 
+    /// The last stamp that it took for a change.
+    pub fn last_stamp(&self) -> Stamp {
+        Stamp::from_bits(self.state.log.last.load(Ordering::Relaxed))
+    }
+
     /// Says that several commands follow at once: their changes reach the drain at [`Writer::end_pipeline`], which
     /// saves a lock for each of them.
     pub fn begin_pipeline(&mut self) {

@@ -12,6 +12,7 @@ mod drain;
 mod elements;
 mod entry;
 mod hash;
+mod image;
 mod keyspace;
 mod log;
 mod merge;

@@ -145,7 +145,7 @@ impl Keyspace {
         })
     }
 
-    fn begin_chunk(&self) -> (Vec<u8>, VersionVector) {
+    pub(crate) fn begin_chunk(&self) -> (Vec<u8>, VersionVector) {
         let applied = (*self.applied()).clone();
         let base = self.clock();
         let mut out = Vec::new();
@@ -154,7 +154,7 @@ impl Keyspace {
         (out, applied)
     }
 
-    fn read_slot(
+    pub(crate) fn read_slot(
         &self,
         number: u16,
         since: &VersionVector,

@@ -8,6 +8,7 @@ mod decimal;
 mod generator;
 mod histories;
 mod history;
+mod images;
 #[path = "../../../../crdt/tests/properties/random.rs"]
 mod random;
 mod recovery;

@@ -1,0 +1,56 @@
+//! Images: slots read out for the node's own disk, and loaded again at its next start.
+//!
+//! An image of a slot is what a state session would list of it for a peer that has nothing, with what the slot has seen
+//! at that moment. So loading is merging into an empty slot, and batches that are replayed over it meet the same rules as
+//! those that reach a slot ahead of the vector. Nothing here knows a file.
+
+use crate::hash::SLOTS;
+use crate::keyspace::Keyspace;
+use crate::slot::Slot;
+use crate::state::Extent;
+use crdt::{DecodeError, Stamp, UnixMillis, VersionVector};
+
+impl Keyspace {
+    /// Reads slots until about `bytes_max` bytes are there, each under its own lock, without those that hold nothing.
+    /// Returns the bytes, none if no slot holds anything, and how many of the slots are done.
+    pub fn read_image(&self, numbers: &[u16], bytes_max: usize) -> (Vec<u8>, usize) {
+        let (mut out, applied) = self.begin_chunk();
+        let (head, nothing) = (out.len(), VersionVector::new());
+        let mut done = 0;
+        for &number in numbers {
+            if out.len() >= bytes_max {
+                break;
+            }
+            done += 1;
+            if number < SLOTS && !holds_nothing(&self.slot(number)) {
+                self.read_slot(number, &nothing, Extent::Listing, &applied, &mut out);
+            }
+        }
+        if out.len() == head {
+            out.clear();
+        }
+        (out, done)
+    }
+
+    /// Loads what [`Keyspace::read_image`] wrote, before the node has a number and serves anybody. The vector does not
+    /// rise; the slots know how far they have seen.
+    pub fn load_image(&self, block: &[u8], now: UnixMillis) -> Result<(), DecodeError> {
+        self.merge_slots(block, now).map(drop)
+    }
+
+    /// Whether anything that an image contains has changed in these slots after `since`.
+    pub fn has_changed_since(&self, numbers: &[u16], since: Stamp) -> bool {
+        numbers.iter().any(|&number| self.slot(number).memory.changed > since)
+    }
+
+    /// Bytes of changes that workers have handed over and no batch contains yet.
+    pub fn undrained_bytes(&self) -> u64 {
+        self.logs.lock().iter().map(|log| log.buffer.lock().bytes.len() as u64).sum()
+    }
+}
+
+/// Whether there is nothing about a slot that its node's vector does not say.
+fn holds_nothing(slot: &Slot) -> bool {
+    let is_empty = |database| slot.table(database).is_none_or(|table| table.is_empty());
+    slot.databases().all(is_empty) && slot.memory.context().is_none() && slot.memory.resets().len() == 0
+}
