@@ -33,6 +33,8 @@ pub struct Swept {
     pub ghosts: u64,
     /// Slots visited.
     pub visited: usize,
+    /// When there is more to do, unless something is written meanwhile; `u64::MAX` if nothing is known to end.
+    pub next: UnixMillis,
 }
 
 /// Slots are visited no more often than this, in milliseconds: a slot whose keys end one after the other is walked
@@ -42,19 +44,23 @@ const VISIT_INTERVAL_MS: u64 = 500;
 impl Keyspace {
     /// Removes what is over, by `writer`. Call it a few times a second.
     pub fn sweep(&self, writer: &mut Writer, now: UnixMillis, policy: &SweepPolicy<'_>) -> Swept {
-        let mut swept = Swept::default();
+        let mut swept = Swept { next: UnixMillis::MAX, ..Swept::default() };
         // Each sweep begins where the last one had to stop, so that no slot waits behind busier ones.
         let first = self.sweep_from.load(Ordering::Relaxed);
         for number in (first..SLOTS).chain(0..first) {
-            if self.shared.earliest(number) > now {
+            let earliest = self.shared.earliest(number);
+            if earliest > now {
+                swept.next = swept.next.min(earliest);
                 continue;
             }
             if swept.visited == policy.slots_max {
+                swept.next = now;
                 self.sweep_from.store(number, Ordering::Relaxed);
                 break;
             }
             swept.visited += 1;
             let due = self.visit(number, now, policy);
+            swept.next = swept.next.min(self.shared.earliest(number));
             for (database, key, ghost) in due {
                 let mut access = writer.access(now, &[&key]);
                 access.begin_command();

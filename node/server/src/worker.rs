@@ -171,7 +171,7 @@ async fn serve_dealt(node: Arc<Node>, mut dealt: mpsc::Receiver<Accepted>, mut s
     };
     tokio::select! {
         () = serve => {}
-        () = watch_event_loop(&worker.node.console.metrics.console) => {}
+        () = watch_event_loop(&worker.node.console.metrics.console, || worker.tally.reads.value()) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }

@@ -188,4 +188,4 @@ fn plain_runtime() -> io::Result<Runtime> {
 
 const REPLICATION: &str = "replication";
 /// `INFO`'s rates are means of some of these.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use super::groups::ConsoleMetrics;
 
-/// Runs for ever on the event loop it watches, noting its delays.
-pub async fn watch_event_loop(console: &ConsoleMetrics) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Runs for ever on the event loop it watches, noting its delays. `work` is a number that changes when the loop does
+/// something: one that does nothing cannot be late, and is looked at less often.
+pub async fn watch_event_loop(console: &ConsoleMetrics, work: impl Fn() -> u64) {
+    let mut done = work();
+    let mut due = Instant::now();
     loop {
-        let due = ticks.tick().await;
-        note_delay(console, Instant::now().saturating_duration_since(due));
+        sleep_until(due).await;
+        let now = Instant::now();
+        note_delay(console, now.saturating_duration_since(due));
+        let before = std::mem::replace(&mut done, work());
+        due = now + if done == before { TICK_IDLE } else { TICK };
     }
 }
 
@@ -23,7 +27,9 @@ fn note_delay(console: &ConsoleMetrics, delay: Duration) {
     }
 }
 
-/// Ten wake-ups a second cost nothing that can be measured, and a stall of interest outlasts several.
+/// Ten wake-ups a second cost nothing beside work, and a stall of interest outlasts several.
 const TICK: Duration = Duration::from_millis(100);
+/// On a machine with many cores, workers without work must not cost anything together.
+const TICK_IDLE: Duration = Duration::from_millis(500);
 /// Late enough for clients to notice within one region.
 const STALL: Duration = Duration::from_millis(10);

@@ -177,7 +177,9 @@ async fn a_stalled_event_loop_is_noticed() {
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_millis(1)).await;
     };
-    tokio::select! { () = watch_event_loop(&console) => {}, () = stall => {} }
+    let work = std::cell::Cell::new(0);
+    let works = || work.replace(work.get() + 1);
+    tokio::select! { () = watch_event_loop(&console, works) => {}, () = stall => {} }
     assert!(console.event_loop_stall_us_max.value() >= 200_000, "{}", console.event_loop_stall_us_max.value());
     assert_eq!(console.event_loop_stalls.value(), 1);
 }
