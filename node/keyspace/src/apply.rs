@@ -2,6 +2,8 @@
 
 use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::Keyspace;
+use crate::large::LargePut;
+use crate::shared::EndedNumber;
 use crate::slot::Slot;
 use crdt::{Change, Changes, DecodeError, NodeNumber, Operation, Operations, Stamp, UnixMillis, VersionVector};
 use parking_lot::MutexGuard;
@@ -122,6 +124,11 @@ impl Keyspace {
     fn apply_to(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
         if let Some(value) = change.plain_set()
             && slot.apply_plain_set(&self.shared, change.stamp, change.database, change.key, value)
+        {
+            return Ok(());
+        }
+        if let Some(put) = LargePut::of_change(change)
+            && slot.put_large(&self.shared, change.database, change.key, &put)
         {
             return Ok(());
         }

@@ -17,6 +17,9 @@ pub const GROUP_CHANGES_MAX: usize = 256;
 /// slow link is never blocked by one batch for long.
 pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 
+/// Bytes that a batch has for a change beside its body: the distance of its stamp and its length.
+const AROUND_A_CHANGE_BYTES: usize = 20;
+
 /// Places for records that the drain keeps between two batches; what a burst needed beyond is given back.
 const ORDER_KEPT_MAX: usize = 1 << 14;
 
@@ -95,6 +98,18 @@ impl Drain {
         batches
     }
 
+    /// Gives back the memory that the last changes needed, when nothing has been written for a while.
+    pub fn rest(&mut self, keyspace: &Keyspace) {
+        self.taken = Vec::new();
+        self.order = Vec::new();
+        for log in keyspace.logs.lock().iter() {
+            let mut buffer = log.buffer.lock();
+            if buffer.is_empty() {
+                *buffer = LogBuffer::default();
+            }
+        }
+    }
+
     fn open(&self) -> OpenBatch {
         OpenBatch { previous: self.last, first: Stamp::MAX, last: self.last, changes: 0, made: 0, payload: Vec::new() }
     }
@@ -161,6 +176,11 @@ impl Drain {
         let sent = self.not_superseded(group);
         let Some(last_sent) = sent.iter().rposition(|&sent| sent) else { return };
         let mut previous = if batch.changes == 0 { batch.previous } else { batch.last };
+        let bytes: usize = group.iter().map(|record| record.end - record.start).sum();
+        if bytes > BATCH_BYTES_TARGET {
+            // What is large is not copied again for what comes behind it.
+            batch.payload.reserve_exact(bytes + group.len() * AROUND_A_CHANGE_BYTES);
+        }
         for (index, record) in group.iter().enumerate().filter(|&(index, _)| sent[index]) {
             encode_change(&mut batch.payload, previous, record.stamp, index < last_sent, self.body(record));
             previous = record.stamp;

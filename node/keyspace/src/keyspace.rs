@@ -2,7 +2,7 @@
 
 use crate::access::{Access, Held};
 use crate::hash::{SLOTS, slot_of};
-use crate::log::{LogBuffer, SharedLog};
+use crate::log::{LOG_BYTES_KEPT_MAX, LogBuffer, SharedLog};
 use crate::shared::{Conflicts, Shared};
 use crate::slot::Slot;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
@@ -245,6 +245,14 @@ impl Writer {
         self.state.flush(&self.keyspace);
     }
 
+    /// Bytes that it keeps for what comes next.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let WriterState { log, pending, subject, operations, .. } = &self.state;
+        let logged = log.buffer.lock().bytes.capacity();
+        logged + pending.bytes.capacity() + subject.capacity() + operations.capacity()
+    }
+
     /// Locks the slots of `keys`, in order and each once. `now` is the wall clock in Unix milliseconds.
     pub fn access<'a>(&'a mut self, now: UnixMillis, keys: &[&[u8]]) -> Access<'a> {
         let keyspace: &'a Keyspace = &self.keyspace;
@@ -304,6 +312,9 @@ impl WriterState {
         if !self.in_pipeline || self.pending.bytes.len() > PIPELINE_LOG_BYTES_MAX {
             self.flush(keyspace);
         }
+        if self.operations.capacity() + self.subject.capacity() > LOG_BYTES_KEPT_MAX {
+            (self.operations, self.subject) = (Vec::new(), Vec::new());
+        }
     }
 
     fn flush(&mut self, keyspace: &Keyspace) {
@@ -317,6 +328,10 @@ impl WriterState {
                 std::mem::swap(&mut *buffer, &mut self.pending);
             } else {
                 let offset = buffer.bytes.len();
+                if offset > LOG_BYTES_KEPT_MAX {
+                    // A log that holds something large does not double for something small.
+                    buffer.bytes.reserve_exact(self.pending.bytes.len().max(LOG_BYTES_KEPT_MAX));
+                }
                 buffer.bytes.extend_from_slice(&self.pending.bytes);
                 let moved = self.pending.records.iter().map(|r| crate::log::Record { end: r.end + offset, ..*r });
                 buffer.records.extend(moved);

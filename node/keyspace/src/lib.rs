@@ -14,6 +14,7 @@ mod entry;
 mod hash;
 mod image;
 mod keyspace;
+mod large;
 mod log;
 mod merge;
 mod observe;

@@ -3,8 +3,9 @@
 //! Workers append while they hold the key's slot; the drain takes everything up to a cut. A word that each writer
 //! publishes says below which stamp its log is complete, so that the drain never waits for a worker.
 
-use crdt::Stamp;
-use crdt::change::{encode_plain_set, encode_subject};
+use crate::observe::replaceable_bytes;
+use crdt::change::{encode_operation, encode_plain_set, encode_subject};
+use crdt::{Operation, Stamp};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,6 +83,30 @@ impl LogBuffer {
         let subject = self.bytes.len() + 1 - start;
         encode_plain_set(&mut self.bytes, value);
         let superseded_by = if tied { 0 } else { subject as u32 };
+        self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
+    }
+
+    /// Appends a change of some operations, the first under its stamp, that take `room` bytes at most.
+    pub fn append_operations<'o>(
+        &mut self,
+        stamp: Stamp,
+        tied: bool,
+        database: u8,
+        key: &[u8],
+        room: usize,
+        operations: impl Iterator<Item = Operation<'o>>,
+    ) {
+        // What is large is not copied again because a few bytes come behind it.
+        self.bytes.reserve_exact(room);
+        let start = self.bytes.len();
+        encode_subject(&mut self.bytes, database, key);
+        let subject = self.bytes.len() - start;
+        let mut superseded_by = 0;
+        for (position, operation) in operations.enumerate() {
+            let replaceable = if position == 0 && !tied { replaceable_bytes(&operation) } else { 0 };
+            superseded_by = if replaceable == 0 { 0 } else { (subject + replaceable) as u32 };
+            encode_operation(&mut self.bytes, stamp, &operation);
+        }
         self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
     }
 

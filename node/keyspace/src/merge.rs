@@ -367,7 +367,7 @@ impl<'a> Site<'a> {
     }
 
     /// Notes that something may have to be removed here at `deadline`.
-    fn expires_at(&mut self, deadline: u64) {
+    pub fn expires_at(&mut self, deadline: u64) {
         let slot = crate::hash::slot_of(self.key);
         if deadline < self.shared.earliest(slot) {
             self.shared.set_earliest(slot, deadline);

@@ -207,7 +207,7 @@ fn needs_listing(element: &Element, covered: &VersionVector) -> bool {
 }
 
 /// The bytes of an operation that name its element, if a later operation on that element replaces it entirely.
-fn replaceable_bytes(operation: &Operation<'_>) -> usize {
+pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
     let header = |kind: Kind, name: &[u8]| match kind {
         Kind::String => 2,
         Kind::Hash | Kind::Set => 2 + length_bytes(name.len()) + name.len(),

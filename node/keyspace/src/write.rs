@@ -7,6 +7,7 @@ use crate::elements::ElementMap;
 use crate::entry::{PackedCounter, PackedLife, View};
 use crate::hash::SLOTS;
 use crate::hash::{digest_of_contribution, digest_of_element, digest_of_key};
+use crate::large::LARGE_VALUE_BYTES;
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
 use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
@@ -69,6 +70,9 @@ impl Access<'_> {
                 }
                 return;
             }
+        }
+        if self.put_large_string(database, key, value, lifetime, LARGE_VALUE_BYTES) {
+            return;
         }
         self.change(database, key, |entry, now, recorder| {
             if let Some(entry) = entry {
@@ -419,7 +423,7 @@ impl Access<'_> {
         self.writer.operations = operations;
     }
 
-    fn stamp(&mut self) -> Stamp {
+    pub(crate) fn stamp(&mut self) -> Stamp {
         match self.stamp {
             Some(stamp) => stamp,
             None => {
