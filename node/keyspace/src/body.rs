@@ -180,11 +180,11 @@ pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: 
 /// The key of an entry.
 #[inline]
 pub fn key_of(entry: &KeyEntry) -> &[u8] {
-    match entry.view() {
+    entry.packed_name().unwrap_or_else(|| match entry.view() {
         View::Packed(packed) => packed.name,
         View::Counter(counter) => counter.name,
         View::Wide(body) => &body.key,
-    }
+    })
 }
 
 /// The life that counts of an entry.

@@ -3,10 +3,11 @@
 //! A lookup touches one line of the table and then the entry itself, where a table that keeps tags and cells apart
 //! touches two; on a keyspace larger than the caches that is a third of a command's time. Keys that find their bucket
 //! full go to the next one, and the buckets they passed count them (as F14 does, Bronson and Shi 2019), so that a
-//! lookup stops as soon as nobody went further. Tables grow by half: a bucket need not be one of a power of two, since
-//! hashes are scaled to their number (Lemire 2019). Slots are small, so growing one is never felt.
+//! lookup stops as soon as nobody went further. Tables grow by half or a third: a bucket need not be one of a power of two,
+//! since hashes are scaled to their number (Lemire 2019). Slots are small, so growing one is never felt.
 
 use crate::body::KeyEntry;
+use crate::entry::fetch_line;
 
 /// Cells of a bucket.
 const CELLS: usize = 7;
@@ -70,6 +71,26 @@ impl Buckets {
     pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<&mut KeyEntry> {
         let place = self.place(hash, is_it)?;
         self.buckets[place.bucket].cells[place.cell].as_mut()
+    }
+
+    /// Asks for the line of the table that a lookup of this hash reads first, without waiting for it.
+    #[inline]
+    pub fn fetch_bucket(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.home(hash)) {
+            fetch_line(bucket);
+        }
+    }
+
+    /// Asks for the entries that a lookup of this hash compares first, without waiting for them.
+    #[inline]
+    pub fn fetch_entry(&self, hash: u64) {
+        let Some(bucket) = self.buckets.get(self.home(hash)) else { return };
+        let mut matches = bucket.matching(tag_of(hash));
+        while matches != 0 {
+            let cell = (matches.trailing_zeros() / 8) as usize;
+            bucket.cells[cell].iter().for_each(KeyEntry::fetch);
+            matches &= matches - 1;
+        }
     }
 
     /// Adds an entry that is not there yet. `hash_of` is asked for all entries when the table grows.
@@ -200,10 +221,13 @@ impl Bucket {
     }
 }
 
-/// The next size of a table: 1, 2, 3, 4, 6, 9, 13...
+/// The next size of a table: 1, 2, 3, 4, 6, 8, 12, 16, 24... These are sizes that the allocator has; of a size between
+/// them the rest would be lost.
 const fn grown(buckets: usize) -> usize {
-    let half = buckets / 2;
-    buckets + if half == 0 { 1 } else { half }
+    match buckets {
+        0 | 1 => buckets + 1,
+        _ => buckets + (1 << buckets.ilog2()) / 2,
+    }
 }
 
 /// The bits of a hash that cells remember: not those that choose the bucket.

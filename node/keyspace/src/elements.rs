@@ -214,11 +214,11 @@ fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
 /// The field or member of an entry.
 #[inline]
 pub fn name_of(entry: &ElementEntry) -> &[u8] {
-    match entry.view() {
+    entry.packed_name().unwrap_or_else(|| match entry.view() {
         View::Packed(packed) => packed.name,
         View::Counter(counter) => counter.name,
         View::Wide(wide) => &wide.name,
-    }
+    })
 }
 
 /// What a reader sees of an entry. An entry is never empty; a set's member has an empty value.

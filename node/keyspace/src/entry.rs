@@ -134,7 +134,7 @@ impl<W> Entry<W> {
 
     /// Moves a packed counter on, in place.
     pub fn move_counter(&mut self, stamp: Stamp, cumulative: i64, access: u32) {
-        let shape = shape_of(self.block());
+        let shape = self.block_and_shape().1;
         debug_assert!(self.head_mut()[8] & FLAG_COUNTER as u8 != 0, "only a counter is moved on");
         // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
         let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
@@ -159,7 +159,8 @@ impl<W> Entry<W> {
             // SAFETY: a tagged pointer is a live box plus one, which this entry owns; the borrow is that of `self`.
             View::Wide(unsafe { &*self.wide_pointer() })
         } else {
-            let packed = unpack(self.block());
+            let (block, shape) = self.block_and_shape();
+            let packed = unpack(block, shape);
             if self.flags() & FLAG_COUNTER as u8 == 0 {
                 View::Packed(packed)
             } else {
@@ -184,7 +185,7 @@ impl<W> Entry<W> {
     #[inline]
     pub fn rewrite(&mut self, stamp: Stamp, life: PackedLife, access: u32, value: &[u8]) {
         debug_assert!(!self.is_wide(), "a wide entry is rewritten through its box");
-        let shape = shape_of(self.block());
+        let shape = self.block_and_shape().1;
         let old_life = shape.name - shape.life;
         let new_life = if matches!(life, PackedLife::Asserted(..)) { LIFE_BYTES } else { 0 };
         if shape.total - shape.value == value.len() && old_life == new_life {
@@ -195,8 +196,8 @@ impl<W> Entry<W> {
             bytes[shape.value..].copy_from_slice(value);
         } else {
             let replacement = {
-                let packed = unpack(self.block());
-                Self::packed(stamp, life, access, packed.name, value)
+                let name = self.packed_name().unwrap_or_default();
+                Self::packed(stamp, life, access, name, value)
             };
             *self = replacement;
         }
@@ -214,7 +215,7 @@ impl<W> Entry<W> {
 
     /// Bytes on the heap, without the allocator's rounding; a wide entry's own box only.
     pub fn heap_bytes(&self) -> usize {
-        if self.is_wide() { std::mem::size_of::<W>() } else { shape_of(self.block()).total }
+        if self.is_wide() { std::mem::size_of::<W>() } else { self.block_and_shape().1.total }
     }
 
     /// The flags of a packed block.
@@ -244,17 +245,59 @@ impl<W> Entry<W> {
     /// The packed block from its start to its end.
     #[inline]
     fn block(&self) -> &[u8] {
+        self.block_and_shape().0
+    }
+
+    /// The packed block, and where its pieces lie: its lengths are read once.
+    #[inline]
+    fn block_and_shape(&self) -> (&[u8], Shape) {
         debug_assert!(!self.is_wide());
+        let start = self.pointer.as_ptr();
         // SAFETY: a packed block begins with its head, two lengths of at most 10 bytes each, then what they say. The
-        // lengths are read first from a slice that ends where the smallest block can end, byte by byte.
+        // lengths are read byte by byte, each up to its own end.
         unsafe {
-            let start = self.pointer.as_ptr();
             let (name, used) = read_length(start.add(HEAD_BYTES));
             let (value, used_too) = read_length(start.add(HEAD_BYTES + used));
-            let life = if *start.add(8) as u32 & FLAG_ASSERTED != 0 { LIFE_BYTES } else { 0 };
-            std::slice::from_raw_parts(start, HEAD_BYTES + used + used_too + life + name + value)
+            let life = HEAD_BYTES + used + used_too;
+            let name_at = life + if u32::from(*start.add(8)) & FLAG_ASSERTED != 0 { LIFE_BYTES } else { 0 };
+            let shape = Shape { life, name: name_at, value: name_at + name, total: name_at + name + value };
+            (std::slice::from_raw_parts(start, shape.total), shape)
         }
     }
+
+    /// The name of a packed entry.
+    #[inline]
+    pub fn packed_name(&self) -> Option<&[u8]> {
+        if self.is_wide() {
+            return None;
+        }
+        let (block, shape) = self.block_and_shape();
+        Some(&block[shape.name..shape.value])
+    }
+
+    /// Asks for the memory of the entry, without waiting for it: its first two cache lines hold head, name and value
+    /// of a small one, or what a lookup in a wide one reads first.
+    #[inline]
+    pub fn fetch(&self) {
+        let start = self.pointer.as_ptr().cast_const();
+        fetch_line(start);
+        fetch_line(start.wrapping_add(LINE_BYTES));
+    }
+}
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+
+/// Asks for the cache line of `place`, without waiting for it. An address that nothing lies at does no harm.
+#[inline]
+pub fn fetch_line<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching is a hint; it reads nothing that the program sees and never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast::<i8>());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 impl<W> Drop for Entry<W> {
@@ -299,6 +342,11 @@ const fn head_bytes(name: usize, value: usize) -> usize {
 /// `start` must point at a length that [`fill`] wrote.
 #[inline]
 unsafe fn read_length(start: *const u8) -> (usize, usize) {
+    // SAFETY: the caller promises a length, which has at least one byte.
+    let first = unsafe { *start };
+    if first & 0x80 == 0 {
+        return (usize::from(first), 1);
+    }
     let mut length = 0;
     let mut used = 0;
     loop {
@@ -357,33 +405,6 @@ fn fill(bytes: &mut [u8], stamp: Stamp, life: PackedLife, access: u32, name: &[u
 }
 
 #[inline]
-fn length_in(bytes: &[u8], at: &mut usize) -> usize {
-    let mut length = 0;
-    let mut shift = 0;
-    loop {
-        let byte = bytes[*at];
-        *at += 1;
-        length |= ((byte & 0x7f) as usize) << shift;
-        if byte & 0x80 == 0 {
-            return length;
-        }
-        shift += 7;
-    }
-}
-
-#[inline]
-fn shape_of(bytes: &[u8]) -> Shape {
-    let mut at = HEAD_BYTES;
-    let name = length_in(bytes, &mut at);
-    let value = length_in(bytes, &mut at);
-    let life = at;
-    if u32::from(bytes[8]) & FLAG_ASSERTED != 0 {
-        at += LIFE_BYTES;
-    }
-    Shape { life, name: at, value: at + name, total: at + name + value }
-}
-
-#[inline]
 fn word_at(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
@@ -391,8 +412,7 @@ fn word_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[inline]
-fn unpack(bytes: &[u8]) -> Packed<'_> {
-    let shape = shape_of(bytes);
+fn unpack(bytes: &[u8], shape: Shape) -> Packed<'_> {
     let stamp = Stamp::from_bits(word_at(bytes, 0));
     let access_and_flags = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
     let life = if access_and_flags & FLAG_ASSERTED != 0 {

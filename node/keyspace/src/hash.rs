@@ -46,32 +46,48 @@ fn hashtag(key: &[u8]) -> &[u8] {
     }
 }
 
+/// Eight bytes a step, each looked up in the table of what it becomes behind so many zero bytes (slicing by eight,
+/// Kounavis and Berry 2005): the lookups of a step do not wait for each other.
 #[inline]
 fn crc16(bytes: &[u8]) -> u16 {
-    // Two bytes a step: the table of the first byte is pushed through eight more bits.
-    let mut pairs = bytes.chunks_exact(2);
+    let (steps, rest) = bytes.as_chunks::<8>();
     let mut crc = 0u16;
-    for pair in &mut pairs {
-        let high = (crc >> 8) as u8 ^ pair[0];
-        let low = crc as u8 ^ pair[1];
-        crc = CRC16_TWO[high as usize] ^ CRC16[low as usize];
+    for &[a, b, c, d, e, f, g, h] in steps {
+        crc = behind(7, a ^ (crc >> 8) as u8)
+            ^ behind(6, b ^ crc as u8)
+            ^ behind(5, c)
+            ^ behind(4, d)
+            ^ behind(3, e)
+            ^ behind(2, f)
+            ^ behind(1, g)
+            ^ behind(0, h);
     }
-    for &byte in pairs.remainder() {
-        crc = crc << 8 ^ CRC16[((crc >> 8) as u8 ^ byte) as usize];
+    for &byte in rest {
+        crc = crc << 8 ^ behind(0, (crc >> 8) as u8 ^ byte);
     }
     crc
 }
 
-const CRC16: [u16; 256] = crc16_table();
-const CRC16_TWO: [u16; 256] = {
-    let mut table = [0u16; 256];
-    let mut index = 0;
-    while index < 256 {
-        let crc = CRC16[index];
-        table[index] = crc << 8 ^ CRC16[(crc >> 8) as usize];
-        index += 1;
+/// The remainder of a byte with so many zero bytes behind it.
+#[inline]
+fn behind(zeros: usize, byte: u8) -> u16 {
+    CRC16[zeros][usize::from(byte)]
+}
+
+static CRC16: [[u16; 256]; 8] = {
+    let first = crc16_table();
+    let mut tables = [first; 8];
+    let mut zeros = 1;
+    while zeros < 8 {
+        let mut index = 0;
+        while index < 256 {
+            let before = tables[zeros - 1][index];
+            tables[zeros][index] = before << 8 ^ first[(before >> 8) as usize];
+            index += 1;
+        }
+        zeros += 1;
     }
-    table
+    tables
 };
 
 const fn crc16_table() -> [u16; 256] {
@@ -156,6 +172,15 @@ mod tests {
         assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") & 16383);
         assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
         assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+        let text: Vec<u8> = (0..70u8).collect();
+        for length in 0..text.len() {
+            let mut crc = 0u16;
+            for byte in &text[..length] {
+                crc ^= u16::from(*byte) << 8;
+                (0..8).for_each(|_| crc = if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 });
+            }
+            assert_eq!(crc16(&text[..length]), crc, "{length} bytes");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The keyspace: 16384 slots, the logs of their writers, and the doors for workers and for replication.
 
 use crate::access::{Access, Held};
+use crate::buckets::Buckets;
+use crate::entry::fetch_line;
 use crate::hash::{SLOTS, slot_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LogBuffer, SharedLog};
 use crate::shared::{Conflicts, Shared};
@@ -201,11 +203,27 @@ impl Keyspace {
         waiting
     }
 
-    /// Says that this key will be asked for soon: its slot's memory is fetched meanwhile.
-    #[inline]
-    pub fn expect(&self, key: &[u8]) {
-        // Looking at the lock is a load that nobody waits for.
-        std::hint::black_box(self.slots[usize::from(slot_of(key))].0.is_locked());
+    /// Says that these keys (of at most [`EXPECTED_MAX`], the first count) will be asked for soon: all the memory that
+    /// their lookups read is fetched at once, where each lookup would wait for three lines one after the other.
+    pub fn expect<'k>(&self, database: u8, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut places: SmallVec<[(&LockedSlot, u64); EXPECTED_MAX]> = SmallVec::new();
+        for key in keys.take(EXPECTED_MAX) {
+            let slot = &self.slots[usize::from(slot_of(key))];
+            fetch_line(slot);
+            places.push((slot, self.shared.hasher.hash(key)));
+        }
+        // A slot that somebody holds is not waited for.
+        let tables = |work: fn(&Buckets, u64)| {
+            for (slot, hash) in &places {
+                if let Some(slot) = slot.0.try_lock()
+                    && let Some(table) = slot.table(database)
+                {
+                    work(table, *hash);
+                }
+            }
+        };
+        tables(Buckets::fetch_bucket);
+        tables(Buckets::fetch_entry);
     }
 
     pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {
@@ -342,6 +360,9 @@ impl WriterState {
         keyspace.wake();
     }
 }
+
+/// Keys that are fetched at once: more would push each other out of the processor's line buffers.
+pub const EXPECTED_MAX: usize = 16;
 
 /// Bytes of changes that a pipeline keeps back before it hands them to the drain: about a hundred batches' worth of
 /// small writes, and far less than the memory of a connection that sends so much at once.

@@ -86,6 +86,18 @@ impl LogBuffer {
         self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
     }
 
+    /// Appends a change of one operation, the first under its stamp.
+    #[inline]
+    pub fn append_operation(&mut self, stamp: Stamp, tied: bool, database: u8, key: &[u8], operation: &Operation<'_>) {
+        let start = self.bytes.len();
+        encode_subject(&mut self.bytes, database, key);
+        let subject = self.bytes.len() - start;
+        encode_operation(&mut self.bytes, stamp, operation);
+        let replaceable = if tied { 0 } else { replaceable_bytes(operation) };
+        let superseded_by = if replaceable == 0 { 0 } else { (subject + replaceable) as u32 };
+        self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
+    }
+
     /// Appends a change of some operations, the first under its stamp, that take `room` bytes at most.
     pub fn append_operations<'o>(
         &mut self,

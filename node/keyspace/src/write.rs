@@ -4,9 +4,8 @@
 use crate::access::{Access, Database, WrongKind};
 use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
 use crate::elements::ElementMap;
-use crate::entry::{PackedCounter, PackedLife, View};
+use crate::entry::{PackedCounter, View};
 use crate::hash::SLOTS;
-use crate::hash::{digest_of_contribution, digest_of_element, digest_of_key};
 use crate::large::LARGE_VALUE_BYTES;
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
@@ -92,7 +91,9 @@ impl Access<'_> {
     /// Adds to the counter that a string is. The caller has seen to it that the string is a number and that the sum
     /// stays in range.
     pub fn add_to_string(&mut self, database: Database, key: &[u8], delta: Delta) {
-        if self.add_again(database, key, delta) {
+        if let Delta::Integer(more) = delta
+            && self.increment_in_place(database, key, more).is_some()
+        {
             return;
         }
         if let Delta::Float(more) = delta
@@ -115,48 +116,6 @@ impl Access<'_> {
             record_add(recorder, Kind::String, &[], own, delta);
             end_element(entry, &found, recorder);
         });
-    }
-
-    /// The common case of an increment, in place: the counter is packed, this node's, and has no end. False if the case
-    /// is not that simple and nothing was done.
-    fn add_again(&mut self, database: Database, key: &[u8], delta: Delta) -> bool {
-        let Delta::Integer(more) = delta else { return false };
-        let shared = self.shared();
-        let (hash, access) = (shared.hasher.hash(key), shared.access_now());
-        let slot = self.locked(key);
-        if slot.memory.context().is_some() {
-            return false;
-        }
-        let found = slot.table(database.0).and_then(|table| table.find(hash, |entry| key_of(entry) == key));
-        let Some(View::Counter(counter)) = found.map(|entry| entry.view()) else { return false };
-        let before = counter.contribution();
-        let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
-        let (true, Some(cumulative)) = (endless && before.node == shared.me(), counter.cumulative.checked_add(more))
-        else {
-            return false;
-        };
-        let stamp = self.stamp();
-        let slot = self.locked(key);
-        let (table, memory) = slot.split(database.0);
-        if let Some(entry) = table.find_mut(hash, |entry| key_of(entry) == key) {
-            entry.move_counter(stamp, cumulative, access);
-        }
-        let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
-        let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
-        memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
-        memory.changed = stamp;
-        memory.touched(database.0, key);
-        let operation =
-            Operation::Add { kind: Kind::String, name: &[], birth: before.birth, cumulative: after.cumulative };
-        let (tied, writer) = (self.in_group, &mut *self.writer);
-        writer.subject.clear();
-        encode_subject(&mut writer.subject, database.0, key);
-        writer.operations.clear();
-        let mut recorder = Recorder::new(shared, stamp, &mut writer.operations);
-        recorder.record(&operation);
-        let superseded_by = recorder.replaceable().map_or(0, |bytes| (writer.subject.len() + bytes) as u32);
-        writer.pending.append(stamp, tied, &writer.subject, &writer.operations, superseded_by);
-        true
     }
 
     /// Whether this node's own contribution to a counter stays a finite number. It may leave the range although the sum of
@@ -352,6 +311,9 @@ impl Access<'_> {
         name: &[u8],
         value: &[u8],
     ) -> Result<bool, WrongKind> {
+        if let Some(is_new) = self.put_element_in_place(database, key, kind, name, value) {
+            return Ok(is_new);
+        }
         self.expect_kind(database, key, kind)?;
         let hasher = self.shared().hasher.clone();
         let mut is_new = false;

@@ -141,6 +141,9 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             }
             let look = self.client.look(now, self.reply.version(), self.input.len());
             self.presence.update(&look);
+            // All connections that have something to read are served before the first reply of the turn is written:
+            // a client that serves many of them is woken once and not by each.
+            tokio::task::yield_now().await;
             self.write().await?;
             self.release();
         }
@@ -187,7 +190,9 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         let (limits, most) =
             (Limits { bulk_bytes_max, authenticated }, if authenticated { REQUESTS_AHEAD_MAX } else { 1 });
         let input = self.input.unread();
-        let mut requests: SmallVec<[(usize, Arguments<'_>); REQUESTS_AHEAD_MAX]> = SmallVec::new();
+        // The words of all of them, and of each its length in bytes and where its words end.
+        let mut words: SmallVec<[&[u8]; 4 * REQUESTS_AHEAD_MAX]> = SmallVec::new();
+        let mut requests: SmallVec<[(usize, usize); REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut parsed = 0;
         let behind = loop {
             if requests.len() == most {
@@ -199,7 +204,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                         // The words of an inline request are the parser's own: it is taken alone.
                         break Ahead::Inline(length);
                     };
-                    requests.push((length, arguments.collect()));
+                    words.extend(arguments);
+                    requests.push((length, words.len()));
                     parsed += length;
                 }
                 Ok(Progress::Incomplete(wanted)) => break Ahead::Incomplete(wanted),
@@ -213,17 +219,21 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             } else {
                 dispatch(self.worker, &mut self.client, &mut self.reply, now, &args)
             };
-            drop((args, requests));
+            drop((args, words));
             let length = *length;
             return self.after(outcome, length).map_or(Ok(Ahead::More), Err);
         }
         if requests.len() > 1 {
-            let keys = requests.iter().filter_map(|(_, args)| args.get(1));
-            keys.for_each(|key| self.worker.node.keyspace.expect(key));
+            let starts = std::iter::once(0).chain(requests.iter().map(|(_, end)| *end));
+            let keys = starts.zip(&requests).filter_map(|(start, (_, end))| words[start..*end].get(1).copied());
+            self.worker.node.keyspace.expect(self.client.database.0, keys);
         }
         let mut executed = 0;
+        let mut start = 0;
         let mut stop = None;
-        for (length, args) in &requests {
+        for &(length, end) in &requests {
+            let args = &words[start..end];
+            start = end;
             if !args.is_empty()
                 && let Outcome::Paused(until) = dispatch(self.worker, &mut self.client, &mut self.reply, now, args)
             {
@@ -236,7 +246,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                 break;
             }
         }
-        drop(requests);
+        drop(words);
         self.input.start += executed;
         if stop.is_some() || matches!(behind, Ahead::Inline(_)) {
             // What was taken apart and not executed is taken apart again.

@@ -106,6 +106,10 @@ fn decrby(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 
 fn add(call: &mut Call<'_, '_>, key: &[u8], amount: i64) -> Result<(), CommandError> {
     let db = call.db();
+    if let Some(new) = call.store.increment_in_place(db, key, amount) {
+        call.reply.integer(new);
+        return Ok(());
+    }
     let old = match call.store.string(db, key)? {
         Some(value) => number::integer(&value)?,
         None => 0,

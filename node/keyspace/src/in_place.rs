@@ -1,0 +1,114 @@
+//! Writes in place: what nearly all commands are, on entries that this node alone has written or whose other writers
+//! one dot names. Each says in a few steps what recording a change and applying it says in general, and does nothing
+//! if its case is not that simple.
+
+use crate::access::{Access, Database};
+use crate::body::key_of;
+use crate::entry::{Entry, PackedLife, View};
+use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key};
+use crate::keyspace::WriterState;
+use crdt::{Contribution, Kind, Lifetime, Number, Operation, Resets, Stamp, Stamps};
+
+impl Access<'_> {
+    /// Adds to a counter that only this node has moved and that has no end. Returns the new value. Nothing if the case
+    /// is not that simple, or if the sum would leave the 64 bits.
+    pub fn increment_in_place(&mut self, database: Database, key: &[u8], more: i64) -> Option<i64> {
+        let shared = &self.keyspace.shared;
+        let slot = self.held.slot(key);
+        if slot.memory.context().is_some() {
+            return None;
+        }
+        slot.table(database.0)?;
+        let (table, memory) = slot.split(database.0);
+        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        let View::Counter(counter) = entry.view() else { return None };
+        let before = counter.contribution();
+        let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
+        if !endless || before.node != shared.me() {
+            return None;
+        }
+        let cumulative = counter.cumulative.checked_add(more)?;
+        let writer = &mut *self.writer;
+        let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, self.now));
+        entry.move_counter(stamp, cumulative, shared.access_now());
+        let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
+        let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
+        memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
+        memory.changed = stamp;
+        memory.touched(database.0, key);
+        self.lookups.note(key, true);
+        let (birth, cumulative_sum) = (before.birth, after.cumulative);
+        let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative: cumulative_sum };
+        log(writer, stamp, self.in_group, database, key, &operation);
+        Some(cumulative)
+    }
+
+    /// Sets an element of a collection that has no end, is of one type, and holds at most one write under this name.
+    /// Returns whether the element is new. Nothing if the case is not that simple.
+    pub(crate) fn put_element_in_place(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        value: &[u8],
+    ) -> Option<bool> {
+        let shared = &self.keyspace.shared;
+        let slot = self.held.slot(key);
+        if slot.memory.context().is_some() {
+            return None;
+        }
+        slot.table(database.0)?;
+        let (table, memory) = slot.split(database.0);
+        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        let body = entry.wide_mut()?;
+        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
+            return None;
+        }
+        body.access = shared.access_now();
+        let map = body.map_mut(kind)?.as_deref_mut()?;
+        let writer = &mut *self.writer;
+        let now = self.now;
+        let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
+        let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
+        let mut drops = Stamps::new();
+        let (stamp, is_new) = match map.find_mut(&shared.hasher, name) {
+            None => {
+                let stamp = take_stamp();
+                map.insert_new(&shared.hasher, Entry::packed(stamp, PackedLife::Own, 0, name, value));
+                (stamp, true)
+            }
+            Some(entry) => {
+                let View::Packed(old) = entry.view() else { return None };
+                let stamp = take_stamp();
+                if old.stamp.author() != stamp.author() {
+                    drops.push(old.stamp);
+                }
+                memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
+                entry.rewrite(stamp, PackedLife::Own, 0, value);
+                (stamp, false)
+            }
+        };
+        memory.digest ^= digest_of_dot(digest, stamp, value);
+        memory.changed = stamp;
+        memory.touched(database.0, key);
+        self.lookups.note(key, true);
+        let operation = Operation::Put { kind, name, drops, resets: Resets::new(), value };
+        log(self.writer, stamp, self.in_group, database, key, &operation);
+        Some(is_new)
+    }
+}
+
+/// Logs a change of one operation that has been applied.
+#[inline]
+fn log(writer: &mut WriterState, stamp: Stamp, tied: bool, database: Database, key: &[u8], operation: &Operation<'_>) {
+    if writer.pending.records.last().is_none_or(|last| last.stamp != stamp) {
+        writer.pending.append_operation(stamp, tied, database.0, key, operation);
+        return;
+    }
+    writer.subject.clear();
+    crdt::change::encode_subject(&mut writer.subject, database.0, key);
+    writer.operations.clear();
+    crdt::change::encode_operation(&mut writer.operations, stamp, operation);
+    writer.pending.append(stamp, tied, &writer.subject, &writer.operations, 0);
+}
