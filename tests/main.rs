@@ -2,6 +2,7 @@
 
 mod delay;
 mod differential;
+mod import;
 mod membership;
 mod outage;
 mod semantics;

@@ -1,6 +1,7 @@
 //! How soon a write can be read in another region when little else happens: a change must not wait for company.
 
 use crate::cluster::Cluster;
+use crate::http;
 use crate::wait;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -23,13 +24,15 @@ pub struct Outcome {
     pub answered: Vec<Duration>,
     /// How long one look took: what came later than it was looked for is that much too long at most.
     pub look: Duration,
-    /// What the writer's node says of the last write's way, in milliseconds.
-    pub applied_lag_ms: Option<u64>,
+    /// What the writer's node says itself: batches of which it had word so many milliseconds after the first write in
+    /// them that they were applied, by the upper end of the range.
+    pub applied: Vec<(String, u64)>,
 }
 
 /// Writes at the first node and reads at the second.
 pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
     let (mut writer, mut reader) = (cluster.nodes[0].client(), cluster.nodes[1].client());
+    let applied_before = applied(cluster);
     let (mut visible, mut answered) = (Vec::new(), Vec::new());
     let (mut looks, mut looking) = (0, Duration::ZERO);
     for number in 0..plan.writes {
@@ -51,14 +54,24 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
     }
     visible.sort_unstable();
     answered.sort_unstable();
-    let lag = writer.json("PELAGO LAG").unwrap_or_default();
-    Outcome {
-        visible,
-        answered,
-        look: looking / looks.max(1),
-        applied_lag_ms: lag["peers"][0]["applied_lag_ms"].as_u64(),
-    }
+    let of = |range: &str| applied_before.iter().find(|(known, _)| known == range).map_or(0, |(_, count)| *count);
+    let applied = applied(cluster).into_iter().map(|(range, count)| (range.clone(), count - of(&range))).collect();
+    Outcome { visible, answered, look: looking / looks.max(1), applied }
 }
+
+/// The ranges of the writer's figure, and how many batches were in them or below.
+fn applied(cluster: &Cluster) -> Vec<(String, u64)> {
+    let metrics = http::get(&cluster.nodes[0].http, "/metrics").expect("metrics").body;
+    let rows = metrics.lines().filter(|line| line.starts_with(APPLIED));
+    rows.filter_map(|row| {
+        let (labels, count) = row.rsplit_once(' ')?;
+        let range = labels.split_once("le=\"")?.1.split('"').next()?;
+        Some((range.to_owned(), count.parse().ok()?))
+    })
+    .collect()
+}
+
+const APPLIED: &str = "pelago_peer_write_to_applied_ms_bucket";
 
 impl Outcome {
     /// The time that `share` of the writes did not exceed. 1.0 is the longest.
@@ -87,6 +100,8 @@ impl fmt::Display for Outcome {
         }
         let within = self.visible.iter().filter(|time| **time <= Duration::from_millis(1)).count();
         writeln!(f, "{within} of {writes} visible within 1 ms; one look took {} us", self.look.as_micros())?;
-        writeln!(f, "the node's own figure of the last write: {:?} ms", self.applied_lag_ms)
+        let ranges: Vec<String> =
+            self.applied.iter().map(|(range, count)| format!("{count} within {range} ms")).collect();
+        writeln!(f, "batches of whose application the writer's node had word: {}", ranges.join(", "))
     }
 }

@@ -6,13 +6,12 @@ use crate::node::Node;
 use std::fmt;
 
 /// What is looked at: the metric, and how much more of it is no growth.
-///
-/// The ring is a cache with a budget that it never exceeds; filling it is its purpose, so it is compared with that.
-const WATCHED: &[(&str, f64)] = &[
-    ("process_resident_memory_bytes", 6e6),
-    ("pelago_replication_waiting_batches", 50.0),
-    ("pelago_replication_waiting_bytes", 1e6),
-];
+const WATCHED: &[(&str, f64)] =
+    &[("pelago_replication_waiting_batches", 50.0), ("pelago_replication_waiting_bytes", 1e6)];
+/// Memory, without the ring: that is a cache with a budget, and filling it is its purpose, so it is compared with that.
+const RESIDENT: &str = "process_resident_memory_bytes";
+const BESIDE_THE_RING: &str = "resident bytes beside the ring";
+const RESIDENT_SPARE: f64 = 6e6;
 const RING: &str = "pelago_replication_ring_bytes";
 const RING_MAX: &str = "pelago_replication_ring_bytes_max";
 /// Changes that a linked peer has not acknowledged, of which so many more are no growth.
@@ -45,8 +44,9 @@ impl Growth {
             for &(figure, spare) in WATCHED {
                 self.note(node, figure, spare, http::metric(&metrics, figure, ""));
             }
-            let spare = http::metric(&metrics, RING_MAX, "");
-            self.note(node, RING, spare, http::metric(&metrics, RING, ""));
+            let [ring, ring_max, resident] = [RING, RING_MAX, RESIDENT].map(|name| http::metric(&metrics, name, ""));
+            self.note(node, RING, ring_max, ring);
+            self.note(node, BESIDE_THE_RING, RESIDENT_SPARE, resident - ring);
             for peer in cluster.nodes.iter().filter(|peer| peer.name != node.name && is_linked(node, peer)) {
                 let value = http::metric(&metrics, UNACKNOWLEDGED, &format!("\"{}\"", peer.name));
                 self.note(node, &format!("{UNACKNOWLEDGED} {}", peer.name), UNACKNOWLEDGED_SPARE, value);

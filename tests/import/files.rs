@@ -1,0 +1,229 @@
+//! Files in both directions.
+
+use super::{Contents, assert_same, report, saved};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use tests::client::Client;
+use tests::cluster::Cluster;
+use tests::redis::Redis;
+use tests::wait;
+
+/// Fills a Redis with strings, hashes and sets of every size, in several databases, some with deadlines.
+fn fill(redis: &mut Client, keys: usize) {
+    for index in 0..keys {
+        if index % 100 == 0 {
+            redis.queue(&["SELECT".to_owned(), (index / 100 % 4).to_string()]);
+        }
+        let key = format!("key:{index}");
+        match index % 5 {
+            0 => redis.queue(&["SET".to_owned(), key, "v".repeat(index % 200)]),
+            1 => redis.queue(&["SET".to_owned(), key, (index as i64 * 7919 - 20_000).to_string()]),
+            2 => redis.queue(&[
+                "HSET".to_owned(),
+                key,
+                "f".to_owned(),
+                index.to_string(),
+                "g".to_owned(),
+                "x y".to_owned(),
+            ]),
+            3 => redis.queue(&["SADD".to_owned(), key, index.to_string(), "7".to_owned(), "-1".to_owned()]),
+            _ => redis.queue(&[
+                "SET".to_owned(),
+                key,
+                "later".to_owned(),
+                "PXAT".to_owned(),
+                (4_000_000_000_000 + index).to_string(),
+            ]),
+        }
+    }
+    redis.queue(&["SELECT", "2"]);
+    for index in 0..1000 {
+        redis.queue(&["HSET".to_owned(), "large hash".to_owned(), format!("field {index}"), "z".repeat(index % 90)]);
+        redis.queue(&["SADD".to_owned(), "large set".to_owned(), format!("member {index}")]);
+    }
+    redis.queue(&["PEXPIREAT", "large set", "4000000000999"]);
+    redis.queue(&["SET", "\r\n\0 any bytes", "\r\n"]);
+    redis.queue(&["SELECT", "0"]);
+    redis.send().expect("redis takes it");
+    for _ in 0..keys + keys.div_ceil(100) + 2004 {
+        let reply = redis.receive().expect("an answer");
+        assert!(!reply.is_error(), "{reply}");
+    }
+}
+
+#[test]
+fn a_file_of_redis_is_imported_key_by_key_and_again_does_no_harm() {
+    let Some(redis) = Redis::start("what is imported from a file") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    fill(&mut source, 3000);
+    let file = saved(&mut source);
+    let (first, is_success) = report(&["import", &file, "--via", &node.resp]);
+    assert!(is_success, "{first}");
+    assert_same(&mut source, &mut node.client(), &[]);
+    let (compared, is_equal) = report(&["import", &file, "--dry-run", "--via", &node.resp]);
+    assert!(is_equal, "{compared}");
+    assert_eq!(compared["equal"], first["copy"]["written"]);
+    // What stands there already gives way, and what is not in the file stays and is told.
+    let mut client = node.client();
+    client.must("SELECT 2");
+    client.call(&["SADD", "large hash", "another type"]);
+    client.call(&["DEL", "large hash"]);
+    client.call(&["SADD", "large hash", "another type"]);
+    client.call(&["SADD", "large set", "another member"]);
+    client.must("SET more 1");
+    let (compared, is_equal) = report(&["import", &file, "--dry-run", "--via", &node.resp]);
+    assert!(!is_equal);
+    assert_eq!((compared["different"].as_u64(), compared["only_at_target"].as_u64()), (Some(2), Some(1)), "{compared}");
+    assert!(report(&["import", &file, "--via", &node.resp]).1);
+    assert_same(&mut source, &mut node.client(), &["more"]);
+}
+
+#[test]
+fn what_a_node_cannot_hold_is_skipped_and_told() {
+    let Some(redis) = Redis::start("what is skipped") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    let known: Vec<String> =
+        node.client().must("COMMAND LIST").elements().iter().filter_map(|name| name.text()).collect();
+    let makings = [("rpush", "RPUSH list a b"), ("zadd", "ZADD zset 1 a"), ("xadd", "XADD stream 1-1 a b")];
+    let mut skipped = 0;
+    for (command, line) in makings {
+        source.must(line);
+        skipped += u64::from(!known.contains(&command.to_owned()));
+    }
+    source.must("SET string v");
+    let file = saved(&mut source);
+    let (told, is_success) = report(&["import", &file, "--via", &node.resp]);
+    let counts = told["copy"]["skipped"].as_object().expect("reasons with counts").values();
+    assert_eq!(counts.filter_map(|count| count.as_u64()).sum::<u64>(), skipped, "{told}");
+    assert_eq!((told["copy"]["written"].as_u64(), is_success), (Some(4 - skipped), skipped == 0), "{told}");
+    assert!(report(&["import", &file, "--allow-skipped", "--via", &node.resp]).1);
+    assert_eq!(node.client().must("GET string").text().as_deref(), Some("v"));
+}
+
+#[test]
+fn an_import_that_failed_goes_on_where_it_was() {
+    let Some(redis) = Redis::start("how an import goes on") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    fill(&mut source, 20_000);
+    let file = saved(&mut source);
+    // Damage near the end: the version's and the type's mark of a key become something else.
+    let whole = std::fs::read(&file).expect("redis has written it");
+    let mut damaged = whole.clone();
+    let place = damaged.len() - 200;
+    damaged[place..place + 100].fill(0xff);
+    std::fs::write(&file, &damaged).expect("it is ours");
+    let failed = node.pelago(&["import", &file]);
+    assert!(!failed.status.success());
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains("is not understood at byte"), "{said}");
+    std::fs::write(&file, &whole).expect("it is ours");
+    let (told, is_success) = report(&["import", &file, "--via", &node.resp]);
+    assert!(is_success, "{told}");
+    assert!(told["copy"]["resumed"].as_u64() > Some(10_000), "{told}");
+    assert_same(&mut source, &mut node.client(), &[]);
+    // Nothing is left of it.
+    assert_eq!(node.client().must("KEYS pelago:import:*").elements().len(), 0);
+}
+
+#[test]
+fn every_kind_is_written_with_its_own_commands() {
+    // Redis itself is the target: it knows them all.
+    let (Some(redis), Some(other)) = (Redis::start("every kind of value"), Redis::start("every kind of value")) else {
+        return;
+    };
+    let (mut source, mut target) = (redis.client(), other.client());
+    for line in [
+        "RPUSH list a 1 -300 70000 b",
+        "ZADD zset 1 a 2.5 b inf c -inf d 1e300 e 1e-9 f",
+        "XADD stream 5-1 a 1 b 2",
+        "XADD stream 5-2 a 1 b 2",
+        "XADD stream 7-0 other x",
+        "XADD stream 8-0 other y",
+        "XDEL stream 5-2",
+        "XGROUP CREATE stream readers 0",
+        "XREADGROUP GROUP readers alice COUNT 2 STREAMS stream >",
+        "XGROUP CREATECONSUMER stream readers bob",
+        "XADD emptied 9-1 a 1",
+        "XTRIM emptied MAXLEN 0",
+        "PFADD sketch a b c",
+        "PEXPIREAT list 4000000000123",
+        "SET string v",
+        "HSET hash f v",
+        "SADD set a b",
+    ] {
+        source.must(line);
+    }
+    for index in 0..3000 {
+        source.call(&["RPUSH".to_owned(), "long".to_owned(), "e".repeat(index % 300)]);
+        source.call(&["ZADD".to_owned(), "ranked".to_owned(), format!("{index}.25"), format!("m{index}")]);
+    }
+    let file = saved(&mut source);
+    // Something of another type stands in the way.
+    target.must("SADD list x");
+    let (told, is_success) = report(&["import", &file, "--via", &other.address]);
+    assert!(is_success, "{told}");
+    assert_same(&mut source, &mut target, &[]);
+    for question in
+        ["XINFO STREAM stream", "XPENDING stream readers - + 10", "XINFO GROUPS stream", "XINFO STREAM emptied"]
+    {
+        let without_memory = |reply: tests::reply::Reply| {
+            let texts: Vec<String> = reply.elements().iter().map(ToString::to_string).collect();
+            // The shape of the radix tree and the time since the delivery are nobody's promise.
+            let kept = texts.iter().filter(|text| text.parse::<u64>().is_err_and(|_| true) || text.len() < 4);
+            kept.cloned().collect::<Vec<_>>()
+        };
+        let shown = |client: &mut Client| match question.starts_with("XINFO STREAM") {
+            true => without_memory(client.must(question)),
+            false => client
+                .must(question)
+                .elements()
+                .iter()
+                .map(|row| row.elements().iter().take(2).map(ToString::to_string).collect())
+                .collect(),
+        };
+        assert_eq!(shown(&mut source), shown(&mut target), "{question}");
+    }
+    let (compared, is_equal) = report(&["import", &file, "--dry-run", "--via", &other.address]);
+    assert!(is_equal, "{compared}");
+}
+
+#[test]
+fn redis_loads_what_a_node_exports() {
+    let Some(redis) = Redis::start("what is exported") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, directory) = (&cluster.nodes[0], tempfile::tempdir().expect("a temporary directory"));
+    let mut client = node.client();
+    fill(&mut client, 2000);
+    client.must("INCRBY counter 41");
+    client.must("INCR counter");
+    client.must("HINCRBYFLOAT counters f 1.5");
+    let file = directory.path().join("dump.rdb");
+    let path = file.display().to_string();
+    let (told, is_success) = report(&["export", &path, "--via", &node.resp]);
+    assert!(is_success, "{told}");
+    // The reference with this file in its directory.
+    let free =
+        TcpListener::bind("127.78.0.1:0").expect("the system has a free port").local_addr().expect("it is bound");
+    let mut process = Command::new("redis-server")
+        .args(["--bind", "127.78.0.1", "--port", &free.port().to_string(), "--save", "", "--dir"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server starts");
+    let mut loaded = wait::until("redis-server has loaded the file", || {
+        let mut loaded = Client::connect(&free.to_string()).map_err(|error| error.to_string())?;
+        let reply = loaded.try_call(&["PING"]).map_err(|error| error.to_string())?;
+        if reply.is_error() { Err(reply.to_string()) } else { Ok(loaded) }
+    });
+    let mut contents = Contents::of(&mut loaded);
+    let differences = contents.differences(&Contents::of(&mut client));
+    process.kill().expect("it is ours");
+    process.wait().expect("it is ours");
+    assert!(differences.is_empty(), "{differences:?}");
+    contents.forget(|_| false);
+    assert_eq!(Some(contents.len() as u64), told["keys"].as_u64());
+    drop(redis);
+}

@@ -1,0 +1,218 @@
+//! From a running Redis, while it is written to.
+
+use super::{assert_same, last_line, report};
+use serde_json::Value;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tests::binary;
+use tests::client::Client;
+use tests::cluster::Cluster;
+use tests::random::Random;
+use tests::redis::Redis;
+use tests::wait;
+
+/// Fills a Redis, and lets it copy without the pause that waits for more replicas.
+fn prepare(redis: &mut Client, keys: usize) {
+    redis.must("CONFIG SET repl-diskless-sync-delay 0");
+    for index in 0..keys {
+        redis.queue(&["SET".to_owned(), format!("first:{index}"), "x".repeat(50)]);
+    }
+    redis.send().expect("redis takes it");
+    (0..keys).for_each(|_| drop(redis.receive().expect("an answer")));
+}
+
+/// Writes without a pause, until it is told to stop or the server makes it wait.
+struct Writer {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Writer {
+    fn start(mut client: Client, seed: u64) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            let mut random = Random::new(seed);
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                for _ in 0..10 {
+                    let line = write(&mut random);
+                    client.queue(&line.split(' ').collect::<Vec<_>>());
+                }
+                // Refusals (INCR of a text and the like) are part of the game.
+                client.send().expect("redis takes it");
+                (0..10).for_each(|_| drop(client.receive().expect("an answer")));
+                sent += 10;
+            }
+            sent
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the writer does not fail")
+    }
+}
+
+/// Some write. Keys are few, so that writes meet.
+fn write(random: &mut Random) -> String {
+    let number = random.below(300);
+    match random.below(16) {
+        0 => format!("SET s:{number} value-{}", random.below(1000)),
+        1 => format!("SET s:{number} short PX {}", 1_000_000 + random.below(1000)),
+        2 => format!("INCR c:{number}"),
+        3 => format!("INCRBYFLOAT c:{number} 0.5"),
+        4 => format!("HSET h:{number} f{} {number}", random.below(30)),
+        5 => format!("HINCRBY h:{number} n 3"),
+        6 => format!("HDEL h:{number} f{}", random.below(30)),
+        7 => format!("SADD m:{number} {}", random.below(50)),
+        8 => format!("SPOP m:{number}"),
+        9 => format!("DEL s:{number} c:{number}"),
+        10 => format!("PEXPIRE h:{number} {}", 2_000_000 + random.below(1000)),
+        11 => format!("RENAME s:{number} s:{}", random.below(300)),
+        12 => format!("APPEND s:{number} more"),
+        13 => format!("SELECT {}", random.below(3)),
+        14 => format!("SMOVE m:{number} m:{} {}", random.below(300), random.below(50)),
+        _ => format!("SETRANGE s:{number} 5 in"),
+    }
+}
+
+/// `pelago import` that runs beside the test.
+struct Import(Option<Child>, Vec<String>);
+
+impl Import {
+    fn start(words: &[&str]) -> Self {
+        let words: Vec<String> =
+            ["import"].iter().chain(words).chain(&["--json"]).map(|&word| word.to_owned()).collect();
+        let process = binary::command().args(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self(Some(process.expect("the program under test starts")), words)
+    }
+
+    fn wait(mut self) -> (Value, bool) {
+        let words: Vec<&str> = self.1.iter().map(String::as_str).collect();
+        let process = self.0.take().expect("it runs");
+        last_line(&words, &process.wait_with_output().expect("its output can be read"))
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.0 {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn url(redis: &Redis) -> String {
+    format!("redis://{}", redis.address)
+}
+
+#[test]
+fn a_live_import_is_exact_at_the_cut_over() {
+    let Some(redis) = Redis::start("what is imported from a running server") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 20_000);
+    let writers: Vec<Writer> = (0..2).map(|seed| Writer::start(redis.client(), seed)).collect();
+    let import = Import::start(&["--from", &url(&redis), "--via", &node.resp, "--cut-over", "--pause", "600"]);
+    let (told, is_success) = import.wait();
+    // The writers wait for the server now.
+    assert_same(&mut source, &mut node.client(), &[]);
+    source.must("CLIENT UNPAUSE");
+    let written: u64 = writers.into_iter().map(Writer::stop).sum();
+    println!("{written} writes meanwhile: {told}");
+    assert!(is_success, "{told}");
+    assert_eq!(
+        (&told["stream"]["is_complete"], told["stream"]["refused"].to_string().as_str()),
+        (&Value::Bool(true), "{}")
+    );
+    assert!(told["copy"]["keys"].as_u64() >= Some(20_000), "{told}");
+    assert_eq!(node.client().must("KEYS pelago:import:*").elements().len(), 0);
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on_without_repeating_anything() {
+    let Some(redis) = Redis::start("how a live import goes on") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 100);
+    let from = url(&redis);
+    let through = ["--from", &from, "--via", &node.resp];
+    let import = Import::start(&through);
+    let mut client = node.client();
+    wait::until("the copy is there and the place noted", || {
+        let notes = client.must("KEYS pelago:import:from:*");
+        if notes.elements().is_empty() { Err("no note".to_owned()) } else { Ok(()) }
+    });
+    let writer = Writer::start(redis.client(), 7);
+    source.must("SELECT 5");
+    for _ in 0..200 {
+        source.must("INCR exactly");
+    }
+    wait::until("some of it has arrived", || {
+        client.must("SELECT 5");
+        let arrived = client.must("EXISTS exactly").to_string();
+        client.must("SELECT 0");
+        if arrived == "1" { Ok(()) } else { Err("nothing yet".to_owned()) }
+    });
+    // kill -9, in the middle of whatever it does.
+    drop(import);
+    for _ in 0..200 {
+        source.must("INCR exactly");
+    }
+    writer.stop();
+    source.must("SELECT 0");
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]);
+    assert!(is_success, "{told}");
+    assert_eq!(told["stream"]["is_resumed"], true, "{told}");
+    assert_same(&mut source, &mut client, &[]);
+    let (compared, is_equal) = report(&["import", "--from", &from, "--via", &node.resp, "--dry-run"]);
+    assert!(is_equal, "{compared}");
+}
+
+#[test]
+fn one_database_is_imported_alone_and_transactions_arrive() {
+    let Some(redis) = Redis::start("how one database is imported") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 10);
+    source.must("SELECT 3");
+    source.must("SET mine 1");
+    let from = format!("{}/3", url(&redis));
+    assert!(report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]).1);
+    for line in
+        ["MULTI", "INCR mine", "HSET h f v", "LPUSH unknown x", "LPOP unknown", "SELECT 0", "SET other 1", "EXEC"]
+    {
+        source.must(line);
+    }
+    let (told, is_success) =
+        report(&["import", "--from", &from, "--via", &node.resp, "--until-synced", "--allow-skipped"]);
+    assert!(is_success, "{told}");
+    let mut client = node.client();
+    assert_eq!(client.must("KEYS *").elements().len(), 1, "only the note");
+    client.must("SELECT 3");
+    assert_eq!(client.must("GET mine").text().as_deref(), Some("2"));
+    assert_eq!(client.must("HGET h f").text().as_deref(), Some("v"));
+}
+
+#[test]
+fn where_nobody_may_follow_every_key_is_copied() {
+    let Some(redis) = Redis::start("how keys are copied one by one") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 3000);
+    source.must("SELECT 1");
+    source.must("HSET hash f v");
+    source.must("PEXPIREAT hash 4000000000000");
+    source.must("SELECT 0");
+    source.must("ACL SETUSER reader on >p@ss ~* +@all -psync -sync");
+    let from = format!("redis://reader:p%40ss@{}", redis.address);
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp]);
+    assert!(is_success, "{told}");
+    assert!(told["stream"]["refused"].as_str().is_some_and(|reason| reason.contains("NOPERM")), "{told}");
+    assert_same(&mut source, &mut node.client(), &[]);
+}
