@@ -2,6 +2,7 @@
 
 use crate::clients::{Look, Marks, Presence};
 use crate::command::transaction::{Transaction, Watches};
+use crate::config::ClientClass;
 use crate::tally::Tally;
 use crdt::UnixMillis;
 use keyspace::Database;
@@ -75,6 +76,11 @@ impl ClientState {
     /// Its number.
     pub fn id(&self) -> u64 {
         self.presence.id
+    }
+
+    /// Which limits count for what waits for it.
+    pub fn class(&self) -> ClientClass {
+        ClientClass::Normal
     }
 
     /// How it looks to others now.

@@ -6,6 +6,7 @@
 use crate::client::ClientState;
 use crate::clients::Presence;
 use crate::command::transaction::Arguments;
+use crate::config::OutputLimit;
 use crate::dispatch::{Outcome, dispatch};
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
@@ -299,13 +300,61 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         }
     }
 
-    /// Writes all replies so far, or gives up when somebody ends the connection.
+    /// Writes all replies so far; gives up when somebody ends the connection, or when more waits than may.
     async fn write(&mut self) -> io::Result<()> {
+        if self.worker.node.durability.replies_wait() {
+            self.wait_for_flush().await?;
+        }
+        let class = self.client.class();
+        let limit = self.worker.config(|config| config.client_output_buffer_limit.of(class));
+        if limit.hard_bytes > 0 && self.reply.len() as u64 > limit.hard_bytes {
+            return Err(self.exceed(self.reply.len(), "hard"));
+        }
         let mut written = 0;
-        poll_fn(|context| self.poll_write(context, &mut written)).await?;
+        match poll_fn(|context| Poll::Ready(self.poll_write(context, &mut written))).await {
+            Poll::Ready(outcome) => outcome?,
+            Poll::Pending => self.write_slowly(limit, &mut written).await?,
+        }
         self.worker.tally.bytes_out.add(written as u64);
         self.reply.truncate(0);
         Ok(())
+    }
+
+    /// Writes the rest to a client that does not read as fast as it asks.
+    #[cold]
+    async fn write_slowly(&mut self, limit: OutputLimit, written: &mut usize) -> io::Result<()> {
+        let presence = self.presence;
+        let is_over = |waiting: usize| limit.soft_bytes > 0 && waiting as u64 > limit.soft_bytes;
+        let all = self.reply.len();
+        let mut time = is_over(all - *written).then(|| Box::pin(tokio::time::sleep(limit.soft_time)));
+        let outcome = poll_fn(|context| {
+            if let Poll::Ready(outcome) = self.poll_write(context, written) {
+                return Poll::Ready(outcome);
+            }
+            let waiting = all - *written;
+            presence.set_unread(waiting as u64);
+            // Nothing is added meanwhile: once it is below the limit, it stays there.
+            time = time.take().filter(|_| is_over(waiting));
+            match time.as_mut().map(|time| time.as_mut().poll(context)) {
+                Some(Poll::Ready(())) => Poll::Ready(Err(self.exceed(waiting, "soft"))),
+                Some(Poll::Pending) | None => Poll::Pending,
+            }
+        });
+        let outcome = outcome.await;
+        presence.set_unread(0);
+        outcome
+    }
+
+    /// More waits for the client than it may: says so, once, since the connection ends with it.
+    #[cold]
+    fn exceed(&self, waiting: usize, limit: &str) -> io::Error {
+        self.worker.tally.output_limit_closed.add(1);
+        let (client, address) = (self.presence.id, self.presence.address);
+        tracing::warn!(
+            client, %address, waiting, limit,
+            "a client does not read its replies: its connection is closed for client-output-buffer-limit"
+        );
+        io::Error::other("more waited for the client than client-output-buffer-limit allows")
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {

@@ -7,6 +7,7 @@
 mod address;
 mod document;
 mod nearest;
+mod output_limits;
 mod rewrite;
 mod settings;
 mod sources;
@@ -18,6 +19,7 @@ mod value;
 pub use address::{Address, AddressError};
 pub use document::document;
 pub use nearest::nearest_setting;
+pub use output_limits::{ClientClass, OutputLimit, OutputLimits};
 pub use rewrite::RewriteError;
 pub use settings::{Reader, SetError, Settings};
 pub use sources::{ConfigError, Origin, Sources};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::output_limits::OutputLimits;
 use super::value::{Rule, Secret, SettingValue, Unit, ValueError};
 
 /// When a setting takes effect.
@@ -120,7 +121,7 @@ macro_rules! settings {
             default: $default,
             lines: &[$($line),+],
             parse_into: |config, text| {
-                config.$field = <$type as SettingValue>::parse(text, &$rule)?;
+                config.$field = config.$field.parse_over(text, &$rule)?;
                 Ok(())
             },
             show: |config| SettingValue::show(&config.$field, &$rule),
@@ -168,12 +169,12 @@ settings! {
     tcp_keepalive: Duration = ["tcp-keepalive"], Clients, AtOnce, seconds(0, 2_147_483_647), "300";
     /// Connections that may wait to be accepted.
     tcp_backlog: u64 = ["tcp-backlog"], Clients, AtStart, Rule::Integer { low: 1, high: 65_535 }, "511";
-    /// The largest single argument of a command.
-    proto_max_bulk_len: u64 = ["proto-max-bulk-len"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: i64::MAX as u64 }, "512mb";
+    /// The largest single argument of a command, and the largest string. Other nodes take no larger one.
+    proto_max_bulk_len: u64 = ["proto-max-bulk-len"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: 512 << 20 }, "512mb";
     /// The largest request of one client, all arguments together.
     client_query_buffer_limit: u64 = ["client-query-buffer-limit"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: i64::MAX as u64 }, "1gb";
     /// Replies that may wait for a client that does not read: `class hard soft seconds` for each class.
-    client_output_buffer_limit: String = ["client-output-buffer-limit"], Clients, AtOnce, Rule::BufferLimits,
+    client_output_buffer_limit: OutputLimits = ["client-output-buffer-limit"], Clients, AtOnce, Rule::BufferLimits,
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
     /// Which events of keys are published; none yet.
     notify_keyspace_events: String = ["notify-keyspace-events"], Clients, AtOnce,

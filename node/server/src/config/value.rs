@@ -110,8 +110,8 @@ pub enum ValueError {
     NotAName,
     /// Levels of modules were expected.
     NotLogLevels,
-    /// Limits of output buffers were expected.
-    NotBufferLimits,
+    /// Limits of output buffers were expected; the sentence is Redis' own.
+    BufferLimits(&'static str),
     /// Text that is not UTF-8, or has a line end or zero byte in it.
     NotPlainText,
 }
@@ -122,7 +122,7 @@ impl ValueError {
         match self {
             Self::NotOneOf(_) => format!("argument(s) {self}"),
             Self::Refused(reason) => (*reason).to_owned(),
-            Self::NotBufferLimits => "Bad syntax or unrecognized client class".to_owned(),
+            Self::BufferLimits(reason) => (*reason).to_owned(),
             Self::NotAnInteger
             | Self::OutOfRange { .. }
             | Self::NotBytes
@@ -156,7 +156,7 @@ impl fmt::Display for ValueError {
             Self::NotLogLevels => {
                 f.write_str("must be modules with their levels, such as peers=debug,http=warn (error, warn, info, debug, trace or off)")
             }
-            Self::NotBufferLimits => f.write_str("must be 'class hard-limit soft-limit seconds' for each class (normal, replica, pubsub)"),
+            Self::BufferLimits(_) => f.write_str("must be 'class hard-limit soft-limit seconds' for each class (normal, replica, pubsub)"),
             Self::NotPlainText => f.write_str("must be one line of UTF-8 text"),
         }
     }
@@ -166,6 +166,10 @@ impl fmt::Display for ValueError {
 pub trait SettingValue: Sized {
     /// The value that `text` stands for under `rule`.
     fn parse(text: &str, rule: &Rule) -> Result<Self, ValueError>;
+    /// The value that `text` makes of this one; most values are replaced.
+    fn parse_over(&self, text: &str, rule: &Rule) -> Result<Self, ValueError> {
+        Self::parse(text, rule)
+    }
     /// The text of the value, as `CONFIG GET` and files have it.
     fn show(&self, rule: &Rule) -> String;
 }
@@ -218,8 +222,8 @@ impl SettingValue for String {
             }
             Rule::Only { value, .. } => return Ok((*value).to_owned()),
             Rule::LogLevels => check_log_levels(text)?,
-            Rule::BufferLimits => check_buffer_limits(text)?,
             Rule::Text
+            | Rule::BufferLimits
             | Rule::Flag
             | Rule::Integer { .. }
             | Rule::Bytes { .. }
@@ -370,7 +374,7 @@ pub fn show_duration(span: Duration, unit: Unit) -> String {
 }
 
 /// Redis' `memtoull`: digits and one of `b k kb m mb g gb`, in any case.
-fn parse_bytes(text: &str) -> Result<u64, ValueError> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, ValueError> {
     let (digits, unit) = split_unit(text);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -428,21 +432,6 @@ fn check_log_levels(text: &str) -> Result<(), ValueError> {
         let level_fits = LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str());
         if !module_fits || !level_fits {
             return Err(ValueError::NotLogLevels);
-        }
-    }
-    Ok(())
-}
-
-fn check_buffer_limits(text: &str) -> Result<(), ValueError> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    if !words.len().is_multiple_of(4) {
-        return Err(ValueError::NotBufferLimits);
-    }
-    for class in words.chunks(4) {
-        let known = ["normal", "replica", "slave", "pubsub"].iter().any(|name| name.eq_ignore_ascii_case(class[0]));
-        let sizes_fit = class[1..3].iter().all(|size| parse_bytes(size).is_ok());
-        if !known || !sizes_fit || u32::from_str(class[3]).is_err() {
-            return Err(ValueError::NotBufferLimits);
         }
     }
     Ok(())

@@ -274,3 +274,62 @@ async fn a_paused_command_waits_until_somebody_ends_the_pause() {
     })
     .await;
 }
+
+/// Replies of `bytes` to a client that reads none of them.
+async fn unread_reply(scene: &Scene, bytes: usize) -> Client {
+    let mut writer = scene.connect();
+    writer.send(format!("SETRANGE large {} x\r\n", bytes - 1).as_bytes()).await;
+    writer.expect(&format!(":{bytes}\r\n")).await;
+    let mut client = scene.connect_with_room(1000);
+    client.send(b"GET large\r\n").await;
+    client
+}
+
+fn set_output_limit(scene: &Scene, value: &str) {
+    scene.node().config.set(&[("client-output-buffer-limit", value)]).unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_reply_beyond_the_hard_limit_closes_and_is_not_kept() {
+    run(async |scene| {
+        set_output_limit(&scene, "normal 1mb 0 0");
+        let client = unread_reply(&scene, 2 << 20).await;
+        assert_eq!(client.rest().await, "");
+        assert_eq!(scene.node().tallies.totals().output_limit_closed, 1);
+        // What fits is served as before.
+        let mut other = scene.connect();
+        other.send(b"GETRANGE large 0 1\r\n").await;
+        other.expect("$2\r\n\0\0\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_client_that_stays_above_the_soft_limit_is_closed_after_its_time() {
+    run(async |scene| {
+        set_output_limit(&scene, "normal 0 100kb 5");
+        let began = tokio::time::Instant::now();
+        let client = unread_reply(&scene, 1 << 20).await;
+        client.served.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 5);
+        assert_eq!(scene.node().tallies.totals().output_limit_closed, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_client_that_gets_below_the_soft_limit_in_time_may_take_its_time() {
+    run(async |scene| {
+        set_output_limit(&scene, "normal 0 100kb 5");
+        let mut client = unread_reply(&scene, 1 << 20).await;
+        let mut bytes = vec![0; 1 << 20];
+        let enough = bytes.len() - 50_000;
+        client.stream.read_exact(&mut bytes[..enough]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let waiting = scene.node().clients.all().iter().map(|presence| presence.unread_bytes()).max();
+        assert!(waiting.is_some_and(|bytes| (1..=100_000).contains(&bytes)), "{waiting:?}");
+        client.stream.read_exact(&mut bytes[enough..]).await.unwrap();
+        assert_eq!(scene.node().tallies.totals().output_limit_closed, 0);
+    })
+    .await;
+}
