@@ -4,3 +4,4 @@
 mod conformance;
 mod large;
 mod merge;
+mod robustness;

@@ -6,7 +6,7 @@
 mod differential;
 pub mod expected;
 pub mod node;
-mod redis;
+pub mod redis;
 pub mod reply;
 pub mod script;
 
@@ -16,7 +16,7 @@ use resp::Version;
 use script::{Audience, Scenario};
 
 /// The scripts, by the family they are about.
-const SCRIPTS: &[(&str, &str)] = &[
+pub const SCRIPTS: &[(&str, &str)] = &[
     ("string", include_str!("scripts/string.txt")),
     ("bits", include_str!("scripts/bits.txt")),
     ("generic", include_str!("scripts/generic.txt")),

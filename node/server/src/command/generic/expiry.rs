@@ -220,7 +220,7 @@ fn set_expiry(call: &mut Call<'_, '_>, args: &[&[u8]], measure: Measure, command
 }
 
 fn ttl(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    write_lifetime(call, args[1], |deadline, now| (deadline - now + 500) / 1000)
+    write_lifetime(call, args[1], |deadline, now| rounded_seconds(deadline - now))
 }
 
 fn pttl(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -228,11 +228,16 @@ fn pttl(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 }
 
 fn expiretime(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    write_lifetime(call, args[1], |deadline, _now| (deadline + 500) / 1000)
+    write_lifetime(call, args[1], |deadline, _now| rounded_seconds(deadline))
 }
 
 fn pexpiretime(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     write_lifetime(call, args[1], |deadline, _now| deadline)
+}
+
+/// The nearest second.
+const fn rounded_seconds(millis: i64) -> i64 {
+    millis / 1000 + (millis % 1000 >= 500) as i64
 }
 
 /// Answers a deadline as `shown` shows it, -1 for none, -2 for no key.
