@@ -106,6 +106,9 @@ pub enum ImageFault {
     /// Its contents are not what was written.
     #[error("its checksum is wrong at byte {0}")]
     Checksum(u64),
+    /// Its checksums are right, and it makes no sense.
+    #[error("its contents make no sense to this version")]
+    Contents,
     /// It ends too early.
     #[error("it ends too early, at byte {0}")]
     Short(u64),
@@ -121,7 +124,8 @@ const BLOCK_KIND: u8 = 0x11;
 const END_KIND: u8 = 0x12;
 const MANIFEST_KIND: u8 = 0xf2;
 
-pub(crate) fn image_name(checkpoint: u64, group: u16) -> String {
+/// The name of an image's file.
+pub fn image_name(checkpoint: u64, group: u16) -> String {
     format!("{IMAGE_PREFIX}{checkpoint:016}-{group:03}")
 }
 

@@ -194,6 +194,11 @@ impl DiskWorker {
         &self.progress
     }
 
+    /// The store could not be begun properly.
+    pub fn note_fault(&mut self, fault: &StoreError, now_ms: u64) {
+        self.failed(fault, now_ms);
+    }
+
     /// Takes a command.
     pub fn take(&mut self, command: Command, now_ms: u64) {
         match command {

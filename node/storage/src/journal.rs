@@ -180,6 +180,13 @@ impl Journal {
         }
     }
 
+    /// Nothing can be written now: what is written from here on is lost until a checkpoint covers it.
+    pub(crate) fn begin_with_hole(&mut self) {
+        self.has_hole = true;
+        // The next record at the earliest makes it whole.
+        self.durable = Durable { from: self.next + 1, to: self.next + 1 };
+    }
+
     /// Changes how files are kept.
     pub fn set_settings(&mut self, settings: JournalSettings) {
         self.settings = settings;

@@ -27,7 +27,7 @@ mod store;
 
 pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, check, is_store_file};
-pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest};
+pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest, image_name};
 pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};
 pub use fs::{FileFacts, Fs, FsFile, StoreError};
 pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};

@@ -132,6 +132,8 @@ pub struct Store {
     pub manifest: Option<Manifest>,
     /// The life that writes.
     pub life: Life,
+    /// Why nothing can be written, if so. The disk's side is told by `note_fault`.
+    pub fault: Option<StoreError>,
 }
 
 /// The file that is there while everything that this life has sent is in its journal.
@@ -274,15 +276,30 @@ impl FoundStore {
         Ok(replayed)
     }
 
-    /// Begins to write, after [`FoundStore::replay`]. What a crash left unfinished is removed.
+    /// Begins to write, after [`FoundStore::replay`]. What a crash left unfinished is removed. A disk that takes no
+    /// writes is no error here: the store then begins with a hole.
     pub fn begin(self, life: Life, settings: JournalSettings, next: u64) -> Result<Store, StoreError> {
+        let fault = self.tidy(life).err();
         let fs = self.fs;
+        let segments = Segments::new(self.segments);
+        let reader = JournalReader::new(Arc::clone(&fs), segments.clone());
+        let mut journal = Journal::new(Arc::clone(&fs), self.owner, life, settings, segments, next);
+        journal.cover(self.manifest.as_ref().map_or(0, |manifest| manifest.position));
+        if fault.is_some() {
+            journal.begin_with_hole();
+        }
+        Ok(Store { fs, owner: self.owner, journal, reader, manifest: self.manifest, life, fault })
+    }
+
+    /// Removes and moves aside what is of no use, and marks the store as this life's.
+    fn tidy(&self, life: Life) -> Result<(), StoreError> {
+        let fs = &self.fs;
         let files = fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))?;
         let mut aside: Vec<&str> = Vec::new();
         for file in &files {
             let name = file.name.as_str();
             if name.ends_with(UNFINISHED) {
-                remove_if_there(&*fs, name)?;
+                remove_if_there(&**fs, name)?;
             } else if name.ends_with(DAMAGED) {
                 aside.push(name);
             } else if is_bad(name, &self.problems) {
@@ -291,17 +308,12 @@ impl FoundStore {
             }
         }
         let surplus = aside.len().saturating_sub(DAMAGED_FILES_MAX);
-        aside.into_iter().take(surplus).try_for_each(|name| remove_if_there(&*fs, name))?;
+        aside.into_iter().take(surplus).try_for_each(|name| remove_if_there(&**fs, name))?;
         if let Some(manifest) = &self.manifest {
-            remove_orphans(&*fs, manifest)?;
+            remove_orphans(&**fs, manifest)?;
         }
-        let segments = Segments::new(self.segments);
-        let reader = JournalReader::new(Arc::clone(&fs), segments.clone());
-        let mut journal = Journal::new(Arc::clone(&fs), self.owner, life, settings, segments, next);
-        journal.cover(self.manifest.as_ref().map_or(0, |manifest| manifest.position));
         let last = files.iter().filter_map(|file| segment_number(&file.name)).max();
-        mark_sound(&*fs, life, last.unwrap_or_default())?;
-        Ok(Store { fs, owner: self.owner, journal, reader, manifest: self.manifest, life })
+        mark_sound(&**fs, life, last.unwrap_or_default())
     }
 }
 

@@ -30,6 +30,17 @@ pub enum Event {
     Apply(Arc<Batch>),
     /// Drain the open batch, `publish` it if it holds anything, then call `open_batch_closed`.
     CloseOpenBatch,
+    /// The ring does not reach back to where a peer is: read what follows from the journal, and answer with `journal_read`.
+    ReadJournal {
+        /// The peer.
+        peer: NodeIdentity,
+        /// Whose batches.
+        origin: NodeNumber,
+        /// How far the peer is.
+        after: Stamp,
+        /// About how many bytes to read.
+        bytes_max: usize,
+    },
     /// A peer asks for state: close and publish the open batch, then call `session_begun`.
     SessionRequested {
         /// Who asks.

@@ -123,6 +123,17 @@ impl Hub {
         self.events.pop_front()
     }
 
+    /// Whether there is something to do.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The last batch of each origin that passed the gate, where it is known and nothing was applied beyond it.
+    pub fn tails(&self) -> BTreeMap<NodeNumber, BatchTail> {
+        let known = self.tails.iter().filter(|(origin, tail)| tail.last == self.vector.of(**origin));
+        known.map(|(&origin, &tail)| (origin, tail)).collect()
+    }
+
     /// What is applied here, closed batches only: the one vector that may leave this node.
     pub fn closed_vector(&self) -> &VersionVector {
         &self.vector

@@ -155,6 +155,8 @@ pub struct LimitCounters {
     pub pulls: u64,
     /// Times a peer was told that the ring does not reach back to it.
     pub behind_sent: u64,
+    /// Batches that were read from the journal for peers.
+    pub journal_batches: u64,
     /// State sessions begun as the side that is fed.
     pub sessions_begun: u64,
     /// State sessions that ended without their end.

@@ -21,6 +21,8 @@ pub struct HubSettings {
     pub vector: VersionVector,
     /// The last batch of each origin as far as the journal knows it, for the check against forks.
     pub tails: BTreeMap<NodeNumber, BatchTail>,
+    /// Whether there is a journal to read from where the ring does not reach.
+    pub journal: bool,
     /// Bytes of recent batches of all origins together.
     pub ring_bytes: usize,
     /// Bytes of batches of one origin that may wait.
@@ -56,6 +58,7 @@ impl HubSettings {
             numbers: BTreeSet::new(),
             vector: VersionVector::new(),
             tails: BTreeMap::new(),
+            journal: false,
             ring_bytes: limits::RING_BYTES,
             waiting_bytes: limits::WAITING_BYTES,
             window_bytes: limits::WINDOW_BYTES,

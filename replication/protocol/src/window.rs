@@ -5,6 +5,7 @@
 use crate::Batch;
 use crdt::Stamp;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The sender's place in one origin's history, for one link.
 #[derive(Clone, Default, Debug)]
@@ -12,8 +13,12 @@ pub(crate) struct OriginWindow {
     sent: Stamp,
     in_flight: VecDeque<(Stamp, usize)>,
     bytes: usize,
-    /// The peer was told that the ring does not reach back to it.
+    /// The peer was told that neither ring nor journal reach back to it.
     behind: bool,
+    /// What comes next, read back from the journal, where the ring does not reach.
+    from_journal: VecDeque<Arc<Batch>>,
+    /// Whether the journal is being read for it.
+    reading: bool,
 }
 
 impl OriginWindow {
@@ -40,8 +45,34 @@ impl OriginWindow {
         self.bytes >= bytes_max
     }
 
+    /// The next batch out of the journal, if it was read.
+    pub(crate) fn next_from_journal(&self) -> Option<&Arc<Batch>> {
+        let next = self.from_journal.iter().find(|batch| batch.last > self.sent)?;
+        (next.previous.last <= self.sent).then_some(next)
+    }
+
+    /// Whether the journal is being read, or what was read is not sent yet.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.reading || self.next_from_journal().is_some()
+    }
+
+    /// The journal is asked for what comes next.
+    pub(crate) fn record_reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// The journal was read for who has this much. False if nobody waits for that any more.
+    pub(crate) fn record_read(&mut self, after: Stamp, batches: Vec<Arc<Batch>>) -> bool {
+        if !std::mem::take(&mut self.reading) || after != self.sent {
+            return false;
+        }
+        self.from_journal = batches.into();
+        true
+    }
+
     pub(crate) fn record_sent(&mut self, batch: &Batch) {
         self.sent = batch.last;
+        while self.from_journal.pop_front_if(|batch| batch.last <= self.sent).is_some() {}
         self.bytes += batch.weight();
         self.in_flight.push_back((batch.last, batch.weight()));
     }

@@ -85,6 +85,26 @@ fn lost_doubled_and_reordered_batches_change_nothing() {
 }
 
 #[test]
+fn rings_that_are_too_small_are_made_good_by_journals_without_comparing_state() {
+    check(
+        3,
+        5,
+        |_, settings| {
+            settings.ring_bytes = 3_000;
+            settings.journal = true;
+        },
+        |world, round| match round % 100 {
+            20 => world.cut(0, 1),
+            25 => world.cut(0, 2),
+            26 => world.run(2_000),
+            70 => world.heal(),
+            _ => {}
+        },
+        |limits| limits.sessions_begun == 0 && limits.journal_batches > 0,
+    );
+}
+
+#[test]
 fn rings_that_are_too_small_are_made_good_by_state_in_both_directions() {
     check(
         3,

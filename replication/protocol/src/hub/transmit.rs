@@ -4,9 +4,9 @@ use super::Hub;
 use crate::frame::{ControlFrame, WireVector};
 use crate::link::{Link, Peer};
 use crate::ring::Following;
-use crate::{Batch, Lane, LinkPhase, Millis, NodeIdentity};
+use crate::{Batch, Event, Lane, LinkPhase, Millis, NodeIdentity, limits};
 use bytes::Bytes;
-use crdt::{NodeNumber, UnixMillis, VersionVector};
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use std::sync::Arc;
 
 impl Hub {
@@ -83,7 +83,8 @@ impl Hub {
         let open = link.windows.iter().filter(|(_, window)| !window.is_full(self.settings.window_bytes));
         open.filter_map(|(&origin, window)| match self.ring.after(origin, window.sent()) {
             Following::Next(batch) => Some((origin, batch)),
-            Following::UpToDate | Following::Behind => None,
+            Following::Behind => window.next_from_journal().map(|batch| (origin, batch)),
+            Following::UpToDate => None,
         })
     }
 
@@ -91,9 +92,10 @@ impl Hub {
         self.sendable(link).next().is_some() || !self.out_of_reach(link).is_empty()
     }
 
-    /// Origins of which the ring no longer holds what the peer would need, and the peer was not told.
+    /// Origins of which neither the ring nor what was read from the journal has what the peer would need, and the peer was
+    /// not told.
     fn out_of_reach(&self, link: &Link) -> Vec<NodeNumber> {
-        let windows = link.windows.iter().filter(|(_, window)| !window.is_behind());
+        let windows = link.windows.iter().filter(|(_, window)| !window.is_behind() && !window.has_journal());
         let behind = windows.filter(|(origin, window)| self.ring.after(**origin, window.sent()) == Following::Behind);
         behind.map(|(&origin, _)| origin).collect()
     }
@@ -101,15 +103,42 @@ impl Hub {
     fn tell_behind(&mut self, peer: NodeIdentity) {
         let Some(link) = self.peers.get(&peer).and_then(Peer::ready) else { return };
         for origin in self.out_of_reach(link) {
-            let after = self.ring.floor(origin);
             let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return };
             let Some(window) = link.windows.get_mut(&origin) else { continue };
-            // A ring with a hole reaches back to its floor, but not on from where the peer is.
-            let after = after.max(window.sent().next(0, origin));
-            window.record_behind();
-            self.counters.behind_sent += 1;
-            link.send(&ControlFrame::Behind { origin, after });
+            if self.settings.journal {
+                window.record_reading();
+                let (after, bytes_max) = (window.sent(), limits::JOURNAL_READ_BYTES);
+                self.events.push_back(Event::ReadJournal { peer, origin, after, bytes_max });
+            } else {
+                self.say_behind(peer, origin);
+            }
         }
+    }
+
+    /// The answer to [`Event::ReadJournal`]: the batches of `origin` that follow `after`; none if the journal does not
+    /// reach back so far.
+    pub fn journal_read(&mut self, peer: NodeIdentity, origin: NodeNumber, after: Stamp, batches: Vec<Arc<Batch>>) {
+        let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return };
+        let Some(window) = link.windows.get_mut(&origin) else { return };
+        let count = batches.len() as u64;
+        if window.record_read(after, batches) {
+            let has_next = window.next_from_journal().is_some();
+            self.counters.journal_batches += count;
+            if !has_next {
+                self.say_behind(peer, origin);
+            }
+        }
+    }
+
+    fn say_behind(&mut self, peer: NodeIdentity, origin: NodeNumber) {
+        let after = self.ring.floor(origin);
+        let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) else { return };
+        let Some(window) = link.windows.get_mut(&origin) else { return };
+        // A ring with a hole reaches back to its floor, but not on from where the peer is.
+        let after = after.max(window.sent().next(0, origin));
+        window.record_behind();
+        self.counters.behind_sent += 1;
+        link.send(&ControlFrame::Behind { origin, after });
     }
 }
 

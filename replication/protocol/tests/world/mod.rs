@@ -14,6 +14,7 @@ use protocol::{
     NodeIdentity, NumberGrant,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 pub use store::{Change, Store};
 
 /// The wall clock at the start of every world.
@@ -46,6 +47,8 @@ pub struct Node {
     pub granted: u16,
     pub settled: BTreeMap<NodeIdentity, crdt::VersionVector>,
     pub membership: u64,
+    /// Every batch that was published or applied here.
+    pub journal: Vec<Arc<Batch>>,
     alive: bool,
     to_close: Vec<NodeIdentity>,
 }
@@ -368,6 +371,7 @@ impl Node {
             granted: 0,
             settled: BTreeMap::new(),
             membership: 0,
+            journal: Vec::new(),
             alive: true,
             to_close: Vec::new(),
         }
@@ -392,6 +396,7 @@ impl Node {
         let batch = Batch::seal(self.hub.own_tail(), first, last, dependencies, changes, &raw);
         self.open.clear();
         self.store.raise(last.author(), last);
+        self.journal.push(batch.clone());
         self.hub.publish(batch, now);
     }
 
@@ -403,11 +408,17 @@ impl Node {
                 assert!(batch.previous.last <= self.store.vector.of(batch.origin), "a batch before its predecessor");
                 Change::decode_all(&batch.open().unwrap()).iter().for_each(|change| self.store.apply(change));
                 self.store.raise(batch.origin, batch.last);
+                self.journal.push(batch.clone());
                 self.hub.batch_applied(batch.origin, batch.last, now);
             }
             Event::CloseOpenBatch => {
                 self.drain(now);
                 self.hub.open_batch_closed(now);
+            }
+            Event::ReadJournal { peer, origin, after, .. } => {
+                let kept = self.journal.iter().filter(|batch| batch.origin == origin && batch.last > after);
+                let batches = kept.take(3).cloned().collect();
+                self.hub.journal_read(peer, origin, after, batches);
             }
             Event::SessionRequested { peer, session, .. } => {
                 self.drain(now);
