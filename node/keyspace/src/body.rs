@@ -177,6 +177,15 @@ pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: 
     (base_stamp == Stamp::ZERO).then(|| Entry::counter(&counter))
 }
 
+/// The elements of a key that is a collection of one type and nothing else.
+#[inline]
+pub fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
+    match entry.view() {
+        View::Packed(_) | View::Counter(_) => None,
+        View::Wide(body) => body.hash.as_deref().or(body.set.as_deref()),
+    }
+}
+
 /// The key of an entry.
 #[inline]
 pub fn key_of(entry: &KeyEntry) -> &[u8] {

@@ -1,4 +1,5 @@
-//! The table of one slot's keys: buckets of one cache line each, with seven cells and their tags.
+//! The table of one slot's keys, or of the elements of one large collection: buckets of one cache line each, with
+//! seven cells and their tags.
 //!
 //! A lookup touches one line of the table and then the entry itself, where a table that keeps tags and cells apart
 //! touches two; on a keyspace larger than the caches that is a third of a command's time. Keys that find their bucket
@@ -6,8 +7,7 @@
 //! lookup stops as soon as nobody went further. Tables grow by half or a third: a bucket need not be one of a power of two,
 //! since hashes are scaled to their number (Lemire 2019). Slots are small, so growing one is never felt.
 
-use crate::body::KeyEntry;
-use crate::entry::fetch_line;
+use crate::entry::{Entry, fetch_line};
 
 /// Cells of a bucket.
 const CELLS: usize = 7;
@@ -22,19 +22,22 @@ const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// A cache line: tags, then cells.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
-struct Bucket {
+struct Bucket<W> {
     tags: [u8; CELLS + 1],
-    cells: [Option<KeyEntry>; CELLS],
+    cells: [Option<Entry<W>>; CELLS],
 }
 
-/// A hash table of keys. It stores no hashes but a few bits; callers give them.
-#[derive(Debug, Default)]
-pub struct Buckets {
-    buckets: Box<[Bucket]>,
+/// A hash table of entries. It stores no hashes but a few bits; callers give them.
+#[derive(Debug)]
+pub struct Buckets<W> {
+    buckets: Box<[Bucket<W>]>,
     len: u32,
 }
+
+/// Random cells that are tried before the next ones are.
+const RANDOM_TRIES: usize = 32;
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +46,25 @@ struct Place {
     cell: usize,
 }
 
-impl Buckets {
+impl<W> Buckets<W> {
     /// A table without memory.
     pub fn new() -> Self {
-        Self::default()
+        Self { buckets: Box::default(), len: 0 }
+    }
+
+    /// How many cells there are, taken or not.
+    pub fn cells(&self) -> usize {
+        self.buckets.len() * CELLS
+    }
+
+    /// What is in a cell.
+    pub fn cell(&self, at: usize) -> Option<&Entry<W>> {
+        self.buckets.get(at / CELLS)?.cells[at % CELLS].as_ref()
+    }
+
+    /// Bytes of the table, without what its entries point at.
+    pub fn heap_bytes(&self) -> usize {
+        std::mem::size_of_val(&*self.buckets)
     }
 
     /// How many entries there are.
@@ -61,14 +79,14 @@ impl Buckets {
 
     /// The entry with this hash for which `is_it` says so.
     #[inline]
-    pub fn find(&self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<&KeyEntry> {
+    pub fn find(&self, hash: u64, is_it: impl FnMut(&Entry<W>) -> bool) -> Option<&Entry<W>> {
         let place = self.place(hash, is_it)?;
         self.buckets[place.bucket].cells[place.cell].as_ref()
     }
 
     /// The entry with this hash for which `is_it` says so, to be changed.
     #[inline]
-    pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<&mut KeyEntry> {
+    pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&Entry<W>) -> bool) -> Option<&mut Entry<W>> {
         let place = self.place(hash, is_it)?;
         self.buckets[place.bucket].cells[place.cell].as_mut()
     }
@@ -88,13 +106,13 @@ impl Buckets {
         let mut matches = bucket.matching(tag_of(hash));
         while matches != 0 {
             let cell = (matches.trailing_zeros() / 8) as usize;
-            bucket.cells[cell].iter().for_each(KeyEntry::fetch);
+            bucket.cells[cell].iter().for_each(Entry::fetch);
             matches &= matches - 1;
         }
     }
 
     /// Adds an entry that is not there yet. `hash_of` is asked for all entries when the table grows.
-    pub fn insert_new(&mut self, hash: u64, entry: KeyEntry, hash_of: impl Fn(&KeyEntry) -> u64) {
+    pub fn insert_new(&mut self, hash: u64, entry: Entry<W>, hash_of: impl Fn(&Entry<W>) -> u64) {
         if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
             self.resize(grown(self.buckets.len()), hash_of);
         }
@@ -102,8 +120,26 @@ impl Buckets {
     }
 
     /// Takes out the entry with this hash for which `is_it` says so.
-    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&KeyEntry) -> bool) -> Option<KeyEntry> {
+    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&Entry<W>) -> bool) -> Option<Entry<W>> {
         let place = self.place(hash, is_it)?;
+        self.take(hash, place)
+    }
+
+    /// Keeps only the entries for which `keep` says so; it may change them, but not their names.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut Entry<W>) -> bool, hash_of: impl Fn(&Entry<W>) -> u64) {
+        for bucket in 0..self.buckets.len() {
+            for cell in 0..CELLS {
+                let Some(entry) = &mut self.buckets[bucket].cells[cell] else { continue };
+                if !keep(entry) {
+                    let hash = hash_of(entry);
+                    self.take(hash, Place { bucket, cell });
+                }
+            }
+        }
+    }
+
+    /// Empties a cell.
+    fn take(&mut self, hash: u64, place: Place) -> Option<Entry<W>> {
         let bucket = &mut self.buckets[place.bucket];
         bucket.tags[place.cell] = 0;
         let entry = bucket.cells[place.cell].take();
@@ -120,7 +156,7 @@ impl Buckets {
     }
 
     /// Gives memory back when most entries are gone.
-    pub fn shrink(&mut self, hash_of: impl Fn(&KeyEntry) -> u64) {
+    pub fn shrink(&mut self, hash_of: impl Fn(&Entry<W>) -> u64) {
         if self.is_empty() {
             *self = Self::new();
         } else if self.buckets.len() > 1 && self.len() * 8 < self.buckets.len() * CELLS {
@@ -129,21 +165,25 @@ impl Buckets {
     }
 
     /// All entries, in no order that means anything.
-    pub fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<W>> {
         self.buckets.iter().flat_map(|bucket| bucket.cells.iter().flatten())
     }
 
-    /// Some entry, chosen by a random word.
-    pub fn random(&self, random: u64) -> Option<&KeyEntry> {
+    /// Some entry, chosen by a random word: tries cells from random places, walks on from the last.
+    pub fn random(&self, random: u64) -> Option<&Entry<W>> {
         if self.is_empty() {
             return None;
         }
-        let cells = self.buckets.len() * CELLS;
-        let start = (random % cells as u64) as usize;
-        (0..cells).find_map(|step| {
-            let at = (start + step) % cells;
-            self.buckets[at / CELLS].cells[at % CELLS].as_ref()
-        })
+        let cells = self.cells();
+        let mut word = random;
+        for _ in 0..RANDOM_TRIES {
+            if let Some(entry) = self.cell((word % cells as u64) as usize) {
+                return Some(entry);
+            }
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
+        }
+        let start = (word % cells as u64) as usize;
+        (0..cells).find_map(|step| self.cell((start + step) % cells))
     }
 
     /// The bucket in which a key is looked for first.
@@ -159,7 +199,7 @@ impl Buckets {
     }
 
     #[inline]
-    fn place(&self, hash: u64, mut is_it: impl FnMut(&KeyEntry) -> bool) -> Option<Place> {
+    fn place(&self, hash: u64, mut is_it: impl FnMut(&Entry<W>) -> bool) -> Option<Place> {
         let tag = tag_of(hash);
         let mut index = self.home(hash);
         for _ in 0..self.buckets.len() {
@@ -181,7 +221,7 @@ impl Buckets {
     }
 
     /// Puts an entry into the first free cell from its home on. There is one: the table is never full.
-    fn put(&mut self, hash: u64, entry: KeyEntry) {
+    fn put(&mut self, hash: u64, entry: Entry<W>) {
         let mut index = self.home(hash);
         loop {
             let bucket = &mut self.buckets[index];
@@ -196,8 +236,8 @@ impl Buckets {
         }
     }
 
-    fn resize(&mut self, buckets: usize, hash_of: impl Fn(&KeyEntry) -> u64) {
-        let fresh = (0..buckets).map(|_| Bucket::default()).collect();
+    fn resize(&mut self, buckets: usize, hash_of: impl Fn(&Entry<W>) -> u64) {
+        let fresh = (0..buckets).map(|_| Bucket::empty()).collect();
         let old = std::mem::replace(&mut self.buckets, fresh);
         self.len = 0;
         for entry in old.into_iter().flat_map(|bucket| bucket.cells).flatten() {
@@ -206,7 +246,11 @@ impl Buckets {
     }
 }
 
-impl Bucket {
+impl<W> Bucket<W> {
+    fn empty() -> Self {
+        Self { tags: [0; CELLS + 1], cells: [const { None }; CELLS] }
+    }
+
     /// The cells with this tag (and, rarely, one above such a cell): the high bit of each one's byte.
     #[inline]
     fn matching(&self, tag: u8) -> u64 {
@@ -218,6 +262,12 @@ impl Bucket {
     fn free(&self) -> Option<usize> {
         let empty = !u64::from_le_bytes(self.tags) & HIGH_BITS & (u64::MAX >> 8);
         (empty != 0).then(|| (empty.trailing_zeros() / 8) as usize)
+    }
+}
+
+impl<W> Default for Buckets<W> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -239,7 +289,7 @@ fn tag_of(hash: u64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::key_of;
+    use crate::body::{KeyBody, KeyEntry, key_of};
     use crate::entry::PackedLife;
     use crdt::Stamp;
     use std::collections::BTreeSet;
@@ -282,6 +332,12 @@ mod tests {
             assert_eq!(table.find(hash(key), |e| number(e) == key).is_some(), model.contains(&key));
         }
         assert_eq!(table.iter().map(number).collect::<BTreeSet<_>>(), model);
+        table.retain(|e| number(e) % 3 == 0, |e| hash(number(e)));
+        model.retain(|key| key % 3 == 0);
+        assert_eq!(table.iter().map(number).collect::<BTreeSet<_>>(), model);
+        for key in 0..300 {
+            assert_eq!(table.find(hash(key), |e| number(e) == key).is_some(), model.contains(&key));
+        }
         assert_eq!(table.random(word).is_some(), !model.is_empty());
     }
 
@@ -297,6 +353,6 @@ mod tests {
 
     #[test]
     fn a_bucket_is_one_cache_line() {
-        assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (64, 64));
+        assert_eq!((size_of::<Bucket<KeyBody>>(), align_of::<Bucket<KeyBody>>()), (64, 64));
     }
 }

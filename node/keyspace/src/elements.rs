@@ -4,10 +4,10 @@
 //! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty.
 
 use crate::body::packed_counter;
+use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
 use crdt::{Element, Stamp};
-use hashbrown::HashTable;
 use std::borrow::Cow;
 
 /// An element that does not fit a packed entry: it has siblings or contributions.
@@ -33,7 +33,7 @@ pub struct ElementMap {
 #[derive(Debug)]
 enum Shape {
     Flat(Vec<ElementEntry>),
-    Indexed(HashTable<ElementEntry>),
+    Indexed(Buckets<WideElement>),
 }
 
 impl Default for Shape {
@@ -83,6 +83,22 @@ impl ElementMap {
         }
     }
 
+    /// Asks for the line of the table that a lookup of this name reads first, without waiting for it.
+    #[inline]
+    pub fn fetch_bucket(&self, hash: u64) {
+        if let Shape::Indexed(table) = &self.shape {
+            table.fetch_bucket(hash);
+        }
+    }
+
+    /// Asks for the elements that a lookup of this name compares first, without waiting for them.
+    #[inline]
+    pub fn fetch_element(&self, hash: u64) {
+        if let Shape::Indexed(table) = &self.shape {
+            table.fetch_entry(hash);
+        }
+    }
+
     /// Adds an element whose name is not there yet.
     pub fn insert_new(&mut self, hasher: &KeyHasher, entry: ElementEntry) {
         if let Shape::Flat(list) = &mut self.shape {
@@ -90,17 +106,18 @@ impl ElementMap {
                 list.push(entry);
                 return;
             }
-            let mut table = HashTable::with_capacity(2 * FLAT_ELEMENTS_MAX);
+            let mut table = Buckets::new();
             for old in list.drain(..) {
-                table.insert_unique(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
+                table.insert_new(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
             }
             self.shape = Shape::Indexed(table);
         }
         if let Shape::Indexed(table) = &mut self.shape {
-            if table.len() == table.capacity() {
+            let cells = table.cells();
+            table.insert_new(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
+            if table.cells() != cells {
                 self.moves = self.moves.wrapping_add(1);
             }
-            table.insert_unique(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
         }
     }
 
@@ -111,22 +128,19 @@ impl ElementMap {
                 let at = list.iter().position(|entry| name_of(entry) == name)?;
                 Some(list.remove(at))
             }
-            Shape::Indexed(table) => match table.find_entry(hasher.hash(name), |entry| name_of(entry) == name) {
-                Ok(found) => {
-                    let removed = found.remove().0;
-                    self.shrink(hasher);
-                    Some(removed)
-                }
-                Err(_) => None,
-            },
+            Shape::Indexed(table) => {
+                let removed = table.remove(hasher.hash(name), |entry| name_of(entry) == name)?;
+                self.shrink(hasher);
+                Some(removed)
+            }
         }
     }
 
     /// Keeps only the elements for which `keep` says so; it may change them.
-    pub fn retain(&mut self, keep: impl FnMut(&mut ElementEntry) -> bool) {
+    pub fn retain(&mut self, hasher: &KeyHasher, keep: impl FnMut(&mut ElementEntry) -> bool) {
         match &mut self.shape {
             Shape::Flat(list) => list.retain_mut(keep),
-            Shape::Indexed(table) => table.retain(keep),
+            Shape::Indexed(table) => table.retain(keep, |e| hasher.hash(name_of(e))),
         }
     }
 
@@ -153,15 +167,15 @@ impl ElementMap {
         let mut index = if (cursor >> 48) as u16 == self.moves { (cursor & ((1 << 48) - 1)) as usize } else { 0 };
         let mut seen = 0;
         let mut looked = 0;
-        while index < table.num_buckets() && seen < count.max(1) && looked < count.max(1) * SCAN_BUCKETS_PER_ELEMENT {
-            if let Some(entry) = table.get_bucket(index) {
+        while index < table.cells() && seen < count.max(1) && looked < count.max(1) * SCAN_BUCKETS_PER_ELEMENT {
+            if let Some(entry) = table.cell(index) {
                 each(entry);
                 seen += 1;
             }
             index += 1;
             looked += 1;
         }
-        if index >= table.num_buckets() { 0 } else { u64::from(self.moves) << 48 | index as u64 }
+        if index >= table.cells() { 0 } else { u64::from(self.moves) << 48 | index as u64 }
     }
 
     /// Some element, chosen by a random word.
@@ -169,7 +183,7 @@ impl ElementMap {
         match &self.shape {
             Shape::Flat(list) if list.is_empty() => None,
             Shape::Flat(list) => list.get((random % list.len() as u64) as usize),
-            Shape::Indexed(table) => random_of(table, random),
+            Shape::Indexed(table) => table.random(random),
         }
     }
 
@@ -177,38 +191,21 @@ impl ElementMap {
     pub fn heap_bytes(&self) -> usize {
         let cells = match &self.shape {
             Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),
-            Shape::Indexed(table) => table.allocation_size(),
+            Shape::Indexed(table) => table.heap_bytes(),
         };
         cells + self.iter().map(Entry::heap_bytes).sum::<usize>()
     }
 
     /// A table that has lost most of its elements gives its memory back.
     fn shrink(&mut self, hasher: &KeyHasher) {
-        if let Shape::Indexed(table) = &mut self.shape
-            && table.num_buckets() > 64
-            && table.len() < table.num_buckets() / 8
-        {
-            table.shrink_to(table.len() * 2, |e| hasher.hash(name_of(e)));
-            self.moves = self.moves.wrapping_add(1);
+        if let Shape::Indexed(table) = &mut self.shape {
+            let cells = table.cells();
+            table.shrink(|e| hasher.hash(name_of(e)));
+            if table.cells() != cells {
+                self.moves = self.moves.wrapping_add(1);
+            }
         }
     }
-}
-
-/// Some entry of a table that is not empty: tries buckets from random places, walks on from the last.
-fn random_of<T>(table: &HashTable<T>, random: u64) -> Option<&T> {
-    if table.is_empty() {
-        return None;
-    }
-    let buckets = table.num_buckets() as u64;
-    let mut word = random;
-    for _ in 0..32 {
-        if let Some(entry) = table.get_bucket((word % buckets) as usize) {
-            return Some(entry);
-        }
-        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
-    }
-    let start = (random % buckets) as usize;
-    (0..buckets as usize).find_map(|step| table.get_bucket((start + step) % buckets as usize))
 }
 
 /// The field or member of an entry.

@@ -1,12 +1,14 @@
 //! The keyspace: 16384 slots, the logs of their writers, and the doors for workers and for replication.
 
 use crate::access::{Access, Held};
+use crate::body::{key_of, only_map};
 use crate::buckets::Buckets;
+use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::hash::{SLOTS, slot_of};
-use crate::log::{LOG_BYTES_KEPT_MAX, LogBuffer, SharedLog};
+use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
 use crate::shared::{Conflicts, Shared};
-use crate::slot::Slot;
+use crate::slot::{KeyTable, Slot};
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -203,18 +205,21 @@ impl Keyspace {
         waiting
     }
 
-    /// Says that these keys (of at most [`EXPECTED_MAX`], the first count) will be asked for soon: all the memory that
-    /// their lookups read is fetched at once, where each lookup would wait for three lines one after the other.
-    pub fn expect<'k>(&self, database: u8, keys: impl Iterator<Item = &'k [u8]>) {
-        let mut places: SmallVec<[(&LockedSlot, u64); EXPECTED_MAX]> = SmallVec::new();
-        for key in keys.take(EXPECTED_MAX) {
-            let slot = &self.slots[usize::from(slot_of(key))];
+    /// Says which keys (and perhaps elements) will be asked for soon; of more than [`EXPECTED_MAX`] the first count. All
+    /// the memory that their lookups read is fetched at once, step by step for all of them, where each lookup alone would
+    /// wait for one line after the other.
+    pub fn expect<'k>(&self, database: u8, wanted: impl Iterator<Item = Expected<'k>>) {
+        let mut places: SmallVec<[(&LockedSlot, u64, Expected<'_>); EXPECTED_MAX]> = SmallVec::new();
+        let mut elements = false;
+        for expected in wanted.take(EXPECTED_MAX) {
+            let slot = &self.slots[usize::from(slot_of(expected.key))];
             fetch_line(slot);
-            places.push((slot, self.shared.hasher.hash(key)));
+            elements |= expected.element.is_some();
+            places.push((slot, self.shared.hasher.hash(expected.key), expected));
         }
         // A slot that somebody holds is not waited for.
-        let tables = |work: fn(&Buckets, u64)| {
-            for (slot, hash) in &places {
+        let each_table = |work: fn(&KeyTable, u64)| {
+            for (slot, hash, _) in &places {
                 if let Some(slot) = slot.0.try_lock()
                     && let Some(table) = slot.table(database)
                 {
@@ -222,8 +227,23 @@ impl Keyspace {
                 }
             }
         };
-        tables(Buckets::fetch_bucket);
-        tables(Buckets::fetch_entry);
+        each_table(Buckets::fetch_bucket);
+        each_table(Buckets::fetch_entry);
+        if elements {
+            let each_map = |work: fn(&ElementMap, u64)| {
+                for (slot, hash, expected) in &places {
+                    if let Some(element) = expected.element
+                        && let Some(slot) = slot.0.try_lock()
+                        && let Some(table) = slot.table(database)
+                        && let Some(map) = table.find(*hash, |entry| key_of(entry) == expected.key).and_then(only_map)
+                    {
+                        work(map, self.shared.hasher.hash(element));
+                    }
+                }
+            };
+            each_map(ElementMap::fetch_bucket);
+            each_map(ElementMap::fetch_element);
+        }
     }
 
     pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {
@@ -346,9 +366,9 @@ impl WriterState {
                 std::mem::swap(&mut *buffer, &mut self.pending);
             } else {
                 let offset = buffer.bytes.len();
-                if offset > LOG_BYTES_KEPT_MAX {
+                if offset > LOG_GROWTH_BYTES {
                     // A log that holds something large does not double for something small.
-                    buffer.bytes.reserve_exact(self.pending.bytes.len().max(LOG_BYTES_KEPT_MAX));
+                    buffer.bytes.reserve_exact(self.pending.bytes.len().max(LOG_GROWTH_BYTES));
                 }
                 buffer.bytes.extend_from_slice(&self.pending.bytes);
                 let moved = self.pending.records.iter().map(|r| crate::log::Record { end: r.end + offset, ..*r });
@@ -359,6 +379,15 @@ impl WriterState {
         self.log.published.store(u64::MAX, Ordering::SeqCst);
         keyspace.wake();
     }
+}
+
+/// A key that will be asked for soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'k> {
+    /// The key.
+    pub key: &'k [u8],
+    /// The field or member that will be asked for.
+    pub element: Option<&'k [u8]>,
 }
 
 /// Keys that are fetched at once: more would push each other out of the processor's line buffers.

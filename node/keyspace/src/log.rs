@@ -169,4 +169,7 @@ impl LogBuffer {
 }
 
 /// Bytes of memory that an emptied log keeps for the next changes: a few milliseconds of the fastest writer.
-pub const LOG_BYTES_KEPT_MAX: usize = 1 << 20;
+pub const LOG_BYTES_KEPT_MAX: usize = 1 << 18;
+
+/// Bytes by which a log that holds something large grows.
+pub const LOG_GROWTH_BYTES: usize = 1 << 20;

@@ -276,7 +276,7 @@ impl<'a> Site<'a> {
             Some(None) => {}
             Some(Some(map)) => {
                 let key_digest = self.key_digest;
-                map.retain(|entry| {
+                map.retain(&self.shared.hasher, |entry| {
                     let digest = digest_of_element(key_digest, kind as u8, name_of(entry));
                     if let View::Packed(packed) = entry.view() {
                         let gone = observed(packed.stamp, stamp, covered);

@@ -18,11 +18,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How many databases there are: what `SELECT` accepts.
 pub const DATABASES: u8 = 16;
 
+/// The keys of one database in one slot.
+pub type KeyTable = Buckets<KeyBody>;
+
 /// One slot, in one cache line together with its lock.
 #[derive(Debug)]
 pub struct Slot {
-    first: Buckets,
-    others: Option<Box<[Buckets; DATABASES as usize - 1]>>,
+    first: KeyTable,
+    others: Option<Box<[KeyTable; DATABASES as usize - 1]>>,
     /// What is known besides the keys.
     pub memory: Memory,
 }
@@ -94,7 +97,7 @@ impl Slot {
 
     /// The keys of a database.
     #[inline]
-    pub fn table(&self, database: u8) -> Option<&Buckets> {
+    pub fn table(&self, database: u8) -> Option<&KeyTable> {
         match database {
             0 => Some(&self.first),
             _ => self.others.as_ref().map(|others| &others[usize::from(database) - 1]),
@@ -103,13 +106,13 @@ impl Slot {
 
     /// The keys of a database, to be changed; makes room for databases other than 0 when first used.
     #[inline]
-    pub fn table_mut(&mut self, database: u8) -> &mut Buckets {
+    pub fn table_mut(&mut self, database: u8) -> &mut KeyTable {
         self.split(database).0
     }
 
     /// The keys of a database and the slot's memory, both to be changed.
     #[inline]
-    pub fn split(&mut self, database: u8) -> (&mut Buckets, &mut Memory) {
+    pub fn split(&mut self, database: u8) -> (&mut KeyTable, &mut Memory) {
         let table = match database {
             0 => &mut self.first,
             _ => {

@@ -7,15 +7,19 @@ use crate::client::ClientState;
 use crate::clients::Presence;
 use crate::command::transaction::Arguments;
 use crate::config::OutputLimit;
-use crate::dispatch::{Outcome, dispatch};
+use crate::command::{Group, Keys};
+use crate::command::table::Entry;
+use crate::dispatch::{Outcome, dispatch, dispatch_named};
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
 use crdt::UnixMillis;
+use keyspace::Expected;
 use resp::{Limits, Parser, Progress, Reply, Version};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,6 +97,32 @@ enum Stop {
     Ordered,
     /// The connection is to be closed.
     Close,
+}
+
+/// A request that was taken apart and waits for its turn.
+struct Parsed {
+    /// Its length in bytes.
+    length: usize,
+    /// Where its words lie among those of all.
+    words: Range<usize>,
+    /// The command that its first word names.
+    named: Option<&'static Entry>,
+}
+
+impl Parsed {
+    /// What it will look for first.
+    #[inline]
+    fn expects<'w>(&self, words: &[&'w [u8]]) -> Option<Expected<'w>> {
+        let entry = self.named?;
+        let args = &words[self.words.clone()];
+        let first = match entry.command.keys {
+            Keys::Range { first, .. } => first,
+            Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Queued => return None,
+        };
+        let key = *args.get(first)?;
+        let element = if matches!(entry.command.group, Group::Hash | Group::Set) { args.get(first + 1) } else { None };
+        Some(Expected { key, element: element.copied() })
+    }
 }
 
 /// What comes behind the requests that were executed.
@@ -193,7 +223,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         let input = self.input.unread();
         // The words of all of them, and of each its length in bytes and where its words end.
         let mut words: SmallVec<[&[u8]; 4 * REQUESTS_AHEAD_MAX]> = SmallVec::new();
-        let mut requests: SmallVec<[(usize, usize); REQUESTS_AHEAD_MAX]> = SmallVec::new();
+        let mut requests: SmallVec<[Parsed; REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut parsed = 0;
         let behind = loop {
             if requests.len() == most {
@@ -205,8 +235,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                         // The words of an inline request are the parser's own: it is taken alone.
                         break Ahead::Inline(length);
                     };
+                    let start = words.len();
                     words.extend(arguments);
-                    requests.push((length, words.len()));
+                    let named = words.get(start).and_then(|name| self.worker.node.table.find(name));
+                    requests.push(Parsed { length, words: start..words.len(), named });
                     parsed += length;
                 }
                 Ok(Progress::Incomplete(wanted)) => break Ahead::Incomplete(wanted),
@@ -225,18 +257,16 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             return self.after(outcome, length).map_or(Ok(Ahead::More), Err);
         }
         if requests.len() > 1 {
-            let starts = std::iter::once(0).chain(requests.iter().map(|(_, end)| *end));
-            let keys = starts.zip(&requests).filter_map(|(start, (_, end))| words[start..*end].get(1).copied());
-            self.worker.node.keyspace.expect(self.client.database.0, keys);
+            let wanted = requests.iter().filter_map(|request| request.expects(&words));
+            self.worker.node.keyspace.expect(self.client.database.0, wanted);
         }
         let mut executed = 0;
-        let mut start = 0;
         let mut stop = None;
-        for &(length, end) in &requests {
-            let args = &words[start..end];
-            start = end;
+        for Parsed { length, words: range, named } in requests {
+            let args = &words[range];
             if !args.is_empty()
-                && let Outcome::Paused(until) = dispatch(self.worker, &mut self.client, &mut self.reply, now, args)
+                && let Outcome::Paused(until) =
+                    dispatch_named(self.worker, &mut self.client, &mut self.reply, now, named, args)
             {
                 stop = Some(Stop::Paused(until));
                 break;

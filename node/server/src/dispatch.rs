@@ -33,8 +33,20 @@ pub fn dispatch(
     now: UnixMillis,
     args: &[&[u8]],
 ) -> Outcome {
+    dispatch_named(worker, client, reply, now, worker.node.table.find(args[0]), args)
+}
+
+/// The same, of a request whose command has been looked up.
+pub fn dispatch_named(
+    worker: &Worker,
+    client: &mut ClientState,
+    reply: &mut Reply,
+    now: UnixMillis,
+    named: Option<&'static Entry>,
+    args: &[&[u8]],
+) -> Outcome {
     let before = reply.len();
-    match find(&worker.node, args) {
+    match find(named, args) {
         Ok(entry) => {
             let flags = effective_flags(entry, client);
             if let Err(error) = admit(&worker.node, client, entry, flags, args) {
@@ -65,8 +77,8 @@ enum Unknown {
 }
 
 #[inline]
-fn find(node: &Node, args: &[&[u8]]) -> Result<&'static Entry, Unknown> {
-    let entry = node.table.find(args[0]).ok_or_else(|| unknown(args))?;
+fn find(named: Option<&'static Entry>, args: &[&[u8]]) -> Result<&'static Entry, Unknown> {
+    let entry = named.ok_or_else(|| unknown(args))?;
     if entry.subcommands.is_empty() || args.len() < 2 {
         return Ok(entry);
     }
@@ -179,7 +191,7 @@ fn execute(
     entry: &'static Entry,
     args: &[&[u8]],
 ) {
-    let timed = worker.tally.call(entry.ordinal) || entry.is_timed;
+    let timed = worker.tally.call(entry.ordinal) || entry.is_timed(args.len());
     let started = if timed { worker.node.monotonic_ns() } else { 0 };
     client.last_command = Some(entry.ordinal);
     let before = reply.len();

@@ -1,6 +1,6 @@
 //! From the name a client wrote to its row, without an allocation, whatever its case.
 
-use super::{Command, FAMILIES};
+use super::{Command, FAMILIES, Flags};
 use std::sync::LazyLock;
 
 /// The longest name that is looked for. No Redis command has more than 20 letters.
@@ -19,11 +19,25 @@ pub struct Entry {
     pub ordinal: usize,
     /// Its name, with that of its container as in `config|get`.
     pub full_name: String,
-    /// Its cost grows with something, so every call is timed; of others only some.
-    pub is_timed: bool,
+    /// Its cost grows with something.
+    grows: Growth,
     /// Its subcommands, in the order of their rows.
     pub subcommands: Vec<Entry>,
 }
+
+/// What the cost of a command grows with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// Nothing.
+    Not,
+    /// Only with the number of its arguments.
+    WithArguments,
+    /// With what it finds.
+    WithData,
+}
+
+/// Arguments with which a command whose cost grows with them alone is still fast.
+const UNTIMED_ARGUMENTS_MAX: usize = 16;
 
 /// All commands.
 #[derive(Debug)]
@@ -121,8 +135,23 @@ impl Table {
 
 impl Entry {
     fn new(command: &'static Command, ordinal: usize, full_name: String, subcommands: Vec<Entry>) -> Self {
-        let is_timed = command.complexity.contains(['N', 'M']) || command.complexity.starts_with("Depends");
-        Self { command, ordinal, full_name, is_timed, subcommands }
+        let grows = command.complexity.contains(['N', 'M']) || command.complexity.starts_with("Depends");
+        let grows = match (grows, command.flags.contains(Flags::FAST)) {
+            (false, _) => Growth::Not,
+            (true, true) => Growth::WithArguments,
+            (true, false) => Growth::WithData,
+        };
+        Self { command, ordinal, full_name, grows, subcommands }
+    }
+
+    /// Whether a call with this many arguments may take long, so that it is timed; of others only some are.
+    #[inline]
+    pub fn is_timed(&self, arguments: usize) -> bool {
+        match self.grows {
+            Growth::Not => false,
+            Growth::WithArguments => arguments > UNTIMED_ARGUMENTS_MAX,
+            Growth::WithData => true,
+        }
     }
 
     /// The subcommand called `name`, in any case.
