@@ -213,9 +213,14 @@ impl Shared {
     pub fn mean_life_ms(&self, database: u8, now: UnixMillis) -> u64 {
         let counts = &self.lives[usize::from(database)];
         let keys = self.keys_with_end(database);
+        if keys == 0 {
+            return 0;
+        }
         let sum = counts.deadlines.load(Ordering::Relaxed).max(0) as u64;
-        let mean = sum.checked_div(keys).unwrap_or_default() << DEADLINE_UNIT_BITS;
-        if keys == 0 { 0 } else { (crdt::STAMP_EPOCH_MS + mean).saturating_sub(now) }
+        // Each was rounded down by half a unit on the average.
+        let rounded = 1 << (DEADLINE_UNIT_BITS - 1);
+        let mean = ((sum / keys) << DEADLINE_UNIT_BITS) + ((sum % keys) << DEADLINE_UNIT_BITS) / keys + rounded;
+        (crdt::STAMP_EPOCH_MS + mean).saturating_sub(now)
     }
 
     /// Counts a key whose life changed from `before` to `after`; a key that is not there has none.

@@ -1,7 +1,8 @@
 //! What `INFO` promises to clients and exporters.
 
 use super::*;
-use crate::testing::{STARTED_AT, node};
+use crate::testing::{Caller, STARTED_AT, node};
+use std::sync::Arc;
 
 /// The names of sections in an answer.
 fn sections(node: &Node, names: &[&str]) -> Vec<String> {
@@ -172,3 +173,61 @@ io_threaded_reads_processed io_threaded_writes_processed reply_buffer_shrinks re
 connected_slaves master_failover_state master_replid master_replid2 master_repl_offset second_repl_offset
 repl_backlog_active repl_backlog_size repl_backlog_first_byte_offset repl_backlog_histlen used_cpu_sys used_cpu_user
 used_cpu_sys_children used_cpu_user_children cluster_enabled";
+
+#[test]
+fn reads_that_find_their_key_and_those_that_do_not_are_counted() {
+    let node = Arc::new(node());
+    let mut caller = Caller::new(&node);
+    let counted = || {
+        let text = text(&node, STARTED_AT, &[b"stats"]);
+        (field(&text, "keyspace_hits"), field(&text, "keyspace_misses"))
+    };
+    // As in Redis, a command that writes looks for its key for its own sake.
+    for line in ["SET k v", "SETRANGE k 0 x", "EXPIRE k 100", "DEL nothing", "HSET h f v", "SADD s m"] {
+        caller.call(line);
+    }
+    assert_eq!(counted(), ("0".to_owned(), "0".to_owned()));
+    // One key of one command counts once, however often the handler looks at it.
+    for line in ["GET k", "TTL k", "TYPE h", "HGETALL h", "SISMEMBER s x", "OBJECT ENCODING k", "EXISTS k k"] {
+        caller.call(line);
+    }
+    assert_eq!(counted(), ("8".to_owned(), "0".to_owned()));
+    for line in ["GET nothing", "MGET k no nothing", "HGET no f", "MULTI", "GET k", "GET no", "EXEC"] {
+        caller.call(line);
+    }
+    assert_eq!(counted(), ("10".to_owned(), "5".to_owned()));
+    caller.call("CONFIG RESETSTAT");
+    assert_eq!(counted(), ("0".to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn keys_with_an_end_and_how_long_they_live_are_counted_by_database() {
+    let node = Arc::new(node());
+    let mut caller = Caller::new(&node);
+    let database = |name: &str| field(&text(&node, STARTED_AT, &[b"keyspace"]), name);
+    let lines = [
+        "SET a v PX 100000",
+        "SET b v EX 300",
+        "SET c v",
+        "SADD s m",
+        "EXPIRE s 200",
+        "INCR n",
+        "PEXPIREAT n 1",
+        "SET gone v EX 100",
+        "DEL gone",
+        "SET plain v EX 100",
+        "SET plain v",
+        "SELECT 3",
+        "HSET h f v",
+        "EXPIRE h 10",
+        "PERSIST h",
+    ];
+    lines.iter().for_each(|line| drop(caller.call(line)));
+    let shown = database("db0");
+    let mean: u64 =
+        shown.strip_prefix("keys=5,expires=3,avg_ttl=").unwrap_or_else(|| panic!("{shown}")).parse().unwrap();
+    assert!(mean.abs_diff(200_000) < 1_100, "{mean}");
+    assert_eq!(database("db3"), "keys=1,expires=0,avg_ttl=0");
+    caller.call("FLUSHALL");
+    assert_eq!(node.keyspace.keys_with_end(0), 0);
+}
