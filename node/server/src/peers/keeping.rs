@@ -1,0 +1,425 @@
+//! Keeping: every batch is in the journal before it is sent or applied, and so is every piece of state.
+//!
+//! What waits for the disk stands in one queue, in the order of the journal. A slow disk delays it and blocks nobody: new
+//! batches are not closed and those of others not taken while too much waits, and what cannot be written at all is given
+//! up by the disk's side, which marks the store first. Without a store nothing waits.
+
+use super::Peers;
+use super::flow::packed;
+use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, encode_tails};
+use bytes::Bytes;
+use crdt::{Stamp, VersionVector};
+use protocol::{Batch, BatchTail, NodeIdentity, SessionId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use storage::{CheckpointStart, CheckpointWriter, Command, Health, Record};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What stands between the hub and the disk.
+#[derive(Default)]
+pub(super) struct Keeping {
+    store: Option<Persistence>,
+    /// What is done when so many records are written.
+    waiting: VecDeque<(u64, Waiting)>,
+    /// The end of the own chain, batches that wait included.
+    sealed: BatchTail,
+    /// Own batches that are written and not durable: where they end, and their last stamps.
+    unflushed: VecDeque<(u64, Stamp)>,
+    /// The disk, or somebody who wishes something of it, has news.
+    pub(super) news: Arc<Notify>,
+    /// The settings have changed.
+    config_changed: Arc<AtomicBool>,
+    /// When the disk is to be looked at, if it has no threads.
+    due: Option<Instant>,
+    health: Health,
+    /// The last start found less than was kept: a checkpoint is taken as soon as the node has everything again.
+    is_incomplete: bool,
+    space_at: Option<Instant>,
+}
+
+/// What is done once the journal has everything before it.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// An own batch goes to the ring and to every link.
+    Publish(Arc<Batch>),
+    /// A received batch is applied.
+    Apply(Arc<Batch>),
+    /// The open batch was closed.
+    Settled,
+    /// A state session is fed from here on.
+    SessionBegun { peer: NodeIdentity, session: SessionId },
+    /// Slots that were read out are sent: the changes in them are in the journal.
+    SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
+    /// The same of slots that were listed.
+    ListingRead { peer: NodeIdentity, session: SessionId, covered: usize, bytes: Bytes },
+    /// Slots of a peer are merged.
+    MergeSlots { peer: NodeIdentity, session: SessionId, payload: Bytes },
+    /// The same of slots that were listed.
+    MergeListing { peer: NodeIdentity, session: SessionId, payload: Bytes },
+    /// A state session is through.
+    SessionFinished { peer: NodeIdentity, session: SessionId, vector: VersionVector },
+}
+
+/// How long the end of a batch's way to its file is waited for where the answer is wanted now.
+const SHORT_WAIT: Duration = Duration::from_millis(5);
+/// How long an orderly step (a stop, another number) waits for the disk.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+/// Between two rounds of work that is done in place.
+const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
+/// Bytes of changes that may wait for a batch while the disk is slow. Past it writes are refused.
+const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
+/// Between two looks at how the disk fares.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Keeping {
+    /// From here on everything is kept.
+    pub(super) fn begin(&mut self, store: Persistence, is_incomplete: bool) {
+        self.store = Some(store);
+        self.is_incomplete = is_incomplete;
+    }
+
+    /// Wakes the thread of the peers.
+    pub(super) fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let news = Arc::clone(&self.news);
+        Arc::new(move || news.notify_one())
+    }
+
+    /// Whether another batch may be closed now.
+    pub(super) fn has_room(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.disk.has_room())
+    }
+
+    /// When there is something to do without news.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.store.is_some()
+    }
+}
+
+impl Peers {
+    /// What the next own batch must name as its predecessor.
+    pub(super) fn own_tail(&self) -> BatchTail {
+        let sealed = self.keeping.sealed;
+        let waits = self.number().is_some_and(|number| {
+            sealed.last > Stamp::ZERO && sealed.last.author() == number && sealed.last > self.hub.closed_vector().of(number)
+        });
+        if waits { sealed } else { self.hub.own_tail() }
+    }
+
+    /// Keeps a record, if there is one, and everything before it; then does the other thing.
+    pub(super) fn keep(&mut self, record: Option<Record>, then: Waiting) {
+        let Some(store) = &mut self.keeping.store else {
+            self.carry_out(then);
+            return;
+        };
+        if let Waiting::Publish(batch) = &then {
+            self.keeping.sealed = batch.tail();
+        }
+        let position = match record {
+            Some(record) => store.keep(record),
+            None => store.disk.position(),
+        };
+        if let Waiting::Publish(batch) = &then {
+            self.keeping.unflushed.push_back((position, batch.last));
+        }
+        self.keeping.waiting.push_back((position, then));
+        let now_ms = self.node.wall_clock();
+        if let Some(store) = &mut self.keeping.store {
+            store.disk.poll(now_ms);
+        }
+        self.carry_out_kept();
+    }
+
+    /// Keeps a batch, then publishes or applies it.
+    pub(super) fn keep_batch(&mut self, batch: &Arc<Batch>, then: Waiting) {
+        let record = Record::Batch { previous: batch.previous.last, last: batch.last, bytes: batch.bytes().clone() };
+        self.keep(Some(record), then);
+    }
+
+    /// Does what waited for records that are written by now.
+    pub(super) fn carry_out_kept(&mut self) {
+        while let Some(store) = &self.keeping.store {
+            let written = store.progress().written();
+            match self.keeping.waiting.pop_front_if(|(position, _)| *position <= written) {
+                Some((_, then)) => self.carry_out(then),
+                None => return,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, what: Waiting) {
+        let now = self.now();
+        match what {
+            Waiting::Publish(batch) => {
+                self.audit.note_closed(batch.last);
+                self.hub.publish(batch, now);
+            }
+            Waiting::Apply(batch) => self.apply(&batch),
+            Waiting::Settled => self.hub.open_batch_closed(now),
+            Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),
+            Waiting::SlotsRead { peer, session, next, bytes } => self.hub.slots_read(peer, session, next, bytes, now),
+            Waiting::ListingRead { peer, session, covered, bytes } => {
+                self.hub.listing_read(peer, session, covered, bytes, now);
+            }
+            Waiting::MergeSlots { peer, session, payload } => self.merge_slots(peer, session, &payload),
+            Waiting::MergeListing { peer, session, payload } => self.merge_listing(peer, session, &payload),
+            Waiting::SessionFinished { peer, session, vector } => self.finish_session(peer, session, &vector),
+        }
+    }
+
+    /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
+    /// its journal, if it goes on under its number after a crash.
+    pub(super) fn send_when_kept(
+        &mut self,
+        (peer, session): (NodeIdentity, SessionId),
+        raw: Vec<u8>,
+        make: impl FnOnce(Bytes) -> Waiting,
+    ) {
+        if self.keeping.is_on() {
+            self.close_logged();
+        }
+        match packed(raw) {
+            Some(bytes) => self.keep(None, make(bytes)),
+            None => self.give_up_feeding(peer, session),
+        }
+    }
+
+    /// Waits a moment until everything that is closed is published. False if it is not.
+    pub(super) fn is_published_soon(&mut self) -> bool {
+        self.wait_for_disk(SHORT_WAIT)
+    }
+
+    /// Waits, longer, until everything that is closed is published. False if the disk does not get there.
+    pub(super) fn is_published(&mut self) -> bool {
+        self.wait_for_disk(LONG_WAIT)
+    }
+
+    fn wait_for_disk(&mut self, most: Duration) -> bool {
+        let until = std::time::Instant::now() + most;
+        loop {
+            self.carry_out_kept();
+            if self.keeping.waiting.is_empty() {
+                return true;
+            }
+            if std::time::Instant::now() >= until {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Looks at the disk: what is written is carried out, what is durable is told, and checkpoints go on.
+    pub(super) fn look_at_disk(&mut self) {
+        if !self.keeping.is_on() {
+            return;
+        }
+        let (now, wall) = (Instant::now(), self.node.wall_clock());
+        let mut in_place = None;
+        if let Some(store) = &mut self.keeping.store {
+            if self.keeping.config_changed.swap(false, Ordering::AcqRel) {
+                store.set_config(&self.node.config.load());
+            }
+            in_place = store.disk.poll(wall).map(Duration::from_millis);
+        }
+        self.carry_out_kept();
+        self.note_durable();
+        while let Some(done) = self.keeping.store.as_mut().and_then(|store| store.background.poll()) {
+            self.take_done(done);
+        }
+        self.go_on_with_checkpoint();
+        let busy = self.keeping.store.as_ref().is_some_and(|store| store.background.is_busy_in_place());
+        let in_place = in_place.map(|wait| wait.max(IN_PLACE_INTERVAL)).into_iter().chain(busy.then_some(IN_PLACE_INTERVAL));
+        self.keeping.due = in_place.min().map(|wait| now + wait);
+        if self.keeping.space_at.is_none_or(|at| at <= now) {
+            self.keeping.space_at = Some(now + LOOK_INTERVAL);
+            self.judge_disk();
+        }
+    }
+
+    /// Tells clients how far their writes are durable.
+    fn note_durable(&mut self) {
+        let Some(store) = &self.keeping.store else { return };
+        let durable = store.progress().durable();
+        let mut last = None;
+        while let Some((position, stamp)) = self.keeping.unflushed.pop_front_if(|(position, _)| *position <= durable.to) {
+            // What lies before a hole's end is not on the disk until a checkpoint is.
+            if position > durable.from || self.keeping.health == Health::Sound {
+                last = Some(stamp);
+            }
+        }
+        if let Some(stamp) = last {
+            self.node.durability.note_durable(stamp);
+        }
+    }
+
+    /// Follows the disk's health: writes are refused where durability was asked for and cannot be had, or where too much
+    /// waits.
+    fn judge_disk(&mut self) {
+        let Some(store) = &self.keeping.store else { return };
+        let health = store.progress().health();
+        let always = self.node.durability.replies_wait();
+        let undrained = self.node.keyspace.undrained_bytes();
+        self.node.durability.set_broken(health != Health::Sound);
+        let changes = self.node.console.metrics.keyspace.changes_made.value();
+        store.describe(&self.node.durability, changes);
+        let sentence = match (&health, always) {
+            (Health::Dead(sentence), _) => Some(sentence.clone()),
+            (Health::Full(sentence) | Health::Failing(sentence), true) => Some(sentence.clone()),
+            (Health::Sound, _) | (Health::Full(_) | Health::Failing(_), false) => {
+                (undrained > UNDRAINED_BYTES_MAX).then(|| "the disk is too slow for what is written".to_owned())
+            }
+        };
+        let refusal = sentence.map(|sentence| format!("MISCONF Errors writing to the AOF file: {sentence}"));
+        if health.name() != self.keeping.health.name() {
+            let metrics = &self.node.console.metrics;
+            metrics.replication.limits_met.add("disk_health_changed", 1);
+        }
+        self.keeping.health = health;
+        if self.refusals.disk != refusal {
+            self.refusals.disk = refusal;
+            self.update_condition();
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        let wall = self.node.wall_clock();
+        match done {
+            Done::Walked(Ok(walk)) => {
+                // Everything that may be in an image is in the journal before this place.
+                self.close_logged();
+                let end = self.hub.closed_vector().clone();
+                let Some(store) = &mut self.keeping.store else { return };
+                let position = store.disk.position();
+                store.disk.command(Command::Flush);
+                store.checkpoints.state = CheckpointState::Flushing { walk, position, end };
+            }
+            Done::Walked(Err(error)) | Done::Committed(Err(error)) => {
+                tracing::error!(%error, "a checkpoint could not be written; the one before stands");
+                if let Some(store) = &mut self.keeping.store {
+                    store.checkpoints.failed(wall);
+                }
+                self.end_checkpoint(true);
+            }
+            Done::Committed(Ok(manifest)) => {
+                let Some(store) = &mut self.keeping.store else { return };
+                let CheckpointState::Committing { clock, bytes } = store.checkpoints.state else { return };
+                let (number, images) = (manifest.number, manifest.images.len());
+                let position = store.checkpoints.committed(manifest, clock, bytes, wall);
+                store.disk.command(Command::Cover(position));
+                self.keeping.is_incomplete = false;
+                tracing::info!(number, images, bytes, "a checkpoint is finished");
+                self.end_checkpoint(false);
+            }
+            Done::Read(wish, batches) => self.take_read(wish, batches),
+        }
+    }
+
+    /// Says that a checkpoint has ended; what is shown of it is right before anybody is told.
+    fn end_checkpoint(&mut self, failed: bool) {
+        self.judge_disk();
+        self.node.durability.note_checkpoint(failed);
+    }
+
+    fn take_read(&mut self, wish: ReadBack, batches: Result<Vec<Vec<u8>>, storage::StoreError>) {
+        let batches = batches.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the journal could not be read back for a peer");
+            Vec::new()
+        });
+        let decoded = batches.into_iter().map_while(|bytes| Batch::decode(Bytes::from(bytes)).ok()).collect();
+        self.hub.journal_read(wish.peer, wish.origin, wish.after, decoded);
+    }
+
+    /// Reads batches back for a peer that the ring no longer reaches back to.
+    pub(super) fn read_back(&mut self, wish: ReadBack) {
+        match &mut self.keeping.store {
+            Some(store) => store.background.start(Task::Read(wish)),
+            None => self.hub.journal_read(wish.peer, wish.origin, wish.after, Vec::new()),
+        }
+    }
+
+    /// Begins a checkpoint that is due, and makes one count that is durable.
+    fn go_on_with_checkpoint(&mut self) {
+        let wall = self.node.wall_clock();
+        let Some(store) = &mut self.keeping.store else { return };
+        let durable = store.progress().durable();
+        if store.checkpoints.is_doomed(durable) {
+            store.checkpoints.failed(wall);
+            self.end_checkpoint(true);
+            return;
+        }
+        if let Some((walk, end)) = store.checkpoints.take_durable(durable) {
+            let notes = encode_tails(&self.hub.tails());
+            let keys = (0..keyspace::DATABASES).map(|database| self.node.keyspace.len(database)).sum();
+            store.background.start(Task::Commit { walk, end, notes, keys, now_ms: wall });
+            return;
+        }
+        let progress = store.progress();
+        let heals = (progress.health() != Health::Sound && progress.can_heal()) || (self.keeping.is_incomplete && self.filled);
+        let appended = progress.appended_bytes.load(Ordering::Relaxed);
+        let wished = self.node.durability.is_wished();
+        let config = self.node.config.load();
+        if self.keeping.waiting.is_empty() && store.checkpoints.is_due(&config, appended, wished, heals, wall) {
+            self.node.durability.take_wish();
+            self.begin_checkpoint(appended);
+        }
+    }
+
+    fn begin_checkpoint(&mut self, appended: u64) {
+        let wall = self.node.wall_clock();
+        let changes = self.node.console.metrics.keyspace.changes_made.value();
+        let Some(store) = &mut self.keeping.store else { return };
+        // Nothing waits: every record so far is applied, and the vector says so.
+        let start = CheckpointStart { position: store.disk.position(), vector: self.hub.closed_vector().clone() };
+        let clock = self.node.keyspace.clock();
+        let before = store.checkpoints.last.as_ref();
+        let merged = std::mem::take(&mut store.checkpoints.merged);
+        let unchanged_since = store.checkpoints.unchanged_since.filter(|_| !merged && before.is_some());
+        let fs = store.fs();
+        let writer = CheckpointWriter::begin(fs, store.checkpoints.owner, before, start);
+        let walk = crate::persistence::Walk::new(writer, clock, unchanged_since);
+        if merged {
+            // Until this one counts, the next one must write everything as well.
+            store.checkpoints.unchanged_since = None;
+        }
+        store.checkpoints.begun(appended, changes, wall);
+        store.background.start(Task::Walk(Box::new(walk)));
+        self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
+    }
+
+    /// State was merged: what slots have seen of it is in no digest.
+    pub(super) fn note_merged(&mut self) {
+        if let Some(store) = &mut self.keeping.store {
+            store.checkpoints.merged = true;
+        }
+    }
+
+    /// Follows changes of the settings.
+    pub(super) fn watch_config(&mut self) {
+        let (changed, news) = (Arc::clone(&self.keeping.config_changed), Arc::clone(&self.keeping.news));
+        let node = Arc::downgrade(&self.node);
+        self.node.config.on_change(move |_, after| {
+            if let Some(node) = node.upgrade() {
+                let always = crate::persistence::replies_wait(after);
+                node.durability.set_policy(crate::persistence::is_on(after), always);
+            }
+            changed.store(true, Ordering::Release);
+            news.notify_one();
+        });
+    }
+
+    /// Everything is written, flushed and ended in order. False if it could not be made durable.
+    pub(super) fn stop_disk(&mut self) -> bool {
+        let published = self.is_published();
+        let Some(store) = self.keeping.store.take() else { return true };
+        let position = store.disk.position();
+        let progress = store.disk.stop(self.node.wall_clock());
+        let durable = progress.durable();
+        published && progress.health() == Health::Sound && durable.to >= position
+    }
+}

@@ -1,0 +1,189 @@
+//! What takes its time: walking, committing checkpoints, reading the journal back. On a thread of its own, or in place
+//! and in small steps where there are no threads.
+
+use super::walk::Walk;
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::Keyspace;
+use protocol::NodeIdentity;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use storage::{Fs, JournalReader, Manifest, StoreError};
+
+/// A wish for batches out of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadBack {
+    /// Who needs them.
+    pub peer: NodeIdentity,
+    /// Whose batches.
+    pub origin: NodeNumber,
+    /// Where to go on.
+    pub after: Stamp,
+    /// About how many bytes.
+    pub bytes_max: usize,
+}
+
+/// Something to do.
+pub(crate) enum Task {
+    Walk(Box<Walk>),
+    Commit { walk: Box<Walk>, end: VersionVector, notes: Vec<u8>, keys: u64, now_ms: u64 },
+    Read(ReadBack),
+}
+
+/// What came of it.
+pub(crate) enum Done {
+    Walked(Result<Box<Walk>, StoreError>),
+    Committed(Result<Manifest, StoreError>),
+    Read(ReadBack, Result<Vec<Vec<u8>>, StoreError>),
+}
+
+/// Who does it.
+pub(crate) struct Background {
+    runner: Runner,
+    /// Groups that the running walk has done.
+    groups: Arc<AtomicU64>,
+}
+
+enum Runner {
+    Thread { tasks: Sender<Task>, done: Receiver<Done> },
+    InPlace { hands: Hands, tasks: VecDeque<Task>, walk: Option<Box<Walk>> },
+}
+
+/// What the work needs.
+struct Hands {
+    keyspace: Arc<Keyspace>,
+    reader: JournalReader,
+}
+
+/// Groups that are walked over in place before something else has its turn.
+const GROUPS_A_TURN: usize = 24;
+
+impl Background {
+    pub(crate) fn on_thread(
+        _fs: Arc<dyn Fs>,
+        keyspace: Arc<Keyspace>,
+        reader: JournalReader,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
+        let (tasks, taken) = channel();
+        let (results, done) = channel();
+        let groups = Arc::new(AtomicU64::new(0));
+        let (counted, hands) = (Arc::clone(&groups), Hands { keyspace, reader });
+        std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(move || run(&hands, &taken, &results, &*wake, &counted))?;
+        Ok(Self { runner: Runner::Thread { tasks, done }, groups })
+    }
+
+    pub(crate) fn in_place(_fs: Arc<dyn Fs>, keyspace: Arc<Keyspace>, reader: JournalReader) -> Self {
+        let runner =
+            Runner::InPlace { hands: Hands { keyspace, reader }, tasks: VecDeque::new(), walk: None };
+        Self { runner, groups: Arc::default() }
+    }
+
+    /// Groups that the running walk has done.
+    pub(crate) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
+    }
+
+    /// Hands a task in.
+    pub(crate) fn start(&mut self, task: Task) {
+        match &mut self.runner {
+            // The thread ends when this handle goes.
+            Runner::Thread { tasks, .. } => drop(tasks.send(task)),
+            Runner::InPlace { tasks, .. } => tasks.push_back(task),
+        }
+    }
+
+    /// Whether there is work that only `poll` gets done.
+    pub(crate) fn is_busy_in_place(&self) -> bool {
+        match &self.runner {
+            Runner::Thread { .. } => false,
+            Runner::InPlace { tasks, walk, .. } => !tasks.is_empty() || walk.is_some(),
+        }
+    }
+
+    /// Something that is done, if anything is. In place this is where it gets done.
+    pub(crate) fn poll(&mut self) -> Option<Done> {
+        match &mut self.runner {
+            Runner::Thread { done, .. } => done.try_recv().ok(),
+            Runner::InPlace { hands, tasks, walk } => {
+                if let Some(task) = tasks.pop_front() {
+                    match task {
+                        Task::Walk(begun) => *walk = Some(begun),
+                        Task::Commit { .. } | Task::Read(_) => return Some(hands.finish(task)),
+                    }
+                }
+                let mut running = walk.take()?;
+                for _ in 0..GROUPS_A_TURN {
+                    match running.step(&hands.keyspace) {
+                        Ok(true) => {}
+                        Ok(false) => return Some(Done::Walked(Ok(running))),
+                        Err(error) => return Some(Done::Walked(Err(error))),
+                    }
+                }
+                self.groups.store(running.groups(), Ordering::Relaxed);
+                *walk = Some(running);
+                None
+            }
+        }
+    }
+}
+
+impl Hands {
+    /// Does a task that takes one step.
+    fn finish(&self, task: Task) -> Done {
+        match task {
+            Task::Commit { walk, end, notes, keys, now_ms } => Done::Committed(walk.commit(end, notes, keys, now_ms)),
+            Task::Read(wish) => {
+                Done::Read(wish, self.reader.batches_after(wish.origin, wish.after, wish.bytes_max))
+            }
+            Task::Walk(walk) => Done::Walked(Ok(walk)),
+        }
+    }
+}
+
+/// The thread. What is read back for a peer goes before the next group of a walk.
+fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn(), groups: &AtomicU64) {
+    let mut walk: Option<Box<Walk>> = None;
+    loop {
+        let task = match &walk {
+            None => match tasks.recv() {
+                Ok(task) => Some(task),
+                Err(_) => return,
+            },
+            Some(_) => match tasks.try_recv() {
+                Ok(task) => Some(task),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return,
+            },
+        };
+        let finished = match (task, walk.take()) {
+            (Some(Task::Walk(begun)), _) => {
+                walk = Some(begun);
+                None
+            }
+            (Some(task), running) => {
+                walk = running;
+                Some(hands.finish(task))
+            }
+            (None, Some(mut running)) => match running.step(&hands.keyspace) {
+                Ok(true) => {
+                    groups.store(running.groups(), Ordering::Relaxed);
+                    walk = Some(running);
+                    None
+                }
+                Ok(false) => Some(Done::Walked(Ok(running))),
+                Err(error) => Some(Done::Walked(Err(error))),
+            },
+            (None, None) => None,
+        };
+        if let Some(finished) = finished {
+            if done.send(finished).is_err() {
+                return;
+            }
+            wake();
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! When checkpoints are taken, and in which state the running one is. Decides only; `peers` does.
+
+use crate::config::Config;
+use crate::durability::DiskState;
+use crdt::{Stamp, UnixMillis, VersionVector};
+use storage::{Durable, Manifest, StoreOwner};
+
+use super::walk::Walk;
+
+/// The checkpoints of a life.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    pub owner: StoreOwner,
+    pub last: Option<Manifest>,
+    pub state: CheckpointState,
+    /// Groups that have not changed since then need no new image; none if that is not known.
+    pub unchanged_since: Option<Stamp>,
+    /// What was merged by state leaves traces that no group shows: the next checkpoint writes everything.
+    pub merged: bool,
+    /// Bytes that the journal had taken in when the last checkpoint began.
+    appended_before: u64,
+    /// Changes that had been made then.
+    changes_before: u64,
+    /// Bytes of journal that the start replayed.
+    replayed_bytes: u64,
+    began_ms: UnixMillis,
+    began_appended: u64,
+    began_changes: u64,
+    retry_at_ms: UnixMillis,
+    failures: u32,
+    took_ms: u64,
+    written_bytes: u64,
+    finished: u64,
+    has_failed: bool,
+    finished_ms: UnixMillis,
+}
+
+/// How far the running checkpoint is.
+#[derive(Debug, Default)]
+pub(crate) enum CheckpointState {
+    /// There is none.
+    #[default]
+    Idle,
+    /// The keyspace is being walked over.
+    Walking,
+    /// It waits until the journal is durable so far.
+    Flushing { walk: Box<Walk>, position: u64, end: VersionVector },
+    /// The manifest is being written.
+    Committing { clock: Stamp, bytes: u64 },
+}
+
+/// The first pause after a failed checkpoint; it doubles.
+const RETRY_MS: u64 = 5_000;
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+
+impl Checkpoints {
+    pub(crate) fn new(last: Option<Manifest>, owner: StoreOwner, now_ms: UnixMillis) -> Self {
+        let finished_ms = last.as_ref().map_or(0, |last| last.finished_ms);
+        Self {
+            owner,
+            last,
+            state: CheckpointState::Idle,
+            unchanged_since: None,
+            merged: false,
+            appended_before: 0,
+            changes_before: 0,
+            replayed_bytes: 0,
+            began_ms: now_ms,
+            began_appended: 0,
+            began_changes: 0,
+            retry_at_ms: 0,
+            failures: 0,
+            took_ms: 0,
+            written_bytes: 0,
+            finished: 0,
+            has_failed: false,
+            finished_ms,
+        }
+    }
+
+    /// Says what the start has found: how much it replayed, and since when images are as the keyspace is.
+    pub(crate) fn note_start(&mut self, replayed_bytes: u64, unchanged_since: Option<Stamp>) {
+        self.replayed_bytes = replayed_bytes;
+        self.unchanged_since = unchanged_since;
+    }
+
+    /// Bytes that a start would have to replay.
+    pub(crate) fn uncovered_bytes(&self, appended: u64) -> u64 {
+        self.replayed_bytes + appended.saturating_sub(self.appended_before)
+    }
+
+    /// Whether a checkpoint is to begin now.
+    pub(crate) fn is_due(&self, config: &Config, appended: u64, wished: bool, heals: bool, now_ms: UnixMillis) -> bool {
+        if !matches!(self.state, CheckpointState::Idle) {
+            return false;
+        }
+        if wished {
+            return true;
+        }
+        if now_ms < self.retry_at_ms {
+            return false;
+        }
+        let base = self.last.as_ref().map_or(0, Manifest::bytes);
+        let share = config.auto_aof_rewrite_percentage;
+        let grown = u128::from(base) * u128::from(share) / 100;
+        let uncovered = self.uncovered_bytes(appended);
+        let is_large = share > 0
+            && uncovered >= config.auto_aof_rewrite_min_size
+            && u128::from(uncovered) >= grown;
+        heals || is_large
+    }
+
+    /// A checkpoint has begun.
+    pub(crate) fn begun(&mut self, appended: u64, changes: u64, now_ms: UnixMillis) {
+        self.state = CheckpointState::Walking;
+        (self.began_ms, self.began_appended, self.began_changes) = (now_ms, appended, changes);
+    }
+
+    /// The running checkpoint cannot be finished.
+    pub(crate) fn failed(&mut self, now_ms: UnixMillis) {
+        self.state = CheckpointState::Idle;
+        self.has_failed = true;
+        self.retry_at_ms = now_ms + (RETRY_MS << self.failures.min(RETRY_DOUBLINGS_MAX));
+        self.failures += 1;
+    }
+
+    /// The running checkpoint counts. Returns the place from which the journal is needed.
+    pub(crate) fn committed(&mut self, manifest: Manifest, clock: Stamp, bytes: u64, now_ms: UnixMillis) -> u64 {
+        let position = manifest.position;
+        self.state = CheckpointState::Idle;
+        self.unchanged_since = Some(clock);
+        (self.appended_before, self.changes_before, self.replayed_bytes) = (self.began_appended, self.began_changes, 0);
+        (self.failures, self.retry_at_ms, self.has_failed) = (0, 0, false);
+        self.took_ms = now_ms.saturating_sub(self.began_ms);
+        self.finished_ms = now_ms;
+        self.written_bytes += bytes;
+        self.finished += 1;
+        self.last = Some(manifest);
+        position
+    }
+
+    /// Whether the running checkpoint may be made to count: the journal is durable from its beginning to its end.
+    pub(crate) fn take_durable(&mut self, durable: Durable) -> Option<(Box<Walk>, VersionVector)> {
+        let CheckpointState::Flushing { walk, position, .. } = &self.state else { return None };
+        if durable.to < *position || durable.from > walk.position() {
+            return None;
+        }
+        let committing = CheckpointState::Committing { clock: walk.clock, bytes: walk.bytes() };
+        match std::mem::replace(&mut self.state, committing) {
+            CheckpointState::Flushing { walk, end, .. } => Some((walk, end)),
+            CheckpointState::Idle | CheckpointState::Walking | CheckpointState::Committing { .. } => None,
+        }
+    }
+
+    /// Whether the running checkpoint can never count: what it builds on was lost on the way.
+    pub(crate) fn is_doomed(&self, durable: Durable) -> bool {
+        match &self.state {
+            CheckpointState::Flushing { walk, .. } => durable.from > walk.position(),
+            CheckpointState::Idle | CheckpointState::Walking | CheckpointState::Committing { .. } => false,
+        }
+    }
+
+    pub(crate) fn describe(&self, state: &mut DiskState, changes_made: u64) {
+        state.checkpoint_bytes = self.last.as_ref().map_or(0, Manifest::bytes);
+        state.checkpoint_bytes_written = self.written_bytes;
+        state.checkpoints = self.finished;
+        state.checkpoint_failed = self.has_failed;
+        state.checkpoint_failures = u64::from(self.failures);
+        state.checkpoint_finished_ms = self.finished_ms;
+        state.checkpoint_took_ms = self.took_ms;
+        let runs = !matches!(self.state, CheckpointState::Idle);
+        state.checkpoint_since_ms = runs.then_some(self.began_ms);
+        state.changes_since_checkpoint = changes_made.saturating_sub(self.changes_before);
+    }
+}

@@ -1,0 +1,75 @@
+//! Offline verification of a node's directory: its store and its catalogue.
+
+use super::STORE_DIRECTORY;
+use crate::setup::CATALOGUE_DIRECTORY;
+use serde::Serialize;
+use std::path::Path;
+use storage::{CatalogueError, SledCatalogue, StdFs, StoreError, check};
+
+/// What a node's directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreReport {
+    /// Segments of the journal.
+    pub segments: usize,
+    /// Their bytes.
+    pub journal_bytes: u64,
+    /// Records that are sound.
+    pub records: u64,
+    /// The number of the last checkpoint; 0 if there is none.
+    pub checkpoint: u64,
+    /// Its images.
+    pub images: usize,
+    /// Their bytes.
+    pub image_bytes: u64,
+    /// Keys in them.
+    pub keys: u64,
+    /// Rows of the catalogue.
+    pub catalogue_rows: usize,
+    /// Files that were moved aside earlier.
+    pub moved_aside: Vec<String>,
+    /// What is damaged, each in a sentence.
+    pub damage: Vec<String>,
+    /// What is worth knowing and no damage, each in a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Why a directory cannot be verified. Each is a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There is no such thing.
+    #[error("there is no data of a node in {0}; give the directory that has pelago.toml in it")]
+    NoData(String),
+    /// A node uses it, or the catalogue cannot be read for another reason than damage.
+    #[error("{0}")]
+    Catalogue(#[from] CatalogueError),
+    /// The store cannot be read for another reason than damage.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Reads every byte of what a node keeps in its directory, which no node may be using. Changes nothing.
+pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
+    let (store, catalogue) = (directory.join(STORE_DIRECTORY), directory.join(CATALOGUE_DIRECTORY));
+    if !store.is_dir() && !catalogue.is_dir() {
+        return Err(CheckError::NoData(directory.display().to_string()));
+    }
+    let mut report = StoreReport::default();
+    if catalogue.is_dir() {
+        match SledCatalogue::verify(&catalogue) {
+            Ok(rows) => report.catalogue_rows = rows,
+            Err(CatalogueError::Damaged(reason)) => report.damage.push(format!("the catalogue is damaged: {reason}")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if store.is_dir() {
+        let found = check(&StdFs::existing(&store), None)?;
+        (report.segments, report.journal_bytes, report.records) = (found.segments, found.journal_bytes, found.records);
+        (report.checkpoint, report.images, report.image_bytes) = (found.checkpoint, found.images, found.image_bytes);
+        (report.keys, report.moved_aside) = (found.keys, found.moved_aside);
+        for problem in found.problems {
+            let list = if problem.is_damage() { &mut report.damage } else { &mut report.notes };
+            list.push(problem.to_string());
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,64 @@
+//! `pelago check`: whether what a node keeps in its directory is sound.
+
+use crate::failure::Result;
+use crate::terminal;
+use clap::Args;
+use server::persistence::{StoreReport, check_store};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The directory.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The node's directory; the node must not be running
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Reads everything. The exit status is 1 if anything is damaged.
+    pub fn run(self) -> Result<ExitCode> {
+        let report = check_store(&self.directory)?;
+        terminal::line(if self.json { serde_json::to_string(&report).unwrap_or_default() } else { text(&report) });
+        Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn text(report: &StoreReport) -> String {
+    let mut lines = Vec::new();
+    let checkpoint = match report.checkpoint {
+        0 => "no checkpoint".to_owned(),
+        number => format!(
+            "checkpoint {number} of {} keys in {} images, {} bytes",
+            report.keys, report.images, report.image_bytes
+        ),
+    };
+    lines.push(format!(
+        "Journal: {} records in {} segments, {} bytes; {checkpoint}; catalogue: {} rows.",
+        report.records, report.segments, report.journal_bytes, report.catalogue_rows
+    ));
+    lines.extend(report.notes.iter().map(|note| format!("  note: {note}")));
+    lines.extend(report.moved_aside.iter().map(|name| format!("  note: {name} was moved aside earlier")));
+    lines.extend(report.damage.iter().map(|damage| format!("  DAMAGED: {damage}")));
+    lines.push(match report.damage.len() {
+        0 => "Sound.".to_owned(),
+        _ => "NOT sound: start the node, and what is missing comes from the other regions.".to_owned(),
+    });
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_from_notes() {
+        let mut report = StoreReport { records: 7, notes: vec!["a torn tail".to_owned()], ..StoreReport::default() };
+        assert!(text(&report).ends_with("note: a torn tail\nSound."), "{}", text(&report));
+        report.damage.push("image-1 is gone".to_owned());
+        assert!(text(&report).contains("DAMAGED: image-1 is gone\nNOT sound"), "{}", text(&report));
+    }
+}
