@@ -11,6 +11,7 @@ pub mod table;
 pub mod admin;
 pub mod bits;
 pub mod connection;
+pub mod dump;
 pub mod generic;
 pub mod hash;
 pub mod introspection;
@@ -189,6 +190,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     generic::expiry::COMMANDS,
     generic::object::COMMANDS,
+    dump::COMMANDS,
     hash::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,

@@ -20,6 +20,7 @@ pub const SCRIPTS: &[(&str, &str)] = &[
     ("string", include_str!("scripts/string.txt")),
     ("bits", include_str!("scripts/bits.txt")),
     ("generic", include_str!("scripts/generic.txt")),
+    ("dump", include_str!("scripts/dump.txt")),
     ("hash", include_str!("scripts/hash.txt")),
     ("set", include_str!("scripts/set.txt")),
     ("admin", include_str!("scripts/admin.txt")),
