@@ -20,6 +20,9 @@ fn last_line(words: &[&str], output: &Output) -> (Value, bool) {
     let said = text(&output.stdout);
     let row = said.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     let row = row.unwrap_or_else(|| panic!("pelago {words:?} said {said:?} and {:?}", text(&output.stderr)));
+    if !output.status.success() {
+        println!("pelago {words:?}: {}", text(&output.stderr));
+    }
     (row, output.status.success())
 }
 

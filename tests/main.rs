@@ -5,5 +5,6 @@ mod differential;
 mod import;
 mod membership;
 mod outage;
+mod persistence;
 mod semantics;
 mod tidy;

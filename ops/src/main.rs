@@ -7,9 +7,11 @@ mod allocator;
 mod client;
 mod failure;
 mod reply;
+mod stop;
 mod target;
 mod terminal;
 mod verb;
+mod wire;
 
 use clap::Parser;
 use std::process::ExitCode;

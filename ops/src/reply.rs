@@ -61,14 +61,20 @@ impl Reply {
     }
 }
 
-/// Appends a request.
+/// Appends a request. It allocates nothing but the room for it.
 pub fn write_request(out: &mut Vec<u8>, words: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    header(out, b'*', words.len());
     for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        header(out, b'$', word.len());
         out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(END);
     }
+}
+
+fn header(out: &mut Vec<u8>, kind: u8, count: usize) {
+    out.push(kind);
+    resp::write_integer(out, count as i64);
+    out.extend_from_slice(END);
 }
 
 fn read_line(source: &mut impl BufRead) -> io::Result<Vec<u8>> {

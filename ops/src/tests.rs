@@ -39,6 +39,11 @@ fn what_scripts_rely_on_is_understood() {
         "pelago cert issue --ca c --node n --out o",
         "pelago cert renew --ca c --dir d --days 30",
         "pelago cert show d e --json",
+        "pelago import f.rdb --via h:1 --json",
+        "pelago import f.rdb --dry-run",
+        "pelago import --from redis://:p@h:6379/0 --via h:1 --until-synced",
+        "pelago import --from redis://h:6379 --cut-over --pause 10 --connections 8 --allow-skipped",
+        "pelago export f.rdb --via h:1 --json",
         "pelago bench --via h:1,h:2 --clients 4 --pipeline 1 --requests 100 --calls incr --json",
     ];
     for line in lines {
@@ -69,6 +74,10 @@ fn what_does_not_fit_is_refused() {
         ("pelago region seal abcd --yes --preview", "cannot be used with"),
         ("pelago cert renew --ca c --dir d --days 0", "0 is not in"),
         ("pelago bench --seconds 1 --requests 1", "cannot be used with"),
+        ("pelago import", "<FILE>"),
+        ("pelago import f.rdb --from redis://h", "cannot be used with"),
+        ("pelago import f.rdb --until-synced", "cannot be used with"),
+        ("pelago import --from h:6379", "redis://"),
         ("pelago frobnicate", "unrecognized subcommand"),
     ];
     for (line, reason) in lines {

@@ -2,8 +2,11 @@
 
 mod bench;
 mod cert;
+mod check;
 mod config;
 mod dev;
+mod export;
+mod import;
 mod init;
 mod lag;
 mod region;
@@ -39,6 +42,12 @@ pub enum Verb {
     Config(config::Config),
     /// Issue, renew and show certificates
     Cert(cert::Cert),
+    /// Verify what a stopped node keeps in its directory; exit status 1 if anything is damaged
+    Check(check::Check),
+    /// Bring data of Redis or Valkey in, from a file or a running server
+    Import(import::Import),
+    /// Write all keys of a node into a file that Redis can load
+    Export(export::Export),
     /// Drive a node or a cluster with load, and measure
     Bench(bench::Bench),
 }
@@ -56,6 +65,9 @@ impl Verb {
             Self::Verify(verb) => verb.run(),
             Self::Config(verb) => done(verb.run()),
             Self::Cert(verb) => verb.run(),
+            Self::Check(verb) => verb.run(),
+            Self::Import(verb) => verb.run(),
+            Self::Export(verb) => done(verb.run()),
             Self::Bench(verb) => done(verb.run()),
         }
     }

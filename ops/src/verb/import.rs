@@ -1,0 +1,238 @@
+//! `pelago import`: data of Redis or Valkey into a cluster, from a file or from a running server that is followed until its
+//! clients move.
+
+mod address;
+mod commands;
+mod compare;
+mod file;
+mod follow;
+mod holding;
+mod lanes;
+mod link;
+mod live;
+mod loader;
+pub(super) mod pages;
+pub(super) mod progress;
+mod refusals;
+mod requests;
+mod watch;
+
+use crate::failure::{Failure, Result};
+use crate::stop::Stop;
+use crate::target::Target;
+use crate::terminal::{self, grouped};
+use crate::wire::Wire;
+use address::Source;
+use clap::Args;
+use file::Dump;
+use holding::Holding;
+use lanes::Lanes;
+use live::{Imported, Live};
+use loader::{Loader, Tally};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use watch::Until;
+
+pub(super) use holding::keys;
+pub(super) use lanes::select;
+
+/// What to import, and how.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// An RDB file of Redis 2.6 to 8 or Valkey
+    #[arg(value_name = "FILE", required_unless_present = "from", conflicts_with = "from")]
+    file: Option<PathBuf>,
+    /// A running Redis or Valkey: redis://[user:password@]host:port[/database]; the password may be in
+    /// PELAGO_SOURCE_PASSWORD instead. Without a database all of them are imported
+    #[arg(long, value_name = "URL")]
+    from: Option<Source>,
+    #[command(flatten)]
+    into: Destination,
+    /// Compare instead of importing, and write nothing; exit status 1 if anything differs
+    #[arg(long)]
+    dry_run: bool,
+    /// End as soon as everything has arrived that the source had when its full copy was done; the same command later goes
+    /// on from there
+    #[arg(long, conflicts_with_all = ["file", "cut_over", "dry_run"])]
+    until_synced: bool,
+    /// When nearly everything has arrived, let the source refuse writes (CLIENT PAUSE), wait for the rest, and end: the
+    /// clients move then
+    #[arg(long, conflicts_with_all = ["file", "dry_run"])]
+    cut_over: bool,
+    /// How long the source refuses writes at a cut-over
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pause: u64,
+    /// Begin anew instead of going on where an earlier run ended
+    #[arg(long, conflicts_with = "dry_run")]
+    restart: bool,
+    /// Exit status 0 even if the target cannot hold everything; what was skipped is told all the same
+    #[arg(long)]
+    allow_skipped: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct Destination {
+    #[command(flatten)]
+    target: Target,
+    /// Connections that write at once
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    connections: u32,
+}
+
+impl Destination {
+    fn wire(&self) -> Result<Wire> {
+        Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())
+    }
+
+    fn holding(&self) -> Result<Holding> {
+        Holding::of(&mut self.wire()?)
+    }
+
+    fn loader(&self) -> Result<Loader> {
+        let wires = (0..self.connections).map(|_| self.wire()).collect::<Result<Vec<_>>>()?;
+        Ok(Loader::new(Lanes::start(wires)?, self.holding()?))
+    }
+}
+
+impl Import {
+    /// Does it. The exit status is 1 if the target could not hold everything, or differs.
+    pub fn run(self) -> Result<ExitCode> {
+        if self.dry_run {
+            return self.compare();
+        }
+        let began = Instant::now();
+        let stop = Stop::on_signals()?;
+        let imported = match (&self.file, &self.from) {
+            (Some(file), _) => {
+                let (dump, mut loader) = (Dump::open(file)?, self.into.loader()?);
+                let mut client = self.into.target.connect()?;
+                let tally = file::import(dump, &mut loader, &mut client, self.restart, &stop)?;
+                Report { tally, followed: None, seconds: began.elapsed().as_secs_f64() }
+            }
+            (None, Some(source)) => {
+                let live = Live {
+                    source,
+                    into: &self.into,
+                    until: self.until(),
+                    restart: self.restart,
+                    stop: &stop,
+                    json: self.json,
+                };
+                let Imported { tally, followed, is_resumed } = live.import()?;
+                let seconds = began.elapsed().as_secs_f64();
+                Report { tally, followed: Some((followed, is_resumed)), seconds }
+            }
+            (None, None) => return Err(Failure::Arguments("give a file, or a server with --from".to_owned())),
+        };
+        terminal::line(if self.json { imported.json().to_string() } else { imported.text() });
+        let is_fine = self.allow_skipped || !imported.has_losses();
+        Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn until(&self) -> Until {
+        if self.cut_over {
+            Until::HandedOver(Duration::from_secs(self.pause))
+        } else if self.until_synced {
+            Until::Synced
+        } else {
+            Until::Told
+        }
+    }
+
+    fn compare(&self) -> Result<ExitCode> {
+        let found = match (&self.file, &self.from) {
+            (Some(file), _) => compare::with_file(Dump::open(file)?, &self.into)?,
+            (None, Some(source)) => compare::with_source(source, &self.into)?,
+            (None, None) => return Err(Failure::Arguments("give a file, or a server with --from".to_owned())),
+        };
+        terminal::line(if self.json { found.json().to_string() } else { found.lines().join("\n") });
+        Ok(if found.is_equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What is told at the end.
+struct Report {
+    tally: Tally,
+    followed: Option<(std::result::Result<follow::Followed, String>, bool)>,
+    seconds: f64,
+}
+
+impl Report {
+    fn has_losses(&self) -> bool {
+        let stream = match &self.followed {
+            Some((Ok(followed), _)) => {
+                followed.passed.elsewhere + followed.refusals.total() > 0 || !followed.passed.unknown.is_empty()
+            }
+            Some((Err(_), _)) | None => false,
+        };
+        stream || self.tally.has_losses()
+    }
+
+    fn text(&self) -> String {
+        let keys = self.tally.keys;
+        let rate = keys as f64 / self.seconds.max(0.001);
+        let mut lines = match &self.followed {
+            Some((_, true)) => vec!["Went on where an earlier run had ended.".to_owned()],
+            Some((Ok(_), false)) => vec![format!("{} keys copied, then followed.", grouped(keys))],
+            Some((Err(_), false)) | None => {
+                vec![format!("{} keys in {:.1} s, {} a second.", grouped(keys), self.seconds, grouped(rate as u64))]
+            }
+        };
+        lines.extend(self.tally.lines());
+        match &self.followed {
+            None => {}
+            Some((Err(reason), _)) => lines.push(format!(
+                "The source does not let itself be followed ({reason}): every key was copied once, and what was written \
+                 meanwhile may be missing. Stop the writers and compare with --dry-run, or import again."
+            )),
+            Some((Ok(followed), _)) => lines.extend(stream_lines(followed)),
+        }
+        lines.join("\n")
+    }
+
+    fn json(&self) -> Value {
+        let stream = match &self.followed {
+            None => Value::Null,
+            Some((Err(reason), _)) => json!({ "refused": reason }),
+            Some((Ok(followed), is_resumed)) => json!({
+                "commands": followed.passed.commands, "unknown": followed.passed.unknown,
+                "in_other_databases": followed.passed.elsewhere, "refused": followed.refusals.json(),
+                "is_complete": followed.is_complete, "behind_bytes": followed.behind,
+                "source_paused_ms": followed.paused_ms, "is_resumed": is_resumed,
+            }),
+        };
+        json!({ "phase": "done", "copy": self.tally.json(), "stream": stream, "seconds": self.seconds })
+    }
+}
+
+fn stream_lines(followed: &follow::Followed) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |count: u64, what: &str| lines.push(format!("{:>12} {what}", grouped(count)));
+    line(followed.passed.commands, "commands followed");
+    for (name, count) in &followed.passed.unknown {
+        line(*count, &format!("commands skipped: {name}, which the target does not know"));
+    }
+    if followed.passed.elsewhere > 0 {
+        line(followed.passed.elsewhere, "commands skipped: in a database that the target does not have");
+    }
+    for (text, count) in followed.refusals.iter() {
+        line(count, &format!("commands refused: {text}"));
+    }
+    lines.push(match (followed.is_complete, followed.paused_ms) {
+        (true, 0) => {
+            "Everything that the source had at that moment is here; the same command goes on from there.".to_owned()
+        }
+        (true, left) => format!(
+            "Everything is here. The source refuses writes for another {:.0} s: let the clients move now.",
+            left as f64 / 1000.0
+        ),
+        (false, _) => format!("Ended {}; the same command goes on from there.", progress::lag(followed.behind)),
+    });
+    lines
+}

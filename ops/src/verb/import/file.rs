@@ -1,0 +1,126 @@
+//! From a file. What has arrived is noted at the target, so that an import that was interrupted goes on there.
+
+use super::loader::{Loader, Tally, unreadable};
+use super::progress::Progress;
+use crate::client::Client;
+use crate::failure::{Failure, Result};
+use crate::stop::Stop;
+use rdb::{Entry, Item, Reader};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A file that is to be imported.
+pub struct Dump {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    /// Its length and its checksum: another file has another.
+    identity: String,
+}
+
+impl Dump {
+    /// Opens it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |error| Failure::File { doing: "read", path: path.to_owned(), error };
+        let mut file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let mut checksum = [0; 8];
+        if bytes >= 8 {
+            file.seek(SeekFrom::End(-8)).map_err(failed)?;
+            file.read_exact(&mut checksum).map_err(failed)?;
+            file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        }
+        let identity = format!("{bytes}-{:016x}", u64::from_le_bytes(checksum));
+        Ok(Self { path: path.to_owned(), file, bytes, identity })
+    }
+
+    /// Its bytes, for a bar.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads all of it: keys to `key`, libraries of functions to `function`.
+    pub fn read(self, mut key: impl FnMut(&Entry, u64) -> Result<()>, mut function: impl FnMut(&[u8])) -> Result<u64> {
+        let name = self.path.display().to_string();
+        let mut reader = Reader::new(self.file).map_err(|error| unreadable(&name, 0, error))?;
+        let (mut entry, mut modules) = (Entry::default(), 0);
+        loop {
+            match reader.next(&mut entry).map_err(|error| unreadable(&name, reader.position(), error))? {
+                Item::Key => key(&entry, reader.position())?,
+                Item::Function(code) => function(&code),
+                Item::Module(_) => modules += 1,
+                Item::Auxiliary { .. } | Item::Sizes { .. } => {}
+                Item::End => return Ok(modules),
+            }
+        }
+    }
+
+    /// Where the target notes how far it came.
+    fn marker(&self) -> String {
+        format!("pelago:import:file:{}", self.identity)
+    }
+}
+
+/// Imports a file. `client` is a connection of its own for the notes.
+pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, restart: bool, stop: &Stop) -> Result<Tally> {
+    let marker = dump.marker();
+    let done = match client.call(&["GET", &marker])?.text().and_then(|text| text.parse::<u64>().ok()) {
+        Some(done) if !restart => done,
+        Some(_) | None => 0,
+    };
+    let progress = Progress::of_bytes(dump.bytes());
+    let shared = loader.shared();
+    let (mut noted, mut left) = (Instant::now(), done);
+    let functions = std::cell::RefCell::new(Vec::new());
+    let read = dump.read(
+        |entry, position| {
+            if left > 0 {
+                left -= 1;
+                loader.pass();
+            } else {
+                loader.key(entry)?;
+            }
+            if loader.tally.keys.is_multiple_of(LOOK_EVERY) {
+                progress.show(position, loader.tally.keys);
+                if stop.is_told() {
+                    return Err(Failure::Arguments(
+                        "it was told to stop; the same command goes on where it was".to_owned(),
+                    ));
+                }
+                if noted.elapsed() >= NOTE_INTERVAL {
+                    note(client, &marker, shared.settled().max(done))?;
+                    noted = Instant::now();
+                }
+            }
+            Ok(())
+        },
+        |code| functions.borrow_mut().push(code.to_vec()),
+    );
+    functions.take().iter().for_each(|code| loader.function(code));
+    let ended = loader.end();
+    progress.end();
+    // What has arrived is noted in any case; the failure that ended it is what counts.
+    let outcome = read.and_then(|modules| ended.map(|tally| Tally { modules_skipped: modules, ..tally }));
+    match outcome {
+        Ok(tally) => {
+            client.call(&["DEL", &marker])?;
+            Ok(tally)
+        }
+        Err(failure) => {
+            let _ = note(client, &marker, shared.settled().max(done));
+            Err(failure)
+        }
+    }
+}
+
+fn note(client: &mut Client, marker: &str, keys: u64) -> Result<()> {
+    client.call(&["SET", marker, &keys.to_string(), "EX", MARKER_SECONDS]).map(drop)
+}
+
+/// Keys between two looks at the clock.
+const LOOK_EVERY: u64 = 1024;
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// A week: whoever goes on later begins again.
+pub const MARKER_SECONDS: &str = "604800";

@@ -1,0 +1,81 @@
+//! What the target can hold: which commands it knows decides, so that a later version takes more without a word here.
+
+use crate::failure::Result;
+use crate::reply::Reply;
+use crate::wire::Wire;
+use rdb::Kind;
+use std::collections::{BTreeMap, HashSet};
+
+/// What the target can hold, and what it holds already.
+#[derive(Debug, Default)]
+pub struct Holding {
+    commands: HashSet<Vec<u8>>,
+    /// Databases it has.
+    pub databases: u32,
+    /// Keys in each database that has any.
+    pub keys: BTreeMap<u32, u64>,
+}
+
+impl Holding {
+    /// Asks it.
+    pub fn of(wire: &mut Wire) -> Result<Self> {
+        let mut holding = Self { databases: DATABASES, keys: keys(wire)?, ..Self::default() };
+        if let Reply::List(rows) = wire.call(&[b"COMMAND"])? {
+            let names = rows.iter().filter_map(|row| match row {
+                Reply::List(row) => row.first().and_then(Reply::text),
+                Reply::Text(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Null => None,
+            });
+            holding.commands = names.map(|name| name.to_ascii_lowercase().into_bytes()).collect();
+        }
+        if let Reply::List(pair) = wire.try_call(&[b"CONFIG", b"GET", b"databases"])?
+            && let Some(number) = pair.get(1).and_then(Reply::text).and_then(|text| text.parse().ok())
+        {
+            holding.databases = number;
+        }
+        Ok(holding)
+    }
+
+    /// Whether it knows this command, which is written in small letters.
+    pub fn knows(&self, command: &[u8]) -> bool {
+        self.commands.contains(command)
+    }
+
+    /// Whether it can hold values of this kind.
+    pub fn holds(&self, kind: Kind) -> bool {
+        let needed: &[&[u8]] = match kind {
+            Kind::String => &[b"set"],
+            Kind::List => &[b"rpush"],
+            Kind::Set => &[b"sadd"],
+            Kind::SortedSet => &[b"zadd"],
+            Kind::Hash => &[b"hset"],
+            Kind::Stream => &[b"xadd", b"xgroup", b"xsetid", b"xclaim"],
+            Kind::Module => return false,
+        };
+        needed.iter().all(|command| self.knows(command))
+    }
+
+    /// Whether a database was empty at first, so that nothing must be removed before a value is written.
+    pub fn is_empty(&self, database: u32) -> bool {
+        !self.keys.contains_key(&database)
+    }
+
+    #[cfg(test)]
+    pub fn knowing(commands: &[&str]) -> Self {
+        let commands = commands.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { commands, databases: DATABASES, keys: BTreeMap::new() }
+    }
+}
+
+/// Keys in each database that has any, from `INFO keyspace`.
+pub fn keys(wire: &mut Wire) -> Result<BTreeMap<u32, u64>> {
+    let text = wire.call(&[b"INFO", b"keyspace"])?.text().unwrap_or_default();
+    let rows = text.lines().filter_map(|line| {
+        let (name, facts) = line.strip_prefix("db")?.split_once(':')?;
+        let keys = facts.split(',').find_map(|fact| fact.strip_prefix("keys="))?;
+        Some((name.parse().ok()?, keys.parse().ok()?))
+    });
+    Ok(rows.filter(|(_, keys)| *keys > 0).collect())
+}
+
+/// What Redis has by default, and Pelago always.
+const DATABASES: u32 = 16;

@@ -1,0 +1,198 @@
+//! From a running Redis or Valkey: as its replica where it allows that, else by going through its keys.
+
+use super::Destination;
+use super::address::Source;
+use super::follow::{Followed, Follower};
+use super::holding::{Holding, keys};
+use super::link::{self, Ending, Keeper, Link, Place, Start};
+use super::loader::{Tally, unreadable};
+use super::pages::{Pages, Told, ask, knows_deadlines};
+use super::progress::Progress;
+use super::watch::Until;
+use crate::client::Client;
+use crate::failure::{Failure, Result};
+use crate::stop::Stop;
+use rdb::payload::Payload;
+use rdb::{Entry, Item, Reader};
+use std::io::Read;
+use std::time::Duration;
+
+/// What a live import has brought.
+#[derive(Debug)]
+pub struct Imported {
+    /// The full copy, if there was one.
+    pub tally: Tally,
+    /// The stream of commands, unless the source did not let it be followed: then this says why.
+    pub followed: std::result::Result<Followed, String>,
+    /// It went on where an earlier run had ended.
+    pub is_resumed: bool,
+}
+
+/// Imports from a running server.
+pub struct Live<'l> {
+    /// From where.
+    pub source: &'l Source,
+    /// Where to.
+    pub into: &'l Destination,
+    /// When following ends.
+    pub until: Until,
+    /// Begin anew, whatever the target has noted.
+    pub restart: bool,
+    /// Ends it earlier.
+    pub stop: &'l Stop,
+    /// Print lines of JSON while following.
+    pub json: bool,
+}
+
+impl Live<'_> {
+    /// Does it.
+    pub fn import(&self) -> Result<Imported> {
+        let mut client = self.into.target.connect()?;
+        let marker = format!("pelago:import:from:{}", self.source.name());
+        let noted = client.call(&["GET", &marker])?.text().and_then(|text| Place::parse(&text));
+        let noted = noted.filter(|_| !self.restart);
+        let start = link::begin(self.source, noted.as_ref())?;
+        let is_resumed = matches!(start, Start::Continued(_));
+        let mut tally = Tally::default();
+        let (holding, link, keeper) = match start {
+            Start::Refused(reason) => {
+                return Ok(Imported { tally: self.go_through_keys()?, followed: Err(reason), is_resumed });
+            }
+            Start::Continued(link) => {
+                let keeper = Keeper::start(&link)?;
+                (self.into.holding()?, link, keeper)
+            }
+            Start::Full(link, ending) => {
+                client.call(&["DEL", &marker])?;
+                let keeper = Keeper::start(&link)?;
+                let (copied, holding, link) = self.copy(link, &ending)?;
+                tally = copied;
+                let seconds = super::file::MARKER_SECONDS;
+                client.call(&["SET", &marker, &link.place.text(), "EX", seconds])?;
+                (holding, link, keeper)
+            }
+        };
+        let follower = Follower {
+            source: self.source,
+            holding: &holding,
+            target: self.into.wire()?,
+            marker: marker.clone(),
+            until: self.until,
+            stop: self.stop,
+            json: self.json,
+        };
+        let followed = follower.follow(link, keeper)?;
+        if followed.is_complete && matches!(self.until, Until::HandedOver(_)) {
+            self.forget(&mut client, &marker)?;
+        }
+        Ok(Imported { tally, followed: Ok(followed), is_resumed })
+    }
+
+    /// The import is over: nothing will go on from where it was.
+    fn forget(&self, client: &mut Client, marker: &str) -> Result<()> {
+        client.call(&["DEL", marker]).map(drop)
+    }
+
+    /// The full copy that comes first.
+    fn copy(&self, link: Link, ending: &Ending) -> Result<(Tally, Holding, Link)> {
+        let Link { stream, received, place } = link;
+        stream
+            .set_read_timeout(Some(COPY_SILENCE_MAX))
+            .map_err(|error| Failure::Broken { address: self.source.address.clone(), error })?;
+        let what = format!("the copy from {}", self.source.address);
+        let all: u64 = keys(&mut self.source.connect()?)?.values().sum();
+        let progress = Progress::of_keys(all);
+        let mut loader = self.into.loader()?;
+        let mut reader = Reader::continuing(stream, received).map_err(|error| unreadable(&what, 0, error))?;
+        let mut entry = Entry::default();
+        let mut modules = 0;
+        loop {
+            match reader.next(&mut entry).map_err(|error| unreadable(&what, reader.position(), error))? {
+                Item::Key if self.source.wants(entry.database) => loader.key(&entry)?,
+                Item::Key => {}
+                Item::Function(code) => loader.function(&code),
+                Item::Module(_) => modules += 1,
+                Item::Auxiliary { .. } | Item::Sizes { .. } => {}
+                Item::End => break,
+            }
+            let keys = loader.tally.keys;
+            if keys.is_multiple_of(LOOK_EVERY) {
+                progress.show(keys, keys);
+                if self.stop.is_told() {
+                    return Err(Failure::Arguments("it was told to stop before the full copy was done".to_owned()));
+                }
+            }
+        }
+        let tally = Tally { modules_skipped: modules, ..loader.end()? };
+        progress.end();
+        let position = reader.position();
+        let (mut stream, mut received) = reader.into_rest();
+        let is_right = match ending {
+            Ending::Length(length) => position == *length,
+            Ending::Mark(mark) => {
+                while received.len() < mark.len() {
+                    let mut more = [0; 64];
+                    let count = stream.read(&mut more[..mark.len() - received.len()]);
+                    let count =
+                        count.map_err(|error| Failure::Broken { address: self.source.address.clone(), error })?;
+                    if count == 0 {
+                        break;
+                    }
+                    received.extend_from_slice(&more[..count]);
+                }
+                let is_right = received.starts_with(mark);
+                received.drain(..mark.len().min(received.len()));
+                is_right
+            }
+        };
+        if !is_right {
+            return Err(Failure::Arguments(format!("{what} does not end where {} said", self.source.address)));
+        }
+        Ok((tally, loader.into_holding(), Link { stream, received, place }))
+    }
+
+    /// Where we may not be a replica: key by key, as they are when they are asked for.
+    fn go_through_keys(&self) -> Result<Tally> {
+        let mut wire = self.source.connect()?;
+        let all = keys(&mut wire)?;
+        let progress = Progress::of_keys(all.values().sum());
+        let mut loader = self.into.loader()?;
+        let mut entry = Entry::default();
+        for database in all.keys().copied().filter(|database| self.source.wants(*database)) {
+            let knows_deadlines = knows_deadlines(&mut wire)?;
+            let mut pages = Pages::new(&mut wire, database)?;
+            while let Some(page) = pages.next(&mut wire)? {
+                ask(&mut wire, page.iter(), knows_deadlines, |index, told, deadline| {
+                    entry.key.clear();
+                    entry.key.extend_from_slice(page.get(index).unwrap_or_default());
+                    (entry.database, entry.deadline) = (database, deadline);
+                    let what = || format!("the value of {}", entry.key.escape_ascii());
+                    match told {
+                        Told::Gone => return Ok(()),
+                        Told::Refused(text) => {
+                            let text = String::from_utf8_lossy(text).into_owned();
+                            return Err(Failure::Refused { address: self.source.address.clone(), text });
+                        }
+                        Told::Payload(payload) => {
+                            let object = Payload::verify(payload).and_then(Payload::object);
+                            entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
+                        }
+                    }
+                    loader.key(&entry)
+                })?;
+                progress.show(loader.tally.keys, loader.tally.keys);
+                if self.stop.is_told() {
+                    return Err(Failure::Arguments("it was told to stop before every key was copied".to_owned()));
+                }
+            }
+        }
+        let tally = loader.end()?;
+        progress.end();
+        Ok(tally)
+    }
+}
+
+/// Keys between two looks at the clock.
+const LOOK_EVERY: u64 = 1024;
+/// A source that copies sends all the time.
+const COPY_SILENCE_MAX: Duration = Duration::from_secs(60);
