@@ -66,15 +66,11 @@ impl Batch {
         assert!(first.author() == origin && previous.last < first && first <= last, "a batch is a stretch of one node");
         assert!(previous.last == Stamp::ZERO || previous.last.author() == origin, "a chain belongs to one node");
         dependencies.forget(origin);
-        let packed = if raw.len() >= limits::COMPRESS_FROM_BYTES { lz4_flex::block::compress(raw) } else { Vec::new() };
-        let compressed = !packed.is_empty() && packed.len() < raw.len();
-        let payload = if compressed { packed.as_slice() } else { raw };
-
-        let mut out = Vec::with_capacity(PREFIX + 48 + 12 * dependencies.len() + payload.len());
+        let mut out = Vec::with_capacity(PREFIX + 48 + 12 * dependencies.len());
         out.push(FORMAT);
         out.extend_from_slice(&[0; 8]);
         let has_predecessor = previous.last != Stamp::ZERO;
-        out.push(u8::from(compressed) * FLAG_COMPRESSED + u8::from(has_predecessor) * FLAG_HAS_PREDECESSOR);
+        out.push(u8::from(has_predecessor) * FLAG_HAS_PREDECESSOR);
         out.extend_from_slice(&last.bits().to_le_bytes());
         write_integer(&mut out, wire::time_of(last) - wire::time_of(first));
         if has_predecessor {
@@ -85,7 +81,8 @@ impl Batch {
         write_integer(&mut out, u64::from(changes));
         write_integer(&mut out, raw.len() as u64);
         let header_len = out.len();
-        out.extend_from_slice(payload);
+        let compressed = append_packed(&mut out, raw);
+        out[PREFIX] |= u8::from(compressed) * FLAG_COMPRESSED;
         let checksum = xxh3_64(&out[PREFIX..]);
         out[1..PREFIX].copy_from_slice(&checksum.to_le_bytes());
         let previous = if has_predecessor { previous } else { BatchTail::default() };
@@ -177,6 +174,11 @@ impl Batch {
         if raw.len() == self.raw_len { Ok(raw) } else { Err(FrameError::Compression) }
     }
 
+    /// Whether a peer would take it: what is larger reaches others as state, and never over the lane of batches.
+    pub(crate) fn can_travel(&self) -> bool {
+        self.raw_len <= limits::BATCH_BYTES_MAX && self.encoded.len() <= limits::BATCH_BYTES_MAX
+    }
+
     /// The end of the chain once this batch is on it.
     pub fn tail(&self) -> BatchTail {
         BatchTail { last: self.last, checksum: self.checksum }
@@ -186,6 +188,26 @@ impl Batch {
     pub(crate) fn weight(&self) -> usize {
         self.encoded.len() + size_of::<Batch>()
     }
+}
+
+/// Appends the changes, compressed if that makes them smaller; says whether it did. Nothing else holds a copy of them
+/// meanwhile: they may be half a gigabyte.
+fn append_packed(out: &mut Vec<u8>, raw: &[u8]) -> bool {
+    let start = out.len();
+    if raw.len() >= limits::COMPRESS_FROM_BYTES {
+        out.resize(start + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+        if let Ok(packed) = lz4_flex::block::compress_into(raw, &mut out[start..])
+            && packed < raw.len()
+        {
+            out.truncate(start + packed);
+            out.shrink_to_fit();
+            return true;
+        }
+        out.truncate(start);
+    }
+    out.reserve_exact(raw.len());
+    out.extend_from_slice(raw);
+    false
 }
 
 /// The stamp of the same author that lies `distance` back.

@@ -71,6 +71,14 @@ impl Ring {
             ring.floor = batch.previous.last;
         }
         ring.end = ring.end.max(batch.last);
+        if !batch.can_travel() {
+            // No peer would take it: for who needs it the ring begins behind it.
+            self.evictions += 1 + ring.batches.len() as u64;
+            self.bytes -= ring.bytes;
+            ring.batches.clear();
+            (ring.bytes, ring.floor) = (0, batch.last);
+            return;
+        }
         ring.bytes += weight;
         ring.batches.push_back(batch);
         self.bytes += weight;
@@ -159,6 +167,24 @@ mod tests {
         let tail = BatchTail { last: previous, checksum: 1 };
         let raw: Vec<u8> = (0..size).map(|i| (i * i * 31 + i) as u8).collect();
         Batch::seal(tail, at(last, n), at(last, n), VersionVector::new(), 1, &raw)
+    }
+
+    #[test]
+    fn a_batch_that_no_peer_would_take_is_never_offered() {
+        let mut ring = Ring::new(&VersionVector::new(), usize::MAX);
+        let node = at(0, 1).author();
+        ring.push(batch(0, 10, 1, 10));
+        let tail = BatchTail { last: at(10, 1), checksum: 1 };
+        // It shrinks to some megabytes, and a peer would refuse what it unpacks to.
+        let raw = vec![0; crate::limits::BATCH_BYTES_MAX + 1];
+        let huge = Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw);
+        assert!(Batch::decode(huge.bytes().clone()).is_err());
+        ring.push(huge);
+        assert_eq!(ring.after(node, at(10, 1)), Following::Behind);
+        assert_eq!((ring.after(node, at(20, 1)), ring.bytes()), (Following::UpToDate, 0));
+        ring.push(batch(20, 30, 1, 10));
+        assert_eq!(next_of(ring.after(node, at(20, 1))), Some(at(30, 1)));
+        assert_eq!(ring.after(node, at(10, 1)), Following::Behind);
     }
 
     fn next_of(following: Following<'_>) -> Option<Stamp> {
