@@ -1,16 +1,19 @@
 //! Who belongs to the cluster, as data that merges: a register per member, a set of removed identities that only
-//! grows, the grants of node numbers, and what operators decided about a number (drift released, sealed).
+//! grows, the grants of node numbers, what operators decided about a number (drift released), and how numbers end:
+//! what members report to hold of them, and where they are sealed.
 //!
 //! The merge is commutative, associative and idempotent, so members exchange it whole, in any order, as often as they
 //! like. What follows from the data (who is active, whose number 7 is, what is wrong) is a pure function of it, kept
 //! beside it as a [`View`]. This is *not* the place where a change is made durable: the caller writes a changed
 //! membership to its catalogue, synced, before it sends it or uses a number from it.
 
+mod ending;
 pub mod limits;
 mod numbers;
 mod record;
 mod view;
 
+pub use ending::{Holding, Report, Seal, Waiting};
 pub use record::{MemberRecord, NodeIdentity, RecordError};
 pub use view::{Member, MemberState, MembershipAlarm, MembershipChange, MergeOutcome, View};
 
@@ -23,7 +26,9 @@ use numbers::{Grant, GrantKind};
 use serde::{Deserialize, Serialize};
 
 /// The version of the encoded form, its first byte.
-const ENCODING_VERSION: u8 = 1;
+const ENCODING_VERSION: u8 = 2;
+/// The form before: without ended numbers, and with reports about removed identities only.
+const ENCODING_VERSION_BEFORE: u8 = 1;
 
 /// A record and the moment its node was admitted, which decides who keeps a name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,8 +53,23 @@ struct Facts {
     removed: GSet<NodeIdentity>,
     grants: GSet<Grant>,
     released: BTreeMap<NodeNumber, Stamp>,
+    ended: GSet<NodeNumber>,
+    sealed: BTreeMap<NodeNumber, Seal>,
+    /// In view of the number's seal or of none, by members that were not removed.
+    reports: BTreeMap<(NodeNumber, NodeIdentity), Report>,
+}
+
+/// What version 1 of the encoding holds.
+#[derive(Deserialize)]
+struct FactsBefore {
+    records: BTreeMap<NodeIdentity, LWWReg<Admission, Marker>>,
+    removed: GSet<NodeIdentity>,
+    grants: GSet<Grant>,
+    released: BTreeMap<NodeNumber, Stamp>,
     sealed: BTreeMap<NodeNumber, Stamp>,
-    reports: BTreeMap<(NodeIdentity, NodeIdentity), BTreeMap<NodeNumber, Stamp>>,
+    /// Told anew in the form of now.
+    #[serde(rename = "reports")]
+    _reports: BTreeMap<(NodeIdentity, NodeIdentity), BTreeMap<NodeNumber, Stamp>>,
 }
 
 /// The members of a cluster and their numbers. Equal on all members once they have exchanged it.
@@ -95,9 +115,9 @@ pub enum MembershipError {
     /// A number is asked about that no identity has.
     #[error("node number {0} belongs to no node")]
     NobodysNumber(NodeNumber),
-    /// A number can be sealed only after its identity was removed.
-    #[error("node number {0} belongs to {1}, which was not removed")]
-    NotRemoved(NodeNumber, NodeIdentity),
+    /// A number can be sealed only when its node goes on under another one, or was removed.
+    #[error("node number {0} belongs to {1}, which may still write under it")]
+    NotEnded(NodeNumber, NodeIdentity),
     /// The bytes are no membership.
     #[error("these bytes are not a membership that this version reads")]
     Encoding,
@@ -175,7 +195,7 @@ impl Membership {
             return Err(MembershipError::NotAMember(member));
         }
         self.facts.removed.insert(member);
-        self.facts.drop_removed();
+        self.facts.drop_settled();
         self.refresh();
         Ok(true)
     }
@@ -218,35 +238,48 @@ impl Membership {
         Ok(moved)
     }
 
-    /// What `reporter` holds of the numbers of a removed identity, now that it has fenced it.
-    pub fn report_removal(
+    /// The word of a number's owner that it goes on under another one, and never comes back to this. True if it was not
+    /// said yet.
+    pub fn end_number(&mut self, number: NodeNumber) -> Result<bool, MembershipError> {
+        let owner = self.owner_of(number).ok_or(MembershipError::NobodysNumber(number))?;
+        self.check_active(owner)?;
+        if self.facts.ended.contains(&number) {
+            return Ok(false);
+        }
+        self.facts.ended.insert(number);
+        self.refresh();
+        Ok(true)
+    }
+
+    /// What `reporter` holds of ended numbers, in place of what it told before. It hears nothing more from the lives that
+    /// wrote under them, nor from anybody who was removed.
+    pub fn report_holdings(
         &mut self,
         reporter: NodeIdentity,
-        removed: NodeIdentity,
-        holdings: impl IntoIterator<Item = (NodeNumber, Stamp)>,
+        stamp: Stamp,
+        holdings: impl IntoIterator<Item = (NodeNumber, Holding)>,
     ) -> Result<(), MembershipError> {
-        self.check_active(reporter)?;
-        if !self.is_removed(removed) {
-            return Err(MembershipError::NotAMember(removed));
-        }
-        let report = self.facts.reports.entry((removed, reporter)).or_default();
-        for (number, stamp) in holdings {
-            raise(report, number, stamp);
+        self.check_actor(reporter, stamp)?;
+        let removals = self.view.removals();
+        for (number, holding) in holdings {
+            self.check_ended(number)?;
+            let round = self.facts.round_of(number);
+            self.facts.reports.insert((number, reporter), Report { round, stamp, removals, holding });
         }
         self.refresh();
         Ok(())
     }
 
-    /// Closes a number of a removed identity at the highest stamp that any member holds: whatever lies beyond it is lost
-    /// and nobody waits for it any more.
-    pub fn seal(&mut self, number: NodeNumber, at: Stamp) -> Result<bool, MembershipError> {
-        let owner = self.owner_of(number).ok_or(MembershipError::NobodysNumber(number))?;
-        if !self.is_removed(owner) {
-            return Err(MembershipError::NotRemoved(number, owner));
-        }
-        let moved = raise(&mut self.facts.sealed, number, at);
+    /// Closes an ended number at `at`: whatever lies beyond is lost, and nobody waits for it any more. All of it is known
+    /// up to `whole`. What was told of it is settled by that.
+    pub fn seal(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) -> Result<Seal, MembershipError> {
+        self.check_ended(number)?;
+        let before = self.facts.sealed.get(&number).map_or(Stamp::ZERO, |seal| seal.at);
+        let seal = Seal { at: at.max(before), round: self.facts.round_of(number).saturating_add(1), whole };
+        raise(&mut self.facts.sealed, number, seal);
+        self.facts.drop_settled();
         self.refresh();
-        Ok(moved)
+        Ok(seal)
     }
 
     /// Takes in all that another member knows, and says what is new.
@@ -329,6 +362,11 @@ impl Membership {
         }
     }
 
+    fn check_ended(&self, number: NodeNumber) -> Result<(), MembershipError> {
+        let owner = self.owner_of(number).ok_or(MembershipError::NobodysNumber(number))?;
+        if self.view.has_ended(number) { Ok(()) } else { Err(MembershipError::NotEnded(number, owner)) }
+    }
+
     fn check_name(&self, wanted_by: NodeIdentity, name: &str) -> Result<(), MembershipError> {
         let holder =
             self.view.members().iter().find(|member| member.record.name == name && member.identity != wanted_by);
@@ -386,25 +424,31 @@ impl Facts {
         for (&member, register) in &other.records {
             self.merge_record(member, register.clone());
         }
-        self.drop_removed();
+        self.ended.merge(other.ended.clone());
         for (&number, &stamp) in &other.released {
             raise(&mut self.released, number, stamp);
         }
-        for (&number, &stamp) in &other.sealed {
-            raise(&mut self.sealed, number, stamp);
+        for (&number, &seal) in &other.sealed {
+            raise(&mut self.sealed, number, seal);
         }
-        for (&key, report) in &other.reports {
-            let held = self.reports.entry(key).or_default();
-            for (&number, &stamp) in report {
-                raise(held, number, stamp);
-            }
+        for (&key, &report) in &other.reports {
+            raise(&mut self.reports, key, report);
         }
+        self.drop_settled();
     }
 
-    /// Removal wins: a record says nothing any more once its identity is removed.
-    fn drop_removed(&mut self) {
-        let removed = &self.removed;
+    /// Removal wins: a removed identity says nothing any more. What was told of a number before it was sealed is settled
+    /// by that.
+    fn drop_settled(&mut self) {
+        let (removed, sealed) = (&self.removed, &self.sealed);
         self.records.retain(|identity, _| !removed.contains(identity));
+        self.reports.retain(|(number, reporter), report| {
+            !removed.contains(reporter) && report.round == round_in(sealed, *number)
+        });
+    }
+
+    fn round_of(&self, number: NodeNumber) -> u32 {
+        round_in(&self.sealed, number)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -416,11 +460,18 @@ impl Facts {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (&version, body) = bytes.split_first()?;
-        if version != ENCODING_VERSION || bytes.len() > MEMBERSHIP_BYTES_MAX {
+        if bytes.len() > MEMBERSHIP_BYTES_MAX {
             return None;
         }
         let configuration = bincode::config::standard().with_limit::<MEMBERSHIP_BYTES_MAX>();
-        let (facts, read): (Self, usize) = bincode::serde::decode_from_slice(body, configuration).ok()?;
+        let (facts, read) = match version {
+            ENCODING_VERSION => bincode::serde::decode_from_slice::<Self, _>(body, configuration).ok()?,
+            ENCODING_VERSION_BEFORE => {
+                let (before, read) = bincode::serde::decode_from_slice::<FactsBefore, _>(body, configuration).ok()?;
+                (Self::from(before), read)
+            }
+            _ => return None,
+        };
         (read == body.len() && facts.is_well_formed()).then_some(facts)
     }
 
@@ -433,7 +484,18 @@ impl Facts {
             && self.grants.read().iter().all(Grant::is_well_formed)
             && self.released.keys().all(is_number)
             && self.sealed.keys().all(is_number)
-            && self.reports.values().all(|report| report.keys().all(is_number))
+            && self.ended.read().iter().all(is_number)
+            && self.reports.iter().all(|((number, reporter), report)| {
+                is_number(number) && !self.removed.contains(reporter) && report.round == self.round_of(*number)
+            })
+    }
+}
+
+impl From<FactsBefore> for Facts {
+    fn from(before: FactsBefore) -> Self {
+        let FactsBefore { records, removed, grants, released, sealed, _reports } = before;
+        let sealed = sealed.into_iter().map(|(number, at)| (number, Seal { at, round: 1, whole: at })).collect();
+        Self { records, removed, grants, released, ended: GSet::new(), sealed, reports: BTreeMap::new() }
     }
 }
 
@@ -442,12 +504,16 @@ fn fingerprint(admission: &Admission) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes.expect("plain data in memory always encodes"))
 }
 
-/// Raises the entry of `number` to `stamp`, never lowers it; an entry at zero counts. True if it moved.
-fn raise(entries: &mut BTreeMap<NodeNumber, Stamp>, number: NodeNumber, stamp: Stamp) -> bool {
-    match entries.get_mut(&number) {
-        Some(held) if *held >= stamp => return false,
-        Some(held) => *held = stamp,
-        None => drop(entries.insert(number, stamp)),
+fn round_in(sealed: &BTreeMap<NodeNumber, Seal>, number: NodeNumber) -> u32 {
+    sealed.get(&number).map_or(0, |seal| seal.round)
+}
+
+/// Raises the entry of `key`, never lowers it; an entry at zero counts. True if it moved.
+fn raise<K: Ord, V: Ord + Copy>(entries: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    match entries.get_mut(&key) {
+        Some(held) if *held >= value => return false,
+        Some(held) => *held = value,
+        None => drop(entries.insert(key, value)),
     }
     true
 }

@@ -6,7 +6,7 @@ use crate::clock::HostClock;
 use crate::network::{Adapter, Weather};
 use crate::observer::Shared;
 use crate::random::Random;
-use crate::tap::Tap;
+use crate::tap::{Tap, at_once};
 use crdt::Membership;
 use crdt::membership::MemberRecord;
 use protocol::{ClusterId, NodeIdentity};
@@ -164,7 +164,8 @@ impl Host {
             while let Ok((stream, address)) = listener.accept().await {
                 let local = stream.local_addr().unwrap_or(address);
                 let tap = Tap::new(stream, observer.clone(), life);
-                spawn_local(serve_connection(Rc::clone(&worker), tap, address, local));
+                let asks = tap.asks();
+                spawn_local(at_once(serve_connection(Rc::clone(&worker), tap, address, local), asks));
             }
         });
         peers.run().await;

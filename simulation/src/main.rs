@@ -71,7 +71,7 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
         let figures = &outcome.figures;
         println!(
             "  {} commands, {} judged, {} not ({} keys), {} refused, {} transactions, {} swept, {} answers lost, \
-             {} faults, {} datagrams, {} KB, {} simulated s",
+             {} partial seals, {} faults, {} datagrams, {} KB, {} simulated s",
             figures.tally.commands,
             figures.tally.judged,
             figures.tally.not_judged,
@@ -80,6 +80,7 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
             figures.tally.transactions,
             figures.tally.swept,
             figures.unanswered,
+            figures.partial_seals,
             figures.faults,
             figures.datagrams,
             figures.bytes / 1000,

@@ -6,7 +6,7 @@ use crate::oracle::{self, Execution, History, Key};
 use crate::reply::Value;
 use crate::trace::Trace;
 use crdt::{NodeNumber, Stamp, VersionVector};
-use keyspace::{Keyspace, slot_of};
+use keyspace::{EndedNumber, Keyspace, slot_of};
 use server::node::Node;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,8 @@ pub struct Observer {
     transactions: BTreeMap<NodeNumber, Vec<(Stamp, Stamp)>>,
     /// Writes of ended lives that somebody must still have: up to this one.
     pub must_survive: BTreeMap<NodeNumber, Stamp>,
+    /// Numbers that were sealed with a tail which nobody knows as a whole.
+    partial: BTreeMap<NodeNumber, EndedNumber>,
     trace: Trace,
 }
 
@@ -98,6 +100,7 @@ impl Observer {
             written: BTreeMap::new(),
             transactions: BTreeMap::new(),
             must_survive: BTreeMap::new(),
+            partial: BTreeMap::new(),
             trace: Trace::new(seed),
         }
     }
@@ -174,6 +177,7 @@ impl Observer {
     /// A command is about to be executed.
     pub fn begin(&mut self, life: usize, database: u8) -> Option<Window> {
         self.take_removals();
+        self.take_seals();
         let node = self.lives[life].node.as_ref()?;
         Some(Window { life, database, clock: node.keyspace.clock(), now: node.wall_clock() })
     }
@@ -229,6 +233,7 @@ impl Observer {
         }
         self.note_stamps(me, &stamps, &applied, is_transaction);
         let name = &self.lives[window.life].name;
+        tracing::trace!(name, now = window.now, ?commands, ?answers, ?stamps, ?applied, "executed");
         self.trace.note(&format!("{name} {} {commands:?} {answers:?} {after:?}", window.now));
         if let Some(wrong) = wrong {
             let detail = format!("at {name} (number {me}, clock {}): {wrong}", window.now);
@@ -254,6 +259,25 @@ impl Observer {
             self.transactions.entry(me).or_default().push((*first, *last));
         }
         self.tally.transactions += u64::from(is_transaction);
+    }
+
+    /// Notes which numbers were sealed with a tail of which everybody has the same part, whatever that is: keys that it
+    /// wrote to can no longer be told.
+    pub fn take_seals(&mut self) {
+        let live = self.lives.iter().filter_map(|life| life.node.as_ref());
+        let found: Vec<EndedNumber> = live
+            .flat_map(|node| node.keyspace.ended())
+            .filter(|ended| ended.whole < ended.at && !self.partial.contains_key(&ended.number))
+            .collect();
+        for ended in found {
+            self.partial.insert(ended.number, ended);
+            self.history.set_untold(ended.number, ended.whole, ended.at);
+        }
+    }
+
+    /// How many numbers were sealed with a tail that nobody knows as a whole.
+    pub fn partial_seals(&self) -> usize {
+        self.partial.len()
     }
 
     /// Takes in what sweeps removed. Called before anything else is looked at, so that the order is right.
@@ -297,14 +321,17 @@ impl Observer {
         let numbers = known.numbers.clone();
         for (number, up_to) in applied.iter().filter(|(number, _)| *number != me) {
             let Some(writes) = self.written.get(&number) else { continue };
+            let up_to = self.partial.get(&number).map_or(up_to, |ended| ended.whole.min(up_to));
             let count = writes.partition_point(|(stamp, _)| *stamp <= up_to);
             let Some((stamp, causes)) = count.checked_sub(1).map(|at| &writes[at]) else { continue };
-            let missing = causes.iter().find(|(cause, seen)| !numbers.contains(cause) && *seen > applied.of(*cause));
-            if let Some((cause, seen)) = missing {
-                let last = self.last_written_up_to(cause, seen);
-                if last > applied.of(cause) {
-                    wrong = Some(format!("it has {stamp:?} and not {last:?}, which its writer had seen"));
-                }
+            // What an ended life took with it is missing rightly.
+            let held = |(cause, seen): (NodeNumber, Stamp)| {
+                let held = self.must_survive.get(&cause).map_or(seen, |&must| must.min(seen));
+                (cause, self.last_written_up_to(cause, held))
+            };
+            let foreign = causes.iter().filter(|(cause, _)| !numbers.contains(cause));
+            if let Some((_, last)) = foreign.map(held).find(|&(cause, last)| last > applied.of(cause)) {
+                wrong = Some(format!("it has {stamp:?} and not {last:?}, which its writer had seen"));
             }
             let transactions = self.transactions.get(&number).map_or(&[][..], Vec::as_slice);
             let before = transactions.partition_point(|(first, _)| *first <= up_to);

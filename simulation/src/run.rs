@@ -33,6 +33,8 @@ pub struct Figures {
     pub faults: u64,
     /// Keys that could not be judged because they were written while state was compared.
     pub uncertain_keys: usize,
+    /// Ended numbers that were sealed with a tail which nobody knows as a whole.
+    pub partial_seals: usize,
     /// Datagrams between nodes.
     pub datagrams: u64,
     /// Their bytes.
@@ -85,6 +87,7 @@ fn run_world(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outco
         unanswered: world.script.unanswered.get(),
         faults,
         uncertain_keys: observer.history.uncertain_keys(),
+        partial_seals: observer.partial_seals(),
         datagrams: traffic.datagrams,
         bytes: traffic.bytes,
         simulated_ms: world.time.ms(),
@@ -120,6 +123,7 @@ fn drive(world: &mut World, seed: u64, faults: &mut u64, alter: Alteration) -> R
         // Heartbeats tell what others have applied, and what was kept for them is collected.
         world.run_for(SETTLE_MS)?;
         invariants::wait_for_convergence(world)?;
+        world.observer.borrow_mut().take_seals();
         invariants::judge(world)?;
         invariants::wait_for_lives(world)?;
         world.is_at_rest = true;

@@ -4,8 +4,11 @@
 use crate::observer::{Shared, Window};
 use crate::reply::Value;
 use resp::{Limits, Parser, Progress};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
@@ -21,6 +24,9 @@ pub struct Tap {
     /// The rest of a request that did not fit the node's buffer.
     handing_over: Vec<u8>,
     window: Option<(Window, Vec<String>)>,
+    /// Which request it is about, counted; nothing if there is none.
+    asks: Rc<Cell<Option<u64>>>,
+    requests: u64,
     database: u8,
     queued: Option<Vec<Vec<String>>>,
 }
@@ -36,9 +42,16 @@ impl Tap {
             parser: Parser::new(),
             handing_over: Vec::new(),
             window: None,
+            asks: Rc::default(),
+            requests: 0,
             database: 0,
             queued: None,
         }
+    }
+
+    /// The request that was handed over and has not been answered.
+    pub fn asks(&self) -> Rc<Cell<Option<u64>>> {
+        self.asks.clone()
     }
 
     /// Takes the next whole request out of what has arrived.
@@ -50,10 +63,13 @@ impl Tap {
         let bytes: Vec<u8> = self.arrived.drain(..length).collect();
         let window = self.observer.borrow_mut().begin(self.life, self.database);
         self.window = window.map(|window| (window, args));
+        self.requests += 1;
+        self.asks.set(self.window.is_some().then_some(self.requests));
         Some(bytes)
     }
 
     fn answered(&mut self, reply: &[u8]) {
+        self.asks.set(None);
         let Some((window, args)) = self.window.take() else { return };
         let Some((answer, _)) = Value::parse(reply) else { return };
         let mut observer = self.observer.borrow_mut();
@@ -80,6 +96,23 @@ impl Tap {
             (_, None, answer) => observer.finish(&window, &[args], std::slice::from_ref(answer), false),
         }
     }
+}
+
+/// Serves a connection, and lets nobody else have a turn between a request and its answer unless the answer takes time:
+/// a server that hands all answers of one turn over at its end would do so.
+pub async fn at_once(serving: impl Future<Output = ()>, asks: Rc<Cell<Option<u64>>>) {
+    let mut serving = pin!(serving);
+    poll_fn(|context| {
+        let mut asked = None;
+        loop {
+            let poll = serving.as_mut().poll(context);
+            if poll.is_ready() || asks.get().is_none() || asks.get() == asked {
+                return poll;
+            }
+            asked = asks.get();
+        }
+    })
+    .await;
 }
 
 /// Whether a node could not serve, rather than would not.

@@ -330,9 +330,13 @@ impl World {
         self.observer.borrow_mut().note(&format!("{name} adds={} {answer:?}", order.adds));
         match (order.adds, answer) {
             (true, Value::Bulk(json)) => self.admitted(order.host, &json),
-            // It is not known whether the node was admitted; it never starts.
+            // It is not known whether the node was admitted. It never starts, and the operator takes it back: members
+            // would wait for what it has to say for ever.
             (true, _) => {
                 self.removed.push(order.host);
+                if let Some(&via) = self.live().first() {
+                    self.remove_region(order.host, via, true);
+                }
                 Ok(())
             }
             (false, Value::Bulk(_)) => self.removal_done(order.host),
@@ -349,8 +353,10 @@ impl World {
     }
 
     fn removal_done(&mut self, host: usize) -> Result<(), Broken> {
-        self.crash(host, true);
-        self.removed.push(host);
+        if !self.removed.contains(&host) {
+            self.crash(host, true);
+            self.removed.push(host);
+        }
         Ok(())
     }
 

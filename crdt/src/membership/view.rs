@@ -1,6 +1,7 @@
 //! What follows from a membership: who is active under which name, where the numbers stand, and what is wrong. Nothing
 //! here is exchanged; two members with equal data have equal views.
 
+use super::ending::{Report, Seal};
 use super::Facts;
 use super::numbers::{Holding, NumberTable};
 use super::record::{MemberRecord, NodeIdentity};
@@ -85,17 +86,19 @@ pub enum MembershipChange {
         /// Up to here.
         up_to: Stamp,
     },
-    /// A removed number is closed.
+    /// A number's node goes on under another one.
+    NumberEnded(NodeNumber),
+    /// An ended number is closed.
     Sealed {
         /// The number.
         number: NodeNumber,
-        /// Nothing of it comes after this.
-        at: Stamp,
+        /// Where.
+        seal: Seal,
     },
-    /// A member told what it holds of a removed identity.
-    RemovalReported {
-        /// Who was removed.
-        removed: NodeIdentity,
+    /// A member told what it holds of an ended number.
+    HoldingReported {
+        /// The number.
+        number: NodeNumber,
         /// Who told.
         reporter: NodeIdentity,
     },
@@ -112,7 +115,7 @@ pub struct MergeOutcome {
     pub alarms: Vec<MembershipAlarm>,
 }
 
-type Reports = BTreeMap<(NodeIdentity, NodeIdentity), BTreeMap<NodeNumber, Stamp>>;
+type Reports = BTreeMap<(NodeNumber, NodeIdentity), Report>;
 
 /// What follows from a membership.
 #[derive(Clone, Debug)]
@@ -125,7 +128,8 @@ pub struct View {
     removed: BTreeSet<NodeIdentity>,
     alarms: BTreeSet<MembershipAlarm>,
     released: BTreeMap<NodeNumber, Stamp>,
-    sealed: BTreeMap<NodeNumber, Stamp>,
+    ended: BTreeSet<NodeNumber>,
+    sealed: BTreeMap<NodeNumber, Seal>,
     reports: Reports,
 }
 
@@ -149,14 +153,22 @@ impl View {
             }
         }
         let of_records = facts.records.values().map(|register| register.marker.stamp);
-        let latest = of_records.chain(grants.iter().map(|grant| grant.stamp)).max().unwrap_or(Stamp::ZERO);
+        let of_reports = facts.reports.values().map(|report| report.stamp);
+        let all = of_records.chain(grants.iter().map(|grant| grant.stamp)).chain(of_reports);
+        let latest = all.max().unwrap_or(Stamp::ZERO);
+        let removed = facts.removed.read();
+        let mut ended = facts.ended.read();
+        ended.retain(|&number| table.owner_of(number).is_some());
+        let gone = spent.iter().filter(|(owner, _)| removed.contains(owner));
+        ended.extend(gone.flat_map(|(_, numbers)| numbers.iter().copied()));
         Self {
             table,
             hash: xxhash_rust::xxh3::xxh3_64(&facts.encode()),
             latest,
             members,
             spent,
-            removed: facts.removed.read(),
+            removed,
+            ended,
             alarms,
             released: facts.released.clone(),
             sealed: facts.sealed.clone(),
@@ -233,34 +245,48 @@ impl View {
         self.released.get(&number).copied()
     }
 
-    /// Where a removed number is closed.
-    pub fn sealed(&self, number: NodeNumber) -> Option<Stamp> {
+    /// Whether a number has ended: its node goes on under another one, or was removed.
+    pub fn has_ended(&self, number: NodeNumber) -> bool {
+        self.ended.contains(&number)
+    }
+
+    /// All numbers that have ended, in order.
+    pub fn ended(&self) -> impl Iterator<Item = NodeNumber> + '_ {
+        self.ended.iter().copied()
+    }
+
+    /// Where an ended number is closed, if it is.
+    pub fn sealed(&self, number: NodeNumber) -> Option<Seal> {
         self.sealed.get(&number).copied()
     }
 
     /// All closed numbers, in order.
-    pub fn all_sealed(&self) -> impl Iterator<Item = (NodeNumber, Stamp)> + '_ {
-        self.sealed.iter().map(|(&number, &stamp)| (number, stamp))
+    pub fn all_sealed(&self) -> impl Iterator<Item = (NodeNumber, Seal)> + '_ {
+        self.sealed.iter().map(|(&number, &seal)| (number, seal))
     }
 
-    /// The active members that have not yet told what they hold of a removed identity.
-    pub fn reports_missing(&self, removed: NodeIdentity) -> Vec<NodeIdentity> {
-        let missing = |member: &&Member| !self.reports.contains_key(&(removed, member.identity));
-        self.active().filter(missing).map(|member| member.identity).collect()
+    /// How many identities were removed.
+    pub fn removals(&self) -> u32 {
+        u32::try_from(self.removed.len()).unwrap_or(u32::MAX)
     }
 
-    /// For every number of a removed identity the highest stamp that any member reported, and one who reported it; the
-    /// number itself if nobody holds anything of it. Meaningful once nobody is missing.
-    pub fn held_of(&self, removed: NodeIdentity) -> Vec<(NodeNumber, Stamp, Option<NodeIdentity>)> {
-        let held = |number: NodeNumber| {
-            let of_number = self.reports.iter().filter(|((about, _), _)| *about == removed);
-            let stamps = of_number.filter_map(|((_, reporter), report)| Some((*report.get(&number)?, *reporter)));
-            match stamps.max() {
-                Some((stamp, reporter)) => (number, stamp, Some(reporter)),
-                None => (number, Stamp::ZERO, None),
-            }
+    /// What a member told of an ended number since it was last sealed.
+    pub fn report(&self, number: NodeNumber, reporter: NodeIdentity) -> Option<&Report> {
+        self.reports.get(&(number, reporter))
+    }
+
+    /// What members told of an ended number since it was last sealed.
+    pub fn reports(&self, number: NodeNumber) -> impl Iterator<Item = (NodeIdentity, &Report)> {
+        let (first, last) = (NodeIdentity([0; 32]), NodeIdentity([u8::MAX; 32]));
+        self.reports.range((number, first)..=(number, last)).map(|(&(_, reporter), report)| (reporter, report))
+    }
+
+    /// The active members that have not yet told what they hold of a number, knowing of all removals that are known here.
+    pub fn reports_missing(&self, number: NodeNumber) -> Vec<NodeIdentity> {
+        let told = |member: &&Member| {
+            self.report(number, member.identity).is_some_and(|report| report.removals == self.removals())
         };
-        self.numbers_of(removed).iter().copied().map(held).collect()
+        self.active().filter(|member| !told(member)).map(|member| member.identity).collect()
     }
 }
 
@@ -312,10 +338,13 @@ impl MergeOutcome {
         let released = moved(&before.released, &after.released);
         changes.extend(released.map(|(number, up_to)| MembershipChange::DriftReleased { number, up_to }));
         let sealed = moved(&before.sealed, &after.sealed);
-        changes.extend(sealed.map(|(number, at)| MembershipChange::Sealed { number, at }));
-        let reported = after.reports.iter().filter(|(key, report)| before.reports.get(key) != Some(report));
-        changes
-            .extend(reported.map(|(&(removed, reporter), _)| MembershipChange::RemovalReported { removed, reporter }));
+        changes.extend(sealed.map(|(number, seal)| MembershipChange::Sealed { number, seal }));
+        let ended = after.ended.difference(&before.ended);
+        changes.extend(ended.map(|&number| MembershipChange::NumberEnded(number)));
+        let reported = moved(&before.reports, &after.reports);
+        changes.extend(
+            reported.map(|((number, reporter), _)| MembershipChange::HoldingReported { number, reporter }),
+        );
         let alarms = after.alarms.difference(&before.alarms).cloned().collect();
         Self { changed: true, changes, alarms }
     }
@@ -336,10 +365,10 @@ fn member_changes(before: &View, after: &View) -> Vec<MembershipChange> {
     changes
 }
 
-fn moved<'m>(
-    before: &'m BTreeMap<NodeNumber, Stamp>,
-    after: &'m BTreeMap<NodeNumber, Stamp>,
-) -> impl Iterator<Item = (NodeNumber, Stamp)> + 'm {
-    let new = |(number, stamp): &(&NodeNumber, &Stamp)| before.get(number) != Some(stamp);
-    after.iter().filter(new).map(|(&number, &stamp)| (number, stamp))
+fn moved<'m, K: Ord + Copy, V: PartialEq + Copy>(
+    before: &'m BTreeMap<K, V>,
+    after: &'m BTreeMap<K, V>,
+) -> impl Iterator<Item = (K, V)> + 'm {
+    let new = |(key, value): &(&K, &V)| before.get(key) != Some(value);
+    after.iter().filter(new).map(|(&key, &value)| (key, value))
 }

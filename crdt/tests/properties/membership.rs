@@ -4,7 +4,8 @@
 
 use crate::random::{Random, check_script, for_seeds};
 use crdt::membership::{
-    MemberRecord, MemberState, Membership, MembershipAlarm, MembershipChange, MembershipError, NodeIdentity,
+    Holding, MemberRecord, MemberState, Membership, MembershipAlarm, MembershipChange, MembershipError, NodeIdentity,
+    Seal, Waiting,
 };
 use crdt::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp};
 use std::collections::BTreeMap;
@@ -134,14 +135,20 @@ impl World {
             }
             Step::Report { at, removed } => {
                 let stamp = self.stamp(at);
-                let held =
-                    self.known[at].view().numbers_of(identity(removed)).iter().map(|&n| (n, stamp)).collect::<Vec<_>>();
-                let _refused = self.known[at].report_removal(identity(at), identity(removed), held);
+                let numbers = self.known[at].view().numbers_of(identity(removed)).to_vec();
+                // The last one is the one in use.
+                for number in numbers.iter().take(numbers.len().saturating_sub(1)) {
+                    let _refused = self.known[at].end_number(*number);
+                }
+                let holding = Holding { applied: stamp, reach: stamp, waiting: Waiting::Nothing };
+                for number in numbers {
+                    let _refused = self.known[at].report_holdings(identity(at), stamp, [(number, holding)]);
+                }
                 [at, at]
             }
             Step::Seal { at, number } => {
                 let stamp = self.stamp(at);
-                let _refused = self.known[at].seal(NodeNumber::new(number).unwrap(), stamp);
+                let _refused = self.known[at].seal(NodeNumber::new(number).unwrap(), stamp, stamp);
                 [at, at]
             }
             Step::Release { at, number } => {
@@ -397,25 +404,75 @@ fn two_lives_of_one_directory_that_hand_out_one_number_raise_an_alarm_everywhere
     assert!(copy.view().alarms().contains(&alarm));
 }
 
+fn holding(at: Stamp) -> Holding {
+    Holding { applied: at, reach: at, waiting: Waiting::Nothing }
+}
+
 #[test]
-fn a_removed_number_is_sealed_at_the_highest_stamp_that_any_member_holds() {
+fn a_removed_number_is_reported_by_all_who_are_left_and_then_sealed() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
     let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
     known.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
-    assert_eq!(known.seal(gone, stamp(4, 1)), Err(MembershipError::NotRemoved(gone, identity(1))));
+    let at = |ms| Seal { at: stamp(ms, gone.value()), round: 1, whole: stamp(ms, gone.value()) };
+    assert_eq!(known.seal(gone, at(4).at, at(4).at), Err(MembershipError::NotEnded(gone, identity(1))));
     known.remove(identity(1)).unwrap();
-    assert_eq!(known.view().reports_missing(identity(1)).len(), 2);
+    assert_eq!(known.view().reports_missing(gone).len(), 2);
     let mut other = known.clone();
-    known.report_removal(identity(0), identity(1), [(gone, stamp(100, gone.value()))]).unwrap();
-    other.report_removal(identity(2), identity(1), [(gone, stamp(107, gone.value()))]).unwrap();
+    known.report_holdings(identity(0), stamp(5, 0), [(gone, holding(at(100).at))]).unwrap();
+    other.report_holdings(identity(2), stamp(6, 0), [(gone, holding(at(107).at))]).unwrap();
     let outcome = known.merge(&other);
-    assert_eq!(outcome.changes, [MembershipChange::RemovalReported { removed: identity(1), reporter: identity(2) }]);
-    assert!(known.view().reports_missing(identity(1)).is_empty());
-    let (number, at, reporter) = known.view().held_of(identity(1))[0];
-    assert_eq!((number, at, reporter), (gone, stamp(107, gone.value()), Some(identity(2))));
-    assert_eq!(known.seal(gone, at), Ok(true));
-    assert!(other.merge(&known).changes.contains(&MembershipChange::Sealed { number: gone, at }));
-    assert_eq!(other.view().sealed(gone), Some(at));
+    assert_eq!(outcome.changes, [MembershipChange::HoldingReported { number: gone, reporter: identity(2) }]);
+    assert!(known.view().reports_missing(gone).is_empty());
+    assert_eq!(known.view().reports(gone).map(|(_, report)| report.holding.applied).max(), Some(at(107).at));
+    assert_eq!(known.seal(gone, at(107).at, at(107).at), Ok(at(107)));
+    assert!(other.merge(&known).changes.contains(&MembershipChange::Sealed { number: gone, seal: at(107) }));
+    assert_eq!(other.view().sealed(gone), Some(at(107)));
+    // What was told is settled by that.
+    assert_eq!(other.view().reports(gone).count(), 0);
+    // All who had come so far are gone: it is told again, and sealed again where it was, with less of it known.
+    other.report_holdings(identity(2), stamp(8, 0), [(gone, holding(at(1).at))]).unwrap();
+    known.merge(&other);
+    assert_eq!(known.view().reports_missing(gone), [identity(0)]);
+    let again = Seal { at: at(107).at, round: 2, whole: at(1).at };
+    assert_eq!(known.seal(gone, at(1).at, at(1).at), Ok(again));
+    assert_eq!((known.view().reports(gone).count(), known.view().sealed(gone)), (0, Some(again)));
+    other.merge(&known);
+    assert_eq!(other, known);
+}
+
+#[test]
+fn a_number_ends_by_the_word_of_its_owner_alone_or_with_it() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let first = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    let next = known.grant_number(identity(1), identity(1), stamp(3, first.value())).unwrap();
+    assert!(!known.view().has_ended(first));
+    let told = known.report_holdings(identity(0), stamp(4, 0), [(first, holding(stamp(4, 1)))]);
+    assert_eq!(told, Err(MembershipError::NotEnded(first, identity(1))));
+    assert_eq!(known.end_number(first), Ok(true));
+    assert_eq!(known.end_number(first), Ok(false));
+    assert_eq!(known.view().ended().collect::<Vec<_>>(), [first]);
+    known.remove(identity(1)).unwrap();
+    assert!(known.view().has_ended(next));
+    assert_eq!(known.end_number(number(900)), Err(MembershipError::NobodysNumber(number(900))));
+}
+
+#[test]
+fn what_was_told_before_a_removal_was_known_does_not_count() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let first = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    known.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
+    known.grant_number(identity(1), identity(1), stamp(4, first.value())).unwrap();
+    known.end_number(first).unwrap();
+    let told = [(first, holding(stamp(4, first.value())))];
+    known.report_holdings(identity(0), stamp(5, 0), told).unwrap();
+    known.report_holdings(identity(1), stamp(6, 0), told).unwrap();
+    assert_eq!(known.view().reports_missing(first), [identity(2)]);
+    known.remove(identity(2)).unwrap();
+    // Both may have taken something from the removed one after they told.
+    assert_eq!(known.view().reports_missing(first).len(), 2);
+    known.report_holdings(identity(0), stamp(7, 0), told).unwrap();
+    known.report_holdings(identity(1), stamp(8, 0), told).unwrap();
+    assert!(known.view().reports_missing(first).is_empty());
 }
 
 #[test]
@@ -423,9 +480,10 @@ fn a_number_that_never_wrote_can_be_sealed_at_nothing() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
     let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
     known.remove(identity(1)).unwrap();
-    assert_eq!(known.seal(gone, Stamp::ZERO), Ok(true));
+    let nothing = Seal { round: 1, ..Seal::default() };
+    assert_eq!(known.seal(gone, Stamp::ZERO, Stamp::ZERO), Ok(nothing));
     let read = Membership::decode(&known.encode()).unwrap();
-    assert_eq!(read.view().sealed(gone), Some(Stamp::ZERO));
+    assert_eq!(read.view().sealed(gone), Some(nothing));
 }
 
 #[test]
@@ -480,12 +538,23 @@ fn hostile_bytes_never_panic_and_never_decode_to_something_out_of_bounds() {
 }
 
 #[test]
+fn what_the_version_before_wrote_is_read() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    // It had no list of ended numbers; that is one empty list here, as are those of seals and of reports behind it.
+    let mut before = known.encode();
+    before[0] = 1;
+    before.pop();
+    assert_eq!(Membership::decode(&before), Ok(known));
+}
+
+#[test]
 fn the_hash_is_the_same_on_every_machine_and_in_every_release() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
     known.admit(identity(0), identity(1), record("b"), stamp(1 << 33, 0)).unwrap();
     assert_eq!(
         known.stable_hash(),
-        13_949_728_467_940_330_081,
+        2_625_908_653_912_765_997,
         "the encoding changed: raise its version and keep reading the old one"
     );
 }

@@ -47,10 +47,15 @@ impl Keyspace {
         self.prune();
     }
 
-    /// No batch of these numbers can come any more: what slots have of them beyond the vector came by state, and is
-    /// waited for no longer.
-    pub fn note_ended(&self, numbers: &[NodeNumber]) {
+    /// Nothing of these numbers can come any more, and there are no others: what is remembered in case it comes is
+    /// forgotten with the next [`Keyspace::prune`].
+    pub fn note_ended(&self, numbers: Vec<EndedNumber>) {
         self.shared.note_ended(numbers);
+    }
+
+    /// The numbers of which nothing can come any more.
+    pub fn ended(&self) -> Vec<EndedNumber> {
+        self.shared.ended()
     }
 
     /// Forgets what slots have seen out of order and the vector has caught up with.

@@ -30,7 +30,7 @@ pub use crdt::{ExactFloat, Kind, Lifetime, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use hash::{SLOTS, slot_of};
 pub use keyspace::{EXPECTED_MAX, Expected, Keyspace, PIPELINE_LOG_BYTES_MAX, Removal, Writer};
-pub use shared::Conflicts;
+pub use shared::{Conflicts, EndedNumber};
 pub use slot::DATABASES;
 pub use state::{Extent, SlotDigest};
 pub use sweep::{SweepPolicy, Swept};

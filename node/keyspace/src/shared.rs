@@ -31,6 +31,17 @@ pub struct Shared {
     earliest: Box<[AtomicU64]>,
 }
 
+/// A node number that is closed: its life is over, and the vector has come to where the members sealed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedNumber {
+    /// The number.
+    pub number: NodeNumber,
+    /// All of its changes up to here are known.
+    pub whole: Stamp,
+    /// Of its changes from there to here as much is known as state catch-up had brought to anybody; of later ones nothing.
+    pub at: Stamp,
+}
+
 /// How often concurrent writes met, by kind of conflict, since the start.
 #[derive(Debug, Default)]
 pub struct Conflicts {
@@ -163,18 +174,20 @@ impl Shared {
         if self.is_me(self.me()) {
             vector.raise(self.me(), Stamp::MAX);
         }
-        for &number in self.ended.read().iter() {
-            vector.raise(number, Stamp::MAX);
+        for ended in self.ended.read().iter() {
+            vector.raise(ended.number, Stamp::MAX);
         }
         vector
     }
 
-    /// No batch of these numbers can come any more.
-    pub fn note_ended(&self, numbers: &[NodeNumber]) {
-        let mut ended = self.ended.write();
-        ended.extend(numbers);
-        ended.sort_unstable();
-        ended.dedup();
+    /// Nothing of these numbers can come any more.
+    pub fn note_ended(&self, numbers: Vec<EndedNumber>) {
+        *self.ended.write() = numbers;
+    }
+
+    /// The numbers of which nothing can come any more.
+    pub fn ended(&self) -> Vec<EndedNumber> {
+        self.ended.read().clone()
     }
 
     /// Raises the vector.

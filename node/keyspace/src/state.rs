@@ -137,6 +137,18 @@ impl Keyspace {
         self.slot(number).memory.context().map(|context| context.vector.clone())
     }
 
+    /// Up to where something is known of each number, in any slot, by state catch-up: as far as that is beyond the vector,
+    /// it is known in part.
+    pub fn known_in_part(&self) -> VersionVector {
+        let mut known = VersionVector::new();
+        for slot in &self.slots {
+            if let Some(context) = slot.lock().memory.context() {
+                known.join(&context.vector);
+            }
+        }
+        known
+    }
+
     /// How many dots were dropped before they came, and how many slots are ahead of the vector.
     pub fn early(&self) -> (u64, u64) {
         self.slots.iter().fold((0, 0), |(dots, slots), slot| match slot.lock().memory.context() {

@@ -4,6 +4,7 @@
 //! only decides; applying is the node's business, and it happens in the order in which the gate opens.
 
 use crate::{Batch, NodeIdentity};
+use crdt::membership;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,6 +79,16 @@ impl Gate {
     /// How many batches of `origin` wait, and their bytes.
     pub(crate) fn waiting(&self, origin: NodeNumber) -> (usize, usize) {
         self.spaces.get(&origin).map_or((0, 0), |space| (space.waiting.len(), space.bytes))
+    }
+
+    /// Whether batches of an ended number wait, and whether the first of them is the next in line.
+    pub(crate) fn what_waits(&self, origin: NodeNumber) -> membership::Waiting {
+        let first = self.spaces.get(&origin).and_then(|space| space.waiting.values().next());
+        match first {
+            None => membership::Waiting::Nothing,
+            Some(first) if first.batch.previous.last <= self.passed.of(origin) => membership::Waiting::InLine,
+            Some(_) => membership::Waiting::BeyondGap,
+        }
     }
 
     /// Origins with waiting batches.

@@ -19,6 +19,10 @@ pub const PROTOCOL_VERSION_OLDEST: u16 = 1;
 pub const REMOVED: &str = "this node was removed from the cluster and cannot come back under its old identity; add it \
                            again with `pelago region add`, which makes a new one";
 
+/// What a process is told whose number was ended by a later life of its node.
+pub const NUMBER_ENDED: &str = "the node number of this process has ended: a later life of the node has said so; take \
+                                another number, and never run two copies of a data directory";
+
 /// Which cluster a node belongs to. Two clusters never merge by accident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct ClusterId(pub [u8; 16]);
@@ -44,6 +48,8 @@ pub enum RefusalCode {
     SecondLiveCopy = 6,
     /// The number belongs to another identity.
     NumberTaken = 7,
+    /// The number has ended: a later life of the node has said so.
+    NumberEnded = 8,
 }
 
 /// The first frame of each side.
@@ -93,6 +99,7 @@ impl RefusalCode {
             5 => Self::Removed,
             6 => Self::SecondLiveCopy,
             7 => Self::NumberTaken,
+            8 => Self::NumberEnded,
             _ => return None,
         })
     }
@@ -188,6 +195,9 @@ impl Judge<'_> {
             let owners = self.members.numbers.iter().filter(|(_, theirs)| theirs.contains(number));
             owners.map(|(identity, _)| *identity).find(|identity| *identity != self.peer)
         };
+        if number.is_some_and(|number| self.members.ended.contains(&number)) {
+            return Err(Refusal { code: RefusalCode::NumberEnded, sentence: NUMBER_ENDED.into(), taken: None });
+        }
         match numbers.iter().find_map(|n| owner(n).map(|identity| (*n, identity))) {
             Some((number, identity)) => Err(Refusal {
                 code: RefusalCode::NumberTaken,

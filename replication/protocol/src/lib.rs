@@ -17,6 +17,7 @@ pub mod limits;
 mod link;
 mod report;
 mod ring;
+pub mod sealing;
 mod settings;
 mod time;
 mod window;
@@ -30,7 +31,7 @@ pub use digest_sync::{
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
 pub use handshake::{
-    BootNonce, ClusterId, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
+    BootNonce, ClusterId, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, NUMBER_ENDED, REMOVED, RefusalCode,
 };
 pub use hub::Hub;
 pub use report::{LAG_BOUNDS_MS, LagCounts, LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};

@@ -81,7 +81,10 @@ pub struct MemberView {
     pub numbers: BTreeMap<NodeIdentity, BTreeSet<NodeNumber>>,
     /// Identities that are never linked with again.
     pub removed: BTreeSet<NodeIdentity>,
-    /// Numbers of removed nodes with the last stamp that anybody holds: what lies beyond is waited for no more.
+    /// Numbers that nobody writes under any more: their nodes go on under others, or were removed. Who claims to stamp
+    /// with one is not linked with.
+    pub ended: BTreeSet<NodeNumber>,
+    /// Those of them that are closed, and where: what lies beyond is lost and waited for no more.
     pub sealed: BTreeMap<NodeNumber, Stamp>,
     /// Origins whose stamps may be ahead of the clock: an operator released them.
     pub drift_released: BTreeSet<NodeNumber>,

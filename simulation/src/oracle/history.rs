@@ -5,7 +5,7 @@
 //! function of the set of writes it has seen.
 
 use super::decimal::Decimal;
-use crdt::Stamp;
+use crdt::{NodeNumber, Stamp};
 use std::collections::BTreeMap;
 
 /// A database and a key in it.
@@ -159,6 +159,15 @@ impl History {
         history.uncertain = true;
         let first = history.atoms.len();
         history.effects.push(Effect { stamp, adds: first..first, removed: Vec::new() });
+    }
+
+    /// Of the writes under a number after `whole` and up to `at` nobody knows which are left: the keys that they wrote to
+    /// can no longer be told.
+    pub fn set_untold(&mut self, number: NodeNumber, whole: Stamp, at: Stamp) {
+        let untold = |effect: &Effect| effect.stamp.author() == number && effect.stamp > whole && effect.stamp <= at;
+        for history in self.keys.values_mut() {
+            history.uncertain |= history.effects.iter().any(untold);
+        }
     }
 
     /// Whether what a key holds can no longer be told.

@@ -230,19 +230,30 @@ impl Peers {
         let identity = identity.ok_or_else(|| {
             format!("no removed node has an identity that begins with {name}; `pelago region list` shows them")
         })?;
-        let missing = self.membership.view().reports_missing(identity);
-        let held = self.membership.view().held_of(identity);
-        let numbers: Vec<Value> =
-            held.iter().map(|(number, at, _)| json!({ "number": number.value(), "at": at.to_string() })).collect();
-        if !preview {
-            for (number, at, _) in held {
-                let here = self.hub.closed_vector().of(number);
-                self.membership.seal(number, at.max(here)).map_err(|error| error.to_string())?;
+        let numbers = self.membership.view().numbers_of(identity).to_vec();
+        let mut missing = BTreeSet::new();
+        let mut sealed = Vec::new();
+        for number in numbers {
+            let view = self.membership.view();
+            if view.sealed(number).is_some() {
+                continue;
             }
-            self.keep_membership();
+            missing.extend(view.reports_missing(number));
+            let here = self.hub.closed_vector().of(number);
+            let holdings = view.reports(number).map(|(_, report)| report.holding);
+            let (at, whole) = holdings.fold((here, here), |(at, whole), holding| {
+                (at.max(holding.reach), whole.max(holding.applied))
+            });
+            sealed.push(json!({ "number": number.value(), "at": at.to_string() }));
+            if !preview {
+                self.membership.seal(number, at, whole).map_err(|error| error.to_string())?;
+            }
+        }
+        if !preview && !self.keep_membership() {
+            return Err(super::membership::NOT_DURABLE.to_owned());
         }
         let missing: Vec<String> = missing.into_iter().map(|i| self.name_of(NodeIdentity(i.0))).collect();
-        Ok(json!({ "preview": preview, "sealed": numbers, "not_reported": missing,
+        Ok(json!({ "preview": preview, "sealed": sealed, "not_reported": missing,
             "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
     }
 
@@ -396,8 +407,10 @@ impl Peers {
         let here = written.iter().all(|&(number, stamp)| self.hub.closed_vector().of(number) >= stamp);
         let others = self.membership.view().active().map(|member| NodeIdentity(member.identity.0));
         let mut others = others.filter(|peer| *peer != self.identity && !removal.identities.contains(peer));
+        let linked = self.hub.ready_peers();
         here && others.all(|peer| {
-            let known = self.hub.peer_vector(peer);
+            // What is remembered of a peer without a link may be what a life of it had that is over.
+            let known = self.hub.peer_vector(peer).filter(|_| linked.contains(&peer));
             known.is_some_and(|vector| written.iter().all(|&(number, stamp)| vector.of(number) >= stamp))
         })
     }

@@ -102,11 +102,12 @@ impl Peers {
     fn apply_payload(&self, batch: &Batch) -> Result<usize, String> {
         let keyspace = &self.node.keyspace;
         let applied = keyspace.applied();
-        let sealed = |number| self.membership.view().sealed(number).is_some();
+        let current = self.number();
+        let over = |number| self.membership.view().sealed(number).is_some_and(|seal| applied.of(number) >= seal.at);
         let missing = batch
             .dependencies
             .iter()
-            .find(|&(number, stamp)| applied.of(number) < stamp && !self.is_mine(number) && !sealed(number));
+            .find(|&(number, stamp)| applied.of(number) < stamp && Some(number) != current && !over(number));
         if let Some((number, _)) = missing {
             return Err(format!("it depends on what node {number} wrote in a batch that could not be applied"));
         }
@@ -116,10 +117,6 @@ impl Peers {
         let raw = batch.open().map_err(|error| error.to_string())?;
         let now = self.node.wall_clock();
         keyspace.apply(batch.origin, batch.previous.last, batch.last, &raw, now).map_err(|error| error.to_string())
-    }
-
-    fn is_mine(&self, number: NodeNumber) -> bool {
-        self.membership.view().numbers_of(crdt::NodeIdentity(self.identity.0)).contains(&number)
     }
 
     fn merge(&mut self, payload: &[u8]) -> Result<Vec<u16>, String> {

@@ -96,49 +96,6 @@ impl Peers {
         self.known_applied.insert(number, vector);
     }
 
-    /// Numbers of earlier lives write no more. Once every member is here and none has more of such a number than this
-    /// node, no change of it can come any more, and resets that wait for it can go.
-    ///
-    /// SUBTLE: it is not enough that the node's new life has applied a reset. A third node may still hold a tail of the
-    /// old one whose sums do not know of it.
-    pub(super) fn note_ended_numbers(&mut self) {
-        let ready = self.hub.ready_peers();
-        let me = crdt::NodeIdentity(self.identity.0);
-        let view = self.membership.view();
-        let is_ready = |identity: crdt::NodeIdentity| ready.contains(&NodeIdentity(identity.0));
-        if view.active().any(|member| member.identity != me && !is_ready(member.identity)) {
-            return;
-        }
-        let mut ended = Vec::new();
-        for member in view.active() {
-            let current = match member.identity == me {
-                true => self.hub.number(),
-                false => self.report_of(NodeIdentity(member.identity.0)).and_then(|report| report.number),
-            };
-            let Some(current) = current else { return };
-            ended.extend(member.numbers.iter().copied().filter(|&number| number != current));
-        }
-        let mine = self.hub.closed_vector();
-        let no_more = |number: &NodeNumber| {
-            let theirs = ready.iter().filter_map(|&peer| self.hub.peer_vector(peer));
-            theirs.map(|vector| vector.of(*number)).all(|theirs| theirs <= mine.of(*number))
-        };
-        let everything = self.everything();
-        ended.retain(no_more);
-        // So do removed ones beyond their seals, once this node has come so far itself.
-        ended.extend(view.all_sealed().filter(|&(number, seal)| mine.of(number) >= seal).map(|(number, _)| number));
-        self.node.keyspace.note_ended(&ended);
-        for number in ended {
-            self.known_applied.insert(number, everything.clone());
-        }
-    }
-
-    /// A vector beyond all stamps.
-    pub(super) fn everything(&self) -> VersionVector {
-        let numbers = self.membership.view().owners().map(|(number, _)| number);
-        numbers.map(|number| (number, Stamp::MAX)).collect()
-    }
-
     /// The vector that a peer which is fed had at the beginning of its session.
     pub(super) fn session_since(&self, peer: NodeIdentity) -> VersionVector {
         self.fed_since.get(&peer).cloned().unwrap_or_default()

@@ -7,7 +7,7 @@ use protocol::{MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
 
 /// What an operator is told whose change of the membership could not be written down.
-const NOT_DURABLE: &str = "the membership could not be written to this node's disk, so nothing was told to others; \
+pub(super) const NOT_DURABLE: &str = "the membership could not be written to this node's disk, so nothing was told to others; \
                            see the log, mend the disk, and try again";
 
 impl Peers {
@@ -35,10 +35,22 @@ impl Peers {
         if let Err(error) = self.rows.set_membership(&self.membership.encode()) {
             // It is not sent on: a change that could be lost here must not be believed elsewhere.
             tracing::error!(%error, "the membership could not be written to the catalogue");
+            self.is_unkept = true;
             return false;
         }
+        self.is_unkept = false;
         self.membership_changed();
+        if let Some(number) = self.number_to_take.take() {
+            self.take_number(number);
+        }
         true
+    }
+
+    /// Tries again to make the membership durable, if that failed.
+    pub(super) fn keep_what_is_not_kept(&mut self) {
+        if self.is_unkept {
+            self.keep_membership();
+        }
     }
 
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
@@ -50,7 +62,8 @@ impl Peers {
             numbers.entry(theirs(owner)).or_insert_with(std::collections::BTreeSet::new).insert(number);
         }
         let removed: std::collections::BTreeSet<_> = view.removed().iter().map(|&i| theirs(i)).collect();
-        let sealed: BTreeMap<NodeNumber, Stamp> = view.all_sealed().collect();
+        let ended = view.ended().collect();
+        let sealed: BTreeMap<NodeNumber, Stamp> = view.all_sealed().map(|(number, seal)| (number, seal.at)).collect();
         let released = view.owners().map(|(n, _)| n).filter(|&n| view.drift_released(n).is_some()).collect();
         let addresses: BTreeMap<NodeIdentity, String> = view
             .active()
@@ -60,18 +73,23 @@ impl Peers {
         *self.barred.write() = removed.clone();
         let encoded = self.membership.encode();
         let hash = self.membership.stable_hash();
-        let members = MemberView { numbers, removed, sealed, drift_released: released, encoded, hash };
+        let members = MemberView { numbers, removed, ended, sealed, drift_released: released, encoded, hash };
         self.hub.set_membership(members, self.now());
         if self.membership.is_removed(crdt::NodeIdentity(self.identity.0)) {
             self.fence_itself();
             return;
         }
         self.dial(addresses);
-        self.report_removals();
     }
 
     /// The number this node stamps with from now on. What was written under the one before is sent first.
     pub(super) fn take_number(&mut self, number: NodeNumber) {
+        // A late answer of a peer to a question of long ago.
+        if self.membership.view().has_ended(number) {
+            let now = self.now();
+            self.hub.request_number(now);
+            return;
+        }
         if self.has_number {
             let last = self.node.keyspace.change_number(number);
             // Pipelines that run now end within moments: they wait for nothing.
@@ -87,17 +105,27 @@ impl Peers {
         self.hub.set_number(number);
         self.drain = keyspace::Drain::after(self.hub.closed_vector().of(number));
         self.has_number = true;
+        self.refusals.no_number = false;
         self.update_condition();
     }
 
-    /// Goes on under a fresh number of the own range, or asks for one.
+    /// Goes on under a fresh number of the own range, or asks for one. Until it has one, nothing is written: what others
+    /// hold under the present number is not here.
     pub(super) fn renumber(&mut self) {
+        let waits = self.refusals.no_number;
+        self.refusals.no_number = true;
+        self.update_condition();
+        if waits {
+            return;
+        }
         let me = crdt::NodeIdentity(self.identity.0);
         let Some(stamp) = self.membership_stamp() else { return };
         match self.membership.grant_number(me, me, stamp) {
-            Ok(number) if self.keep_membership() => self.take_number(number),
-            // A number that is not burnt on disk could be used twice.
-            Ok(_) => {}
+            Ok(number) => {
+                // A number that is not burnt on disk could be used twice: it is taken when it is.
+                self.number_to_take = Some(number);
+                self.keep_membership();
+            }
             Err(error) => {
                 tracing::warn!(%error, "this node asks its peers for a number");
                 let now = self.now();
@@ -178,50 +206,6 @@ impl Peers {
             self.transport.dial(identity, address);
             self.dialed.insert(identity);
         }
-    }
-
-    /// What this node holds of a removed identity, reported once it is fenced here; when all have reported, sealed.
-    fn report_removals(&mut self) {
-        let me = crdt::NodeIdentity(self.identity.0);
-        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
-        let mut changed = false;
-        for identity in removed {
-            if self.membership.view().reports_missing(identity).contains(&me) {
-                let held = self.holdings_of(identity);
-                changed |= self.membership.report_removal(me, identity, held).is_ok();
-            }
-        }
-        if changed {
-            self.keep_membership();
-        }
-    }
-
-    /// Seals the numbers of removed identities once everybody has reported what it holds and this node holds it all.
-    pub(super) fn seal_removed(&mut self) {
-        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
-        let mut changed = false;
-        for identity in removed {
-            if !self.membership.view().reports_missing(identity).is_empty() {
-                continue;
-            }
-            for (number, stamp, _) in self.membership.view().held_of(identity) {
-                let here = self.hub.closed_vector().of(number);
-                // What opened here after the report was given counts too: a seal only rises.
-                let behind = self.membership.view().sealed(number).is_none_or(|sealed| sealed < here);
-                if behind && here >= stamp {
-                    changed |= self.membership.seal(number, here.max(stamp)).unwrap_or(false);
-                }
-            }
-        }
-        if changed {
-            self.keep_membership();
-        }
-    }
-
-    fn holdings_of(&self, identity: crdt::NodeIdentity) -> Vec<(NodeNumber, Stamp)> {
-        let vector = self.hub.closed_vector();
-        let numbers = self.membership.view().numbers_of(identity);
-        numbers.iter().map(|&number| (number, vector.of(number))).filter(|(_, stamp)| *stamp > Stamp::ZERO).collect()
     }
 
     /// A peer says that this node was removed. It takes the word for it, for ever: links of removed nodes close before

@@ -11,6 +11,7 @@ mod cut;
 mod events;
 mod flow;
 mod membership;
+mod sealing;
 mod start;
 mod status;
 
@@ -24,6 +25,7 @@ use audit::Audit;
 use control::ControlRequest;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use keyspace::{Drain, Writer};
+use protocol::sealing::Sealing;
 use protocol::{Hub, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,6 +55,12 @@ pub struct Peers {
     barred: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>>,
     /// What contributors are known to have applied since resets were last collected.
     known_applied: BTreeMap<NodeNumber, VersionVector>,
+    /// The agreement about where ended numbers are closed.
+    sealing: Sealing,
+    /// The membership was changed and could not be written down.
+    is_unkept: bool,
+    /// A fresh number that may be used once the membership that grants it is durable.
+    number_to_take: Option<NodeNumber>,
     /// What the peers that are fed had when their session began.
     fed_since: BTreeMap<NodeIdentity, VersionVector>,
     wake: Arc<Notify>,
@@ -89,6 +97,8 @@ struct Refusals {
     removed: bool,
     /// It is about to be.
     draining: bool,
+    /// It may write no more under its number, and has no other one yet.
+    no_number: bool,
     /// The clock is so far from the others'.
     drift_ms: Option<i64>,
 }
@@ -101,6 +111,9 @@ impl Refusals {
         }
         if self.draining {
             return Some("ERR this node is being removed from its cluster; write elsewhere".to_owned());
+        }
+        if self.no_number {
+            return Some("ERR this node needs another node number and has none yet; see its log".to_owned());
         }
         self.drift_ms.map(|ms| {
             format!("ERR this node's clock is {ms} ms away from the other regions'; set it (NTP) and writes are accepted again")

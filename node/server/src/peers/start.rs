@@ -118,6 +118,9 @@ impl Peers {
             pending: control::Pending::default(),
             barred: removed,
             known_applied: BTreeMap::new(),
+            sealing: protocol::sealing::Sealing::default(),
+            is_unkept: false,
+            number_to_take: None,
             fed_since: BTreeMap::new(),
             wake,
             began,
@@ -245,9 +248,9 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
     }
     let last = membership.view().numbers_of(me).last().copied();
     let number = match (start.before.is_none(), last) {
-        (true, Some(number)) => Some(number),
+        (true, Some(number)) if !membership.view().has_ended(number) => Some(number),
         (_, None) => None,
-        (false, Some(last)) => {
+        (_, Some(last)) => {
             let stamp = membership.latest_stamp().next(wall, last);
             match membership.grant_number(me, me, stamp) {
                 Ok(number) => {

@@ -12,7 +12,8 @@ impl Peers {
     pub(super) fn housekeeping(&mut self) {
         self.note_moment();
         self.send_roots();
-        self.seal_removed();
+        self.keep_what_is_not_kept();
+        self.seal_numbers();
         self.collect();
         self.check_clock();
         self.update_condition();
@@ -39,13 +40,14 @@ impl Peers {
     }
 
     fn collect(&mut self) {
-        self.note_ended_numbers();
-        if self.known_applied.is_empty() {
-            return;
+        let over = self.note_ended_numbers();
+        if self.node.keyspace.remembered_resets() > 0 {
+            // What peers have applied is heard again with their next heartbeat.
+            let known = std::mem::take(&mut self.known_applied);
+            let everything = self.everything();
+            let of = |number| if over.contains(&number) { Some(&everything) } else { known.get(&number) };
+            self.node.keyspace.collect_resets(&of);
         }
-        let known = std::mem::take(&mut self.known_applied);
-        // What peers have applied is heard again with their next heartbeat.
-        self.node.keyspace.collect_resets(&|number| known.get(&number));
         self.node.keyspace.prune();
     }
 

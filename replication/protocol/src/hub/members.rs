@@ -2,10 +2,11 @@
 
 use super::Hub;
 use crate::frame::ControlFrame;
-use crate::handshake::{REMOVED, Refusal};
+use crate::handshake::{NUMBER_ENDED, REMOVED, Refusal};
 use crate::link::Peer;
 use crate::window::OriginWindow;
-use crate::{Event, MemberView, Millis, NodeIdentity, NumberGrant, RefusalCode, limits};
+use crate::{Event, LinkPhase, MemberView, Millis, NodeIdentity, NumberGrant, RefusalCode, limits};
+use crdt::membership::Waiting;
 use crdt::{NodeNumber, Stamp, VersionVector};
 
 impl Hub {
@@ -53,15 +54,25 @@ impl Hub {
         if let Some(mine) = self.members.numbers.get(&self.settings.identity) {
             self.settings.numbers.extend(mine);
         }
-        let linked: Vec<NodeIdentity> = self.ready_peers();
+        // Batches of a peer are taken from the moment its hello was accepted.
+        let heard = |peer: &Peer| {
+            peer.link.as_ref().is_some_and(|link| link.accepted_them && link.phase != LinkPhase::Closing)
+        };
+        let linked: Vec<NodeIdentity> = self.peers.iter().filter(|(_, peer)| heard(peer)).map(|(&p, _)| p).collect();
         for peer in linked {
             if self.members.removed.contains(&peer) {
                 let code = RefusalCode::Removed;
                 self.refuse(peer, Refusal { code, sentence: REMOVED.into(), taken: None }, now);
                 continue;
             }
-            self.offer_own_origins(peer);
-            self.offer_membership(peer, now);
+            if self.stamps_with_ended(peer) {
+                self.refuse_ended(peer, now);
+                continue;
+            }
+            if self.peers.get(&peer).is_some_and(|peer| peer.ready().is_some()) {
+                self.offer_own_origins(peer);
+                self.offer_membership(peer, now);
+            }
         }
         let seals: Vec<(NodeNumber, Stamp)> = self.members.sealed.iter().map(|(&n, &s)| (n, s)).collect();
         for (origin, seal) in seals {
@@ -70,6 +81,58 @@ impl Hub {
         self.open_gate(now);
         self.review_gaps(now);
         self.check_filled(now);
+    }
+
+    /// Whether the link to `peer` leads to a life of it that is over as far as anybody knows. What is still on its way
+    /// from there must not come in: members have told how much of its number they hold.
+    fn stamps_with_ended(&self, peer: NodeIdentity) -> bool {
+        let facts = self.peers.get(&peer).and_then(|entry| entry.facts.as_ref());
+        facts.and_then(|facts| facts.number).is_some_and(|number| self.members.ended.contains(&number))
+    }
+
+    pub(super) fn refuse_ended(&mut self, peer: NodeIdentity, now: Millis) {
+        let (code, sentence) = (RefusalCode::NumberEnded, NUMBER_ENDED.into());
+        self.refuse(peer, Refusal { code, sentence, taken: None }, now);
+    }
+
+    /// What is applied here of an ended number, and what waits of it.
+    pub fn held_of(&self, number: NodeNumber) -> (Stamp, Waiting) {
+        let waiting = match self.applying.contains_key(&number) {
+            true => Waiting::InLine,
+            false => self.gate.what_waits(number),
+        };
+        (self.vector.of(number), waiting)
+    }
+
+    /// Whether no peer is known to have more of a number than this node.
+    pub fn has_most(&self, number: NodeNumber) -> bool {
+        self.ready().all(|(_, peer, _)| peer.vector.of(number) <= self.vector.of(number))
+    }
+
+    /// Whose state this node is getting, if it gets any.
+    pub fn fed_from(&self) -> Option<NodeIdentity> {
+        self.fed.as_ref().map(|fed| fed.source)
+    }
+
+    /// Forgets batches of an ended number that have a gap before them which nobody can fill.
+    pub fn forget_waiting(&mut self, number: NodeNumber) {
+        let forgotten = self.gate.seal(number, self.gate.received(number));
+        self.counters.beyond_seal += forgotten as u64;
+    }
+
+    /// Everything that any member knows of an ended number is here, by whatever way it came: the vector rises to where it
+    /// is sealed. The node's own keeping of the vector has been raised before.
+    pub fn complete_number(&mut self, number: NodeNumber, at: Stamp, now: Millis) {
+        let step: VersionVector = [(number, at)].into_iter().collect();
+        if self.vector.covers_all(&step) {
+            return;
+        }
+        self.tails.remove(&number);
+        self.gate.raise(&step);
+        self.vector.join(&step);
+        self.ring.raise(&step);
+        self.vector_moved(now);
+        self.open_gate(now);
     }
 
     pub(super) fn offer_membership(&mut self, peer: NodeIdentity, now: Millis) {

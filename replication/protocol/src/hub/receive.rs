@@ -205,7 +205,8 @@ impl Hub {
                 | RefusalCode::Cluster
                 | RefusalCode::Identity
                 | RefusalCode::SelfPeering
-                | RefusalCode::NumberTaken,
+                | RefusalCode::NumberTaken
+                | RefusalCode::NumberEnded,
                 _,
             ) => None,
         };
@@ -217,7 +218,8 @@ impl Hub {
             | RefusalCode::Cluster
             | RefusalCode::Identity
             | RefusalCode::SecondLiveCopy
-            | RefusalCode::NumberTaken => CloseReason::Refused(refusal.sentence.clone()),
+            | RefusalCode::NumberTaken
+            | RefusalCode::NumberEnded => CloseReason::Refused(refusal.sentence.clone()),
         };
         self.abandon_sessions_with(peer, now);
         self.enter(peer, LinkPhase::Closing, now);
@@ -278,7 +280,9 @@ impl Hub {
         if self.peers.get(&peer).and_then(|entry| entry.facts.as_ref()).is_none_or(|f| f.number == Some(number)) {
             return;
         }
-        if let Some(owner) = self.other_owner(number, peer) {
+        if self.members.ended.contains(&number) {
+            self.refuse_ended(peer, now);
+        } else if let Some(owner) = self.other_owner(number, peer) {
             let sentence = format!("node number {number} belongs to {owner}: take another one");
             self.refuse(peer, Refusal { code: RefusalCode::NumberTaken, sentence, taken: Some((number, owner)) }, now);
         } else if let Some(facts) = self.peers.get_mut(&peer).and_then(|entry| entry.facts.as_mut()) {

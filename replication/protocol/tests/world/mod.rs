@@ -5,6 +5,7 @@
 // Each test binary uses a part of this; a test that cannot go on may stop.
 #![allow(dead_code, clippy::unwrap_used)]
 
+mod members;
 mod store;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use protocol::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+pub use members::Members;
 pub use store::{Change, Store};
 
 /// The wall clock at the start of every world.
@@ -49,7 +51,9 @@ pub struct Node {
     pub membership: u64,
     /// Every batch that was published or applied here.
     pub journal: Vec<Arc<Batch>>,
-    alive: bool,
+    /// A membership with contents, where a test is about it.
+    pub members: Option<Members>,
+    pub alive: bool,
     to_close: Vec<NodeIdentity>,
 }
 
@@ -173,6 +177,9 @@ impl World {
             self.step();
         }
         let reports: Vec<_> = self.nodes.iter().map(|node| node.hub.report()).collect();
+        if self.nodes.iter().all(|node| node.members.is_some()) {
+            println!("{:#?}", self.open_ends());
+        }
         panic!("{what} did not come within {ms_max} ms: {reports:#?} {:?}", self.errors);
     }
 
@@ -225,6 +232,9 @@ impl World {
             }
             if self.now.is_multiple_of(4) {
                 self.nodes[index].drain(now);
+            }
+            if self.now.is_multiple_of(50) {
+                self.nodes[index].seal_numbers(now, wall);
             }
             self.carry_out(index);
             self.transmit(index);
@@ -345,7 +355,9 @@ impl World {
     /// What must hold of events whoever made them.
     fn check(&self, index: usize, event: &Event) {
         let node = &self.nodes[index];
-        if let Event::PeerVector { peer, number, vector } = event {
+        if let Event::PeerVector { peer, number, vector } = event
+            && node.members.is_none()
+        {
             let other = self.nodes.iter().find(|node| node.settings.identity == *peer).unwrap();
             assert!(other.store.vector.covers_all(vector), "a peer was said to have what it has not");
             assert!(node.store.vector.of(*number) >= vector.of(*number), "a peer's older writes are not all here");
@@ -372,6 +384,7 @@ impl Node {
             settled: BTreeMap::new(),
             membership: 0,
             journal: Vec::new(),
+            members: None,
             alive: true,
             to_close: Vec::new(),
         }
@@ -404,7 +417,10 @@ impl Node {
         let _ = wall;
         match event {
             Event::Apply(batch) => {
-                assert!(self.store.vector.covers_all(&batch.dependencies), "an effect before its cause");
+                let caused = |(cause, stamp): (NodeNumber, Stamp)| {
+                    stamp <= self.store.vector.of(cause) || self.is_closed(cause)
+                };
+                assert!(batch.dependencies.iter().all(caused), "an effect before its cause");
                 assert!(batch.previous.last <= self.store.vector.of(batch.origin), "a batch before its predecessor");
                 Change::decode_all(&batch.open().unwrap()).iter().for_each(|change| self.store.apply(change));
                 self.store.raise(batch.origin, batch.last);
@@ -445,6 +461,9 @@ impl Node {
                 self.sessions_finished += 1;
                 vector.iter().for_each(|(node, stamp)| self.store.raise(node, stamp));
                 self.hub.session_applied(peer, session, now);
+                if let Some(members) = &mut self.members {
+                    members.sealing.fetched(peer);
+                }
             }
             Event::NumberRequested { peer } => {
                 self.granted += 1;
@@ -461,6 +480,7 @@ impl Node {
             Event::PeerVector { peer, vector, .. } => {
                 self.settled.insert(peer, vector);
             }
+            Event::Membership { record, .. } if self.members.is_some() => self.merge_members(&record, now),
             Event::Membership { record, .. } => {
                 let theirs = u64::from_le_bytes(record[..].try_into().unwrap());
                 if theirs > self.membership {

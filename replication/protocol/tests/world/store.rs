@@ -103,6 +103,15 @@ impl Store {
         self.buckets.iter_mut().for_each(|bucket| bucket.early.retain(|&dot| !vector.covers(dot)));
     }
 
+    /// Up to where something of each number is known in any bucket.
+    pub fn known_in_part(&self) -> VersionVector {
+        let mut known = VersionVector::new();
+        self.buckets.iter().for_each(|bucket| {
+            known.join(&bucket.context);
+        });
+        known
+    }
+
     /// Some buckets: digest, early set, vector, and the dots that `since` does not cover.
     pub fn read(&self, from_slot: u16, since: &VersionVector) -> (Option<u16>, Bytes) {
         let from = usize::from(from_slot / SLOTS_OF_A_BUCKET);

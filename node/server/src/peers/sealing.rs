@@ -1,0 +1,121 @@
+//! The ends of node numbers at work: reporting what is held of them, sealing them, and forgetting what was kept for
+//! them. What to do is decided in [`protocol::sealing`].
+
+use super::Peers;
+use crdt::membership::{Holding, Seal};
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::EndedNumber;
+use protocol::sealing::{Asker, SealStep};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
+impl Peers {
+    /// Carries the agreement about ended numbers on, as far as this node can.
+    pub(super) fn seal_numbers(&mut self) {
+        let Some(number) = self.hub.number().filter(|_| self.has_number) else { return };
+        if self.refusals.removed {
+            return;
+        }
+        if self.membership.view().has_ended(number) {
+            tracing::error!(
+                number = number.value(),
+                "another life of this node has said that this number has ended: it goes on under another one"
+            );
+            self.renumber();
+            return;
+        }
+        self.sealing.note_source(self.hub.fed_from());
+        let steps = {
+            let keyspace = &self.node.keyspace;
+            let partial = OnceCell::new();
+            let held = |number: NodeNumber| {
+                let (applied, waiting) = self.hub.held_of(number);
+                let partial = partial.get_or_init(|| keyspace.known_in_part());
+                Holding { applied, reach: partial.of(number).max(applied), waiting }
+            };
+            let (view, vector) = (self.membership.view(), self.hub.closed_vector());
+            let ready = self.hub.ready_peers();
+            let others = view.active().map(|member| member.identity).filter(|&member| member != self.identity);
+            let all = others.into_iter().all(|member| ready.contains(&member));
+            let has_most = |number| all && self.hub.has_most(number);
+            let applied = |number| vector.of(number);
+            let asker = Asker { identity: self.identity, number, view, applied: &applied, has_most: &has_most };
+            self.sealing.steps(&asker, &held)
+        };
+        if !steps.is_empty() {
+            self.take_seal_steps(&steps);
+        }
+    }
+
+    fn take_seal_steps(&mut self, steps: &[SealStep]) {
+        let mut changed = false;
+        let mut reports: Vec<(NodeNumber, Holding)> = Vec::new();
+        for step in steps {
+            match *step {
+                SealStep::End(number) => changed |= self.membership.end_number(number).unwrap_or(false),
+                SealStep::Report(number, holding) => reports.push((number, holding)),
+                SealStep::Forget(number) => {
+                    tracing::warn!(number = number.value(), "batches of an ended number wait for one that nobody has");
+                    self.hub.forget_waiting(number);
+                }
+                SealStep::Fetch(peer) => {
+                    let now = self.now();
+                    if self.hub.repair_from(peer, now) {
+                        self.sealing.begin_fetching(peer, self.membership.view());
+                    }
+                }
+                SealStep::Seal { number, at, whole } => {
+                    self.seal_number(number, at, whole);
+                    changed = true;
+                }
+            }
+        }
+        if !reports.is_empty()
+            && let Some(stamp) = self.membership_stamp()
+        {
+            let told = self.membership.report_holdings(crdt::NodeIdentity(self.identity.0), stamp, reports);
+            match told {
+                Ok(()) => changed = true,
+                Err(error) => tracing::warn!(%error, "what is held of ended numbers could not be reported"),
+            }
+        }
+        if changed {
+            self.keep_membership();
+        }
+    }
+
+    /// Everything that anybody holds of an ended number is here: it is closed.
+    fn seal_number(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) {
+        self.node.keyspace.raise_applied(&[(number, at)].into_iter().collect());
+        let now = self.now();
+        self.hub.complete_number(number, at, now);
+        match self.membership.seal(number, at, whole) {
+            Ok(_) => tracing::info!(number = number.value(), %at, %whole, "a number that ended is sealed"),
+            Err(error) => tracing::error!(number = number.value(), %error, "a number could not be sealed"),
+        }
+        // At once: from here on readers may miss what lies between the two.
+        self.note_ended_numbers();
+    }
+
+    /// Tells the keyspace which numbers are over, once this node has come so far: nothing is waited for nor kept for them.
+    pub(super) fn note_ended_numbers(&mut self) -> BTreeSet<NodeNumber> {
+        let mine = self.hub.closed_vector();
+        let reached = |(number, seal): &(NodeNumber, Seal)| mine.of(*number) >= seal.at;
+        let over: Vec<EndedNumber> = self
+            .membership
+            .view()
+            .all_sealed()
+            .filter(reached)
+            .map(|(number, Seal { at, whole, .. })| EndedNumber { number, whole, at })
+            .collect();
+        let numbers = over.iter().map(|ended| ended.number).collect();
+        self.node.keyspace.note_ended(over);
+        numbers
+    }
+
+    /// A vector beyond all stamps.
+    pub(super) fn everything(&self) -> VersionVector {
+        let numbers = self.membership.view().owners().map(|(number, _)| number);
+        numbers.map(|number| (number, Stamp::MAX)).collect()
+    }
+}
