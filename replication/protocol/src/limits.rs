@@ -47,6 +47,9 @@ pub const SESSIONS_FED_MAX: usize = 2;
 pub const SLOTS: u16 = 16_384;
 /// Milliseconds without any progress after which a state session is given up.
 pub const SESSION_STALL_MS: u64 = 30_000;
+/// Milliseconds that a peer may be silent while state goes to or from it: packing, unpacking and merging one value of
+/// half a gigabyte takes a node that long on a slow machine, and it hears nothing meanwhile.
+pub const SESSION_SILENCE_MS: u64 = 12_000;
 /// The first pause after a failed state session; it doubles, with a random part, up to the limit below.
 pub const SESSION_RETRY_MS: u64 = 250;
 /// The longest pause between state sessions.

@@ -3,7 +3,9 @@
 mod world;
 
 use crdt::{NodeNumber, Stamp, VersionVector};
-use protocol::{Alarm, BootNonce, CloseReason, ClusterId, Lane, LimitCounters, LinkPhase, MemberView, Millis, RefusalCode};
+use protocol::{
+    Alarm, BootNonce, CloseReason, ClusterId, Lane, LimitCounters, LinkPhase, MemberView, Millis, RefusalCode,
+};
 use world::{Store, World, identity, number};
 
 /// Everybody writes while the network does `trouble`; then it heals and all must hold the same. `exercised` tells whether
@@ -537,4 +539,23 @@ fn a_numbers_last_batches_reach_everybody_after_its_node_is_gone() {
     world.stop(2);
     world.converge(3_000);
     assert!(world.nodes[0].store.vector.of(NodeNumber::new(3).unwrap()) > Stamp::ZERO);
+}
+
+#[test]
+fn who_did_not_listen_for_a_while_calls_nobody_silent() {
+    let mut world = World::new(2, 1, |_, _| {});
+    world.run(1_000);
+    // The first node is busy for longer than a peer may be silent. What the other has said meanwhile waits for it.
+    let (busy_until, wall) = (Millis(world.now + 5_000), world.wall(0) + 5_000);
+    world.nodes[0].hub.handle_timeout(busy_until, wall);
+    let report = world.nodes[0].hub.link_report(identity(1), busy_until, wall).unwrap();
+    assert_eq!(report.phase, LinkPhase::Ready);
+    // From then on it listens, and a peer that says nothing is found out.
+    let mut now = busy_until;
+    for _ in 0..40 {
+        now = now.after(100);
+        world.nodes[0].hub.handle_timeout(now, wall);
+    }
+    let report = world.nodes[0].hub.link_report(identity(1), now, wall).unwrap();
+    assert_ne!(report.phase, LinkPhase::Ready);
 }

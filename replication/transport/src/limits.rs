@@ -69,6 +69,9 @@ pub const LINK_PROVEN_AFTER: Duration = Duration::from_secs(5);
 pub const STANDBY_FIRST: Duration = Duration::from_millis(500);
 /// How long it waits after it had a link.
 pub const STANDBY: Duration = Duration::from_secs(3);
+/// Silence after which QUIC gives a connection up. Longer than the protocol waits in any case, whose heartbeats decide:
+/// a node that is busy with one large value answers nothing meanwhile.
+pub const IDLE_TIME: Duration = Duration::from_secs(15);
 /// How long a shutdown waits for the peers to hear of it.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(500);
 /// The longest reason that is sent or accepted when a link closes, in bytes.

@@ -66,7 +66,7 @@ impl TransportSettings {
             cluster,
             admission: Arc::new(|_| Ok(())),
             resolve: Arc::new(|address| Box::pin(resolve_by_system(address))),
-            idle_timeout: Duration::from_secs(5),
+            idle_timeout: limits::IDLE_TIME,
             keep_alive: Duration::from_secs(1),
             dial_time: limits::DIAL_TIME,
             delay: None,

@@ -9,6 +9,7 @@ impl Hub {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Millis, wall: UnixMillis) {
         self.wall = wall;
+        self.forgive_own_pause(now);
         self.close_dead_links(now);
         for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
             // From here on it waits for the transport, and no timer is needed.
@@ -32,11 +33,11 @@ impl Hub {
     pub fn poll_timeout(&self) -> Option<Millis> {
         let mut next = Vec::new();
         let mut ready = false;
-        for link in self.peers.values().filter_map(|peer| peer.link.as_ref()) {
+        for (&peer, link) in self.peers.iter().filter_map(|(peer, entry)| Some((peer, entry.link.as_ref()?))) {
             match link.phase {
                 LinkPhase::Ready => {
                     ready = true;
-                    next.push(link.heard.after(self.settings.silence_ms));
+                    next.push(link.heard.after(self.silence_ms_max(peer)));
                     if link.applied_due && !link.applied_timer_ran {
                         next.push(link.applied_told_at.after(self.settings.ack_ms));
                     }
@@ -66,6 +67,25 @@ impl Hub {
         next.into_iter().min()
     }
 
+    /// How long this peer may say nothing. One that packs or merges state may be busy with a single large piece.
+    fn silence_ms_max(&self, peer: NodeIdentity) -> u64 {
+        let exchanges_state =
+            self.feeding.contains_key(&peer) || self.fed.as_ref().is_some_and(|fed| fed.source == peer);
+        let usual = self.settings.silence_ms;
+        if exchanges_state { usual.max(limits::SESSION_SILENCE_MS) } else { usual }
+    }
+
+    /// SUBTLE: whoever was busy for longer than a beat has not listened meanwhile. What was said waits to be taken, and
+    /// nobody is to be called silent for that time.
+    fn forgive_own_pause(&mut self, now: Millis) {
+        let late_ms = now.since(self.heartbeat_at);
+        if late_ms > self.settings.heartbeat_ms {
+            for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
+                link.heard = link.heard.after(late_ms).min(now);
+            }
+        }
+    }
+
     fn close_dead_links(&mut self, now: Millis) {
         let mut dead: Vec<(NodeIdentity, CloseReason)> = Vec::new();
         // Its closing was asked for when it was refused.
@@ -75,7 +95,7 @@ impl Hub {
             let silence_ms = now.since(link.heard);
             let greeting_ms = now.since(link.since);
             match link.phase {
-                LinkPhase::Ready if silence_ms >= self.settings.silence_ms => {
+                LinkPhase::Ready if silence_ms >= self.silence_ms_max(peer) => {
                     self.counters.links_silent += 1;
                     dead.push((peer, CloseReason::Silent(silence_ms)));
                 }
