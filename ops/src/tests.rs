@@ -41,6 +41,7 @@ fn what_scripts_rely_on_is_understood() {
         "pelago cert show d e --json",
         "pelago import f.rdb --via h:1 --json",
         "pelago import f.rdb --dry-run",
+        "pelago import f.rdb --salvage --restart",
         "pelago import --from redis://:p@h:6379/0 --via h:1 --until-synced",
         "pelago import --from redis://h:6379 --cut-over --pause 10 --connections 8 --allow-skipped",
         "pelago export f.rdb --via h:1 --json",
@@ -109,4 +110,16 @@ fn the_readme_shows_only_verbs_that_there_are() {
         }
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
+}
+
+#[test]
+fn a_node_that_can_never_run_in_its_directory_has_an_exit_status_of_its_own() {
+    use crate::failure::Failure;
+    use server::launch::LaunchError;
+    use server::peers::StartError;
+    let status = |error| Failure::Launch(LaunchError::Peers(error)).status();
+    assert_eq!(status(StartError::Removed), 78);
+    assert_eq!(status(StartError::NotAdmitted), 78);
+    // Somebody may mend this, and then the node runs.
+    assert_eq!(Failure::Launch(LaunchError::Expired).status(), 1);
 }

@@ -332,7 +332,7 @@ mod tests {
             assert_eq!(table.find(hash(key), |e| number(e) == key).is_some(), model.contains(&key));
         }
         assert_eq!(table.iter().map(number).collect::<BTreeSet<_>>(), model);
-        table.retain(|e| number(e) % 3 == 0, |e| hash(number(e)));
+        table.retain(|e| number(e).is_multiple_of(3), |e| hash(number(e)));
         model.retain(|key| key % 3 == 0);
         assert_eq!(table.iter().map(number).collect::<BTreeSet<_>>(), model);
         for key in 0..300 {

@@ -373,6 +373,19 @@ impl Merge<'_> {
             for entry in slot.keys(database) {
                 let key_digest = digest_of_key(database, key_of(entry));
                 let life = digest_of_element(key_digest, 0, &[]);
+                if let View::Packed(packed) = entry.view() {
+                    // Most keys are; their values may be large, and are not copied for this.
+                    let name = digest_of_element(key_digest, Kind::String as u8, &[]);
+                    if self.known_there(packed.stamp, name) {
+                        sum ^= digest_of_dot(name, packed.stamp, packed.value);
+                    }
+                    if let Some((dot, lifetime)) = packed.life.assertion(packed.stamp)
+                        && self.known_there(dot, life)
+                    {
+                        sum ^= digest_of_life(life, dot, lifetime);
+                    }
+                    continue;
+                }
                 for_each_element(entry, |kind, name, element| {
                     let digest = digest_of_element(key_digest, kind as u8, name);
                     let dots = element.siblings.iter().filter(|(dot, _)| self.known_there(*dot, digest));

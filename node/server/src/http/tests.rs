@@ -130,3 +130,14 @@ async fn there_are_never_more_connections_than_planned() {
     assert_eq!(node.console.metrics.console.http_connections_refused.value(), 1);
     server.abort();
 }
+
+#[test]
+fn a_removed_node_is_not_ready_although_it_answers() {
+    let node = node();
+    assert_eq!(answer(&node, &Method::GET, "/readyz", None).status, StatusCode::OK);
+    node.condition.set_removed();
+    let refused = answer(&node, &Method::GET, "/readyz", None);
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.text, "not ready: removed from the cluster\n");
+    assert_eq!(answer(&node, &Method::GET, "/livez", None).status, StatusCode::OK);
+}
