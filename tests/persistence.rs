@@ -41,8 +41,9 @@ fn store(node: &Node) -> PathBuf {
 /// The files of a store whose names begin so.
 fn files(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("the store is there").map(|entry| entry.expect("an entry").path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .collect();
     files.sort();
     files
 }
@@ -112,7 +113,11 @@ fn a_node_that_was_away_catches_up_from_the_journal() {
     let mut client = cluster.nodes[0].client();
     for key in 0..4_000u32 {
         // Hard to compress, so that the ring is too small for it.
-        let value: String = value.chars().enumerate().map(|(at, _)| char::from(b'a' + (key.wrapping_mul(at as u32 * 7 + 1) >> 5) as u8 % 26)).collect();
+        let value: String = value
+            .chars()
+            .enumerate()
+            .map(|(at, _)| char::from(b'a' + (key.wrapping_mul(at as u32 * 7 + 1) >> 5) as u8 % 26))
+            .collect();
         client.must(&format!("SET away:{key} {value}"));
     }
     cluster.nodes[1].start();
@@ -178,7 +183,10 @@ fn damage_is_named_and_moved_aside_and_other_regions_make_it_good() {
     });
     cluster.nodes[0].kill();
     cluster.nodes[0].start();
-    assert_eq!((digest_of(&cluster.nodes[0]), field(&cluster.nodes[0], "store_damage_found")), (digest, "0".to_owned()));
+    assert_eq!(
+        (digest_of(&cluster.nodes[0]), field(&cluster.nodes[0], "store_damage_found")),
+        (digest, "0".to_owned())
+    );
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub enum Failure {
     /// A node that stopped by itself.
     #[error("{0}")]
     Stop(#[from] StopError),
+    /// What a node keeps on disk.
+    #[error("{0}")]
+    Check(#[from] server::persistence::CheckError),
     /// The authority.
     #[error("{0}")]
     Authority(#[from] transport::AuthorityError),

@@ -3,6 +3,7 @@
 mod clocks;
 mod cold_start;
 mod crash;
+mod disk;
 mod latency;
 mod link_cut;
 mod network;
@@ -37,6 +38,11 @@ pub const FAULTS: &[&Fault] = &[
     &crash::PROCESS_CRASH,
     &crash::HOST_CRASH,
     &crash::LOST_DISK,
+    &disk::FULL_DISK,
+    &disk::FAILING_FLUSHES,
+    &disk::FAILING_WRITES,
+    &disk::SLOW_DISK,
+    &disk::ROT,
     &restart::CLEAN_RESTART,
     &cold_start::COLD_START,
     &network::LOSS,

@@ -14,12 +14,13 @@ use server::config::{Config, Settings};
 use server::connection::serve_connection;
 use server::node::{Node, Seams};
 use server::peers::{PeerSetup, Peers};
+use server::persistence::{StoreSetup, is_on};
 use server::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use storage::{CatalogueRows, MemoryCatalogue};
+use storage::{CatalogueRows, MemoryCatalogue, SimulatedFs};
 use tokio::task::spawn_local;
 use transport::{Authority, Bind, CertificateRequest, NodeCredentials, TransportSettings, Validity, WallClock};
 use turmoil::net::TcpListener;
@@ -35,8 +36,10 @@ pub struct Host {
     pub name: String,
     /// The region it stands in.
     pub region: String,
-    /// Its disk.
+    /// Its disk: the catalogue, and the files of the store.
     pub catalogue: MemoryCatalogue,
+    /// The other part of it.
+    pub files: SimulatedFs,
     /// Its clock.
     pub clock: HostClock,
     /// Who the node is.
@@ -92,6 +95,7 @@ impl Host {
             name: name.to_owned(),
             region: region.to_owned(),
             catalogue: MemoryCatalogue::new(),
+            files: SimulatedFs::new(Random::new(around.seed, &format!("disk of {name}")).word()),
             clock,
             identity,
             bootstrap: RefCell::default(),
@@ -151,6 +155,7 @@ impl Host {
             host_boot: format!("{}-{}", self.name, self.boot.get()),
             rows: CatalogueRows::new(Arc::new(self.catalogue.clone())),
             bootstrap: self.bootstrap.borrow().clone(),
+            store: self.store(),
             certificates: None,
             transport: self.transport(Bind::Abstract(adapter)),
         };
@@ -171,6 +176,13 @@ impl Host {
         peers.run().await;
         accepting.abort();
         Ok(())
+    }
+
+    /// Where the node keeps its keys, if its settings say so.
+    fn store(&self) -> Option<StoreSetup> {
+        let (fs, delays) = (self.files.clone(), self.files.clone());
+        let flush_ms = Arc::new(move || delays.faults().sync_ms);
+        is_on(&self.config).then(|| StoreSetup { fs: Arc::new(fs), threads: None, flush_ms })
     }
 
     fn draw(&self) -> u64 {

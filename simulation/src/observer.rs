@@ -24,6 +24,8 @@ pub struct Life {
     pub node: Option<Arc<Node>>,
     /// Whether it has begun to serve.
     pub has_served: bool,
+    /// It has read what its disk had.
+    has_returned: bool,
     numbers: BTreeSet<NodeNumber>,
     seen: VersionVector,
     removals: Removals,
@@ -84,8 +86,12 @@ pub struct Observer {
     transactions: BTreeMap<NodeNumber, Vec<(Stamp, Stamp)>>,
     /// Writes of ended lives that somebody must still have: up to this one.
     pub must_survive: BTreeMap<NodeNumber, Stamp>,
-    /// Numbers that were sealed with a tail which nobody knows as a whole.
-    partial: BTreeMap<NodeNumber, EndedNumber>,
+    /// Writes of ended lives that were durable on a disk that is still there: up to this one, with the node's name.
+    pub kept: BTreeMap<NodeNumber, (Stamp, String)>,
+    /// Ends of lives that may go on from a journal: what they had written last.
+    resting: BTreeMap<NodeNumber, Stamp>,
+    /// Numbers that were sealed.
+    sealed: BTreeMap<NodeNumber, EndedNumber>,
     trace: Trace,
 }
 
@@ -100,7 +106,9 @@ impl Observer {
             written: BTreeMap::new(),
             transactions: BTreeMap::new(),
             must_survive: BTreeMap::new(),
-            partial: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             trace: Trace::new(seed),
         }
     }
@@ -119,7 +127,7 @@ impl Observer {
         let name = name.to_owned();
         self.trace.note(&format!("{name} starts"));
         let (numbers, seen) = (BTreeSet::new(), VersionVector::new());
-        self.lives.push(Life { name, node: Some(node), has_served: false, numbers, seen, removals });
+        self.lives.push(Life { name, node: Some(node), has_served: false, has_returned: false, numbers, seen, removals });
         self.lives.len() - 1
     }
 
@@ -133,6 +141,11 @@ impl Observer {
         let last_of_own = self.last_written(own);
         if last_of_own > Stamp::ZERO {
             self.must_survive.insert(own, last_of_own);
+            self.resting.insert(own, last_of_own);
+            let durable = node.durability.durable().min(last_of_own);
+            if durable > Stamp::ZERO && durable.author() == own {
+                self.kept.insert(own, (durable, name.clone()));
+            }
         }
         let others: Vec<Arc<VersionVector>> =
             self.lives.iter().filter_map(|life| life.node.as_ref()).map(|node| node.keyspace.applied()).collect();
@@ -177,7 +190,6 @@ impl Observer {
     /// A command is about to be executed.
     pub fn begin(&mut self, life: usize, database: u8) -> Option<Window> {
         self.take_removals();
-        self.take_seals();
         let node = self.lives[life].node.as_ref()?;
         Some(Window { life, database, clock: node.keyspace.clock(), now: node.wall_clock() })
     }
@@ -261,27 +273,65 @@ impl Observer {
         self.tally.transactions += u64::from(is_transaction);
     }
 
-    /// Notes which numbers were sealed with a tail of which everybody has the same part, whatever that is: keys that it
-    /// wrote to can no longer be told.
+    /// A disk is lost, or what it has cannot be relied on.
+    pub fn lose_disk(&mut self, name: &str) {
+        self.kept.retain(|_, (_, owner)| owner != name);
+    }
+
+    /// A life that goes on under the number of an earlier one has what its journal had of it, which is at least what was
+    /// durable and what anybody else has; the rest never happened.
+    pub fn take_returns(&mut self) {
+        for life in 0..self.lives.len() {
+            let known = &mut self.lives[life];
+            let Some(node) = known.node.clone().filter(|node| !known.has_returned && !node.condition.is_loading()) else {
+                continue;
+            };
+            known.has_returned = true;
+            let (number, name) = (node.keyspace.number(), known.name.clone());
+            let Some(last) = self.resting.remove(&number) else { continue };
+            let has = node.keyspace.applied().of(number);
+            let durable = self.kept.remove(&number).map_or(Stamp::ZERO, |(durable, _)| durable);
+            let elsewhere = self.must_survive.get(&number).copied().unwrap_or(Stamp::ZERO);
+            let must = self.last_written_up_to(number, durable.max(elsewhere));
+            self.trace.note(&format!("{name} goes on after {has:?} of {last:?}"));
+            if has < must {
+                let detail = format!("{name} goes on as number {number} after {has:?}, without {must:?}");
+                self.report(Broken::new("nothing-lost", detail));
+            }
+            self.history.void(number, has, last);
+            let gone = |stamp: Stamp| stamp > has && stamp <= last;
+            self.written.entry(number).or_default().retain(|(stamp, _)| !gone(*stamp));
+            self.transactions.entry(number).or_default().retain(|(_, end)| !gone(*end));
+        }
+    }
+
+    /// Notes which numbers were sealed. Of a tail that nobody knows as a whole everybody has the same part, whatever that
+    /// is; and what others wrote on top of writes that are lost stands without them. Keys that such writes concern can no
+    /// longer be told.
     pub fn take_seals(&mut self) {
+        self.take_returns();
         let live = self.lives.iter().filter_map(|life| life.node.as_ref());
         let found: Vec<EndedNumber> = live
             .flat_map(|node| node.keyspace.ended())
-            .filter(|ended| ended.whole < ended.at && !self.partial.contains_key(&ended.number))
+            .filter(|ended| self.sealed.get(&ended.number).is_none_or(|known| known.whole > ended.whole))
             .collect();
         for ended in found {
-            self.partial.insert(ended.number, ended);
-            self.history.set_untold(ended.number, ended.whole, ended.at);
+            let number = ended.number;
+            let others = self.written.iter().filter(|(other, _)| **other != number).flat_map(|(_, writes)| writes);
+            let observed = others.map(|(_, causes)| causes.of(number)).max().unwrap_or(Stamp::ZERO);
+            self.history.set_untold(number, ended.whole, ended.at.max(observed));
+            self.sealed.insert(number, ended);
         }
     }
 
     /// How many numbers were sealed with a tail that nobody knows as a whole.
     pub fn partial_seals(&self) -> usize {
-        self.partial.len()
+        self.sealed.values().filter(|ended| ended.whole < ended.at).count()
     }
 
     /// Takes in what sweeps removed. Called before anything else is looked at, so that the order is right.
     pub fn take_removals(&mut self) {
+        self.take_seals();
         for life in 0..self.lives.len() {
             let removals = self.lives[life].removals.clone();
             let swept = std::mem::take(&mut *removals.lock().unwrap_or_else(PoisonError::into_inner));
@@ -302,6 +352,7 @@ impl Observer {
         self.tally.swept += 1;
         self.note_stamps(me, &[removal.stamp], &removal.applied, false);
         let name = &self.lives[life].name;
+        tracing::trace!(name, now = removal.now, key = ?removal.key, stamp = ?removal.stamp, applied = ?removal.applied, "swept");
         self.trace.note(&format!("{name} sweeps {:?} {:?}", removal.key, removal.stamp));
         if !rightly && !uncertain {
             let detail = format!("{name} removed {:?} at {} although its life was not over", removal.key, removal.now);
@@ -321,7 +372,7 @@ impl Observer {
         let numbers = known.numbers.clone();
         for (number, up_to) in applied.iter().filter(|(number, _)| *number != me) {
             let Some(writes) = self.written.get(&number) else { continue };
-            let up_to = self.partial.get(&number).map_or(up_to, |ended| ended.whole.min(up_to));
+            let up_to = self.sealed.get(&number).map_or(up_to, |ended| ended.whole.min(up_to));
             let count = writes.partition_point(|(stamp, _)| *stamp <= up_to);
             let Some((stamp, causes)) = count.checked_sub(1).map(|at| &writes[at]) else { continue };
             // What an ended life took with it is missing rightly.

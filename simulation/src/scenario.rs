@@ -68,6 +68,18 @@ fn impatient(config: &mut Config) {
     config.fill_timeout = Duration::from_secs(3);
 }
 
+fn kept(config: &mut Config) {
+    impatient(config);
+    config.persistence = "on".to_owned();
+    config.auto_aof_rewrite_min_size = 20_000;
+    config.journal_retain_bytes = 200_000;
+}
+
+fn kept_with_tiny_ring(config: &mut Config) {
+    kept(config);
+    config.ring_bytes = 12_000;
+}
+
 fn tiny_ring(config: &mut Config) {
     impatient(config);
     config.ring_bytes = 12_000;
@@ -143,6 +155,35 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[("cold-start", 3), ("process-crash", 1), ("partition", 1)],
         gap_ms: (3000, 7000),
         at_once_max: 1,
+        ..USUAL
+    },
+    Scenario {
+        name: "kept",
+        summary: "keys are on disk too: processes and hosts die and come back with what their disks have",
+        faults: &[("process-crash", 6), ("host-crash", 3), ("lost-disk", 1), ("clean-restart", 1), ("partition", 2)],
+        gap_ms: (300, 2500),
+        at_once_max: 2,
+        epoch: Epoch::Usual,
+        settings: kept,
+        ..USUAL
+    },
+    Scenario {
+        name: "disk",
+        summary: "disks fill up, fail, are slow and rot while processes die and come back",
+        faults: &[
+            ("full-disk", 3),
+            ("failing-flushes", 3),
+            ("failing-writes", 2),
+            ("slow-disk", 2),
+            ("rot", 2),
+            ("process-crash", 4),
+            ("host-crash", 2),
+            ("partition", 1),
+        ],
+        gap_ms: (300, 2500),
+        at_once_max: 3,
+        epoch: Epoch::Usual,
+        settings: kept_with_tiny_ring,
         ..USUAL
     },
     Scenario {

@@ -252,7 +252,10 @@ impl World {
         self.sim.crash(host.name.as_str());
         if whole_host {
             host.catalogue.crash();
+            host.files.crash();
             host.boot.set(host.boot.get() + 1);
+        } else {
+            host.files.end_process();
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::clients::{Look, Marks, Presence};
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
+use crate::durability::Wish;
 use crate::tally::Tally;
 use crdt::UnixMillis;
 use keyspace::Database;
@@ -26,6 +27,8 @@ pub struct ClientState {
     pub closing: bool,
     /// An order to the thread of the peers whose answer is the reply.
     pub order: Option<tokio::sync::oneshot::Receiver<crate::peers::ControlReply>>,
+    /// What it waits for before its last command is answered.
+    pub wish: Option<Wish>,
     /// `CLIENT NO-EVICT`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
@@ -64,6 +67,7 @@ impl ClientState {
             replies: Replies::On,
             closing: false,
             order: None,
+            wish: None,
             no_evict: false,
             no_touch: false,
             last_command: None,

@@ -19,6 +19,7 @@ use crate::logging::Logging;
 use crate::metrics::AllocatorFigures;
 use crate::node::{Node, Seams};
 use crate::peers::{PeerSetup, StartError};
+use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
 use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, record_of};
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use storage::{CatalogueError, CatalogueRows, SledCatalogue};
+use storage::{CatalogueError, CatalogueRows, SledCatalogue, StdFs};
 use transport::{Bind, CertificateFacts, CredentialsError, IdentityError, NodeCredentials, Random, TransportSettings};
 
 /// What a process gives each of its nodes.
@@ -213,6 +214,7 @@ struct PeersOnThread {
     certificates: CertificateFiles,
     rows: CatalogueRows,
     bootstrap: Option<Vec<u8>>,
+    store: Option<StoreSetup>,
 }
 
 impl PeersOnThread {
@@ -232,7 +234,16 @@ impl PeersOnThread {
             Err(error) => return Err(LaunchError::File { path: membership, error }),
         };
         let (catalogue, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
-        Ok(Self { cluster, credentials, certificates, rows: CatalogueRows::new(Arc::new(catalogue)), bootstrap })
+        let store = match persistence::is_on(config) {
+            true => {
+                let path = config.path(STORE_DIRECTORY.as_ref());
+                let fs = StdFs::open(&path).map_err(|error| LaunchError::File { path, error })?;
+                Some(StoreSetup::on_disk(Arc::new(fs)))
+            }
+            false => None,
+        };
+        let rows = CatalogueRows::new(Arc::new(catalogue));
+        Ok(Self { cluster, credentials, certificates, rows, bootstrap, store })
     }
 
     fn finish(self, socket: std::net::UdpSocket, node: &Arc<Node>) -> PeerSetup {
@@ -258,6 +269,7 @@ impl PeersOnThread {
             rows: self.rows,
             bootstrap: self.bootstrap,
             certificates: Some(self.certificates),
+            store: self.store,
             transport,
         }
     }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod connection;
 pub mod console;
 pub mod dispatch;
+pub mod durability;
 #[cfg(test)]
 mod document_check;
 pub mod http;
@@ -22,6 +23,7 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod peers;
+pub mod persistence;
 pub mod setup;
 pub mod tally;
 #[cfg(test)]

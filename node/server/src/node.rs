@@ -5,6 +5,7 @@ use crate::command::table::{Table, table};
 use crate::condition::Condition;
 use crate::config::Settings;
 use crate::console::Console;
+use crate::durability::Durability;
 use crate::peers::Control;
 use crate::tally::Tallies;
 use crdt::UnixMillis;
@@ -43,6 +44,8 @@ pub struct Node {
     pub tallies: Tallies,
     /// What operators see and ask: metrics, the cluster's state, the wish to stop.
     pub console: Console,
+    /// What commands know of the disk.
+    pub durability: Durability,
     /// The way of operators' orders to the thread of the peers.
     pub control: Control,
     /// All commands.
@@ -62,6 +65,7 @@ impl Node {
             condition: Condition::default(),
             tallies: Tallies::default(),
             console: Console::default(),
+            durability: Durability::default(),
             control: Control::default(),
             table: table(),
             seams,

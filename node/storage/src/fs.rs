@@ -21,6 +21,8 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable: what was created, renamed and removed until now.
     fn sync_directory(&self) -> io::Result<()>;
+    /// Makes a file durable that somebody else has written, such as an earlier process. [`FsFile::sync`] has the details.
+    fn sync_file(&self, name: &str) -> io::Result<()>;
     /// Bytes that may still be written.
     fn space(&self) -> io::Result<u64>;
 }

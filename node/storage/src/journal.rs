@@ -73,6 +73,9 @@ impl Segments {
     }
 }
 
+/// A file that is to be made durable, by its segment's number.
+type Unsynced = (u64, Option<Arc<dyn FsFile>>);
+
 /// A record in the buffer, for the index.
 #[derive(Debug)]
 struct Buffered {
@@ -104,8 +107,8 @@ pub struct Journal {
     durable: Durable,
     /// Records before this are in files, or given up.
     written: u64,
-    /// Files with records that are not durable yet.
-    unsynced: Vec<(u64, Arc<dyn FsFile>)>,
+    /// Files with records that are not durable yet; those without a handle were written by an earlier life.
+    unsynced: Vec<Unsynced>,
     names_unsynced: bool,
     syncing: bool,
     retry_at_ms: u64,
@@ -119,7 +122,7 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct SyncJob {
     fs: Arc<dyn Fs>,
-    files: Vec<(u64, Arc<dyn FsFile>)>,
+    files: Vec<Unsynced>,
     names: bool,
     up_to: u64,
 }
@@ -135,7 +138,13 @@ impl SyncJob {
     /// Carries it out; takes as long as the disk takes.
     pub fn run(self) -> SyncOutcome {
         let failed = |number: u64, error| StoreError::file("make durable", &segment_name(number), error);
-        let files = self.files.iter().try_for_each(|(number, file)| file.sync().map_err(|e| failed(*number, e)));
+        let files = self.files.iter().try_for_each(|(number, file)| {
+            let synced = match file {
+                Some(file) => file.sync(),
+                None => self.fs.sync_file(&segment_name(*number)),
+            };
+            synced.map_err(|error| failed(*number, error))
+        });
         let result = files.and_then(|()| match self.names {
             true => {
                 self.fs.sync_directory().map_err(|e| StoreError::file("make durable", "the journal's directory", e))
@@ -178,6 +187,12 @@ impl Journal {
             has_hole: false,
             given_up: 0,
         }
+    }
+
+    /// What earlier lives have written in these segments may not be durable yet, and what is written now builds on it.
+    pub(crate) fn note_unsynced(&mut self, segments: impl Iterator<Item = u64>) {
+        self.unsynced.extend(segments.map(|number| (number, None)));
+        self.names_unsynced = true;
     }
 
     /// Nothing can be written now: what is written from here on is lost until a checkpoint covers it.
@@ -291,7 +306,7 @@ impl Journal {
             }
         }
         if self.unsynced.last().is_none_or(|(number, _)| *number != open.number) {
-            self.unsynced.push((open.number, Arc::clone(&open.file)));
+            self.unsynced.push((open.number, Some(Arc::clone(&open.file))));
         }
         if full {
             self.current = None;

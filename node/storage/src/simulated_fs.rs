@@ -308,6 +308,12 @@ impl Fs for SimulatedFs {
         Ok(())
     }
 
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.operate()?;
+        let index = disk.index(name)?;
+        disk.sync(index)
+    }
+
     fn space(&self) -> io::Result<u64> {
         let disk = self.operate()?;
         Ok(disk.faults.capacity_bytes.saturating_sub(disk.used()))

@@ -76,6 +76,10 @@ impl Fs for StdFs {
         File::open(&self.directory)?.sync_all()
     }
 
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        File::open(self.path(name))?.sync_data()
+    }
+
     fn space(&self) -> io::Result<u64> {
         let facts = rustix::fs::statvfs(&self.directory)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))

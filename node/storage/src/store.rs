@@ -281,10 +281,14 @@ impl FoundStore {
     pub fn begin(self, life: Life, settings: JournalSettings, next: u64) -> Result<Store, StoreError> {
         let fault = self.tidy(life).err();
         let fs = self.fs;
+        let position = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
+        let uncovered: Vec<u64> =
+            self.segments.iter().filter(|segment| segment.next > position).map(|segment| segment.number).collect();
         let segments = Segments::new(self.segments);
         let reader = JournalReader::new(Arc::clone(&fs), segments.clone());
         let mut journal = Journal::new(Arc::clone(&fs), self.owner, life, settings, segments, next);
-        journal.cover(self.manifest.as_ref().map_or(0, |manifest| manifest.position));
+        journal.cover(position);
+        journal.note_unsynced(uncovered.into_iter());
         if fault.is_some() {
             journal.begin_with_hole();
         }

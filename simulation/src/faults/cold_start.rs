@@ -1,11 +1,12 @@
-//! Every node ends at once and starts empty: nobody has data, and all must serve again.
+//! Every node ends at once: nobody has more than its disk, which is nothing without persistence, and all must serve
+//! again.
 
 use super::Fault;
 
 /// The fault.
 pub const COLD_START: Fault = Fault {
     name: "cold-start",
-    summary: "all nodes lose power at once and start empty; what was written is lost, and all serve again",
+    summary: "all nodes lose power at once and start with what is on their disks; all serve again",
     lasts_ms: (50, 2000),
     strike: |world, _random| {
         let members = world.members();

@@ -38,7 +38,10 @@ fn crash(world: &mut World, random: &mut Random, whole_host: bool, disk_too: boo
     let victim = *random.pick(&live);
     world.crash(victim, whole_host);
     if disk_too {
-        world.hosts[victim].catalogue.lose_everything();
+        let host = world.hosts[victim].clone();
+        host.catalogue.lose_everything();
+        host.files.lose_everything();
+        world.observer.borrow_mut().lose_disk(&host.name);
     }
     Ok(Some(Box::new(move |world| {
         if !world.removed.contains(&victim) {

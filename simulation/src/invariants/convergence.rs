@@ -38,6 +38,7 @@ fn difference(world: &World) -> Option<String> {
     if let Some((index, _)) = nodes.iter().find(|(_, node)| node.condition.is_loading()) {
         return Some(format!("{} is still filling", name(*index)));
     }
+    world.observer.borrow_mut().take_returns();
     let observer = world.observer.borrow();
     let seen = |node: &Node, number: NodeNumber| match number == node.keyspace.number() {
         true => observer.last_written(number),

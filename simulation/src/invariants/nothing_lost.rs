@@ -8,7 +8,8 @@ use crdt::Stamp;
 /// The invariant.
 pub const INVARIANT: Invariant = Invariant {
     name: "nothing-lost",
-    summary: "every write of a node that lives, and every write of a dead one that any node had applied, is everywhere",
+    summary: "every write of a node that lives, and every write of a dead one that any node had applied or a disk has, is \
+              everywhere",
     looked_at: Looked::AtTheEnd(look),
 };
 
@@ -25,7 +26,8 @@ fn look(world: &mut World) -> Result<(), Broken> {
                 return Err(lost(world, index, last, seen));
             }
         }
-        for (&number, &must) in &observer.must_survive {
+        let kept = observer.kept.iter().map(|(number, (stamp, _))| (number, stamp));
+        for (&number, &must) in observer.must_survive.iter().chain(kept) {
             let must = observer.last_written_up_to(number, must);
             if applied.of(number) < must && node.keyspace.number() != number {
                 return Err(lost(world, index, must, applied.of(number)));

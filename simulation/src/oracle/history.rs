@@ -170,6 +170,13 @@ impl History {
         }
     }
 
+    /// The writes under a number after `kept` and up to `last` are gone with the process that made them: they never
+    /// happened.
+    pub fn void(&mut self, number: NodeNumber, kept: Stamp, last: Stamp) {
+        let gone = |stamp: Stamp| stamp.author() == number && stamp > kept && stamp <= last;
+        self.keys.values_mut().for_each(|history| history.effects.retain(|effect| !gone(effect.stamp)));
+    }
+
     /// Whether what a key holds can no longer be told.
     pub fn is_uncertain(&self, key: &Key) -> bool {
         self.keys.get(key).is_some_and(|history| history.uncertain)

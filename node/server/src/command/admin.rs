@@ -6,6 +6,7 @@
 
 mod config;
 mod diagnosis;
+mod saving;
 #[cfg(test)]
 mod tests;
 
@@ -61,8 +62,8 @@ const fn container(
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
-    row("bgrewriteaof", 1, ADMIN, refuse_saving, "1.0.0", "Asynchronously rewrite the append-only file"),
-    row("bgsave", -1, ADMIN, refuse_saving, "1.0.0", "Asynchronously save the dataset to disk"),
+    row("bgrewriteaof", 1, ADMIN, saving::bgrewriteaof, "1.0.0", "Asynchronously rewrite the append-only file"),
+    row("bgsave", -1, ADMIN, saving::bgsave, "1.0.0", "Asynchronously save the dataset to disk"),
     container("config", "2.0.0", "A container for server configuration commands", CONFIG),
     row("debug", -2, ADMIN_ALWAYS, refuse_debug, "1.0.0", "A container for debugging commands"),
     row(
@@ -73,7 +74,7 @@ pub const COMMANDS: &[Command] = &[
         "1.0.0",
         "Get information and statistics about the server",
     ),
-    row("lastsave", 1, ADMIN_FAST, lastsave, "1.0.0", "Get the UNIX time stamp of the last successful save to disk"),
+    row("lastsave", 1, ADMIN_FAST, saving::lastsave, "1.0.0", "Get the UNIX time stamp of the last successful save to disk"),
     container("latency", "2.8.13", "A container for latency diagnostics commands", LATENCY),
     Command {
         merge: Merge::Reads,
@@ -103,7 +104,7 @@ pub const COMMANDS: &[Command] = &[
         "2.8.12",
         "Return the role of the instance in the context of replication",
     ),
-    row("save", 1, ADMIN.union(Flags::NO_MULTI), refuse_saving, "1.0.0", "Synchronously save the dataset to disk"),
+    row("save", 1, ADMIN.union(Flags::NO_MULTI), saving::save, "1.0.0", "Synchronously save the dataset to disk"),
     row(
         "shutdown",
         -1,
@@ -122,6 +123,17 @@ pub const COMMANDS: &[Command] = &[
     ),
     container("slowlog", "2.2.12", "A container for slow log commands", SLOWLOG),
     row("time", 1, ALWAYS.union(Flags::FAST), time, "2.6.0", "Return the current server time"),
+    Command {
+        group: Group::Generic,
+        ..row(
+            "waitaof",
+            4,
+            Flags::NO_SCRIPT.union(Flags::NO_MULTI),
+            saving::waitaof,
+            "7.2.0",
+            "Wait for the writes of the connection to be flushed to the append-only file",
+        )
+    },
 ];
 
 const SHUTDOWN: Flags = ADMIN_ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY);
@@ -241,15 +253,6 @@ fn help(call: &mut Call<'_, '_>, name: &str, lines: &[&str]) {
     call.reply.simple("    Prints this help.");
 }
 
-fn refuse_saving(_: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    if args.len() > 1 && !(args.len() == 2 && args[1].eq_ignore_ascii_case(b"schedule")) {
-        return Err(CommandError::Syntax);
-    }
-    Err(CommandError::Plain(
-        "ERR nothing is saved to disk by this version: keys are in memory, and the other regions have them",
-    ))
-}
-
 fn refuse_debug(_: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
     Err(CommandError::Plain("ERR DEBUG is not offered. OBJECT, MEMORY, SLOWLOG and INFO tell what there is to know"))
 }
@@ -257,12 +260,6 @@ fn refuse_debug(_: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
 fn information(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let text = info::text(call.node, call.now(), &args[1..]);
     call.reply.verbatim("txt", text.as_bytes());
-    Ok(())
-}
-
-/// Redis answers when it started if it has not saved since, and so do we.
-fn lastsave(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    call.reply.integer(integer(call.node.started_at() / 1000));
     Ok(())
 }
 
@@ -318,7 +315,7 @@ fn shutdown(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         call.reply.ok();
         return Ok(());
     }
-    if asked("save") && !asked("force") {
+    if asked("save") && !asked("force") && !call.node.durability.is_on() {
         return Err(CommandError::Plain(
             "ERR nothing is saved to disk by this version: use SHUTDOWN NOSAVE, and the other regions keep the keys",
         ));

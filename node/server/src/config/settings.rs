@@ -176,5 +176,8 @@ fn rows() -> impl Iterator<Item = Derived> {
 /// A name that `CONFIG GET` answers for the sake of Redis' clients, from the value of another setting.
 type Derived = (&'static str, fn(&Config) -> String);
 
-const DERIVED: &[Derived] =
-    &[("bind", |config| config.resp.host().to_owned()), ("port", |config| config.resp.port().to_string())];
+const DERIVED: &[Derived] = &[
+    ("bind", |config| config.resp.host().to_owned()),
+    ("port", |config| config.resp.port().to_string()),
+    ("appendonly", |config| if config.persistence == "on" { "yes".to_owned() } else { "no".to_owned() }),
+];

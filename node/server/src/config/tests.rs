@@ -116,8 +116,8 @@ fn what_is_wrong_is_said_in_one_sentence() {
             "pelago.toml, line 2: hash-max-ziplist-value is set twice",
         ),
         (
-            "appendonly = true",
-            "pelago.toml, line 1: appendonly was refused: an append only file is not offered: this version keeps its keys in memory and in the other regions only",
+            "persistence = \"aof\"",
+            "pelago.toml, line 1: persistence must be one of the following: on, off",
         ),
         (
             "heartbeat-ms = 1000",
@@ -196,7 +196,7 @@ fn config_set_refuses_in_the_words_of_redis() {
     for (pairs, sentence) in cases {
         assert_eq!(settings.set(pairs).unwrap_err().to_string(), *sentence);
     }
-    settings.set(&[("save", ""), ("appendonly", "no"), ("maxmemory", "0"), ("notify-keyspace-events", "")]).unwrap();
+    settings.set(&[("save", ""), ("maxmemory", "0"), ("notify-keyspace-events", "")]).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Fields that Redis has and that mean nothing here are given where programs are known to read them, with the value
 //! that is true: no replicas, nothing saved.
 
+mod persistence;
 mod sections;
 mod status;
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crdt::UnixMillis;
 
 /// What the sections are made of, read once for all of them.
 pub struct Scene<'n> {
-    node: &'n Node,
-    metrics: &'n Metrics,
+    pub(super) node: &'n Node,
+    pub(super) metrics: &'n Metrics,
     config: Arc<Config>,
     statistics: Statistics,
     cluster: ClusterStatus,
@@ -39,17 +39,17 @@ impl<'n> Scene<'n> {
 }
 
 /// Appends `name:value` lines.
-struct Lines<'t>(&'t mut String);
+pub(super) struct Lines<'t>(&'t mut String);
 
 impl Lines<'_> {
-    fn put(&mut self, name: impl Display, value: impl Display) -> &mut Self {
+    pub(super) fn put(&mut self, name: impl Display, value: impl Display) -> &mut Self {
         // Writing to a String cannot fail.
         let _ = write!(self.0, "{name}:{value}\r\n");
         self
     }
 
     /// Fields that Redis has, with the value they always have here.
-    fn put_all(&mut self, fields: &[(&str, &str)]) -> &mut Self {
+    pub(super) fn put_all(&mut self, fields: &[(&str, &str)]) -> &mut Self {
         fields.iter().for_each(|(name, value)| _ = self.put(name, value));
         self
     }
@@ -67,7 +67,7 @@ pub fn write(scene: &Scene<'_>, section: Section, text: &mut String) {
         Section::Server => server(scene, lines),
         Section::Clients => clients(scene, lines),
         Section::Memory => memory(scene, lines),
-        Section::Persistence => persistence(scene, lines),
+        Section::Persistence => super::persistence::section(scene, lines),
         Section::Stats => stats(scene, lines),
         Section::Replication => replication(scene, lines),
         Section::Cpu => cpu(lines),
@@ -212,26 +212,6 @@ impl MemoryFigures {
     pub fn overhead(&self) -> u64 {
         self.used.saturating_sub(self.dataset)
     }
-}
-
-fn persistence(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let loading = u8::from(scene.node.condition.is_loading());
-    lines
-        .put("loading", loading)
-        .put_all(&[("async_loading", "0"), ("current_cow_peak", "0"), ("current_cow_size", "0")])
-        .put_all(&[("current_cow_size_age", "0"), ("current_fork_perc", "0.00")])
-        .put_all(&[("current_save_keys_processed", "0"), ("current_save_keys_total", "0")])
-        .put("rdb_changes_since_last_save", scene.metrics.keyspace.changes_made.value())
-        .put("rdb_bgsave_in_progress", 0)
-        .put("rdb_last_save_time", scene.node.started_at() / 1000)
-        .put_all(&[("rdb_last_bgsave_status", "ok"), ("rdb_last_bgsave_time_sec", "-1")])
-        .put_all(&[("rdb_current_bgsave_time_sec", "-1"), ("rdb_saves", "0"), ("rdb_last_cow_size", "0")])
-        .put_all(&[("rdb_last_load_keys_expired", "0"), ("rdb_last_load_keys_loaded", "0"), ("aof_enabled", "0")])
-        .put_all(&[("aof_rewrite_in_progress", "0"), ("aof_rewrite_scheduled", "0")])
-        .put_all(&[("aof_last_rewrite_time_sec", "-1"), ("aof_current_rewrite_time_sec", "-1")])
-        .put_all(&[("aof_last_bgrewrite_status", "ok"), ("aof_rewrites", "0")])
-        .put_all(&[("aof_rewrites_consecutive_failures", "0"), ("aof_last_write_status", "ok")])
-        .put_all(&[("aof_last_cow_size", "0"), ("module_fork_in_progress", "0"), ("module_fork_last_cow_size", "0")]);
 }
 
 fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
@@ -406,6 +386,6 @@ pub fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-fn two_digits(number: f64) -> String {
+pub(super) fn two_digits(number: f64) -> String {
     format!("{number:.2}")
 }

@@ -109,6 +109,48 @@ metric_group! {
 }
 
 metric_group! {
+    /// What is kept on disk, and how the disk fares.
+    pub struct StoreMetrics as "pelago_store" {
+        /// 1 if keys are kept on disk.
+        on: Gauge,
+        /// 1 while everything is kept; 0 while the disk is full or fails, until a checkpoint has mended the store.
+        sound: Gauge,
+        /// Bytes of the journal's files.
+        journal_bytes: Gauge,
+        /// Bytes of journal that a start would have to replay.
+        uncovered_bytes: Gauge,
+        /// Bytes that wait to be written.
+        queued_bytes: Gauge,
+        /// Bytes taken into the journal.
+        appended_bytes: Counter,
+        /// Records that could not be written and are in no journal.
+        records_given_up: Counter,
+        /// Flushes of the journal.
+        flushes: Counter,
+        /// Microseconds of the last flush.
+        flush_us_last: Gauge,
+        /// Microseconds of the longest flush since the node started.
+        flush_us_max: Gauge,
+        /// Bytes of the last checkpoint's images.
+        checkpoint_bytes: Gauge,
+        /// Bytes that checkpoints have written.
+        checkpoint_bytes_written: Counter,
+        /// Checkpoints finished.
+        checkpoints: Counter,
+        /// 1 if the last checkpoint that ended could not be finished.
+        checkpoint_failed: Gauge,
+        /// When the last checkpoint was finished, in seconds since 1970.
+        checkpoint_time_seconds: Gauge,
+        /// Milliseconds that it took.
+        checkpoint_ms: Gauge,
+        /// Damaged files and gaps that the last start found.
+        damage_found: Gauge,
+        /// Bytes that may still be written to the disk.
+        space_bytes: Gauge,
+    }
+}
+
+metric_group! {
     /// What is known of one peer and the link to it.
     pub struct PeerMetrics as "pelago_peer" {
         /// Milliseconds from the latest acknowledged write here until the peer had applied it.

@@ -33,6 +33,7 @@ pub use document::document;
 pub use exposition::Exposition;
 pub use groups::{
     AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, PeerMetrics, ProcessMetrics, ReplicationTotals,
+    StoreMetrics,
 };
 pub use instrument::{Counter, CounterBy, Gauge, GaugeBy, Histogram, Peak, RealCounter, RealGauge};
 pub use latency::{Latencies, LatencyCounts};
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub keyspace: KeyspaceMetrics,
     /// Replication as a whole, and by peer.
     pub replication: Replication,
+    /// The disk.
+    pub store: StoreMetrics,
     /// The process.
     pub process: ProcessMetrics,
     /// The allocator.
@@ -134,6 +137,7 @@ impl Metrics {
     pub fn refresh(&self, node: &Node) {
         self.refresh_clients(node);
         self.refresh_keyspace(node);
+        self.refresh_store(node);
         process::refresh(&self.process);
         for refresh in self.refreshes.read().iter() {
             refresh(self);
@@ -173,6 +177,7 @@ impl Metrics {
         let peers = self.replication.peers();
         let peers: Vec<(String, &PeerMetrics)> = peers.iter().map(|(name, peer)| (name.clone(), &**peer)).collect();
         group::expose_labelled("peer", &peers, &mut out);
+        group::expose(&self.store, &mut out);
         group::expose(&self.process, &mut out);
         group::expose(&self.allocator, &mut out);
         group::expose(&self.console, &mut out);
@@ -233,6 +238,29 @@ impl Metrics {
         own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
         let unread = open.iter().map(|presence| presence.unread_bytes()).max();
         own.reply_bytes_waiting_max.set_count(unread.unwrap_or_default());
+    }
+
+    fn refresh_store(&self, node: &Node) {
+        let (own, state) = (&self.store, node.durability.state());
+        let is_on = node.durability.is_on();
+        own.on.set(i64::from(is_on));
+        own.sound.set(i64::from(is_on && state.health == storage::Health::Sound));
+        own.journal_bytes.set_count(state.journal_bytes);
+        own.uncovered_bytes.set_count(state.uncovered_bytes);
+        own.queued_bytes.set_count(state.queued_bytes);
+        own.appended_bytes.mirror(state.appended_bytes);
+        own.records_given_up.mirror(state.given_up);
+        own.flushes.mirror(state.flushes);
+        own.flush_us_last.set_count(state.flush_us_last);
+        own.flush_us_max.set_count(state.flush_us_max);
+        own.checkpoint_bytes.set_count(state.checkpoint_bytes);
+        own.checkpoint_bytes_written.mirror(state.checkpoint_bytes_written);
+        own.checkpoints.mirror(state.checkpoints);
+        own.checkpoint_failed.set(i64::from(state.checkpoint_failed));
+        own.checkpoint_time_seconds.set_count(state.checkpoint_finished_ms / 1000);
+        own.checkpoint_ms.set_count(state.checkpoint_took_ms);
+        own.damage_found.set_count(state.problems);
+        own.space_bytes.set_count(state.space_bytes);
     }
 
     fn refresh_keyspace(&self, node: &Node) {

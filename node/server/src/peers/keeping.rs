@@ -136,6 +136,12 @@ impl Peers {
         self.carry_out_kept();
     }
 
+    /// Whether state of a peer waits to be merged.
+    pub(super) fn is_merging(&self) -> bool {
+        let merges = |waiting: &Waiting| matches!(waiting, Waiting::MergeSlots { .. } | Waiting::MergeListing { .. });
+        self.keeping.waiting.iter().any(|(_, waiting)| merges(waiting))
+    }
+
     /// Keeps a batch, then publishes or applies it.
     pub(super) fn keep_batch(&mut self, batch: &Arc<Batch>, then: Waiting) {
         let record = Record::Batch { previous: batch.previous.last, last: batch.last, bytes: batch.bytes().clone() };

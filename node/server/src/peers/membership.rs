@@ -97,6 +97,7 @@ impl Peers {
                 std::thread::yield_now();
             }
             self.close_batches_up_to(last);
+            self.is_published();
             // What the old number wrote was seen here, like anybody's.
             self.node.keyspace.raise_applied(&self.hub.closed_vector().clone());
         } else {

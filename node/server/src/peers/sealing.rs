@@ -13,7 +13,8 @@ impl Peers {
     /// Carries the agreement about ended numbers on, as far as this node can.
     pub(super) fn seal_numbers(&mut self) {
         let Some(number) = self.hub.number().filter(|_| self.has_number) else { return };
-        if self.refusals.removed {
+        // State that waits for the disk may have come from a life that is over: it belongs to what is held.
+        if self.refusals.removed || self.is_merging() {
             return;
         }
         if self.membership.view().has_ended(number) {

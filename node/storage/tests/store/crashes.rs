@@ -21,6 +21,10 @@ fn live(fs: &SimulatedFs, seed: u64, memory: &mut Memory) -> Result<(), StoreErr
         }
         let durable = node.disk.progress().durable();
         if node.disk.progress().health() == Health::Sound {
+            // What an earlier life has written is durable before anything that follows it.
+            if durable.to > durable.from && durable.from == back.next {
+                memory.promised.extend(back.all());
+            }
             memory.promised.extend(durable.from..durable.to);
         }
     }

@@ -1,0 +1,146 @@
+//! How often chores come: five times a second while anything happens, once a second while nothing does, and sweeps when
+//! there is something due. A node in which nothing happens costs next to nothing.
+
+use super::{CERTIFICATES_INTERVAL, Peers};
+use crdt::{Stamp, VersionVector};
+use protocol::Event;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two rounds of metrics, status, dialing and membership chores.
+pub(super) const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
+/// The same, while nothing happens.
+const CALM_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two sweeps of what has expired.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What tells whether anything has happened.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// The node's clock: every write here moves it.
+    clock: Stamp,
+    /// What has been applied of others; another one whenever it rises.
+    applied: Arc<VersionVector>,
+    /// Whether anything has happened since the last round of chores.
+    is_stirred: bool,
+    pub(super) housekeeping_at: Instant,
+    pub(super) sweep_at: Instant,
+}
+
+impl Pace {
+    /// The first chores come after their intervals.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            clock: Stamp::ZERO,
+            applied: Arc::default(),
+            is_stirred: true,
+            housekeeping_at: now + HOUSEKEEPING_INTERVAL,
+            sweep_at: now + SWEEP_INTERVAL,
+        }
+    }
+
+    /// Something happens: chores come soon.
+    pub(super) fn stir(&mut self, now: Instant) {
+        self.is_stirred = true;
+        self.housekeeping_at = self.housekeeping_at.min(now + HOUSEKEEPING_INTERVAL);
+        self.sweep_at = self.sweep_at.min(now + SWEEP_INTERVAL);
+    }
+
+    /// When something is due next.
+    pub(super) fn next(&self) -> Instant {
+        self.housekeeping_at.min(self.sweep_at)
+    }
+}
+
+impl Peers {
+    /// Notes whether anything has changed since it was last asked.
+    pub(super) fn note_changes(&mut self, now: Instant) {
+        let clock = self.node.keyspace.clock();
+        let applied = self.node.keyspace.applied();
+        if self.pace.clock != clock || !Arc::ptr_eq(&self.pace.applied, &applied) {
+            (self.pace.clock, self.pace.applied) = (clock, applied);
+            self.pace.stir(now);
+        }
+    }
+
+    /// Does what is due, apart from sending and receiving.
+    pub(super) fn do_chores(&mut self) {
+        let now = Instant::now();
+        if self.pace.sweep_at <= now {
+            // A deadline that comes by a change stirs.
+            let due_ms = self.sweep().saturating_sub(self.node.wall_clock());
+            self.pace.sweep_at = now + Duration::from_millis(due_ms).clamp(SWEEP_INTERVAL, CALM_INTERVAL);
+        }
+        if self.pace.housekeeping_at <= now {
+            let busy = std::mem::take(&mut self.pace.is_stirred) || self.is_waiting();
+            self.pace.housekeeping_at = now + if busy { HOUSEKEEPING_INTERVAL } else { CALM_INTERVAL };
+            if !busy {
+                self.drain.rest(&self.node.keyspace);
+            }
+            self.housekeeping();
+            self.node.console.beat();
+        }
+        if self.certificates_at <= now {
+            self.certificates_at = now + CERTIFICATES_INTERVAL;
+            self.look_at_certificates();
+        }
+        self.pump();
+    }
+
+    /// Whether something is under way that moves on with time: somebody fills, or has not what was written here, or an
+    /// operator waits.
+    fn is_waiting(&self) -> bool {
+        !self.filled || !self.has_number || !self.pending.is_empty() || !self.peers_have_all() || self.is_catching_up()
+    }
+
+    fn is_catching_up(&self) -> bool {
+        let reports = self.hub.peers().into_iter().filter_map(|peer| self.report_of(peer));
+        reports.into_iter().any(|report| report.fed_by_peer || report.feeding_peer.is_some())
+    }
+
+    /// Notes that an event has come, unless it is one of those that come all the time.
+    pub(super) fn note_event(&mut self, event: &Event) {
+        match event {
+            // What is applied is seen by the vector.
+            Event::Apply(_) | Event::CloseOpenBatch | Event::PeerVector { .. } | Event::Audit { .. } => {}
+            Event::LinkReady { .. }
+            | Event::CloseLink { .. }
+            | Event::ReadJournal { .. }
+            | Event::SessionRequested { .. }
+            | Event::ReadSlots { .. }
+            | Event::MergeSlots { .. }
+            | Event::ReadListing { .. }
+            | Event::MergeListing { .. }
+            | Event::SessionFinished { .. }
+            | Event::SessionAbandoned { .. }
+            | Event::Membership { .. }
+            | Event::NumberRequested { .. }
+            | Event::NumberGranted { .. }
+            | Event::NumberOverrun { .. }
+            | Event::Request { .. }
+            | Event::Response { .. }
+            | Event::RequestFailed { .. }
+            | Event::Filled
+            | Event::Alarm(_) => self.pace.stir(Instant::now()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chores_that_were_put_off_come_soon_when_something_happens() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        (pace.housekeeping_at, pace.sweep_at) = (now + CALM_INTERVAL, now + CALM_INTERVAL);
+        assert_eq!(pace.next(), now + CALM_INTERVAL);
+        pace.stir(now);
+        assert_eq!((pace.housekeeping_at, pace.sweep_at), (now + HOUSEKEEPING_INTERVAL, now + SWEEP_INTERVAL));
+        // Whatever happens again and again does not put them off.
+        pace.stir(now + SWEEP_INTERVAL / 2);
+        assert_eq!((pace.housekeeping_at, pace.sweep_at), (now + HOUSEKEEPING_INTERVAL, now + SWEEP_INTERVAL));
+    }
+}
