@@ -8,8 +8,8 @@ use crate::keyspace::Keyspace;
 use crate::log::{LogBuffer, Record};
 use crdt::Stamp;
 use crdt::change::encode_change;
-use hashbrown::HashSet;
 use parking_lot::MutexGuard;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Changes that one group takes, unless a transaction is larger: so many slots a receiver locks at once.
 pub const GROUP_CHANGES_MAX: usize = 256;
@@ -46,6 +46,9 @@ pub struct Drain {
     last: Stamp,
     taken: Vec<LogBuffer>,
     order: Vec<Taken>,
+    /// Which records of the group at hand are sent, and the names that its later ones have: kept for the next group.
+    sent: Vec<bool>,
+    seen: Vec<u32>,
 }
 
 /// A record taken out of a log.
@@ -94,6 +97,8 @@ impl Drain {
         }
         self.order.clear();
         self.order.shrink_to(ORDER_KEPT_MAX);
+        self.sent.shrink_to(ORDER_KEPT_MAX);
+        self.seen.shrink_to(ORDER_KEPT_MAX);
         self.taken.iter_mut().for_each(LogBuffer::clear);
         batches
     }
@@ -171,9 +176,9 @@ impl Drain {
         &self.taken[usize::from(record.log)].bytes[record.start..record.end]
     }
 
-    fn append_group(&self, batch: &mut OpenBatch, start: usize, end: usize) {
-        let group = &self.order[start..end];
-        let sent = self.not_superseded(group);
+    fn append_group(&mut self, batch: &mut OpenBatch, start: usize, end: usize) {
+        self.mark_sent(start, end);
+        let (group, sent) = (&self.order[start..end], &self.sent);
         let Some(last_sent) = sent.iter().rposition(|&sent| sent) else { return };
         let mut previous = if batch.changes == 0 { batch.previous } else { batch.last };
         let bytes: usize = group.iter().map(|record| record.end - record.start).sum();
@@ -192,20 +197,36 @@ impl Drain {
     }
 
     /// Which changes of a group must be sent: not those that a later one of the same element replaces entirely.
-    fn not_superseded(&self, group: &[Taken]) -> Vec<bool> {
-        let mut sent = vec![true; group.len()];
+    fn mark_sent(&mut self, start: usize, end: usize) {
+        let Self { taken, order, sent, seen, .. } = self;
+        let group = &order[start..end];
+        sent.clear();
+        sent.resize(group.len(), true);
         if group.len() < 2 {
-            return sent;
+            return;
         }
-        let mut replaced: HashSet<&[u8], foldhash::fast::FixedState> =
-            HashSet::with_capacity_and_hasher(group.len(), foldhash::fast::FixedState::default());
-        for (index, record) in group.iter().enumerate().rev() {
-            if record.superseded_by > 0 {
-                let subject = &self.body(record)[..record.superseded_by as usize];
-                sent[index] = replaced.insert(subject);
-            }
+        // A table of positions (plus one) in the group, at most half full; what a group needed beyond is given back.
+        let places = (group.len() * 2).next_power_of_two();
+        seen.clear();
+        seen.resize(places, 0);
+        let subject = |index: usize| {
+            let record = &group[index];
+            &taken[usize::from(record.log)].bytes[record.start..][..record.superseded_by as usize]
+        };
+        for index in (0..group.len()).rev().filter(|&index| group[index].superseded_by > 0) {
+            let name = subject(index);
+            let mut place = xxh3_64(name) as usize & (places - 1);
+            sent[index] = loop {
+                match seen[place] {
+                    0 => {
+                        seen[place] = index as u32 + 1;
+                        break true;
+                    }
+                    other if subject(other as usize - 1) == name => break false,
+                    _ => place = (place + 1) & (places - 1),
+                }
+            };
         }
-        sent
     }
 }
 

@@ -205,37 +205,52 @@ impl Keyspace {
         waiting
     }
 
-    /// Says which keys (and perhaps elements) will be asked for soon; of more than [`EXPECTED_MAX`] the first count. All
-    /// the memory that their lookups read is fetched at once, step by step for all of them, where each lookup alone would
-    /// wait for one line after the other.
-    pub fn expect<'k>(&self, database: u8, wanted: impl Iterator<Item = Expected<'k>>) {
-        let mut places: SmallVec<[(&LockedSlot, u64, Expected<'_>); EXPECTED_MAX]> = SmallVec::new();
-        let mut elements = false;
-        for expected in wanted.take(EXPECTED_MAX) {
-            let slot = &self.slots[usize::from(slot_of(expected.key))];
-            fetch_line(slot);
-            elements |= expected.element.is_some();
-            places.push((slot, self.shared.hasher.hash(expected.key), expected));
-        }
-        // A slot that somebody holds is not waited for.
-        let each_table = |work: fn(&KeyTable, u64)| {
-            for (slot, hash, _) in &places {
-                if let Some(slot) = slot.0.try_lock()
-                    && let Some(table) = slot.table(database)
+    /// Where a key is looked for; the first memory that a lookup reads is fetched.
+    #[inline]
+    pub fn place(&self, database: u8, key: &[u8]) -> Place {
+        let slot = slot_of(key);
+        fetch_line(&raw const self.slots[usize::from(slot)]);
+        Place { hash: self.shared.hasher.hash(key), slot, database }
+    }
+
+    /// Fetches the other memory that lookups of these places read, step by step for all of them, where each lookup alone
+    /// would wait for one line after the other. There should be at most [`EXPECTED_MAX`].
+    pub fn fetch(&self, places: &[Place]) {
+        let each = |work: fn(&KeyTable, u64)| {
+            for place in places {
+                // A slot that somebody holds is not waited for.
+                if let Some(slot) = self.slots[usize::from(place.slot)].0.try_lock()
+                    && let Some(table) = slot.table(place.database)
                 {
-                    work(table, *hash);
+                    work(table, place.hash);
                 }
             }
         };
-        each_table(Buckets::fetch_bucket);
-        each_table(Buckets::fetch_entry);
-        if elements {
+        each(Buckets::fetch_bucket);
+        each(Buckets::fetch_entry);
+    }
+
+    /// Says which keys (and perhaps elements) will be asked for soon; of more than [`EXPECTED_MAX`] the first count. All
+    /// the memory that their lookups read is fetched at once.
+    pub fn expect<'k>(&self, database: u8, wanted: impl Iterator<Item = Expected<'k>>) {
+        let mut places: SmallVec<[Place; EXPECTED_MAX]> = SmallVec::new();
+        let mut elements: SmallVec<[(Place, Expected<'_>); EXPECTED_MAX]> = SmallVec::new();
+        for expected in wanted.take(EXPECTED_MAX) {
+            let place = self.place(database, expected.key);
+            places.push(place);
+            if expected.element.is_some() {
+                elements.push((place, expected));
+            }
+        }
+        self.fetch(&places);
+        if !elements.is_empty() {
             let each_map = |work: fn(&ElementMap, u64)| {
-                for (slot, hash, expected) in &places {
+                for (place, expected) in &elements {
                     if let Some(element) = expected.element
-                        && let Some(slot) = slot.0.try_lock()
+                        && let Some(slot) = self.slots[usize::from(place.slot)].0.try_lock()
                         && let Some(table) = slot.table(database)
-                        && let Some(map) = table.find(*hash, |entry| key_of(entry) == expected.key).and_then(only_map)
+                        && let Some(map) =
+                            table.find(place.hash, |entry| key_of(entry) == expected.key).and_then(only_map)
                     {
                         work(map, self.shared.hasher.hash(element));
                     }
@@ -379,6 +394,14 @@ impl WriterState {
         self.log.published.store(u64::MAX, Ordering::SeqCst);
         keyspace.wake();
     }
+}
+
+/// Where a key is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u64,
+    slot: u16,
+    database: u8,
 }
 
 /// A key that will be asked for soon.

@@ -29,7 +29,7 @@ pub use access::{Access, Database, Elements, Lookups, Watch, WrongKind};
 pub use crdt::{ExactFloat, Kind, Lifetime, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use hash::{SLOTS, slot_of};
-pub use keyspace::{EXPECTED_MAX, Expected, Keyspace, PIPELINE_LOG_BYTES_MAX, Removal, Writer};
+pub use keyspace::{EXPECTED_MAX, Expected, Keyspace, PIPELINE_LOG_BYTES_MAX, Place, Removal, Writer};
 pub use shared::{Conflicts, EndedNumber};
 pub use slot::DATABASES;
 pub use state::{Extent, SlotDigest};

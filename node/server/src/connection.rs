@@ -12,8 +12,7 @@ use crate::command::table::Entry;
 use crate::dispatch::{Outcome, dispatch, dispatch_named};
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
-use crate::durability::Wish;
-use crdt::{Stamp, UnixMillis};
+use crdt::UnixMillis;
 use keyspace::Expected;
 use resp::{Limits, Parser, Progress, Reply, Version};
 use smallvec::SmallVec;
@@ -70,8 +69,6 @@ struct Connection<'w, S> {
     parser: Parser,
     input: Input,
     reply: Reply,
-    /// The last stamp that its commands took for a change.
-    written: Stamp,
     /// Our task's waker is with `presence` already.
     is_known: bool,
 }
@@ -118,15 +115,24 @@ impl Parsed {
     fn expects<'w>(&self, words: &[&'w [u8]]) -> Option<Expected<'w>> {
         let entry = self.named?;
         let args = &words[self.words.clone()];
-        let first = match entry.command.keys {
-            Keys::Range { first, .. } => first,
-            Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Queued => return None,
-        };
+        let first = first_key(entry)?;
         let key = *args.get(first)?;
         let element = if matches!(entry.command.group, Group::Hash | Group::Set) { args.get(first + 1) } else { None };
         Some(Expected { key, element: element.copied() })
     }
 }
+
+/// Which word of a request is its first key, where the command's row says so.
+#[inline]
+fn first_key(entry: &Entry) -> Option<usize> {
+    match entry.command.keys {
+        Keys::Range { first, .. } => Some(first),
+        Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Queued => None,
+    }
+}
+
+/// A request that comes alone is looked into before its turn up to this length.
+const LONE_REQUEST_BYTES_MAX: usize = 4096;
 
 /// What comes behind the requests that were executed.
 enum Ahead {
@@ -149,13 +155,20 @@ enum Wait {
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        Self { worker, presence, stream, client, parser, input, reply, written: Stamp::ZERO, is_known: false }
+        Self { worker, presence, stream, client, parser, input, reply, is_known: false }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
         loop {
             if let Wait::Over = self.read().await? {
                 return Ok(());
+            }
+            let alone = self.has_one_request();
+            if alone {
+                // All connections that have something to read are read before the first of them is served: the memory
+                // that their keys are looked up in comes meanwhile.
+                tokio::task::yield_now().await;
+                self.worker.fetch_expected();
             }
             let mut now = self.worker.node.wall_clock();
             loop {
@@ -175,26 +188,37 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             }
             let look = self.client.look(now, self.reply.version(), self.input.len());
             self.presence.update(&look);
-            // All connections that have something to read are served before the first reply of the turn is written:
-            // a client that serves many of them is woken once and not by each.
-            tokio::task::yield_now().await;
+            if !alone {
+                // All connections that have pipelines to read are served before the first replies are written: a
+                // client that serves many of them is woken once and not by each.
+                tokio::task::yield_now().await;
+            }
             self.write().await?;
             self.release();
         }
     }
 
+    /// Whether exactly one request has arrived. Its key is looked up soon.
+    fn has_one_request(&mut self) -> bool {
+        let input = self.input.unread();
+        if input.len() > LONE_REQUEST_BYTES_MAX || !self.parser.is_between_requests() {
+            return false;
+        }
+        let limits = Limits { bulk_bytes_max: LONE_REQUEST_BYTES_MAX as i64, authenticated: self.client.authenticated };
+        let is_one = self.parser.next(input, limits) == Ok(Progress::Request(input.len()));
+        if is_one && let Some(mut words) = self.parser.borrowed_arguments(input) {
+            let named = words.next().and_then(|name| self.worker.node.table.find(name));
+            let key = named.and_then(first_key).and_then(|first| words.nth(first.checked_sub(1)?));
+            self.worker.expect(key.map(|key| self.worker.node.keyspace.place(self.client.database.0, key)));
+        }
+        self.parser = Parser::new();
+        is_one
+    }
+
     /// Executes the requests that have arrived, in place, as one pipeline.
     fn execute(&mut self, now: UnixMillis) -> Stop {
-        let before = self.worker.writer().last_stamp();
-        let stop = {
-            let _pipeline = Pipeline::begin(self.worker);
-            self.execute_all(now)
-        };
-        let after = self.worker.writer().last_stamp();
-        if after > before {
-            self.written = after;
-        }
-        stop
+        let _pipeline = Pipeline::begin(self.worker);
+        self.execute_all(now)
     }
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
@@ -427,35 +451,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         Ok(node.wall_clock())
     }
 
-    /// Waits until what was executed is durable. If it cannot be, the connection ends: an answer would be a promise.
-    #[cold]
-    async fn wait_for_flush(&mut self) -> io::Result<()> {
-        let node = &self.worker.node;
-        node.durability.reaches(self.written).await.map_err(io::Error::other)
-    }
-
-    /// Waits for what the last command asked of the disk, and answers it.
-    #[cold]
-    async fn grant(&mut self, wish: Wish) -> io::Result<()> {
-        let presence = self.presence;
-        let mut granted = std::pin::pin!(self.worker.node.durability.grant(wish, self.written));
-        let is_granted = poll_fn(|context| {
-            presence.wake_at_end(context.waker());
-            if presence.is_ended() {
-                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-            }
-            granted.as_mut().poll(context).map(Ok)
-        });
-        let is_granted = is_granted.await?;
-        wish.answer(is_granted, &mut self.reply);
-        Ok(())
-    }
-
     /// Waits for the answer of the peers' thread, and reads the clock again.
     async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
-        if let Some(wish) = self.client.wish.take() {
-            self.grant(wish).await?;
-        }
         if let Some(mut order) = self.client.order.take() {
             let presence = self.presence;
             let answer = poll_fn(|context| {
@@ -520,7 +517,7 @@ impl Drop for Pipeline<'_> {
 fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
     if client.closing {
         Some(Stop::Close)
-    } else if client.order.is_some() || client.wish.is_some() {
+    } else if client.order.is_some() {
         Some(Stop::Ordered)
     } else if output >= OUTPUT_BYTES_FLUSH {
         Some(Stop::Output)

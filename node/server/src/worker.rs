@@ -9,7 +9,7 @@ use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER
 use crate::metrics::watch_event_loop;
 use crate::node::Node;
 use crate::tally::Tally;
-use keyspace::Writer;
+use keyspace::{EXPECTED_MAX, Place, Writer};
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +31,8 @@ pub struct Worker {
     pub tally: Arc<Tally>,
     /// Empty buffers for replies.
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// Where the requests of this turn will look.
+    expected: RefCell<Vec<Place>>,
     /// Buffers to read into, each of `READ_BUFFER_BYTES`.
     read_buffers: RefCell<Vec<Vec<u8>>>,
 }
@@ -44,6 +46,7 @@ impl Worker {
             tally: node.tallies.add(),
             buffers: RefCell::default(),
             read_buffers: RefCell::default(),
+            expected: RefCell::default(),
             node,
         })
     }
@@ -58,6 +61,27 @@ impl Worker {
     #[inline]
     pub fn config<T>(&self, look: impl FnOnce(&crate::config::Config) -> T) -> T {
         look(self.config.borrow_mut().load())
+    }
+
+    /// Notes where a request of this turn will look. When there are many, the memory of the first ones is fetched.
+    #[inline]
+    pub fn expect(&self, place: Option<Place>) {
+        let mut expected = self.expected.borrow_mut();
+        expected.extend(place);
+        if expected.len() >= EXPECTED_MAX {
+            self.node.keyspace.fetch(&expected);
+            expected.clear();
+        }
+    }
+
+    /// Fetches the memory where the requests of this turn will look.
+    #[inline]
+    pub fn fetch_expected(&self) {
+        let mut expected = self.expected.borrow_mut();
+        if !expected.is_empty() {
+            self.node.keyspace.fetch(&expected);
+            expected.clear();
+        }
     }
 
     /// An empty buffer; it may have room from an earlier use.
