@@ -49,11 +49,17 @@ const VERIFY_ROUND: Duration = Duration::from_millis(100);
 
 /// The question of a peer: describe all slots.
 const ASK_SLOTS: &[u8] = b"slots";
-/// The order to a node that is removed: accept no more writes, and answer with the vector when everything is closed.
-const ASK_DRAIN: &[u8] = b"drain";
+/// The order to a node that is removed: accept no more writes, and answer with the vector when everything is closed. The
+/// name of the order follows.
+const ASK_DRAIN: &[u8] = b"drain ";
 
-/// The end of such an order that could not be carried out: writes are accepted again.
-const ASK_RESUME: &[u8] = b"resume";
+/// The end of such an order that could not be carried out: writes are accepted again, unless another one stands.
+const ASK_RESUME: &[u8] = b"resume ";
+
+/// Orders to drain that a node heeds at once.
+const DRAINS_MAX: usize = 64;
+/// Comparisons that run at once: each describes all slots to every peer ten times a second.
+const VERIFIES_MAX: usize = 4;
 
 impl Control {
     /// Opens the way; the thread of the peers takes the orders.
@@ -77,6 +83,9 @@ impl Control {
 pub(super) struct Pending {
     verifies: Vec<Verify>,
     removals: Vec<RemovalOrder>,
+    removals_named: u64,
+    /// Orders to drain that this node heeds: who gave them, and their names.
+    drains: BTreeSet<(NodeIdentity, Vec<u8>)>,
 }
 
 /// A comparison with all peers.
@@ -101,6 +110,8 @@ struct PeerVerify {
 /// A region that is being removed in order.
 #[derive(Debug)]
 struct RemovalOrder {
+    /// What the nodes that it concerns know it by.
+    name: String,
     answer: oneshot::Sender<ControlReply>,
     until: Instant,
     identities: Vec<NodeIdentity>,
@@ -179,8 +190,10 @@ impl Peers {
             return;
         }
         let mut asked = BTreeMap::new();
+        self.pending.removals_named += 1;
+        let order = format!("{}", self.pending.removals_named);
         for &peer in &identities {
-            match self.hub.request(peer, ASK_DRAIN.to_vec()) {
+            match self.hub.request(peer, [ASK_DRAIN, order.as_bytes()].concat()) {
                 Some(id) => drop(asked.insert(id, peer)),
                 None => {
                     let _ = answer.send(Err(format!(
@@ -193,7 +206,7 @@ impl Peers {
         }
         let drained = identities.iter().map(|&identity| (identity, None)).collect();
         let until = Instant::now() + REMOVE_TIME;
-        self.pending.removals.push(RemovalOrder { answer, until, identities, drained, asked });
+        self.pending.removals.push(RemovalOrder { name: order, answer, until, identities, drained, asked });
     }
 
     /// Fences identities now; what may be missing of them is told.
@@ -249,9 +262,8 @@ impl Peers {
             missing.extend(view.reports_missing(number));
             let here = self.hub.closed_vector().of(number);
             let holdings = view.reports(number).map(|(_, report)| report.holding);
-            let (at, whole) = holdings.fold((here, here), |(at, whole), holding| {
-                (at.max(holding.reach), whole.max(holding.applied))
-            });
+            let (at, whole) =
+                holdings.fold((here, here), |(at, whole), holding| (at.max(holding.reach), whole.max(holding.applied)));
             sealed.push(json!({ "number": number.value(), "at": at.to_string() }));
             if !preview {
                 self.membership.seal(number, at, whole).map_err(|error| error.to_string())?;
@@ -275,28 +287,40 @@ impl Peers {
 
     /// Answers a peer's question.
     pub(super) fn answer(&mut self, peer: NodeIdentity, body: &[u8]) -> Vec<u8> {
+        if let Some(order) = body.strip_prefix(ASK_DRAIN) {
+            return self.drain_for(peer, order);
+        }
+        if let Some(order) = body.strip_prefix(ASK_RESUME) {
+            self.pending.drains.remove(&(peer, order.to_vec()));
+            self.refusals.draining = !self.pending.drains.is_empty();
+            if !self.refusals.draining {
+                tracing::warn!(peer = %self.name_of(peer), "this node is not removed after all: it accepts writes");
+            }
+            self.update_condition();
+            return Vec::new();
+        }
         match body {
             ASK_SLOTS => self.describe(AuditRange::ALL_SLOTS, true).encode(),
-            ASK_DRAIN => {
-                tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
-                self.refusals.draining = true;
-                self.update_condition();
-                self.close_everything();
-                let me = crdt::NodeIdentity(self.identity.0);
-                let vector = self.hub.closed_vector();
-                let numbers = self.membership.view().numbers_of(me).iter();
-                let written: BTreeMap<String, String> =
-                    numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
-                serde_json::to_vec(&written).unwrap_or_default()
-            }
-            ASK_RESUME => {
-                tracing::warn!(peer = %self.name_of(peer), "this node is not removed after all: it accepts writes");
-                self.refusals.draining = false;
-                self.update_condition();
-                Vec::new()
-            }
             _ => Vec::new(),
         }
+    }
+
+    /// Accepts no more writes, and says what was written.
+    fn drain_for(&mut self, peer: NodeIdentity, order: &[u8]) -> Vec<u8> {
+        if self.pending.drains.len() >= DRAINS_MAX {
+            return Vec::new();
+        }
+        tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
+        self.pending.drains.insert((peer, order.to_vec()));
+        self.refusals.draining = true;
+        self.update_condition();
+        self.close_logged();
+        self.is_published();
+        let me = crdt::NodeIdentity(self.identity.0);
+        let vector = self.hub.closed_vector();
+        let numbers = self.membership.view().numbers_of(me).iter();
+        let written: BTreeMap<String, String> = numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
+        serde_json::to_vec(&written).unwrap_or_default()
     }
 
     pub(super) fn take_response(&mut self, peer: NodeIdentity, id: RequestId, body: Option<&[u8]>) {
@@ -333,6 +357,10 @@ impl Peers {
     }
 
     fn verify(&mut self, time: Duration, answer: oneshot::Sender<ControlReply>) {
+        if self.pending.verifies.len() >= VERIFIES_MAX {
+            let _ = answer.send(Err(format!("{VERIFIES_MAX} comparisons run already; try again when they are done")));
+            return;
+        }
         let others = self.membership.view().active().filter(|member| member.identity.0 != self.identity.0);
         let peers = others
             .map(|member| {
@@ -388,7 +416,7 @@ impl Peers {
             if failed || now >= removal.until {
                 for &peer in &removal.identities {
                     // One that cannot be reached accepts writes again when it is restarted.
-                    self.hub.request(peer, ASK_RESUME.to_vec());
+                    self.hub.request(peer, [ASK_RESUME, removal.name.as_bytes()].concat());
                 }
                 let _ = removal.answer.send(Err(
                     "not every region has everything that the region wrote; look at `pelago lag`, try again, or remove it with --force"

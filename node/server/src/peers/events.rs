@@ -1,53 +1,58 @@
 //! Carrying out what the hub wants.
 
 use super::Peers;
-use crdt::NodeNumber;
-use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode};
+use super::keeping::Waiting;
+use crate::persistence::ReadBack;
+use crdt::{NodeNumber, VersionVector};
+use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode, SessionId};
 use std::sync::Arc;
+use storage::Record;
 
 impl Peers {
     pub(super) fn handle(&mut self, event: Event) {
-        let now = self.now();
         match event {
             Event::LinkReady { peer, version, number, boot: _ } => {
+                self.refusals.is_copy = false;
                 tracing::info!(peer = %self.name_of(peer), version, number = number.map(NodeNumber::value), "joined");
             }
             Event::CloseLink { peer, reason } => self.close_link(peer, &reason),
-            Event::Apply(batch) => self.apply(&batch),
+            Event::Apply(batch) => self.keep_batch(&batch, Waiting::Apply(Arc::clone(&batch))),
             Event::CloseOpenBatch => {
                 // SUBTLE: an increment in a pipeline that still runs may not know of a reset that is applied here. The
                 // vector must not be called settled before it is in a closed batch too.
-                if self.close_everything() {
-                    self.hub.open_batch_closed(now);
+                if self.close_logged() {
+                    self.keep(None, Waiting::Settled);
                 }
             }
+            Event::ReadJournal { peer, origin, after, bytes_max } => {
+                self.read_back(ReadBack { peer, origin, after, bytes_max });
+            }
             Event::SessionRequested { peer, session, since: _ } => {
-                self.close_everything();
-                self.hub.session_begun(peer, session, now);
+                self.close_logged();
+                self.keep(None, Waiting::SessionBegun { peer, session });
             }
             Event::ReadSlots { peer, session, from_slot, since, bytes_max } => {
                 let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
                 let next = (next < keyspace::SLOTS).then_some(next);
                 self.note_session(peer, since);
-                self.hub.slots_read(peer, session, next, super::flow::packed(bytes), now);
+                self.send_when_kept((peer, session), bytes, |bytes| Waiting::SlotsRead { peer, session, next, bytes });
             }
-            Event::MergeSlots { peer, session, payload } => match self.merge(&payload) {
-                Ok(differing) => self.hub.slots_merged(peer, session, differing, now),
-                Err(error) => self.give_up_session(peer, session, &error),
-            },
+            Event::MergeSlots { peer, session, payload } => {
+                let record = Record::Slots(payload.clone());
+                self.keep(Some(record), Waiting::MergeSlots { peer, session, payload });
+            }
             Event::ReadListing { peer, session, slots, bytes_max } => {
                 let since = self.session_since(peer);
                 let (bytes, covered) = self.node.keyspace.list_slots(&slots, &since, bytes_max);
-                self.hub.listing_read(peer, session, covered, super::flow::packed(bytes), now);
+                self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead { peer, session, covered, bytes });
             }
-            Event::MergeListing { peer, session, payload } => match self.merge(&payload) {
-                Ok(_) => self.hub.listing_merged(peer, session, now),
-                Err(error) => self.give_up_session(peer, session, &error),
-            },
+            Event::MergeListing { peer, session, payload } => {
+                let record = Record::Slots(payload.clone());
+                self.keep(Some(record), Waiting::MergeListing { peer, session, payload });
+            }
             Event::SessionFinished { peer, session, vector } => {
-                tracing::info!(peer = %self.name_of(peer), "caught up by state");
-                self.node.keyspace.raise_applied(&vector);
-                self.hub.session_applied(peer, session, now);
+                let record = Record::Raised(vector.clone());
+                self.keep(Some(record), Waiting::SessionFinished { peer, session, vector });
             }
             Event::SessionAbandoned { peer, session: _, feeding } => {
                 tracing::info!(peer = %self.name_of(peer), feeding, "a catch-up by state was broken off");
@@ -82,7 +87,31 @@ impl Peers {
         }
     }
 
-    fn apply(&mut self, batch: &Arc<Batch>) {
+    pub(super) fn merge_slots(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
+        let now = self.now();
+        match self.merge(payload) {
+            Ok(differing) => self.hub.slots_merged(peer, session, differing, now),
+            Err(error) => self.give_up_session(peer, session, &error),
+        }
+    }
+
+    pub(super) fn merge_listing(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
+        let now = self.now();
+        match self.merge(payload) {
+            Ok(_) => self.hub.listing_merged(peer, session, now),
+            Err(error) => self.give_up_session(peer, session, &error),
+        }
+    }
+
+    pub(super) fn finish_session(&mut self, peer: NodeIdentity, session: SessionId, vector: &VersionVector) {
+        tracing::info!(peer = %self.name_of(peer), "caught up by state");
+        self.node.keyspace.raise_applied(vector);
+        let now = self.now();
+        self.hub.session_applied(peer, session, now);
+        self.sealing.fetched(peer);
+    }
+
+    pub(super) fn apply(&mut self, batch: &Arc<Batch>) {
         let applied = self.apply_payload(batch);
         match applied {
             Ok(changes) => {
@@ -123,6 +152,7 @@ impl Peers {
         let raw = super::flow::unpacked(payload)?;
         let now = self.node.wall_clock();
         self.audit.forget_root();
+        self.note_merged();
         self.node.keyspace.merge_slots(&raw, now).map_err(|error| error.to_string())
     }
 
@@ -135,6 +165,11 @@ impl Peers {
         tracing::warn!(peer = %self.name_of(peer), %reason, "the link is closed");
         if let CloseReason::RefusedByPeer { code: Some(RefusalCode::Removed), .. } = reason {
             self.note_removed();
+        }
+        if let CloseReason::RefusedByPeer { code: Some(RefusalCode::NumberEnded), .. } = reason {
+            // A copy of this node's directory lives elsewhere. What is written here would reach nobody, ever.
+            self.refusals.is_copy = true;
+            self.update_condition();
         }
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());

@@ -1,15 +1,20 @@
 //! What flows by itself: closing batches, sweeping what is over, packing state.
 
+use super::keeping::Waiting;
 use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_SLOTS_MAX};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use keyspace::SweepPolicy;
 use protocol::{Batch, NodeIdentity};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// State that claims to unpack to more than this is refused: one slot of the largest keys.
 const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
+
+/// Bytes that a frame of state has beside the state.
+const AROUND_STATE_BYTES: usize = 64;
 
 /// How often the end of running pipelines is looked for before the thread goes on: some milliseconds.
 const PIPELINE_TRIES_MAX: u32 = 10_000;
@@ -20,9 +25,14 @@ impl Peers {
         self.close_batches_up_to(Stamp::MAX)
     }
 
-    /// Closes everything that was written until now, pipelines that still run included: they end within moments. False
-    /// if one did not.
+    /// Closes and publishes everything that was written until now. False if something of it is not published yet.
     pub(super) fn close_everything(&mut self) -> bool {
+        self.close_logged() & self.is_published_soon()
+    }
+
+    /// Closes everything that was written until now, pipelines that still run included: they end within moments. False
+    /// if one did not. What is closed may have to wait for the disk.
+    pub(super) fn close_logged(&mut self) -> bool {
         let clock = self.node.keyspace.clock();
         let mut tries = 0;
         while !self.node.keyspace.is_logged_up_to(clock) && tries < PIPELINE_TRIES_MAX {
@@ -36,16 +46,20 @@ impl Peers {
     /// The same, without what is later than `limit`.
     pub(super) fn close_batches_up_to(&mut self, limit: Stamp) -> bool {
         let Some(number) = self.number() else { return false };
+        if !self.keeping.has_room() {
+            // The disk is slow: what was written waits where it is.
+            self.drained_at = Instant::now();
+            return true;
+        }
         let open = self.drain.take_up_to(&self.node.keyspace, limit);
         if open.is_empty() {
             return false;
         }
         self.drained_at = Instant::now();
-        let now = self.now();
         for batch in open {
             debug_assert_eq!(batch.last.author(), number, "what is logged was stamped under the current number");
             let dependencies = (*self.node.keyspace.applied()).clone();
-            let tail = self.hub.own_tail();
+            let tail = self.own_tail();
             let sealed = Batch::seal(tail, batch.first, batch.last, dependencies, batch.changes, &batch.payload);
             let metrics = &self.node.console.metrics;
             metrics.keyspace.changes_made.add(u64::from(batch.made));
@@ -53,8 +67,7 @@ impl Peers {
             metrics.replication.batch_changes.observe(u64::from(batch.changes));
             metrics.replication.batch_bytes.observe(sealed.bytes().len() as u64);
             self.batches.changes_made += u64::from(batch.made);
-            self.audit.note_closed(batch.last);
-            self.hub.publish(sealed, now);
+            self.keep_batch(&sealed, Waiting::Publish(Arc::clone(&sealed)));
         }
         true
     }
@@ -97,6 +110,17 @@ impl Peers {
         self.known_applied.insert(number, vector);
     }
 
+    /// A slot is too large to be sent. The link stays, and the peer asks again some time: until then something of it may
+    /// have been removed.
+    pub(super) fn give_up_feeding(&mut self, peer: NodeIdentity, session: protocol::SessionId) {
+        tracing::error!(
+            peer = %self.name_of(peer), bytes_max = STATE_UNPACKED_BYTES_MAX,
+            "the keys of one slot are too large together to be sent: a peer that needs them stays behind; remove some"
+        );
+        self.node.console.metrics.replication.limits_met.add("slot_too_large", 1);
+        self.hub.session_failed(peer, session, self.now());
+    }
+
     /// The vector that a peer which is fed had at the beginning of its session.
     pub(super) fn session_since(&self, peer: NodeIdentity) -> VersionVector {
         self.fed_since.get(&peer).cloned().unwrap_or_default()
@@ -115,13 +139,17 @@ fn rank(member: &NodeIdentity, key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-/// State as it travels: its length, and LZ4.
-pub(super) fn packed(raw: Vec<u8>) -> Bytes {
-    Bytes::from(lz4_flex::block::compress_prepend_size(&raw))
+/// State as it travels: its length, and LZ4. Nothing if a peer would not take it.
+pub(super) fn packed(raw: Vec<u8>) -> Option<Bytes> {
+    if raw.len() > STATE_UNPACKED_BYTES_MAX {
+        return None;
+    }
+    let packed = lz4_flex::block::compress_prepend_size(&raw);
+    (packed.len() <= protocol::limits::STATE_FRAME_BYTES_MAX - AROUND_STATE_BYTES).then(|| Bytes::from(packed))
 }
 
 /// State that came. A claimed size is believed only as far as LZ4 can reach.
-pub(super) fn unpacked(payload: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn unpacked(payload: &[u8]) -> Result<Vec<u8>, String> {
     let (size, packed) = lz4_flex::block::uncompressed_size(payload).map_err(|error| error.to_string())?;
     if size > STATE_UNPACKED_BYTES_MAX || size > packed.len().saturating_mul(protocol::limits::EXPANSION_MAX) {
         return Err(format!("{size} bytes of state are claimed in {}", packed.len()));

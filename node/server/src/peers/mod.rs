@@ -10,6 +10,7 @@ mod control;
 mod cut;
 mod events;
 mod flow;
+mod keeping;
 mod membership;
 mod pace;
 mod sealing;
@@ -17,6 +18,7 @@ mod start;
 mod status;
 
 pub use control::{Control, ControlError, ControlReply};
+pub(crate) use flow::unpacked;
 pub use start::{PeerSetup, StartError};
 
 use crate::certificates::CertificateFiles;
@@ -41,6 +43,10 @@ pub struct Peers {
     node: Arc<Node>,
     identity: NodeIdentity,
     rows: CatalogueRows,
+    /// What stands between the hub and the disk.
+    keeping: keeping::Keeping,
+    /// What the start has found on the disk and not read yet.
+    loading: Option<start::Loading>,
     membership: Membership,
     hub: Hub,
     transport: Arc<Transport>,
@@ -58,6 +64,8 @@ pub struct Peers {
     known_applied: BTreeMap<NodeNumber, VersionVector>,
     /// The agreement about where ended numbers are closed.
     sealing: Sealing,
+    /// Too many counter resets are held, and that was said.
+    resets_alarmed: bool,
     /// The membership was changed and could not be written down.
     is_unkept: bool,
     /// A fresh number that may be used once the membership that grants it is durable.
@@ -91,16 +99,20 @@ struct Link {
 }
 
 /// Why writes are refused. The reasons come and go independently.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Refusals {
     /// This identity was removed.
     removed: bool,
     /// It is about to be.
     draining: bool,
+    /// Its peers say that a later life of it has ended its number.
+    is_copy: bool,
     /// It may write no more under its number, and has no other one yet.
     no_number: bool,
     /// The clock is so far from the others'.
     drift_ms: Option<i64>,
+    /// The disk does not keep what it should: the whole reply.
+    disk: Option<String>,
 }
 
 impl Refusals {
@@ -112,12 +124,16 @@ impl Refusals {
         if self.draining {
             return Some("ERR this node is being removed from its cluster; write elsewhere".to_owned());
         }
+        if self.is_copy {
+            return Some(format!("ERR {}", protocol::NUMBER_ENDED));
+        }
         if self.no_number {
             return Some("ERR this node needs another node number and has none yet; see its log".to_owned());
         }
-        self.drift_ms.map(|ms| {
+        let drift = self.drift_ms.map(|ms| {
             format!("ERR this node's clock is {ms} ms away from the other regions'; set it (NTP) and writes are accepted again")
-        })
+        });
+        drift.or_else(|| self.disk.clone())
     }
 }
 
@@ -148,7 +164,13 @@ impl Peers {
     /// written here.
     pub async fn run(mut self) {
         self.status_now();
+        if !self.load() {
+            self.node.console.request_stop(Stop::Now);
+            self.transport.shutdown().await;
+            return;
+        }
         let node = self.node.clone();
+        let news = Arc::clone(&self.keeping.news);
         let mut stopping = std::pin::pin!(node.console.stopping());
         let stop = loop {
             self.turn();
@@ -162,6 +184,7 @@ impl Peers {
                 biased;
                 stop = &mut stopping => break stop,
                 () = self.wake.notified() => self.drain_at = Some(self.drain_time()),
+                () = news.notified() => {}
                 event = self.transport_events.recv() => match event {
                     Some(event) => self.take_transport_events(event).await,
                     None => break Stop::Now,
@@ -183,6 +206,7 @@ impl Peers {
     fn turn(&mut self) {
         let now = Instant::now();
         self.note_changes(now);
+        self.look_at_disk();
         if self.drain_at.is_some_and(|at| at <= now) {
             // While changes come, look again after the interval: that spares the workers waking this thread.
             self.drain_at =
@@ -204,7 +228,7 @@ impl Peers {
                 self.note_event(&event);
                 self.handle(event);
             }
-            if !self.transmit() && idle {
+            if !self.transmit() && idle && !self.hub.has_events() {
                 return;
             }
         }
@@ -213,7 +237,9 @@ impl Peers {
     /// When a change that has just come is to be sent: at once if nothing was sent lately.
     fn drain_time(&self) -> Instant {
         let interval = self.node.config.load().batch_interval;
-        if self.drained_at.elapsed() >= QUIET { Instant::now() } else { self.drained_at + interval }
+        // Clients wait for what is written now to be durable: while one flush runs, the next batch gathers.
+        let waits = self.node.durability.replies_wait() && self.keeping.has_room();
+        if waits || self.drained_at.elapsed() >= QUIET { Instant::now() } else { self.drained_at + interval }
     }
 
     fn next_deadline(&self) -> Instant {
@@ -221,10 +247,8 @@ impl Peers {
         if let Some(due) = self.hub.poll_timeout() {
             next = next.min(self.began + Duration::from_millis(due.0));
         }
-        if let Some(at) = self.drain_at {
-            next = next.min(at);
-        }
-        next
+        let own = self.drain_at.into_iter().chain(self.keeping.due());
+        own.fold(next, Instant::min)
     }
 
     async fn take_transport_events(&mut self, first: TransportEvent) {
@@ -346,7 +370,8 @@ impl Peers {
         // of its own, in a simulation) the time is short.
         let node = self.node.clone();
         let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
-        self.close_everything();
+        self.close_logged();
+        self.is_published();
         self.pump();
         while !self.peers_have_all() && Instant::now() < until {
             let wait = tokio::time::sleep(Duration::from_millis(5));
@@ -362,6 +387,10 @@ impl Peers {
         }
         self.hub.say_goodbye();
         self.pump();
+        if !self.stop_disk() {
+            tracing::error!("not everything could be made durable: the next start takes this one for a crash");
+            return;
+        }
         if let Err(error) = self.rows.end_cleanly() {
             tracing::error!(%error, "the catalogue could not note that the node ended in order");
         }

@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
 use crate::node::Node;
+use crate::persistence::{self, Persistence, Recovery, StoreSetup, recover as recover_store};
 use crdt::membership::MemberRecord;
 use crdt::{Membership, NodeNumber};
 use keyspace::Drain;
@@ -14,7 +15,7 @@ use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::CatalogueRows;
+use storage::{CatalogueRows, FoundStore, Life, StoreOwner};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use transport::{NotAdmitted, Transport, TransportError, TransportSettings};
@@ -36,6 +37,8 @@ pub struct PeerSetup {
     pub bootstrap: Option<Vec<u8>>,
     /// The files that the certificate came from: a renewed one is used without a restart. None in a simulation.
     pub certificates: Option<CertificateFiles>,
+    /// Where keys are kept, if they are.
+    pub store: Option<StoreSetup>,
     /// How frames are carried. Its `admission` is replaced.
     pub transport: TransportSettings,
 }
@@ -46,6 +49,12 @@ pub enum StartError {
     /// The catalogue.
     #[error("the catalogue cannot be used: {0}")]
     Catalogue(#[from] storage::CatalogueError),
+    /// The store.
+    #[error("the node's store cannot be used: {0}")]
+    Store(#[from] storage::StoreError),
+    /// A thread for the disk.
+    #[error("the system gives the node no thread for its disk: {0}")]
+    Thread(#[from] std::io::Error),
     /// The network.
     #[error("the links to other nodes cannot be opened: {0}")]
     Transport(#[from] TransportError),
@@ -74,6 +83,20 @@ pub enum StartError {
 struct Recovered {
     membership: Membership,
     number: Option<NodeNumber>,
+    start: storage::Start,
+    /// There was a catalogue, so the node may give itself a number.
+    has_catalogue: bool,
+}
+
+/// What is left to be done of a start: reading the store, and settling on a number.
+pub(super) struct Loading {
+    found: FoundStore,
+    life: Life,
+    start: storage::Start,
+    has_catalogue: bool,
+    setup: StoreSetup,
+    hub: HubSettings,
+    record: MemberRecord,
 }
 
 impl Peers {
@@ -83,17 +106,23 @@ impl Peers {
         let identity = NodeIdentity(facts.identity.0);
         let wall = node.wall_clock();
         let recovered = recover(&setup, identity, wall)?;
+        let life = Life { generation: recovered.start.boot.generation, nonce: recovered.start.boot.nonce };
+        let owner = StoreOwner { cluster: setup.cluster.0, identity: identity.0 };
+        let found = match &setup.store {
+            Some(store) => Some((FoundStore::open(Arc::clone(&store.fs), owner)?, store.clone())),
+            None => None,
+        };
         let cut: Arc<parking_lot::RwLock<Cut>> = Arc::default();
         let removed: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>> = Arc::default();
         let mut settings = setup.transport;
         let (hidden, barred) = (cut.clone(), removed.clone());
         settings.admission = Arc::new(move |peer| admit(peer, &hidden, &barred));
         let (transport, transport_events) = Transport::start(settings)?;
-        let hub = Hub::new(
-            hub_settings(&node, &setup.record, setup.boot, setup.cluster, identity, &recovered),
-            Millis(0),
-            wall,
-        );
+        let hub_settings = hub_settings(&node, &setup.record, setup.boot, setup.cluster, identity, &recovered);
+        let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
+        let (start, has_catalogue) = (recovered.start, recovered.has_catalogue);
+        let record = setup.record.clone();
+        let loading = found.map(|(found, setup)| Loading { found, life, start, has_catalogue, setup, hub: hub_settings, record });
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
@@ -108,6 +137,8 @@ impl Peers {
             sweeper: node.keyspace.writer(),
             identity,
             rows: setup.rows,
+            keeping: super::keeping::Keeping::default(),
+            loading,
             membership: recovered.membership,
             hub,
             transport: Arc::new(transport),
@@ -120,6 +151,7 @@ impl Peers {
             barred: removed,
             known_applied: BTreeMap::new(),
             sealing: protocol::sealing::Sealing::default(),
+            resets_alarmed: false,
             is_unkept: false,
             number_to_take: None,
             fed_since: BTreeMap::new(),
@@ -144,6 +176,86 @@ impl Peers {
         Ok(peers)
     }
 
+    /// Reads the store, settles on a number, and begins to keep what the node does. Nothing to do without a store. False
+    /// if the node cannot go on; the log says why.
+    ///
+    /// A node goes on under its number if everything that any peer may have of it is here: its process ended in order, or
+    /// crashed while the store was sound and the host stayed up. Otherwise the missing tail must still spread from where it
+    /// is, so the node takes a fresh number, without asking anybody.
+    pub(super) fn load(&mut self) -> bool {
+        let Some(loading) = self.loading.take() else { return true };
+        match self.load_store(loading) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the node cannot start with its store");
+                false
+            }
+        }
+    }
+
+    fn load_store(&mut self, loading: Loading) -> Result<(), StartError> {
+        let Loading { found, life, start, has_catalogue, setup, hub: mut settings, record } = loading;
+        let wall = self.node.wall_clock();
+        let node = Arc::clone(&self.node);
+        let config = node.config.load();
+        let was_sound = found.is_empty() && start.before.is_none() || may_be_whole(&found, &start);
+        let with = Recovery {
+            keyspace: &node.keyspace,
+            durability: &node.durability,
+            config: &config,
+            threads: setup.threads,
+            now: wall,
+            beat: &|| node.console.beat(),
+        };
+        let recovered = recover_store(found, life, &with)?;
+        for problem in &recovered.problems {
+            match problem.is_damage() {
+                true => tracing::error!(%problem, "the store is damaged"),
+                false => tracing::warn!(%problem, "the store was left unfinished"),
+            }
+        }
+        let me = crdt::NodeIdentity(self.identity.0);
+        let keeps = was_sound && recovered.is_whole;
+        let number = match has_catalogue {
+            true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
+            false => None,
+        };
+        tracing::info!(number = number.map(NodeNumber::value), keeps, "the node goes on where its store ends");
+        settings.number = number;
+        settings.numbers = self.membership.view().numbers_of(me).iter().copied().collect();
+        settings.vector = recovered.vector;
+        settings.tails = recovered.tails;
+        settings.journal = true;
+        let now = self.now();
+        self.hub = Hub::new(settings, now, wall);
+        recovered.recent.into_iter().for_each(|batch| self.hub.restore(batch));
+        if let Some(number) = number {
+            node.keyspace.set_number(number);
+            // While the journal was read, the node's own history was anybody's. It knows its own resets.
+            let everything = self.everything();
+            node.keyspace.collect_resets(&|contributor| (contributor == number).then_some(&everything));
+            self.drain = Drain::after(self.hub.closed_vector().of(number));
+        }
+        self.has_number = number.is_some();
+        node.durability.change_state(|state| {
+            state.keys_loaded = (0..keyspace::DATABASES).map(|database| node.keyspace.len(database)).sum();
+            state.problems = recovered.problems.iter().filter(|problem| problem.is_damage()).count() as u64;
+        });
+        let clock = Arc::clone(&node);
+        let wall_clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || clock.wall_clock());
+        let wake = self.keeping.wake();
+        let mut store = Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, Arc::clone(&wake))?;
+        store.checkpoints.note_start(recovered.replayed_bytes, recovered.unchanged_since);
+        let is_incomplete = recovered.problems.iter().any(storage::Problem::is_damage);
+        self.keeping.begin(store, is_incomplete);
+        node.durability.set_policy(true, persistence::replies_wait(&config));
+        node.durability.on_wish(move || wake());
+        self.watch_config();
+        self.refresh_own_record(record)?;
+        self.membership_changed();
+        Ok(())
+    }
+
     /// Where the socket for other nodes is bound.
     pub fn local_addr(&self) -> std::io::Result<std::net::SocketAddr> {
         self.transport.local_addr()
@@ -164,6 +276,12 @@ impl Peers {
         }
         Ok(())
     }
+}
+
+/// Whether everything that the life before has sent is in the store, as far as the store can tell.
+fn may_be_whole(found: &FoundStore, start: &storage::Start) -> bool {
+    let before = start.before.as_ref().map(|boot| Life { generation: boot.generation, nonce: boot.nonce });
+    before.is_some() && found.sound_life() == before && !start.host_crashed
 }
 
 fn admit(
@@ -227,6 +345,7 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         })?,
     }
     let kept = setup.rows.membership()?;
+    let has_catalogue = kept.is_some();
     let mut membership = match &kept {
         Some(encoded) => Membership::decode(encoded)?,
         None => Membership::new(),
@@ -244,25 +363,39 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
     if kept.is_none() {
         tracing::warn!("there is no catalogue in this directory: a peer must give this node a number");
         setup.rows.set_membership(&membership.encode())?;
-        return Ok(Recovered { membership, number: None });
+        return Ok(Recovered { membership, number: None, start, has_catalogue });
     }
-    let last = membership.view().numbers_of(me).last().copied();
-    let number = match (start.before.is_none(), last) {
-        (true, Some(number)) if !membership.view().has_ended(number) => Some(number),
-        (_, None) => None,
-        (_, Some(last)) => {
+    // What is on the disk decides.
+    if setup.store.is_some() {
+        return Ok(Recovered { membership, number: None, start, has_catalogue });
+    }
+    let number = settle(&mut membership, me, &setup.rows, start.before.is_none(), wall)?;
+    Ok(Recovered { membership, number, start, has_catalogue })
+}
+
+/// The number that a node writes under from now on: the one it has, if it may be `kept`, or a fresh one of its own range.
+fn settle(
+    membership: &mut Membership,
+    me: crdt::NodeIdentity,
+    rows: &CatalogueRows,
+    kept: bool,
+    wall: u64,
+) -> Result<Option<NodeNumber>, StartError> {
+    match membership.view().numbers_of(me).last().copied() {
+        Some(number) if kept && !membership.view().has_ended(number) => Ok(Some(number)),
+        None => Ok(None),
+        Some(last) => {
             let stamp = membership.latest_stamp().next(wall, last);
             match membership.grant_number(me, me, stamp) {
                 Ok(number) => {
-                    setup.rows.set_membership(&membership.encode())?;
-                    Some(number)
+                    rows.set_membership(&membership.encode())?;
+                    Ok(Some(number))
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a peer must give this node a number");
-                    None
+                    Ok(None)
                 }
             }
         }
-    };
-    Ok(Recovered { membership, number })
+    }
 }

@@ -7,6 +7,9 @@ use protocol::{LinkPhase, LinkReport, NodeIdentity};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Counter resets that a node remembers before it raises an alarm: some 200 MB with keys and fields of usual length.
+const RESETS_HELD_MAX: u64 = 1 << 20;
+
 impl Peers {
     /// A round of chores.
     pub(super) fn housekeeping(&mut self) {
@@ -41,6 +44,7 @@ impl Peers {
 
     fn collect(&mut self) {
         let over = self.note_ended_numbers();
+        self.look_at_resets();
         if self.node.keyspace.remembered_resets() > 0 {
             // What peers have applied is heard again with their next heartbeat.
             let known = std::mem::take(&mut self.known_applied);
@@ -49,6 +53,33 @@ impl Peers {
             self.node.keyspace.collect_resets(&of);
         }
         self.node.keyspace.prune();
+    }
+
+    /// Resets of counters are remembered for members that are away. There is no harmless way to forget one, so too many
+    /// are an alarm: an operator can bring the member back or remove it.
+    fn look_at_resets(&mut self) {
+        let held = self.node.keyspace.remembered_resets();
+        let too_many = held > RESETS_HELD_MAX;
+        if too_many && !self.resets_alarmed {
+            let away: Vec<String> = self
+                .membership
+                .view()
+                .active()
+                .map(|member| member.identity)
+                .filter(|&member| member != self.identity && !self.hub.ready_peers().contains(&member))
+                .map(|member| self.name_of(member))
+                .collect();
+            tracing::error!(
+                held,
+                limit = RESETS_HELD_MAX,
+                ?away,
+                "alarm: more counter resets are remembered for members that are away than is sound; bring them back, or \
+                 remove them"
+            );
+            self.node.console.metrics.replication.limits_met.add("counter_resets", 1);
+        }
+        // Some leeway, so that a count at the limit is one alarm.
+        self.resets_alarmed = too_many || self.resets_alarmed && held > RESETS_HELD_MAX / 2;
     }
 
     /// A node whose clock is far from the others' must not stamp: its writes would win over everybody's for ever, or
