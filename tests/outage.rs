@@ -68,6 +68,7 @@ fn a_region_that_crashes_takes_with_it_only_what_nobody_else_had() {
         clients: 2,
         pace: Duration::from_millis(2),
         seed: 1,
+        durable: false,
     };
     let outcome = crashes::run(&mut cluster, &plan);
     println!("{outcome}");

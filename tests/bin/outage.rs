@@ -106,6 +106,7 @@ fn crash(arguments: &Arguments) -> Vec<String> {
         clients: arguments.count("--clients", 4),
         pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
         seed: arguments.number("--seed", 1),
+        durable: arguments.all("--set").any(|setting| setting == "persistence=on"),
     };
     println!("repeat with --crashes --seed {}", plan.seed);
     let outcome = crashes::run(&mut cluster, &plan);

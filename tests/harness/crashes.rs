@@ -25,6 +25,8 @@ pub struct Plan {
     pub pace: Duration,
     /// Chooses the victims, and what is taken from them.
     pub seed: u64,
+    /// Whether nodes keep their keys on disk: then one that lost nothing goes on under its number.
+    pub durable: bool,
 }
 
 /// One crash.
@@ -63,8 +65,8 @@ pub struct Round {
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The seed that repeats it.
-    pub seed: u64,
+    /// The plan.
+    pub plan: Plan,
     /// The crashes.
     pub rounds: Vec<Round>,
     /// What must not be, about the counters at the end.
@@ -88,7 +90,7 @@ pub fn run(cluster: &mut Cluster, plan: &Plan) -> Outcome {
     let crashed: BTreeSet<&str> = rounds.iter().map(|round| round.victim.as_str()).collect();
     let counters_wrong = check_counters(cluster, &ledger, &crashed);
     ledger.stop();
-    Outcome { seed: plan.seed, rounds, counters_wrong }
+    Outcome { plan: *plan, rounds, counters_wrong }
 }
 
 /// One crash, from writing to equality; afterwards clients hold.
@@ -223,7 +225,8 @@ impl Outcome {
             }
             round.wrong.iter().for_each(|wrong| note(wrong.clone()));
             round.errors_elsewhere.iter().for_each(|error| note(format!("a client elsewhere saw {error}")));
-            if round.numbers.0 == round.numbers.1 {
+            let empty = round.catalogue_lost || !self.plan.durable;
+            if empty && round.numbers.0 == round.numbers.1 {
                 note(format!("{} came back under its old number", round.victim));
             }
             if round.verify != Some(0) {
@@ -236,7 +239,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}", self.seed)?;
+        writeln!(f, "seed {}", self.plan.seed)?;
         for (number, round) in self.rounds.iter().enumerate() {
             let Round { victim, numbers, seen_elsewhere, acknowledged, died_unsent, .. } = round;
             let [served, equal] = [round.served, round.equal].map(|time| time.as_secs_f64());
