@@ -1,10 +1,12 @@
 //! Files in both directions.
 
 use super::{Contents, assert_same, report, saved};
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use tests::client::Client;
 use tests::cluster::Cluster;
+use tests::node::{run, text};
 use tests::redis::Redis;
 use tests::wait;
 
@@ -109,23 +111,53 @@ fn an_import_that_failed_goes_on_where_it_was() {
     let (node, mut source) = (&cluster.nodes[0], redis.client());
     fill(&mut source, 20_000);
     let file = saved(&mut source);
-    // Damage near the end: the version's and the type's mark of a key become something else.
-    let whole = std::fs::read(&file).expect("redis has written it");
-    let mut damaged = whole.clone();
-    let place = damaged.len() - 200;
-    damaged[place..place + 100].fill(0xff);
-    std::fs::write(&file, &damaged).expect("it is ours");
-    let failed = node.pelago(&["import", &file]);
-    assert!(!failed.status.success());
-    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(said.contains("is not understood at byte"), "{said}");
-    std::fs::write(&file, &whole).expect("it is ours");
+    // Connections that carry much break: those of the import, and not the one on which it notes how far it is.
+    let through = breaking(&node.resp, 150_000);
+    let failed = run(&["import", &file, "--via", &through]);
+    assert!(!failed.status.success(), "{}", text(&failed.stdout));
     let (told, is_success) = report(&["import", &file, "--via", &node.resp]);
     assert!(is_success, "{told}");
-    assert!(told["copy"]["resumed"].as_u64() > Some(10_000), "{told}");
+    assert!(told["copy"]["resumed"].as_u64() > Some(100), "{told}");
     assert_same(&mut source, &mut node.client(), &[]);
     // Nothing is left of it.
     assert_eq!(node.client().must("KEYS pelago:import:*").elements().len(), 0);
+}
+
+/// Leads to an address; a connection ends after so many bytes to there.
+fn breaking(address: &str, most: u64) -> String {
+    let listener = TcpListener::bind("127.79.0.1:0").expect("the system has a free port");
+    let (here, address) = (listener.local_addr().expect("it is bound").to_string(), address.to_owned());
+    std::thread::spawn(move || {
+        for near in listener.incoming().filter_map(Result::ok) {
+            let far = TcpStream::connect(&address).expect("the node takes connections");
+            let (mut from_far, mut to_near) = (far.try_clone().expect("a socket"), near.try_clone().expect("a socket"));
+            std::thread::spawn(move || drop(std::io::copy(&mut from_far, &mut to_near)));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut (&near).take(most), &mut &far);
+                let _ = (near.shutdown(Shutdown::Both), far.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    here
+}
+
+#[test]
+fn nothing_of_a_damaged_file_comes_in() {
+    let Some(redis) = Redis::start("what is done about damage") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    fill(&mut source, 1000);
+    let file = saved(&mut source);
+    let mut bytes = std::fs::read(&file).expect("redis has written it");
+    let place = bytes.len() - 100;
+    bytes[place] ^= 1;
+    std::fs::write(&file, &bytes).expect("it is ours");
+    let refused = node.pelago(&["import", &file]);
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("nothing was imported"), "{}", text(&refused.stderr));
+    assert_eq!(node.client().must("DBSIZE").to_string(), "0");
+    assert!(!node.pelago(&["import", &file, "--salvage"]).status.success());
+    assert_eq!(node.client().must("EXISTS key:1").to_string(), "1");
 }
 
 #[test]

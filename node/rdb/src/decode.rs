@@ -83,12 +83,19 @@ pub(crate) struct Decoder {
     block: Vec<u8>,
     /// A string before it is decompressed.
     compressed: Vec<u8>,
+    /// Bytes that compressed strings may still stand for.
+    expandable: u64,
     pub(crate) family: Family,
 }
 
 impl Decoder {
     pub(crate) fn new(family: Family) -> Self {
-        Self { block: Vec::new(), compressed: Vec::new(), family }
+        Self { block: Vec::new(), compressed: Vec::new(), expandable: u64::MAX, family }
+    }
+
+    /// One for which all compressed strings together stand for at most so many bytes.
+    pub(crate) fn expanding_to(self, bytes: u64) -> Self {
+        Self { expandable: bytes, ..self }
     }
 
     /// Appends a string.
@@ -107,6 +114,8 @@ impl Decoder {
                 if let Some(bytes) = [compressed, bytes].into_iter().find(|bytes| *bytes > TEXT_BYTES_MAX) {
                     return Err(RdbError::TextTooLong(bytes));
                 }
+                let too_much = RdbError::Corrupt("compressed strings stand for more than is allowed together");
+                self.expandable = self.expandable.checked_sub(bytes).ok_or(too_much)?;
                 self.compressed.clear();
                 source.append(compressed, &mut self.compressed)?;
                 lzf::decompress(&self.compressed, bytes, out)
@@ -392,4 +401,21 @@ fn read_length(source: &mut impl Source) -> Result<Length, RdbError> {
         },
         _ => Length::Encoded(first & 0x3f),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_strings_share_what_they_may_stand_for() {
+        // A list of two strings of thirty bytes, five bytes each.
+        let text = [0xc3, 5, 30, 0, b'x', 0xe0, 20, 0];
+        let list = [&[2][..], &text, &text].concat();
+        for (bytes, is_read) in [(60, true), (59, false)] {
+            let mut decoder = Decoder::new(Family::Redis).expanding_to(bytes);
+            let mut object = Object::default();
+            assert_eq!(decoder.object(&mut &list[..], types::LIST, &mut object).is_ok(), is_read, "{bytes}");
+        }
+    }
 }

@@ -26,5 +26,5 @@ mod ziplist;
 
 pub use error::RdbError;
 pub use object::{Consumer, Group, Hash, Kind, Object, PendingEntry, SortedSet, Stream, StreamEntry, StreamId, Texts};
-pub use reader::{Entry, Item, Reader};
+pub use reader::{Entry, Item, Reader, verify};
 pub use writer::Writer;

@@ -31,3 +31,7 @@ pub const STREAM_NODE_ENTRIES_MAX: usize = 100;
 
 /// Bytes of one listpack of a stream, Redis' default.
 pub const STREAM_NODE_BYTES_MAX: usize = 4096;
+
+/// Bytes that all compressed strings of one payload may stand for together: twice the longest string. A client could else
+/// have one request take 88 times its size.
+pub const PAYLOAD_EXPANDED_BYTES_MAX: u64 = 1 << 30;

@@ -4,6 +4,7 @@ use crate::checksum;
 use crate::decode::{Decoder, Family};
 use crate::encode;
 use crate::error::RdbError;
+use crate::limits::PAYLOAD_EXPANDED_BYTES_MAX;
 use crate::object::Object;
 
 /// A payload whose checksum was right, and whose version is known.
@@ -33,7 +34,7 @@ impl<'p> Payload<'p> {
     pub fn object(self) -> Result<Object, RdbError> {
         let (&kind, mut rest) = self.body.split_first().ok_or(RdbError::Truncated)?;
         let mut object = Object::default();
-        Decoder::new(self.family).object(&mut rest, kind, &mut object)?;
+        Decoder::new(self.family).expanding_to(PAYLOAD_EXPANDED_BYTES_MAX).object(&mut rest, kind, &mut object)?;
         if rest.is_empty() { Ok(object) } else { Err(RdbError::Corrupt("something follows the value")) }
     }
 

@@ -1,10 +1,12 @@
 //! Takes a file or a replication stream apart, key after key.
 
+use crate::checksum::Checksum;
 use crate::decode::{Decoder, Family, length, pass_key_metadata, pass_module_auxiliary};
 use crate::error::RdbError;
+use crate::limits::READ_BYTES;
 use crate::object::Object;
 use crate::source::{Source, StreamSource};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 /// A key with its value. The same one is given again and again, so that its memory is used again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -178,6 +180,43 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// Reads a whole file of `length` bytes and checks its checksum alone: afterwards every byte is known to be as it was
+/// written. [`Reader`] only knows at the end, when values that were changed have been handed out already.
+pub fn verify(mut source: impl Read, length: u64) -> Result<(), RdbError> {
+    let mut checksum = Checksum::new();
+    let mut header = [0; HEADER_BYTES];
+    source.read_exact(&mut header).map_err(|error| no_header(truncated(error)))?;
+    let version = Reader::new(&header[..])?.version();
+    checksum.update(&header);
+    let mut left = length.checked_sub(HEADER_BYTES as u64 + 8).ok_or(RdbError::Truncated)?;
+    let (mut buffer, mut last) = (vec![0; READ_BYTES], 0);
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        source.read_exact(&mut buffer[..most]).map_err(truncated)?;
+        checksum.update(&buffer[..most]);
+        last = buffer[most - 1];
+        left -= most as u64;
+    }
+    if version >= VERSION_OF_CHECKSUM && last != opcode::END {
+        return Err(RdbError::Truncated);
+    }
+    let mut stored = [0; 8];
+    source.read_exact(&mut stored).map_err(truncated)?;
+    let (expected, found) = (u64::from_le_bytes(stored), checksum.value());
+    if version < VERSION_OF_CHECKSUM || expected == 0 || expected == found {
+        Ok(())
+    } else {
+        Err(RdbError::Checksum { expected, found })
+    }
+}
+
+fn truncated(error: std::io::Error) -> RdbError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => RdbError::Truncated,
+        _ => RdbError::Io(error),
+    }
+}
+
 /// A file that ends within its header is no such file.
 fn no_header(error: RdbError) -> RdbError {
     match error {
@@ -208,5 +247,7 @@ pub(crate) mod opcode {
     pub(crate) const END: u8 = 255;
 }
 
+/// The magic word and the version.
+const HEADER_BYTES: usize = 9;
 /// Files have a checksum from this version on.
 const VERSION_OF_CHECKSUM: u32 = 5;

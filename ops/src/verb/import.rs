@@ -24,7 +24,7 @@ use crate::terminal::{self, grouped};
 use crate::wire::Wire;
 use address::Source;
 use clap::Args;
-use file::Dump;
+use file::{Course, Dump};
 use holding::Holding;
 use lanes::Lanes;
 use live::{Imported, Live};
@@ -67,6 +67,9 @@ pub struct Import {
     /// Begin anew instead of going on where an earlier run ended
     #[arg(long, conflicts_with = "dry_run")]
     restart: bool,
+    /// Import a damaged file as far as it can be read; what is damaged may come in as something else
+    #[arg(long, conflicts_with_all = ["from", "dry_run"])]
+    salvage: bool,
     /// Exit status 0 even if the target cannot hold everything; what was skipped is told all the same
     #[arg(long)]
     allow_skipped: bool,
@@ -95,8 +98,12 @@ impl Destination {
     }
 
     fn loader(&self) -> Result<Loader> {
+        self.loader_for(self.holding()?)
+    }
+
+    fn loader_for(&self, holding: Holding) -> Result<Loader> {
         let wires = (0..self.connections).map(|_| self.wire()).collect::<Result<Vec<_>>>()?;
-        Ok(Loader::new(Lanes::start(wires)?, self.holding()?))
+        Ok(Loader::new(Lanes::start(wires)?, holding))
     }
 }
 
@@ -110,9 +117,18 @@ impl Import {
         let stop = Stop::on_signals()?;
         let imported = match (&self.file, &self.from) {
             (Some(file), _) => {
-                let (dump, mut loader) = (Dump::open(file)?, self.into.loader()?);
+                let mut dump = Dump::open(file)?;
+                let course = match (self.salvage, self.restart) {
+                    (true, _) => Course::Salvage,
+                    (false, true) => Course::Anew,
+                    (false, false) => Course::GoOn,
+                };
+                if course != Course::Salvage {
+                    dump.verify()?;
+                }
+                let mut loader = self.into.loader()?;
                 let mut client = self.into.target.connect()?;
-                let tally = file::import(dump, &mut loader, &mut client, self.restart, &stop)?;
+                let tally = file::import(dump, &mut loader, &mut client, course, &stop)?;
                 Report { tally, followed: None, seconds: began.elapsed().as_secs_f64() }
             }
             (None, Some(source)) => {

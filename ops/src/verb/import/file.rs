@@ -5,7 +5,7 @@ use super::progress::Progress;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
-use rdb::{Entry, Item, Reader};
+use rdb::{Entry, Item, RdbError, Reader};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,20 @@ impl Dump {
         Ok(Self { path: path.to_owned(), file, bytes, identity })
     }
 
+    /// Checks that it is as it was written, before anything of it is believed.
+    pub fn verify(&mut self) -> Result<()> {
+        let failed = |error| Failure::File { doing: "read", path: self.path.clone(), error };
+        let outcome = rdb::verify(&mut self.file, self.bytes);
+        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        outcome.map_err(|error| match error {
+            RdbError::Io(error) => failed(error),
+            error => Failure::Arguments(format!(
+                "nothing was imported: {} cannot be believed: {error}; --salvage imports what can be read of it",
+                self.path.display()
+            )),
+        })
+    }
+
     /// Its bytes, for a bar.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -63,12 +77,25 @@ impl Dump {
     }
 }
 
+/// Where an import begins, and whether it notes how far it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Where an earlier run ended.
+    GoOn,
+    /// At the beginning.
+    Anew,
+    /// At the beginning of a damaged file: what comes of it is nothing to go on from.
+    Salvage,
+}
+
 /// Imports a file. `client` is a connection of its own for the notes.
-pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, restart: bool, stop: &Stop) -> Result<Tally> {
+pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Course, stop: &Stop) -> Result<Tally> {
     let marker = dump.marker();
-    let done = match client.call(&["GET", &marker])?.text().and_then(|text| text.parse::<u64>().ok()) {
-        Some(done) if !restart => done,
-        Some(_) | None => 0,
+    let noted = client.call(&["GET", &marker])?.text().and_then(|text| text.parse::<u64>().ok());
+    let done = noted.filter(|_| course == Course::GoOn).unwrap_or(0);
+    let mut note = |keys: u64| match course {
+        Course::GoOn | Course::Anew => note(client, &marker, keys.max(done)),
+        Course::Salvage => Ok(()),
     };
     let progress = Progress::of_bytes(dump.bytes());
     let shared = loader.shared();
@@ -90,7 +117,7 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, restart: boo
                     ));
                 }
                 if noted.elapsed() >= NOTE_INTERVAL {
-                    note(client, &marker, shared.settled().max(done))?;
+                    note(shared.settled())?;
                     noted = Instant::now();
                 }
             }
@@ -109,7 +136,7 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, restart: boo
             Ok(tally)
         }
         Err(failure) => {
-            let _ = note(client, &marker, shared.settled().max(done));
+            let _ = note(shared.settled());
             Err(failure)
         }
     }

@@ -14,6 +14,8 @@ pub struct Holding {
     pub databases: u32,
     /// Keys in each database that has any.
     pub keys: BTreeMap<u32, u64>,
+    /// A key may come twice, so that what stands there is removed in any case.
+    replaces: bool,
 }
 
 impl Holding {
@@ -54,15 +56,21 @@ impl Holding {
         needed.iter().all(|command| self.knows(command))
     }
 
-    /// Whether a database was empty at first, so that nothing must be removed before a value is written.
-    pub fn is_empty(&self, database: u32) -> bool {
-        !self.keys.contains_key(&database)
+    /// For sources that may give a key twice.
+    pub fn replacing(self) -> Self {
+        Self { replaces: true, ..self }
+    }
+
+    /// Whether something may have to be removed before a value is written: not if the database was empty at first and
+    /// every key comes once.
+    pub fn may_hold_keys(&self, database: u32) -> bool {
+        self.replaces || self.keys.contains_key(&database)
     }
 
     #[cfg(test)]
     pub fn knowing(commands: &[&str]) -> Self {
         let commands = commands.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self { commands, databases: DATABASES, keys: BTreeMap::new() }
+        Self { commands, databases: DATABASES, ..Self::default() }
     }
 }
 

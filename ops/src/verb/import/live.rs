@@ -156,7 +156,8 @@ impl Live<'_> {
         let mut wire = self.source.connect()?;
         let all = keys(&mut wire)?;
         let progress = Progress::of_keys(all.values().sum());
-        let mut loader = self.into.loader()?;
+        // `SCAN` may show a key twice.
+        let mut loader = self.into.loader_for(self.into.holding()?.replacing())?;
         let mut entry = Entry::default();
         for database in all.keys().copied().filter(|database| self.source.wants(*database)) {
             let knows_deadlines = knows_deadlines(&mut wire)?;

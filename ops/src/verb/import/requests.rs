@@ -112,7 +112,7 @@ pub fn write(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8>) -> W
         write_string(out, &entry.key, value, entry.deadline);
         return Written::Requests { replies: 1, loses_deadlines: 0 };
     }
-    write_collection(entry, holding, out)
+    write_collection(entry, holding, now, out)
 }
 
 /// Nothing is allocated for the most frequent of all.
@@ -132,21 +132,27 @@ fn write_string(out: &mut Vec<u8>, key: &[u8], value: &[u8], deadline: Option<u6
     }
 }
 
-fn write_collection(entry: &Entry, holding: &Holding, out: &mut Vec<u8>) -> Written {
+fn write_collection(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8>) -> Written {
     let start = out.len();
     let key = entry.key.as_slice();
     let mut requests = Requests { out, count: 0 };
-    if !holding.is_empty(entry.database) {
+    if holding.may_hold_keys(entry.database) {
         requests.add(&[b"DEL", key]);
     }
+    let before = requests.count;
     let mut loses_deadlines = 0;
     match &entry.object {
         Object::List(elements) => requests.add_in_pieces(b"RPUSH", key, elements.iter(), 1),
         Object::Set(members) => requests.add_in_pieces(b"SADD", key, members.iter(), 1),
         Object::SortedSet(sorted) => write_sorted_set(&mut requests, key, sorted),
-        Object::Hash(hash) => loses_deadlines = write_hash(&mut requests, key, hash, holding),
+        Object::Hash(hash) => loses_deadlines = write_hash(&mut requests, key, hash, holding, now),
         Object::Stream(stream) => stream::write_stream(&mut requests, key, stream),
         Object::String(_) | Object::Module(_) => {}
+    }
+    if requests.count == before {
+        // Every field has expired.
+        out.truncate(start);
+        return Written::Skipped(Skip::Expired);
     }
     if let Some(deadline) = entry.deadline {
         requests.add(&[b"PEXPIREAT", key, deadline.to_string().as_bytes()]);
@@ -182,11 +188,12 @@ fn score_text(score: f64) -> String {
     }
 }
 
-/// Says of how many fields the deadlines are lost.
-fn write_hash(requests: &mut Requests<'_>, key: &[u8], hash: &Hash, holding: &Holding) -> u64 {
-    requests.add_in_pieces(b"HSET", key, hash.iter().flat_map(|(field, value, _)| [field, value]), 2);
+/// Says of how many fields the deadlines are lost. Fields that have expired stay away.
+fn write_hash(requests: &mut Requests<'_>, key: &[u8], hash: &Hash, holding: &Holding, now: u64) -> u64 {
+    let live = || hash.iter().filter(|(_, _, deadline)| *deadline == 0 || *deadline > now);
+    requests.add_in_pieces(b"HSET", key, live().flat_map(|(field, value, _)| [field, value]), 2);
     let mut lost = 0;
-    for (field, _, deadline) in hash.iter().filter(|(_, _, deadline)| *deadline != 0) {
+    for (field, _, deadline) in live().filter(|(_, _, deadline)| *deadline != 0) {
         if holding.knows(b"hpexpireat") {
             requests.add(&[b"HPEXPIREAT", key, deadline.to_string().as_bytes(), b"FIELDS", b"1", field]);
         } else {
@@ -256,6 +263,7 @@ mod tests {
     #[test]
     fn fields_that_expire_are_told_or_counted() {
         let mut hash = Hash::default();
+        hash.push(b"over", b"v", 1000);
         hash.push(b"g", b"w", 5000);
         let one = entry(Object::Hash(hash), None);
         let (_, written) = lines(&one, &Holding::knowing(ALL));
@@ -268,12 +276,18 @@ mod tests {
     fn what_cannot_be_held_is_skipped_for_a_reason() {
         let holding = Holding::knowing(ALL);
         let string = || Object::String(b"v".to_vec());
+        let over = || {
+            let mut hash = Hash::default();
+            hash.push(b"f", b"v", 1000);
+            Object::Hash(hash)
+        };
         for (entry, reason) in [
             (entry(string(), Some(1000)), Skip::Expired),
             (Entry { database: 16, ..entry(string(), None) }, Skip::Database),
             (entry(Object::Module("x".to_owned()), None), Skip::Kind(Kind::Module)),
             (entry(Object::Stream(Box::default()), None), Skip::Kind(Kind::Stream)),
             (entry(Object::Set(Texts::new()), None), Skip::Empty),
+            (entry(over(), None), Skip::Expired),
         ] {
             assert_eq!(lines(&entry, &holding).1, Written::Skipped(reason));
         }
