@@ -260,11 +260,11 @@ impl Membership {
         holdings: impl IntoIterator<Item = (NodeNumber, Holding)>,
     ) -> Result<(), MembershipError> {
         self.check_actor(reporter, stamp)?;
-        let removals = self.view.removals();
+        let fenced = self.view.fenced();
         for (number, holding) in holdings {
             self.check_ended(number)?;
             let round = self.facts.round_of(number);
-            self.facts.reports.insert((number, reporter), Report { round, stamp, removals, holding });
+            self.facts.reports.insert((number, reporter), Report { round, stamp, fenced, holding });
         }
         self.refresh();
         Ok(())

@@ -3,7 +3,8 @@
 //! A number has ended when its node goes on under another one, or was removed. Some members may hold a tail of it that
 //! others lack. Each member tells once what it holds, having made sure that it hears nothing more from the life that
 //! wrote it; from then on what it takes of the number comes from members, so the most that anybody told is the most that
-//! there is. Whoever holds all of that seals the number there. Should all who had come so far end before they could pass
+//! there is. That goes for what members tell who know of the same removals and the same ended lives: one that ends takes
+//! its report back, and others may have taken more from it after they told. Whoever holds all of that seals the number there. Should all who had come so far end before they could pass
 //! it on, the others begin another *round*: they tell again, in view of the seal, and find what is left. This file keeps
 //! what was told; what follows from it for a member is decided in the protocol crate.
 
@@ -40,9 +41,9 @@ pub struct Report {
     pub round: u32,
     /// When.
     pub stamp: Stamp,
-    /// How many identities it had fenced by then. What came from one that others had fenced already is not in it
-    /// unless this equals their count.
-    pub removals: u32,
+    /// How many identities and lives it had fenced by then: see [`super::View::fenced`]. What it took from one that others
+    /// had fenced already is not in it unless this equals their count.
+    pub fenced: u32,
     /// What it held.
     pub holding: Holding,
 }

@@ -1,8 +1,8 @@
 //! What follows from a membership: who is active under which name, where the numbers stand, and what is wrong. Nothing
 //! here is exchanged; two members with equal data have equal views.
 
-use super::ending::{Report, Seal};
 use super::Facts;
+use super::ending::{Report, Seal};
 use super::numbers::{Holding, NumberTable};
 use super::record::{MemberRecord, NodeIdentity};
 use crate::{NODE_NUMBERS_MAX, NodeNumber, Stamp};
@@ -265,9 +265,10 @@ impl View {
         self.sealed.iter().map(|(&number, &seal)| (number, seal))
     }
 
-    /// How many identities were removed.
-    pub fn removals(&self) -> u32 {
-        u32::try_from(self.removed.len()).unwrap_or(u32::MAX)
+    /// How many identities were removed and how many numbers have ended: what nobody who knows it listens to any more.
+    /// Both only grow, so of two views where one holds all of the other, the same count means the same.
+    pub fn fenced(&self) -> u32 {
+        u32::try_from(self.removed.len() + self.ended.len()).unwrap_or(u32::MAX)
     }
 
     /// What a member told of an ended number since it was last sealed.
@@ -281,10 +282,11 @@ impl View {
         self.reports.range((number, first)..=(number, last)).map(|(&(_, reporter), report)| (reporter, report))
     }
 
-    /// The active members that have not yet told what they hold of a number, knowing of all removals that are known here.
+    /// The active members that have not yet told what they hold of a number, knowing of all removals and ended lives that
+    /// are known here.
     pub fn reports_missing(&self, number: NodeNumber) -> Vec<NodeIdentity> {
         let told = |member: &&Member| {
-            self.report(number, member.identity).is_some_and(|report| report.removals == self.removals())
+            self.report(number, member.identity).is_some_and(|report| report.fenced == self.fenced())
         };
         self.active().filter(|member| !told(member)).map(|member| member.identity).collect()
     }
@@ -342,9 +344,7 @@ impl MergeOutcome {
         let ended = after.ended.difference(&before.ended);
         changes.extend(ended.map(|&number| MembershipChange::NumberEnded(number)));
         let reported = moved(&before.reports, &after.reports);
-        changes.extend(
-            reported.map(|((number, reporter), _)| MembershipChange::HoldingReported { number, reporter }),
-        );
+        changes.extend(reported.map(|((number, reporter), _)| MembershipChange::HoldingReported { number, reporter }));
         let alarms = after.alarms.difference(&before.alarms).cloned().collect();
         Self { changed: true, changes, alarms }
     }

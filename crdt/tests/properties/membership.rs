@@ -476,6 +476,23 @@ fn what_was_told_before_a_removal_was_known_does_not_count() {
 }
 
 #[test]
+fn what_was_told_before_a_life_had_ended_does_not_count() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let first = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    let second = known.grant_number(identity(1), identity(1), stamp(3, first.value())).unwrap();
+    known.end_number(first).unwrap();
+    let told = |ms| [(first, holding(stamp(ms, first.value())))];
+    known.report_holdings(identity(0), stamp(5, 0), told(5)).unwrap();
+    known.report_holdings(identity(1), stamp(6, 0), told(9)).unwrap();
+    assert!(known.view().reports_missing(first).is_empty());
+    // The second life loses its memory and tells that it holds less. The other member may have taken what it held.
+    known.grant_number(identity(1), identity(1), stamp(7, first.value())).unwrap();
+    known.end_number(second).unwrap();
+    known.report_holdings(identity(1), stamp(8, 0), told(0)).unwrap();
+    assert_eq!(known.view().reports_missing(first), [identity(0)]);
+}
+
+#[test]
 fn a_number_that_never_wrote_can_be_sealed_at_nothing() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
     let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;

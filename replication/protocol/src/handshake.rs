@@ -20,8 +20,8 @@ pub const REMOVED: &str = "this node was removed from the cluster and cannot com
                            again with `pelago region add`, which makes a new one";
 
 /// What a process is told whose number was ended by a later life of its node.
-pub const NUMBER_ENDED: &str = "the node number of this process has ended: a later life of the node has said so; take \
-                                another number, and never run two copies of a data directory";
+pub const NUMBER_ENDED: &str = "this node's number has ended: a later life of the node has said so; stop one of the two, \
+                                and never run two copies of a data directory";
 
 /// Which cluster a node belongs to. Two clusters never merge by accident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]

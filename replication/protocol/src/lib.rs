@@ -31,7 +31,7 @@ pub use digest_sync::{
 pub use event::{Alarm, CloseReason, Event};
 pub use frame::{FrameError, Lane, NumberGrant, RequestId, SessionId};
 pub use handshake::{
-    BootNonce, ClusterId, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, NUMBER_ENDED, REMOVED, RefusalCode,
+    BootNonce, ClusterId, NUMBER_ENDED, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
 };
 pub use hub::Hub;
 pub use report::{LAG_BOUNDS_MS, LagCounts, LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};

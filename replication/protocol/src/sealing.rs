@@ -10,8 +10,9 @@
 //! 3. who holds everything up to the greatest report, once all active members have reported and nothing waits anywhere,
 //!    *seals* the number there. Several may do so; they find the same stamp.
 //!
-//! A member that cannot be heard may hold a tail: nobody seals without it. One that is removed need not be heard, but what
-//! others had from it must be: reports count that knew of all removals.
+//! A member that cannot be heard may hold a tail: nobody seals without it. One that is removed need not be heard, and one
+//! that lost its memory tells anew that it holds less; but what others had from either must be heard: only reports count
+//! that knew of all removals and of all ended lives.
 //!
 //! Batches that wait for what nobody has would hold all this up: a batch in line waits for an ended number that must be
 //! sealed first (the earliest batch that waits anywhere waits for nothing that waits itself, so there always is one), and
@@ -103,12 +104,7 @@ impl Sealing {
         self.fetching.take_if(|(fetching, _)| Some(*fetching) != source);
     }
 
-    fn step(
-        &self,
-        asker: &Asker<'_>,
-        number: NodeNumber,
-        held: &dyn Fn(NodeNumber) -> Holding,
-    ) -> Option<SealStep> {
+    fn step(&self, asker: &Asker<'_>, number: NodeNumber, held: &dyn Fn(NodeNumber) -> Holding) -> Option<SealStep> {
         let (view, me) = (asker.view, asker.identity);
         let sealed = view.sealed(number).map(|seal| seal.at);
         // A seal that is not reached is reached with time, unless nobody is left who has come so far.
@@ -120,7 +116,7 @@ impl Sealing {
             return None;
         }
         let mine = held(number);
-        if must_report(view.report(number, me), view.removals(), mine) {
+        if must_report(view.report(number, me), view.fenced(), mine) {
             return Some(SealStep::Report(number, mine));
         }
         if !view.reports_missing(number).is_empty() {
@@ -175,9 +171,9 @@ fn ended_lives<'a>(asker: &Asker<'a>) -> impl Iterator<Item = NodeNumber> + 'a {
 }
 
 /// Whether what was told last does not stand for what is held now. More than was told may be held: others have told that.
-fn must_report(told: Option<&Report>, removals: u32, now: Holding) -> bool {
+fn must_report(told: Option<&Report>, fenced: u32, now: Holding) -> bool {
     let Some(told) = told else { return true };
     let then = told.holding;
     let waited = then.waiting != Waiting::Nothing && then.waiting != now.waiting;
-    told.removals != removals || now.applied < then.applied || now.reach < then.reach || waited
+    told.fenced != fenced || now.applied < then.applied || now.reach < then.reach || waited
 }

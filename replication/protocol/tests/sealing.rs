@@ -8,7 +8,7 @@ use world::{World, identity};
 
 /// The number that a node stamps with.
 fn number_of(world: &World, index: usize) -> NodeNumber {
-    world.nodes[index].hub.number().unwrap()
+    world.nodes[index].hub.number().expect("every node has a number")
 }
 
 fn held(world: &World, index: usize, number: NodeNumber) -> Stamp {
@@ -115,6 +115,44 @@ fn a_member_that_is_removed_is_not_waited_for_but_what_others_had_from_it_is() {
     world.run_until(5_000, "the seal", World::all_is_sealed);
     assert!(world.nodes[3].store.live().iter().any(|&(key, _, _)| key == 10));
     world.converge(2_000);
+}
+
+/// Found by the simulator (crash, seed 11): a report that its member took back had bounded what others took from it.
+#[test]
+fn what_a_member_took_from_one_that_forgot_it_is_not_forgotten() {
+    let mut world = World::with_members(4, 1, |_, _| {});
+    (0..4).for_each(|index| write(&mut world, index, index as u32));
+    world.converge(2_000);
+    let dead = number_of(&world, 0);
+    // Node 3 is away all the time, so nothing is sealed meanwhile.
+    for (one, other) in [(0, 2), (0, 3), (1, 3), (2, 3), (1, 2)] {
+        world.cut(one, other);
+    }
+    world.run(2_000);
+    write(&mut world, 0, 10);
+    world.run_until(100, "the tail", |world| held(world, 1, dead) > held(world, 2, dead));
+    world.stop(0);
+    world.cut(0, 1);
+    world.start_empty(0);
+    world.cut.remove(&(0, 2));
+    // Node 2 tells that it has no tail, then gets it from node 1, which tells that it has.
+    world.run(2_000);
+    world.cut(0, 2);
+    world.cut.remove(&(1, 2));
+    world.run_until(5_000, "the tail", |world| held(world, 2, dead) == held(world, 1, dead));
+    world.run(1_000);
+    world.stop(1);
+    world.cut(1, 2);
+    world.start_empty(1);
+    // What all have told comes together where nobody has the tail.
+    for pair in [(0, 1), (0, 3), (1, 3)] {
+        world.cut.remove(&pair);
+    }
+    world.run(5_000);
+    world.heal();
+    world.run_until(10_000, "the seals", World::all_is_sealed);
+    world.converge(5_000);
+    assert!(world.nodes[3].store.live().iter().any(|&(key, _, _)| key == 10));
 }
 
 #[test]

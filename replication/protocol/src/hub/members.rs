@@ -55,9 +55,8 @@ impl Hub {
             self.settings.numbers.extend(mine);
         }
         // Batches of a peer are taken from the moment its hello was accepted.
-        let heard = |peer: &Peer| {
-            peer.link.as_ref().is_some_and(|link| link.accepted_them && link.phase != LinkPhase::Closing)
-        };
+        let heard =
+            |peer: &Peer| peer.link.as_ref().is_some_and(|link| link.accepted_them && link.phase != LinkPhase::Closing);
         let linked: Vec<NodeIdentity> = self.peers.iter().filter(|(_, peer)| heard(peer)).map(|(&p, _)| p).collect();
         for peer in linked {
             if self.members.removed.contains(&peer) {

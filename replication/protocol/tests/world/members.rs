@@ -72,7 +72,11 @@ impl World {
             let open = view.ended().filter(|&number| !self.nodes[index].is_closed(number)).collect::<Vec<_>>();
             open.into_iter().map(move |number| {
                 let told: Vec<_> = view.reports(number).collect();
-                format!("{index}: {number} {:?} missing {:?} told {told:?}", view.sealed(number), view.reports_missing(number))
+                format!(
+                    "{index}: {number} {:?} missing {:?} told {told:?}",
+                    view.sealed(number),
+                    view.reports_missing(number)
+                )
             })
         };
         (0..self.nodes.len()).filter(|&index| self.nodes[index].alive).flat_map(of).collect()

@@ -10,13 +10,13 @@ mod store;
 
 use bytes::Bytes;
 use crdt::{NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};
+pub use members::Members;
 use protocol::{
     Alarm, Batch, BootNonce, CloseReason, ClusterId, Event, FrameError, Hub, HubSettings, Lane, MemberView, Millis,
     NodeIdentity, NumberGrant,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-pub use members::Members;
 pub use store::{Change, Store};
 
 /// The wall clock at the start of every world.
@@ -417,9 +417,8 @@ impl Node {
         let _ = wall;
         match event {
             Event::Apply(batch) => {
-                let caused = |(cause, stamp): (NodeNumber, Stamp)| {
-                    stamp <= self.store.vector.of(cause) || self.is_closed(cause)
-                };
+                let caused =
+                    |(cause, stamp): (NodeNumber, Stamp)| stamp <= self.store.vector.of(cause) || self.is_closed(cause);
                 assert!(batch.dependencies.iter().all(caused), "an effect before its cause");
                 assert!(batch.previous.last <= self.store.vector.of(batch.origin), "a batch before its predecessor");
                 Change::decode_all(&batch.open().unwrap()).iter().for_each(|change| self.store.apply(change));
