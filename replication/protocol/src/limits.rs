@@ -16,9 +16,10 @@ pub const EXPANSION_MAX: usize = 256;
 /// Batches from this size of changes on are compressed; smaller ones hardly shrink.
 pub const COMPRESS_FROM_BYTES: usize = 128;
 
-/// Bytes of all rings together: at 5 MB/s of changes a ring of 16 MiB bridges about 3 s, which is more than the grace
-/// time and a new connection take; who was away longer gets state.
-pub const RING_BYTES: usize = 16 << 20;
+/// Bytes of all rings together: at 5 MB/s of changes a ring of 64 MiB bridges about 13 s; who was away longer gets state.
+pub const RING_BYTES: usize = 64 << 20;
+/// Bytes of rings that stay although every member has what is in them: more than is on its way at any moment.
+pub const RING_BYTES_KEPT: usize = 8 << 20;
 /// Bytes that are read back from the journal at one go for one origin on one link; a single batch may exceed it.
 pub const JOURNAL_READ_BYTES: usize = 1 << 20;
 /// Bytes of batches of one origin that may wait for a predecessor or a dependency. Past it they are dropped and asked

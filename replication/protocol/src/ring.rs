@@ -116,7 +116,10 @@ impl Ring {
     /// All batches of `origin` after `stamp` that are here.
     pub(crate) fn all_after(&self, origin: NodeNumber, stamp: Stamp) -> impl Iterator<Item = &Arc<Batch>> {
         let batches = self.origins.get(&origin).map(|ring| &ring.batches);
-        batches.into_iter().flatten().skip_while(move |batch| batch.last <= stamp)
+        batches.into_iter().flat_map(move |batches| {
+            let from = batches.partition_point(|batch| batch.last <= stamp);
+            batches.range(from..)
+        })
     }
 
     /// The stamp from which on `origin` can be served.
@@ -138,6 +141,21 @@ impl Ring {
 
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// Lets go what everybody has, oldest first, as long as more than `kept` bytes are here: `had` is up to where every
+    /// member has an origin. Who comes back empty needs more than a ring anyway.
+    pub(crate) fn release(&mut self, had: impl Fn(NodeNumber) -> Stamp, kept: usize) {
+        for (&origin, ring) in &mut self.origins {
+            let had = had(origin);
+            while self.bytes > kept
+                && let Some(oldest) = ring.batches.pop_front_if(|oldest| oldest.last <= had)
+            {
+                ring.floor = oldest.last;
+                ring.bytes -= oldest.weight();
+                self.bytes -= oldest.weight();
+            }
+        }
     }
 
     /// Lets the oldest batch of the largest origin go until the budget holds: a busy origin pays for itself.
@@ -221,6 +239,27 @@ mod tests {
         let (one, two) = (at(0, 1).author(), at(0, 2).author());
         assert_eq!(ring.after(one, Stamp::ZERO), Following::Behind);
         assert_eq!(next_of(ring.after(two, Stamp::ZERO)), Some(at(5, 2)));
+    }
+
+    #[test]
+    fn what_everybody_has_goes_as_far_as_there_is_much() {
+        let mut ring = Ring::new(&VersionVector::new(), 1 << 20);
+        for i in 0..40 {
+            ring.push(batch(i * 10, i * 10 + 10, 1, 100));
+        }
+        let (node, bytes) = (at(0, 1).author(), ring.bytes());
+        ring.release(|_| Stamp::ZERO, 0);
+        assert_eq!(ring.bytes(), bytes, "somebody has nothing yet");
+        ring.release(|_| at(200, 1), bytes / 2 + bytes / 4);
+        assert!(ring.bytes() <= bytes / 2 + bytes / 4 && ring.bytes() > bytes / 2);
+        ring.release(|_| at(200, 1), 0);
+        assert_eq!(ring.fill(node).batches, 20);
+        assert_eq!(ring.after(node, at(190, 1)), Following::Behind);
+        assert_eq!(next_of(ring.after(node, at(200, 1))), Some(at(210, 1)));
+        ring.release(|_| at(400, 1), 0);
+        assert_eq!((ring.bytes(), ring.after(node, at(400, 1))), (0, Following::UpToDate));
+        ring.push(batch(400, 410, 1, 100));
+        assert_eq!(next_of(ring.after(node, at(400, 1))), Some(at(410, 1)));
     }
 
     #[test]

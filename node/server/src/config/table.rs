@@ -184,7 +184,7 @@ settings! {
         Rule::Only { value: "no", reason: "every node holds all keys, so there are no cluster slots to divide" }, "no";
 
     /// Memory for recent batches of all nodes, from which others catch up without comparing state.
-    ring_bytes: u64 = ["ring-bytes"], Replication, AtStart, Rule::Bytes { low: 1 << 20, high: 1 << 40 }, "16mb";
+    ring_bytes: u64 = ["ring-bytes"], Replication, AtStart, Rule::Bytes { low: 1 << 20, high: 1 << 40 }, "64mb";
     /// Milliseconds at most between two batches while there is something to send.
     batch_interval: Duration = ["batch-interval-ms"], Replication, AtOnce, milliseconds(1, 1_000), "4";
     /// Milliseconds a known gap may last before its batches are asked of a third node.

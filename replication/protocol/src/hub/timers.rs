@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::link::Peer;
 use crate::{CloseReason, Event, LinkPhase, Millis, NodeIdentity, limits};
-use crdt::UnixMillis;
+use crdt::{Stamp, UnixMillis};
 
 impl Hub {
     /// Does what is due at `now`.
@@ -18,6 +18,7 @@ impl Hub {
         if now >= self.heartbeat_at {
             self.heartbeat_at = now.after(self.settings.heartbeat_ms);
             self.beat();
+            self.release_ring();
         }
         // What was held for its stamps may have come of age.
         self.open_gate(now);
@@ -116,6 +117,16 @@ impl Hub {
         for (peer, reason) in dead {
             self.close(peer, reason, now);
         }
+    }
+
+    /// Lets batches go that every member has: nobody will ask for them. A few stay, and a node without others keeps no
+    /// more either, for who is admitted gets state.
+    fn release_ring(&mut self) {
+        let (me, members, peers) = (self.settings.identity, &self.members, &self.peers);
+        let others = || members.numbers.keys().filter(|member| **member != me && !members.removed.contains(member));
+        let has = |member: &NodeIdentity, origin| peers.get(member).map_or(Stamp::ZERO, |peer| peer.vector.of(origin));
+        let had = |origin| others().map(|member| has(member, origin)).min().unwrap_or(Stamp::MAX);
+        self.ring.release(had, limits::RING_BYTES_KEPT);
     }
 
     /// One heartbeat on every link, and a look at whether the open batch has to be closed for those who collect.
