@@ -2,11 +2,12 @@
 //!
 //! A number has ended when its node goes on under another one, or was removed. Some members may hold a tail of it that
 //! others lack. Each member tells once what it holds, having made sure that it hears nothing more from the life that
-//! wrote it; from then on what it takes of the number comes from members, so the most that anybody told is the most that
-//! there is. That goes for what members tell who know of the same removals and the same ended lives: one that ends takes
-//! its report back, and others may have taken more from it after they told. Whoever holds all of that seals the number there. Should all who had come so far end before they could pass
-//! it on, the others begin another *round*: they tell again, in view of the seal, and find what is left. This file keeps
-//! what was told; what follows from it for a member is decided in the protocol crate.
+//! wrote it; from then on what it takes of the number comes from members, so the most that anybody told is the most
+//! that there is. That goes for what members tell who know of the same removals and the same ended lives: one that ends
+//! takes its report back, and others may have taken more from it after they told. Whoever holds all of that seals the
+//! number there. Should all who had come so far end before they could pass it on, the others begin another *round*:
+//! they tell again, in view of the seal, and find what is left. This file keeps what was told; what follows from it for
+//! a member is decided in the protocol crate.
 
 use crate::Stamp;
 use serde::{Deserialize, Serialize};
