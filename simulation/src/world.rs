@@ -90,6 +90,8 @@ impl World {
         let validity = Validity::days(began_unix_seconds, 3650);
         let authority = Authority::create(CLUSTER, validity, Some([7; 32])).map_err(setup_failed)?;
         let mut config = Config::default();
+        // Scenarios about disks turn it on.
+        config.persistence = "off".to_owned();
         (scenario.settings)(&mut config);
         let (weather_of_hosts, observer_of_hosts) = (weather.clone(), observer.clone());
         let around = Surroundings {
@@ -134,7 +136,7 @@ impl World {
         }
         let number = NodeNumber::new(0).ok_or_else(|| setup_failed("no number"))?;
         let stamp = Stamp::at(self.epoch_ms, number);
-        let of = |host: &Host| crdt::NodeIdentity(host.identity.0);
+        let of = |host: &Host| host.identity;
         let founder = self.hosts[0].clone();
         let mut membership = Membership::found(of(&founder), founder.record(), stamp).map_err(setup_failed)?;
         for host in &self.hosts[1..] {

@@ -223,8 +223,7 @@ impl PeersOnThread {
             return Err(LaunchError::NoRegion);
         }
         let path = |path| config.path(path);
-        let certificates =
-            CertificateFiles::new(path(&config.certificate), path(&config.key), path(&config.authority));
+        let certificates = CertificateFiles::new(path(&config.certificate), path(&config.key), path(&config.authority));
         let credentials = certificates.read()?;
         let cluster = check_certificate(config, &credentials.facts()?)?;
         let membership = config.path(MEMBERSHIP_FILE.as_ref());

@@ -271,7 +271,7 @@ fn founding_membership(
     records: Vec<MemberRecord>,
     now: UnixMillis,
 ) -> Result<Membership, SetupError> {
-    let mut members = identities.iter().map(|identity| crdt::NodeIdentity(identity.0)).zip(records);
+    let mut members = identities.iter().copied().zip(records);
     let Some((founder, record)) = members.next() else { return Ok(Membership::new()) };
     let number = NodeNumber::new(0).expect("0 is a number of a node");
     let mut membership = Membership::found(founder, record, Stamp::at(now, number))?;

@@ -75,7 +75,8 @@ impl SettingValue for OutputLimits {
         for [class, hard, soft, seconds] in classes {
             let class = ClientClass::parse(class)
                 .ok_or(ValueError::BufferLimits("Invalid client class specified in buffer limit configuration."))?;
-            let number = ValueError::BufferLimits("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
+            let number =
+                ValueError::BufferLimits("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
             limits.0[class as usize] = OutputLimit {
                 hard_bytes: parse_bytes(hard).map_err(|_| number.clone())?,
                 soft_bytes: parse_bytes(soft).map_err(|_| number.clone())?,

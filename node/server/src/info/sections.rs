@@ -215,8 +215,7 @@ impl MemoryFigures {
 }
 
 fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let Statistics { connections_accepted, connections_refused, workers, expired, .. } =
-        &scene.statistics;
+    let Statistics { connections_accepted, connections_refused, workers, expired, .. } = &scene.statistics;
     let rates = scene.metrics.rates();
     let peers = scene.metrics.replication.peers();
     let replication_in: u64 = peers.iter().map(|(_, peer)| peer.bytes_in.value()).sum();

@@ -46,7 +46,7 @@ fn a_founded_node_serves_clients_and_probes_and_stops_when_a_client_says_so() {
         let addresses = running.addresses();
         assert_ne!(addresses.resp.port(), 0);
         assert_eq!(running.node().config.load().resp.port(), addresses.resp.port());
-        assert_eq!(ask(addresses.resp, "PING\r\n", "\r\n"), "+PONG\r\n");
+        until("service", || ask(addresses.resp, "PING\r\n", "\r\n") == "+PONG\r\n");
         assert!(ask(addresses.http.unwrap(), "GET /livez HTTP/1.0\r\n\r\n", "alive\n").ends_with("alive\n"));
         assert_eq!(ask(addresses.resp, "SHUTDOWN\r\n", "never"), "", "life {life}");
         running.wait().unwrap();
@@ -157,7 +157,7 @@ fn a_second_wish_to_stop_ends_the_wait_for_peers() {
     let keyspace = Arc::clone(&second.node().keyspace);
     let mut writer = keyspace.writer();
     let held = writer.access(wall_clock(), &[b"k"]);
-    assert_eq!(ask(first.addresses().resp, "SET k v\r\n", "\r\n"), "+OK\r\n");
+    until("a write", || ask(first.addresses().resp, "SET k v\r\n", "\r\n") == "+OK\r\n");
     let began = Instant::now();
     first.node().console.request_stop(Stop::Orderly);
     until("the end of service", || std::net::TcpStream::connect(first.addresses().resp).is_err());
@@ -188,7 +188,7 @@ fn a_renewed_certificate_is_used_without_a_restart() {
     let renewed = until_seconds();
     std::fs::write(made.nodes[0].join("node.pem"), "nothing").unwrap();
     running.node().console.request_reload();
-    assert_eq!(ask(running.addresses().resp, "PING\r\n", "\r\n"), "+PONG\r\n");
+    until("service", || ask(running.addresses().resp, "PING\r\n", "\r\n") == "+PONG\r\n");
     assert_eq!(until_seconds(), renewed);
     running.node().console.request_stop(Stop::Now);
     running.wait().unwrap();

@@ -166,13 +166,13 @@ impl Peers {
             resp: field("resp"),
             http: field("http"),
         };
-        let number = self.admit_member(NodeIdentity(identity.0), record)?;
+        let number = self.admit_member(identity, record)?;
         Ok(json!({ "number": number.value(), "membership": hex(&self.membership.encode()) }))
     }
 
     fn region_remove(&mut self, name: &str, force: bool, answer: oneshot::Sender<ControlReply>) {
         let members = self.members_called(name);
-        let identities: Vec<NodeIdentity> = members.iter().map(|member| NodeIdentity(member.identity.0)).collect();
+        let identities: Vec<NodeIdentity> = members.iter().map(|member| member.identity).collect();
         let refusal = if identities.is_empty() {
             Some(format!("there is no region or node called {name}; `pelago region list` shows them"))
         } else if identities.contains(&self.identity) {
@@ -215,7 +215,7 @@ impl Peers {
         let mut unconfirmed = Vec::new();
         for &identity in identities {
             let name = self.name_of(identity);
-            let numbers = self.membership.view().numbers_of(crdt::NodeIdentity(identity.0)).to_vec();
+            let numbers = self.membership.view().numbers_of(identity).to_vec();
             for number in numbers {
                 let here = self.hub.closed_vector().of(number);
                 unconfirmed.push(json!({
@@ -247,7 +247,7 @@ impl Peers {
 
     fn seal(&mut self, name: &str, preview: bool) -> Result<Value, String> {
         let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
-        let identity = removed.into_iter().find(|identity| NodeIdentity(identity.0).to_string().starts_with(name));
+        let identity = removed.into_iter().find(|identity| identity.to_string().starts_with(name));
         let identity = identity.ok_or_else(|| {
             format!("no removed node has an identity that begins with {name}; `pelago region list` shows them")
         })?;
@@ -272,7 +272,7 @@ impl Peers {
         if !preview && !self.keep_membership() {
             return Err(super::membership::NOT_DURABLE.to_owned());
         }
-        let missing: Vec<String> = missing.into_iter().map(|i| self.name_of(NodeIdentity(i.0))).collect();
+        let missing: Vec<String> = missing.into_iter().map(|i| self.name_of(i)).collect();
         Ok(json!({ "preview": preview, "sealed": sealed, "not_reported": missing,
             "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
     }
@@ -316,7 +316,7 @@ impl Peers {
         self.update_condition();
         self.close_logged();
         self.is_published();
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         let vector = self.hub.closed_vector();
         let numbers = self.membership.view().numbers_of(me).iter();
         let written: BTreeMap<String, String> = numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
@@ -365,7 +365,7 @@ impl Peers {
         let peers = others
             .map(|member| {
                 let open = (0..keyspace::SLOTS).collect();
-                (NodeIdentity(member.identity.0), PeerVerify { open, ..PeerVerify::default() })
+                (member.identity, PeerVerify { open, ..PeerVerify::default() })
             })
             .collect();
         let now = Instant::now();
@@ -441,7 +441,7 @@ impl Peers {
         let written: Vec<(NodeNumber, Stamp)> =
             removal.drained.values().flatten().flatten().map(|(&number, &stamp)| (number, stamp)).collect();
         let here = written.iter().all(|&(number, stamp)| self.hub.closed_vector().of(number) >= stamp);
-        let others = self.membership.view().active().map(|member| NodeIdentity(member.identity.0));
+        let others = self.membership.view().active().map(|member| member.identity);
         let mut others = others.filter(|peer| *peer != self.identity && !removal.identities.contains(peer));
         let linked = self.hub.ready_peers();
         here && others.all(|peer| {

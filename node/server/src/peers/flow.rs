@@ -79,7 +79,7 @@ impl Peers {
             return UnixMillis::MAX;
         }
         let now = self.node.wall_clock();
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         let mine: BTreeSet<NodeNumber> = self.membership.view().numbers_of(me).iter().copied().collect();
         let drift = u64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(u64::MAX);
         let live = self.live_members();

@@ -56,18 +56,17 @@ impl Peers {
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
     pub(super) fn membership_changed(&mut self) {
         let view = self.membership.view();
-        let theirs = |identity: crdt::NodeIdentity| NodeIdentity(identity.0);
         let mut numbers: BTreeMap<NodeIdentity, _> = BTreeMap::new();
         for (number, owner) in view.owners() {
-            numbers.entry(theirs(owner)).or_insert_with(std::collections::BTreeSet::new).insert(number);
+            numbers.entry(owner).or_insert_with(std::collections::BTreeSet::new).insert(number);
         }
-        let removed: std::collections::BTreeSet<_> = view.removed().iter().map(|&i| theirs(i)).collect();
+        let removed: std::collections::BTreeSet<_> = view.removed().iter().copied().collect();
         let ended = view.ended().collect();
         let sealed: BTreeMap<NodeNumber, Stamp> = view.all_sealed().map(|(number, seal)| (number, seal.at)).collect();
         let released = view.owners().map(|(n, _)| n).filter(|&n| view.drift_released(n).is_some()).collect();
         let addresses: BTreeMap<NodeIdentity, String> = view
             .active()
-            .map(|member| (theirs(member.identity), member.record.advertise.clone()))
+            .map(|member| (member.identity, member.record.advertise.clone()))
             .filter(|(identity, _)| *identity != self.identity)
             .collect();
         *self.barred.write() = removed.clone();
@@ -75,7 +74,7 @@ impl Peers {
         let hash = self.membership.stable_hash();
         let members = MemberView { numbers, removed, ended, sealed, drift_released: released, encoded, hash };
         self.hub.set_membership(members, self.now());
-        if self.membership.is_removed(crdt::NodeIdentity(self.identity.0)) {
+        if self.membership.is_removed(self.identity) {
             self.fence_itself();
             return;
         }
@@ -110,6 +109,20 @@ impl Peers {
         self.update_condition();
     }
 
+    /// A peer refused this node: a later life of it has ended its number. Either a copy of its directory lives elsewhere,
+    /// and what is written here would reach nobody, ever; or the directory is an old copy that was put back, nothing was
+    /// written yet, and a peer can give it a number that is new.
+    pub(super) fn number_has_ended(&mut self) {
+        self.refusals.is_copy = true;
+        self.close_logged();
+        if self.hub.number().is_some() && self.own_tail().last == Stamp::ZERO {
+            self.refusals.no_number = true;
+            let now = self.now();
+            self.hub.abandon_number(now);
+        }
+        self.update_condition();
+    }
+
     /// Goes on under a fresh number of the own range, or asks for one. Until it has one, nothing is written: what others
     /// hold under the present number is not here.
     pub(super) fn renumber(&mut self) {
@@ -119,7 +132,7 @@ impl Peers {
         if waits {
             return;
         }
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         let Some(stamp) = self.membership_stamp() else { return };
         match self.membership.grant_number(me, me, stamp) {
             Ok(number) => {
@@ -136,7 +149,7 @@ impl Peers {
     }
 
     pub(super) fn grant_number(&mut self, peer: NodeIdentity) {
-        let (me, receiver) = (crdt::NodeIdentity(self.identity.0), crdt::NodeIdentity(peer.0));
+        let (me, receiver) = (self.identity, peer);
         let Some(stamp) = self.membership_stamp() else { return };
         let number = match self.membership.grant_number(me, receiver, stamp) {
             Ok(number) => number,
@@ -160,12 +173,12 @@ impl Peers {
     /// Admits a node: what `region add` asks for.
     pub(super) fn admit_member(&mut self, identity: NodeIdentity, record: MemberRecord) -> Result<NodeNumber, String> {
         let stamp = self.membership_stamp().ok_or("this node has no number yet; try again when it serves")?;
-        let me = crdt::NodeIdentity(self.identity.0);
-        let grant = self.membership.admit(me, crdt::NodeIdentity(identity.0), record, stamp);
+        let me = self.identity;
+        let grant = self.membership.admit(me, identity, record, stamp);
         let grant = grant.map_err(|error| match error {
             crdt::membership::MembershipError::NameTaken(holder) => format!(
                 "the name is held by {} of region {}; remove that member first or choose another name (--node)",
-                self.name_of(NodeIdentity(holder.0)),
+                self.name_of(holder),
                 self.membership.view().member(holder).map_or("?", |member| member.record.region.as_str()),
             ),
             other => other.to_string(),
@@ -178,13 +191,13 @@ impl Peers {
 
     /// Fences an identity for ever.
     pub(super) fn remove_member(&mut self, identity: NodeIdentity) -> Result<(), String> {
-        self.membership.remove(crdt::NodeIdentity(identity.0)).map_err(|error| error.to_string())?;
+        self.membership.remove(identity).map_err(|error| error.to_string())?;
         if self.keep_membership() { Ok(()) } else { Err(NOT_DURABLE.to_owned()) }
     }
 
     /// The name of a peer, or its identity if it is not known.
     pub(super) fn name_of(&self, peer: NodeIdentity) -> String {
-        match self.membership.view().member(crdt::NodeIdentity(peer.0)) {
+        match self.membership.view().member(peer) {
             Some(member) => member.record.name.clone(),
             None => peer.to_string(),
         }
@@ -212,7 +225,7 @@ impl Peers {
     /// A peer says that this node was removed. It takes the word for it, for ever: links of removed nodes close before
     /// they could be told by the membership itself.
     pub(super) fn note_removed(&mut self) {
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         if !self.membership.is_removed(me) && self.membership.remove(me).is_ok() {
             self.keep_membership();
         }

@@ -74,7 +74,7 @@ impl Peers {
         if !reports.is_empty()
             && let Some(stamp) = self.membership_stamp()
         {
-            let told = self.membership.report_holdings(crdt::NodeIdentity(self.identity.0), stamp, reports);
+            let told = self.membership.report_holdings(self.identity, stamp, reports);
             match told {
                 Ok(()) => changed = true,
                 Err(error) => tracing::warn!(%error, "what is held of ended numbers could not be reported"),

@@ -103,7 +103,7 @@ impl Peers {
     /// Prepares everything and binds the socket. Must be called inside the runtime that will run it.
     pub fn new(node: Arc<Node>, setup: PeerSetup) -> Result<Self, StartError> {
         let facts = setup.transport.credentials.facts()?;
-        let identity = NodeIdentity(facts.identity.0);
+        let identity = facts.identity;
         let wall = node.wall_clock();
         let recovered = recover(&setup, identity, wall)?;
         let life = Life { generation: recovered.start.boot.generation, nonce: recovered.start.boot.nonce };
@@ -214,7 +214,7 @@ impl Peers {
                 false => tracing::warn!(%problem, "the store was left unfinished"),
             }
         }
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         let keeps = was_sound && recovered.is_whole;
         let number = match has_catalogue {
             true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
@@ -268,10 +268,10 @@ impl Peers {
 
     /// Addresses may have changed since the admission: the record follows the configuration.
     fn refresh_own_record(&mut self, record: MemberRecord) -> Result<(), StartError> {
-        let known = self.membership.view().member(crdt::NodeIdentity(self.identity.0));
+        let known = self.membership.view().member(self.identity);
         let differs = known.is_some_and(|member| member.record != record);
         if let (true, Some(stamp)) = (differs, self.membership_stamp()) {
-            self.membership.update(crdt::NodeIdentity(self.identity.0), record, stamp)?;
+            self.membership.update(self.identity, record, stamp)?;
             self.rows.set_membership(&self.membership.encode())?;
         }
         Ok(())
@@ -308,7 +308,7 @@ fn hub_settings(
 ) -> HubSettings {
     let config = node.config.load();
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let me = crdt::NodeIdentity(identity.0);
+    let me = identity;
     let others = recovered.membership.view().active().filter(|member| member.identity != me).count();
     tracing::debug!(node = %record.name, others, "the links are set up");
     let mut settings = HubSettings::new(identity, cluster, BootNonce(boot));
@@ -332,7 +332,7 @@ fn hub_settings(
 /// of the admission; each later one burns a fresh number of the node's own range, without asking anybody, so that a
 /// node that starts alone can write; a node without a catalogue asks a peer.
 fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recovered, StartError> {
-    let me = crdt::NodeIdentity(identity.0);
+    let me = identity;
     let cluster = setup.cluster;
     match setup.rows.node()? {
         Some(facts) if facts.identity != identity.0 => return Err(StartError::OtherNode(NodeIdentity(facts.identity))),

@@ -103,18 +103,18 @@ impl Peers {
     }
 
     fn cluster_status(&self) -> ClusterStatus {
-        let me = crdt::NodeIdentity(self.identity.0);
+        let me = self.identity;
         let own = self.membership.view().member(me);
         let mut members: Vec<MemberStatus> =
             self.membership.view().members().iter().map(|member| self.member_status(member)).collect();
         members.extend(self.membership.view().removed().iter().map(|identity| MemberStatus {
-            node: NodeIdentity(identity.0).to_string(),
+            node: identity.to_string(),
             state: MemberState::Removed,
             ..MemberStatus::default()
         }));
         let source = self.hub.peers().into_iter().filter_map(|peer| self.report_of(peer)).find(|r| r.fed_by_peer);
         let name = |number| match self.membership.owner_of(number) {
-            Some(owner) => format!("{}#{number}", self.name_of(NodeIdentity(owner.0))),
+            Some(owner) => format!("{}#{number}", self.name_of(owner)),
             None => format!("#{number}"),
         };
         ClusterStatus {
@@ -142,7 +142,7 @@ impl Peers {
     }
 
     fn member_status(&self, member: &Member) -> MemberStatus {
-        let peer = NodeIdentity(member.identity.0);
+        let peer = member.identity;
         let report = self.report_of(peer);
         let is_self = peer == self.identity;
         let ready = report.as_ref().is_some_and(|report| report.phase == LinkPhase::Ready);
@@ -195,7 +195,7 @@ impl Peers {
     fn member_json(&self, status: &MemberStatus) -> Value {
         let member = self.membership.view().named(&status.node);
         let mut value = serde_json::to_value(status).unwrap_or_default();
-        value["identity"] = json!(member.map(|member| NodeIdentity(member.identity.0).to_string()));
+        value["identity"] = json!(member.map(|member| member.identity.to_string()));
         value["http"] = json!(member.map(|member| member.record.http.clone()));
         value
     }
@@ -212,7 +212,7 @@ impl Peers {
         let others = self.membership.view().active().filter(|member| member.identity.0 != self.identity.0);
         let peers: Vec<Value> = others
             .map(|member| {
-                let report = self.report_of(NodeIdentity(member.identity.0));
+                let report = self.report_of(member.identity);
                 let link = self.member_status(member).link;
                 json!({
                     "node": member.record.name, "region": member.record.region, "link": link.name(),

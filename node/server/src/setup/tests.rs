@@ -112,7 +112,7 @@ fn a_prepared_member_is_kept_only_with_its_admission() {
     let mut cluster = membership(&home.path().join("us-east-1"));
     let founder = cluster.view().active().next().unwrap().identity;
     let unchanged = cluster.encode();
-    let newcomer = crdt::NodeIdentity(prepared.identity.0);
+    let newcomer = prepared.identity;
     let stamp = cluster.latest_stamp().next(NOW, NodeNumber::new(0).unwrap());
     cluster.admit(founder, newcomer, prepared.record.clone(), stamp).unwrap();
     prepared.admitted(&cluster.encode()).unwrap();
