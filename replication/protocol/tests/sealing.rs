@@ -3,7 +3,7 @@
 mod world;
 
 use crdt::{NodeNumber, Stamp};
-use protocol::{CloseReason, MemberView, Millis};
+use protocol::{CloseReason, MemberView, Millis, RefusalCode};
 use world::{World, identity};
 
 /// The number that a node stamps with.
@@ -262,4 +262,26 @@ fn whoever_dies_and_comes_back_whenever_all_numbers_are_sealed_and_all_hold_the_
         world.converge(60_000);
         assert_eq!(world.errors, [], "seed {seed}");
     }
+}
+
+#[test]
+fn an_old_directory_that_was_put_back_is_given_a_new_number() {
+    let mut world = World::new(2, 1, |_, _| {});
+    world.cut(0, 1);
+    let now = Millis(world.now);
+    let old = number_of(&world, 1);
+    world.nodes[0].set_membership(1, MemberView { ended: [old].into(), ..MemberView::default() }, now);
+    world.heal();
+    let told = |world: &World| {
+        let refused = |(_, reason): &(_, CloseReason)| {
+            matches!(reason, CloseReason::RefusedByPeer { code: Some(RefusalCode::NumberEnded), .. })
+        };
+        world.nodes[1].closed.iter().any(refused)
+    };
+    world.run_until(2_000, "the refusal", told);
+    let now = Millis(world.now);
+    world.nodes[1].hub.abandon_number(now);
+    world.run_until(8_000, "the number", |world| world.nodes[1].hub.number().is_some_and(|number| number != old));
+    write(&mut world, 1, 7);
+    world.converge(3_000);
 }

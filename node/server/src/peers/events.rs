@@ -167,9 +167,7 @@ impl Peers {
             self.note_removed();
         }
         if let CloseReason::RefusedByPeer { code: Some(RefusalCode::NumberEnded), .. } = reason {
-            // A copy of this node's directory lives elsewhere. What is written here would reach nobody, ever.
-            self.refusals.is_copy = true;
-            self.update_condition();
+            self.number_has_ended();
         }
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());

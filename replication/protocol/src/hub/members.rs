@@ -38,6 +38,12 @@ impl Hub {
         self.ask_for_number(now);
     }
 
+    /// Peers say that the number has ended, and nothing was written under it here: a peer is asked for another one.
+    pub fn abandon_number(&mut self, now: Millis) {
+        self.settings.number = None;
+        self.request_number(now);
+    }
+
     /// The answer to [`Event::NumberRequested`]. False: the link is gone, and the number is burnt for nothing.
     pub fn grant_number(&mut self, peer: NodeIdentity, grant: NumberGrant) -> bool {
         let frame = ControlFrame::NumberGranted {
