@@ -213,7 +213,10 @@ fn one_database_is_imported_alone_and_transactions_arrive() {
     source.must("SELECT 3");
     source.must("SET mine 1");
     let from = format!("{}/3", url(&redis));
-    assert!(report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]).1);
+    // As if an earlier copy had been interrupted.
+    node.client().must(&format!("SET pelago:import:from:{}/3 copying", redis.address));
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]);
+    assert!(is_success && told["stream"]["is_after_interruption"] == true, "{told}");
     for line in
         ["MULTI", "INCR mine", "HSET h f v", "LPUSH unknown x", "LPOP unknown", "SELECT 0", "SET other 1", "EXEC"]
     {

@@ -27,7 +27,7 @@ use clap::Args;
 use file::{Course, Dump};
 use holding::Holding;
 use lanes::Lanes;
-use live::{Imported, Live};
+use live::{Beginning, Imported, Live};
 use loader::{Loader, Tally};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -140,9 +140,9 @@ impl Import {
                     stop: &stop,
                     json: self.json,
                 };
-                let Imported { tally, followed, is_resumed } = live.import()?;
+                let Imported { tally, followed, beginning } = live.import()?;
                 let seconds = began.elapsed().as_secs_f64();
-                Report { tally, followed: Some((followed, is_resumed)), seconds }
+                Report { tally, followed: Some((followed, beginning)), seconds }
             }
             (None, None) => return Err(Failure::Arguments("give a file, or a server with --from".to_owned())),
         };
@@ -175,7 +175,7 @@ impl Import {
 /// What is told at the end.
 struct Report {
     tally: Tally,
-    followed: Option<(std::result::Result<follow::Followed, String>, bool)>,
+    followed: Option<(std::result::Result<follow::Followed, String>, Beginning)>,
     seconds: f64,
 }
 
@@ -193,13 +193,19 @@ impl Report {
     fn text(&self) -> String {
         let keys = self.tally.keys;
         let rate = keys as f64 / self.seconds.max(0.001);
+        let copied = format!("{} keys in {:.1} s, {} a second.", grouped(keys), self.seconds, grouped(rate as u64));
         let mut lines = match &self.followed {
-            Some((_, true)) => vec!["Went on where an earlier run had ended.".to_owned()],
-            Some((Ok(_), false)) => vec![format!("{} keys copied, then followed.", grouped(keys))],
-            Some((Err(_), false)) | None => {
-                vec![format!("{} keys in {:.1} s, {} a second.", grouped(keys), self.seconds, grouped(rate as u64))]
-            }
+            Some((_, Beginning::WentOn)) => vec!["Went on where an earlier run had ended.".to_owned()],
+            Some((Ok(_), _)) => vec![format!("{} keys copied, then followed.", grouped(keys))],
+            Some((Err(_), _)) | None => vec![copied],
         };
+        if let Some((_, Beginning::CopiedAgain)) = &self.followed {
+            lines.push(
+                "Everything was copied again, because an earlier import could not be gone on with: keys that the source has \
+                 deleted since may still be here. --dry-run compares; an import into an empty cluster is free of them."
+                    .to_owned(),
+            );
+        }
         lines.extend(self.tally.lines());
         match &self.followed {
             None => {}
@@ -216,11 +222,12 @@ impl Report {
         let stream = match &self.followed {
             None => Value::Null,
             Some((Err(reason), _)) => json!({ "refused": reason }),
-            Some((Ok(followed), is_resumed)) => json!({
+            Some((Ok(followed), beginning)) => json!({
                 "commands": followed.passed.commands, "unknown": followed.passed.unknown,
                 "in_other_databases": followed.passed.elsewhere, "refused": followed.refusals.json(),
                 "is_complete": followed.is_complete, "behind_bytes": followed.behind,
-                "source_paused_ms": followed.paused_ms, "is_resumed": is_resumed,
+                "source_paused_ms": followed.paused_ms, "is_resumed": *beginning == Beginning::WentOn,
+                "is_after_interruption": *beginning == Beginning::CopiedAgain,
             }),
         };
         json!({ "phase": "done", "copy": self.tally.json(), "stream": stream, "seconds": self.seconds })

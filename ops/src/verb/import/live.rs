@@ -24,8 +24,20 @@ pub struct Imported {
     pub tally: Tally,
     /// The stream of commands, unless the source did not let it be followed: then this says why.
     pub followed: std::result::Result<Followed, String>,
-    /// It went on where an earlier run had ended.
-    pub is_resumed: bool,
+    /// How it began.
+    pub beginning: Beginning,
+}
+
+/// How a live import began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// With a copy of everything.
+    Copied,
+    /// With a copy of everything, after an import that could not be gone on with: what the source has deleted in between
+    /// is still there.
+    CopiedAgain,
+    /// Where an earlier run had ended.
+    WentOn,
 }
 
 /// Imports from a running server.
@@ -49,25 +61,26 @@ impl Live<'_> {
     pub fn import(&self) -> Result<Imported> {
         let mut client = self.into.target.connect()?;
         let marker = format!("pelago:import:from:{}", self.source.name());
-        let noted = client.call(&["GET", &marker])?.text().and_then(|text| Place::parse(&text));
-        let noted = noted.filter(|_| !self.restart);
-        let start = link::begin(self.source, noted.as_ref())?;
-        let is_resumed = matches!(start, Start::Continued(_));
+        let noted = client.call(&["GET", &marker])?.text();
+        let mut beginning = if noted.as_deref() == Some(COPYING) { Beginning::CopiedAgain } else { Beginning::Copied };
+        let place = noted.filter(|_| !self.restart).and_then(|text| Place::parse(&text));
+        let start = link::begin(self.source, place.as_ref())?;
         let mut tally = Tally::default();
         let (holding, link, keeper) = match start {
             Start::Refused(reason) => {
-                return Ok(Imported { tally: self.go_through_keys()?, followed: Err(reason), is_resumed });
+                return Ok(Imported { tally: self.go_through_keys()?, followed: Err(reason), beginning });
             }
             Start::Continued(link) => {
+                beginning = Beginning::WentOn;
                 let keeper = Keeper::start(&link)?;
                 (self.into.holding()?, link, keeper)
             }
             Start::Full(link, ending) => {
-                client.call(&["DEL", &marker])?;
+                let seconds = super::file::MARKER_SECONDS;
+                client.call(&["SET", &marker, COPYING, "EX", seconds])?;
                 let keeper = Keeper::start(&link)?;
                 let (copied, holding, link) = self.copy(link, &ending)?;
                 tally = copied;
-                let seconds = super::file::MARKER_SECONDS;
                 client.call(&["SET", &marker, &link.place.text(), "EX", seconds])?;
                 (holding, link, keeper)
             }
@@ -85,7 +98,7 @@ impl Live<'_> {
         if followed.is_complete && matches!(self.until, Until::HandedOver(_)) {
             self.forget(&mut client, &marker)?;
         }
-        Ok(Imported { tally, followed: Ok(followed), is_resumed })
+        Ok(Imported { tally, followed: Ok(followed), beginning })
     }
 
     /// The import is over: nothing will go on from where it was.
@@ -193,6 +206,8 @@ impl Live<'_> {
     }
 }
 
+/// Noted while a full copy is under way.
+const COPYING: &str = "copying";
 /// Keys between two looks at the clock.
 const LOOK_EVERY: u64 = 1024;
 /// A source that copies sends all the time.
