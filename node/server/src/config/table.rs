@@ -211,15 +211,22 @@ settings! {
     /// Members up to which `OBJECT ENCODING` calls a set of whole numbers an intset.
     set_max_intset_entries: u64 = ["set-max-intset-entries"], Memory, AtOnce, count(), "512";
 
-    /// What is kept on disk; `off` is the only value yet.
-    persistence: String = ["persistence"], Persistence, AtStart,
-        Rule::Only { value: "off", reason: "this version keeps its keys in memory and in the other regions only" }, "off";
+    /// Whether keys are kept on disk. With `off` they are in memory and in the other regions only.
+    persistence: String = ["persistence"], Persistence, AtStart, Rule::Choice(&["on", "off"]), "off";
+    /// When what was written is made durable: `always` before the reply, `everysec` within a second, `no` when the system
+    /// likes.
+    appendfsync: String = ["appendfsync"], Persistence, AtOnce, Rule::Choice(&["always", "everysec", "no"]), "everysec";
+    /// A checkpoint is taken when the journal has grown to this percentage of the last one's size; 0 takes none by itself.
+    auto_aof_rewrite_percentage: u64 = ["auto-aof-rewrite-percentage"], Persistence, AtOnce, Rule::Integer { low: 0, high: 1_000_000 }, "100";
+    /// But not before the journal is so large.
+    auto_aof_rewrite_min_size: u64 = ["auto-aof-rewrite-min-size"], Persistence, AtOnce, Rule::Bytes { low: 1 << 10, high: 1 << 50 }, "64mb";
+    /// Journal that is kept, although a checkpoint covers it, for nodes that were away.
+    journal_retain_bytes: u64 = ["journal-retain-bytes"], Persistence, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "256mb";
+    /// For how long at most it is kept for them.
+    journal_retain: Duration = ["journal-retain"], Persistence, AtOnce, written(0, 365 * 86_400_000), "24h";
     /// Redis' snapshots by time and changes; empty is the only value.
     save: String = ["save"], Persistence, AtOnce,
-        Rule::Only { value: "", reason: "snapshots are not offered: this version keeps its keys in memory and in the other regions only" }, "";
-    /// Redis' append only file.
-    appendonly: String = ["appendonly"], Persistence, AtOnce,
-        Rule::Only { value: "no", reason: "an append only file is not offered: this version keeps its keys in memory and in the other regions only" }, "no";
+        Rule::Only { value: "", reason: "checkpoints follow the growth of the journal (auto-aof-rewrite-percentage), and BGSAVE takes one" }, "";
 
     /// How much is logged.
     loglevel: String = ["loglevel"], Observation, AtOnce, Rule::Choice(&["debug", "verbose", "notice", "warning"]), "notice";
