@@ -94,6 +94,8 @@ async fn a_pipeline_is_answered_with_one_write() {
 async fn a_waiting_connection_holds_no_buffer() {
     run(async |scene| {
         let mut clients: Vec<Client> = (0..10).map(|_| scene.connect()).collect();
+        // All of them wait for their first request.
+        tokio::task::yield_now().await;
         for client in &mut clients {
             client.send(b"PING\r\n").await;
             client.expect("+PONG\r\n").await;
