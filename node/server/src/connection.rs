@@ -12,7 +12,8 @@ use crate::command::table::Entry;
 use crate::dispatch::{Outcome, dispatch, dispatch_named};
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
-use crdt::UnixMillis;
+use crate::durability::Wish;
+use crdt::{Stamp, UnixMillis};
 use keyspace::Expected;
 use resp::{Limits, Parser, Progress, Reply, Version};
 use smallvec::SmallVec;
@@ -69,6 +70,8 @@ struct Connection<'w, S> {
     parser: Parser,
     input: Input,
     reply: Reply,
+    /// The last stamp that its commands took for a change.
+    written: Stamp,
     /// Our task's waker is with `presence` already.
     is_known: bool,
 }
@@ -170,7 +173,7 @@ enum Wait {
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        Self { worker, presence, stream, client, parser, input, reply, is_known: false }
+        Self { worker, presence, stream, client, parser, input, reply, written: Stamp::ZERO, is_known: false }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -232,8 +235,16 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// Executes the requests that have arrived, in place, as one pipeline.
     fn execute(&mut self, now: UnixMillis) -> Stop {
-        let _pipeline = Pipeline::begin(self.worker);
-        self.execute_all(now)
+        let before = self.worker.writer().last_stamp();
+        let stop = {
+            let _pipeline = Pipeline::begin(self.worker);
+            self.execute_all(now)
+        };
+        let after = self.worker.writer().last_stamp();
+        if after > before {
+            self.written = after;
+        }
+        stop
     }
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
@@ -466,8 +477,35 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         Ok(node.wall_clock())
     }
 
+    /// Waits until what was executed is durable. If it cannot be, the connection ends: an answer would be a promise.
+    #[cold]
+    async fn wait_for_flush(&mut self) -> io::Result<()> {
+        let node = &self.worker.node;
+        node.durability.reaches(self.written).await.map_err(io::Error::other)
+    }
+
+    /// Waits for what the last command asked of the disk, and answers it.
+    #[cold]
+    async fn grant(&mut self, wish: Wish) -> io::Result<()> {
+        let presence = self.presence;
+        let mut granted = std::pin::pin!(self.worker.node.durability.grant(wish, self.written));
+        let is_granted = poll_fn(|context| {
+            presence.wake_at_end(context.waker());
+            if presence.is_ended() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+            }
+            granted.as_mut().poll(context).map(Ok)
+        });
+        let is_granted = is_granted.await?;
+        wish.answer(is_granted, &mut self.reply);
+        Ok(())
+    }
+
     /// Waits for the answer of the peers' thread, and reads the clock again.
     async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
+        if let Some(wish) = self.client.wish.take() {
+            self.grant(wish).await?;
+        }
         if let Some(mut order) = self.client.order.take() {
             let presence = self.presence;
             let answer = poll_fn(|context| {
@@ -532,7 +570,7 @@ impl Drop for Pipeline<'_> {
 fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
     if client.closing {
         Some(Stop::Close)
-    } else if client.order.is_some() {
+    } else if client.order.is_some() || client.wish.is_some() {
         Some(Stop::Ordered)
     } else if output >= OUTPUT_BYTES_FLUSH {
         Some(Stop::Output)
