@@ -44,8 +44,8 @@ pub struct Import {
     /// An RDB file of Redis 2.6 to 8 or Valkey
     #[arg(value_name = "FILE", required_unless_present = "from", conflicts_with = "from")]
     file: Option<PathBuf>,
-    /// A running Redis or Valkey: redis://[user:password@]host:port[/database]; the password may be in
-    /// PELAGO_SOURCE_PASSWORD instead. Without a database all of them are imported
+    /// A running Redis or Valkey: `redis://user:password@host:port/database`, of which only the host is needed; the
+    /// password may be in PELAGO_SOURCE_PASSWORD instead, and without a database all of them are imported
     #[arg(long, value_name = "URL")]
     from: Option<Source>,
     #[command(flatten)]
