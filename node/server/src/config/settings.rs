@@ -114,10 +114,12 @@ impl Settings {
         let before = self.current.load_full();
         let mut after = Config::clone(&before);
         let mut changed = Vec::with_capacity(pairs.len());
-        for (name, _) in pairs {
+        // What is derived may be told what it is already, as clients do that want to be sure.
+        let new = || pairs.iter().filter(|(name, value)| !is_derived_as(&before, name, value));
+        for (name, _) in new() {
             changed.push(changeable(name, &changed)?);
         }
-        for (position, (name, value)) in changed.iter().zip(pairs) {
+        for (position, (name, value)) in changed.iter().zip(new()) {
             (SETTINGS[*position].parse_into)(&mut after, value)
                 .map_err(|error| SetError::WrongValue { name: (*name).to_owned(), error })?;
         }
@@ -150,6 +152,11 @@ impl Settings {
             positions.map(|position| (&SETTINGS[position], (SETTINGS[position].show)(&config))).collect();
         rewrite::write_file(file, &values)
     }
+}
+
+/// Whether a name is derived from another setting and has this value.
+fn is_derived_as(config: &Config, name: &str, value: &str) -> bool {
+    DERIVED.iter().any(|(derived, show)| derived.eq_ignore_ascii_case(name) && show(config).eq_ignore_ascii_case(value))
 }
 
 /// The position of a setting that `CONFIG SET` may change and that is not among `others` yet.
