@@ -120,8 +120,8 @@ fn a_region_that_was_removed_by_force_while_it_was_dead_does_not_come_back() {
 }
 
 #[test]
-fn a_killed_node_comes_back_under_a_fresh_number_and_fills() {
-    let mut cluster = Cluster::start(&["us-east", "eu-west", "ap-south"]);
+fn a_killed_node_without_a_store_comes_back_under_a_fresh_number_and_fills() {
+    let mut cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &["persistence=off"]);
     fill(&mut cluster.nodes[1].client(), KEYS, 4);
     cluster.nodes[1].client().must("INCRBY hits 5");
     cluster.await_equal();

@@ -24,7 +24,7 @@ fn a_cut_costs_no_client_an_error_and_no_increment_is_lost() {
 
 #[test]
 fn a_region_that_was_away_too_long_for_the_ring_gets_what_changed_and_little_more() {
-    let cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &["ring-bytes=1mb"]);
+    let cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &["ring-bytes=1mb", "persistence=off"]);
     let plan = ring_exceeded::Plan { keys: 50_000, value_bytes: 100, changed: 20_000, pace: Duration::from_millis(2) };
     let outcome = ring_exceeded::run(&cluster, plan);
     println!("{outcome}");
@@ -60,7 +60,7 @@ const OLDEST_VIEW_MAX: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_region_that_crashes_takes_with_it_only_what_nobody_else_had() {
-    let mut cluster = Cluster::start(&["us-east", "eu-west", "ap-south"]);
+    let mut cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &["persistence=off"]);
     let plan = crashes::Plan {
         rounds: 2,
         keys: 3000,

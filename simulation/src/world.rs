@@ -89,9 +89,8 @@ impl World {
         let began_unix_seconds = (epoch_ms / 1000) as i64;
         let validity = Validity::days(began_unix_seconds, 3650);
         let authority = Authority::create(CLUSTER, validity, Some([7; 32])).map_err(setup_failed)?;
-        let mut config = Config::default();
         // Scenarios about disks turn it on.
-        config.persistence = "off".to_owned();
+        let mut config = Config { persistence: "off".to_owned(), ..Config::default() };
         (scenario.settings)(&mut config);
         let (weather_of_hosts, observer_of_hosts) = (weather.clone(), observer.clone());
         let around = Surroundings {

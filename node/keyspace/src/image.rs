@@ -38,6 +38,17 @@ impl Keyspace {
         self.merge_slots(block, now).map(drop)
     }
 
+    /// Images of some slots are lost: the node does not have everything up to its vector after all. The other slots do, and
+    /// know it of themselves; the vector begins anew, and peers bring the rest.
+    pub fn forget_applied(&self, is_lost: &dyn Fn(u16) -> bool) {
+        let known = self.applied();
+        for number in (0..SLOTS).filter(|&number| !is_lost(number)) {
+            // Also of one that holds nothing: what it held was removed.
+            self.slot(number).memory.context_or_new().vector.join(&known);
+        }
+        self.shared.forget_applied();
+    }
+
     /// Whether anything that an image contains has changed in these slots after `since`.
     pub fn has_changed_since(&self, numbers: &[u16], since: Stamp) -> bool {
         numbers.iter().any(|&number| self.slot(number).memory.changed > since)

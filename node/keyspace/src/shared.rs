@@ -199,6 +199,11 @@ impl Shared {
         }
     }
 
+    /// Takes back what was said to be applied: the vector is empty again.
+    pub fn forget_applied(&self) {
+        *self.applied.write() = Arc::new(VersionVector::new());
+    }
+
     /// Whether a dot has been seen here, by the node's vector.
     pub fn has_seen(&self, dot: Stamp) -> bool {
         self.is_me(dot.author()) || self.applied.read().covers(dot)

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use resp::Reply;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use storage::Health;
 use std::time::Duration;
+use storage::Health;
 use tokio::sync::Notify;
 
 /// The disk, as commands know it.
@@ -131,7 +131,10 @@ pub struct NotDurable;
 
 impl std::fmt::Debug for Durability {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Durability").field("is_on", &self.is_on()).field("durable", &self.durable()).finish_non_exhaustive()
+        f.debug_struct("Durability")
+            .field("is_on", &self.is_on())
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::frame::{Place, Step, put_frame, step};
 use crate::fs::{Fs, FsFile, StoreError, read_whole, remove_if_there, replace_file};
-use crate::limits::{GROUPS, MANIFEST_BYTES_MAX};
+use crate::limits::{GROUPS, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -294,6 +294,10 @@ impl CheckpointWriter {
 impl ImageWriter {
     /// Appends a block: what a walk over some slots gave.
     pub fn write(&mut self, block: &[u8]) -> Result<(), StoreError> {
+        if block.len() > RECORD_BYTES_MAX {
+            let error = std::io::Error::other("the keys of one slot are larger than 4 GiB together");
+            return Err(StoreError::file("write", &self.name, error));
+        }
         let mut out = Vec::with_capacity(block.len() + crate::frame::HEAD);
         put_frame(&mut out, self.place, BLOCK_KIND, &[block]);
         self.put(&out)

@@ -363,7 +363,8 @@ impl DiskWorker {
 
 /// What a node holds of its disk.
 pub struct Disk {
-    runner: Runner,
+    /// Gone only at the end.
+    runner: Option<Runner>,
     progress: Arc<Progress>,
     position: u64,
 }
@@ -401,7 +402,8 @@ impl Disk {
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || run(worker, &taken, &jobs, &*wall_clock))?;
-        Ok(Self { runner: Runner::Threads { commands, threads: vec![writer, flusher] }, progress, position })
+        let runner = Some(Runner::Threads { commands, threads: vec![writer, flusher] });
+        Ok(Self { runner, progress, position })
     }
 
     /// Runs the worker in place, whenever [`Disk::poll`] is called. `flush_ms` says how long a flush takes.
@@ -409,7 +411,7 @@ impl Disk {
         let progress = Arc::clone(worker.progress());
         let position = worker.journal.next();
         let in_place = InPlace { worker, flushing: None, flush_ms: Box::new(flush_ms), now_ms: 0 };
-        Self { runner: Runner::InPlace(Box::new(in_place)), progress, position }
+        Self { runner: Some(Runner::InPlace(Box::new(in_place))), progress, position }
     }
 
     /// How far it is.
@@ -439,14 +441,15 @@ impl Disk {
     pub fn command(&mut self, command: Command) {
         match &mut self.runner {
             // The thread ends only when it was told to.
-            Runner::Threads { commands, .. } => drop(commands.send(command)),
-            Runner::InPlace(place) => place.worker.take(command, place.now_ms),
+            Some(Runner::Threads { commands, .. }) => drop(commands.send(command)),
+            Some(Runner::InPlace(place)) => place.worker.take(command, place.now_ms),
+            None => {}
         }
     }
 
     /// In place: does what is due. Returns in how many milliseconds there is more to do.
     pub fn poll(&mut self, now_ms: u64) -> Option<u64> {
-        let Runner::InPlace(place) = &mut self.runner else { return None };
+        let Some(Runner::InPlace(place)) = &mut self.runner else { return None };
         place.now_ms = now_ms;
         loop {
             if let Some((_, job)) = place.flushing.take_if(|(due, _)| *due <= now_ms) {
@@ -464,16 +467,10 @@ impl Disk {
     /// Writes and flushes everything, and ends. Takes as long as the disk takes.
     pub fn stop(mut self, now_ms: u64) -> Arc<Progress> {
         self.command(Command::Stop);
-        match self.runner {
-            Runner::Threads { commands, threads } => {
-                drop(commands);
-                for thread in threads {
-                    if thread.join().is_err() {
-                        tracing::error!("a thread of the disk had panicked");
-                    }
-                }
-            }
-            Runner::InPlace(place) => {
+        match self.runner.take() {
+            None => {}
+            Some(Runner::Threads { commands, threads }) => join(commands, threads),
+            Some(Runner::InPlace(place)) => {
                 let InPlace { mut worker, flushing, .. } = *place;
                 let mut job = flushing.map(|(_, job)| job).or_else(|| worker.work(now_ms));
                 while let Some(running) = job.take() {
@@ -482,7 +479,28 @@ impl Disk {
                 }
             }
         }
-        self.progress
+        Arc::clone(&self.progress)
+    }
+}
+
+impl Drop for Disk {
+    /// Threads write what they were given and end, so that nobody else writes into the directory later. In place the
+    /// process just dies.
+    fn drop(&mut self) {
+        if let Some(Runner::Threads { commands, threads }) = self.runner.take() {
+            // It ends by this, or has ended.
+            let _ = commands.send(Command::Stop);
+            join(commands, threads);
+        }
+    }
+}
+
+fn join(commands: Sender<Command>, threads: Vec<JoinHandle<()>>) {
+    drop(commands);
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the disk had panicked");
+        }
     }
 }
 

@@ -17,9 +17,9 @@ pub const OPEN_TRIES: u32 = 10;
 /// The wait between those tries.
 pub const OPEN_WAIT: Duration = Duration::from_millis(30);
 
-/// Bytes of one record of the journal: the largest batch (576 MiB), or the largest piece of a state session (1 GiB) with
-/// room for its head.
-pub const RECORD_BYTES_MAX: usize = (1 << 30) + (1 << 20);
+/// Bytes of one record of the journal or block of an image: what a length of 32 bits can say. The largest batch has 576
+/// MiB, the largest piece of a state session 1 GiB; an image whose slot is larger is refused.
+pub const RECORD_BYTES_MAX: usize = u32::MAX as usize - 64;
 /// Bytes at which a segment of the journal is closed, unless it is set otherwise: small enough to be read at one go, and
 /// for the oldest part of the journal to go soon after it is no longer needed.
 pub const SEGMENT_BYTES: u64 = 32 << 20;

@@ -212,7 +212,7 @@ settings! {
     set_max_intset_entries: u64 = ["set-max-intset-entries"], Memory, AtOnce, count(), "512";
 
     /// Whether keys are kept on disk. With `off` they are in memory and in the other regions only.
-    persistence: String = ["persistence"], Persistence, AtStart, Rule::Choice(&["on", "off"]), "off";
+    persistence: String = ["persistence"], Persistence, AtStart, Rule::Choice(&["on", "off"]), "on";
     /// When what was written is made durable: `always` before the reply, `everysec` within a second, `no` when the system
     /// likes.
     appendfsync: String = ["appendfsync"], Persistence, AtOnce, Rule::Choice(&["always", "everysec", "no"]), "everysec";

@@ -67,7 +67,7 @@ pub(super) fn section(scene: &Scene<'_>, lines: &mut Lines<'_>) {
 fn put_loading(loading: LoadingState, now_ms: u64, lines: &mut Lines<'_>) {
     let elapsed_ms = now_ms.saturating_sub(loading.since_ms);
     let rest = loading.bytes.saturating_sub(loading.bytes_done);
-    let eta = if loading.bytes_done == 0 { 1 } else { elapsed_ms.saturating_mul(rest) / loading.bytes_done / 1000 };
+    let eta = elapsed_ms.saturating_mul(rest).checked_div(loading.bytes_done).map_or(1, |ms| ms / 1000);
     lines
         .put("loading_start_time", loading.since_ms / 1000)
         .put("loading_total_bytes", loading.bytes)

@@ -71,6 +71,8 @@ const LONG_WAIT: Duration = Duration::from_secs(5);
 const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
 /// Bytes of changes that may wait for a batch while the disk is slow. Past it writes are refused.
 const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
+/// Own batches that are remembered until they are durable: some seconds of the fastest writer.
+const UNFLUSHED_MAX: usize = 1 << 13;
 /// Between two looks at how the disk fares.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -97,6 +99,19 @@ impl Keeping {
         self.due
     }
 
+    /// An own batch will be durable when so many records are. Where nothing is flushed for long, every second one is
+    /// enough: the next one says more.
+    fn note_unflushed(&mut self, position: u64, last: Stamp) {
+        if self.unflushed.len() >= UNFLUSHED_MAX {
+            let mut keep = false;
+            self.unflushed.retain(|_| {
+                keep = !keep;
+                !keep
+            });
+        }
+        self.unflushed.push_back((position, last));
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.store.is_some()
     }
@@ -107,7 +122,9 @@ impl Peers {
     pub(super) fn own_tail(&self) -> BatchTail {
         let sealed = self.keeping.sealed;
         let waits = self.number().is_some_and(|number| {
-            sealed.last > Stamp::ZERO && sealed.last.author() == number && sealed.last > self.hub.closed_vector().of(number)
+            sealed.last > Stamp::ZERO
+                && sealed.last.author() == number
+                && sealed.last > self.hub.closed_vector().of(number)
         });
         if waits { sealed } else { self.hub.own_tail() }
     }
@@ -126,7 +143,7 @@ impl Peers {
             None => store.disk.position(),
         };
         if let Waiting::Publish(batch) = &then {
-            self.keeping.unflushed.push_back((position, batch.last));
+            self.keeping.note_unflushed(position, batch.last);
         }
         self.keeping.waiting.push_back((position, then));
         let now_ms = self.node.wall_clock();
@@ -240,7 +257,8 @@ impl Peers {
         }
         self.go_on_with_checkpoint();
         let busy = self.keeping.store.as_ref().is_some_and(|store| store.background.is_busy_in_place());
-        let in_place = in_place.map(|wait| wait.max(IN_PLACE_INTERVAL)).into_iter().chain(busy.then_some(IN_PLACE_INTERVAL));
+        let in_place =
+            in_place.map(|wait| wait.max(IN_PLACE_INTERVAL)).into_iter().chain(busy.then_some(IN_PLACE_INTERVAL));
         self.keeping.due = in_place.min().map(|wait| now + wait);
         if self.keeping.space_at.is_none_or(|at| at <= now) {
             self.keeping.space_at = Some(now + LOOK_INTERVAL);
@@ -252,12 +270,14 @@ impl Peers {
     fn note_durable(&mut self) {
         let Some(store) = &self.keeping.store else { return };
         let durable = store.progress().durable();
+        // SUBTLE: read after that. What lies behind a hole is on the disk, and no start could build on it before a
+        // checkpoint covers the hole.
+        if store.progress().health() != Health::Sound {
+            return;
+        }
         let mut last = None;
-        while let Some((position, stamp)) = self.keeping.unflushed.pop_front_if(|(position, _)| *position <= durable.to) {
-            // What lies before a hole's end is not on the disk until a checkpoint is.
-            if position > durable.from || self.keeping.health == Health::Sound {
-                last = Some(stamp);
-            }
+        while let Some((_, stamp)) = self.keeping.unflushed.pop_front_if(|(position, _)| *position <= durable.to) {
+            last = Some(stamp);
         }
         if let Some(stamp) = last {
             self.node.durability.note_durable(stamp);
@@ -287,6 +307,9 @@ impl Peers {
             metrics.replication.limits_met.add("disk_health_changed", 1);
         }
         self.keeping.health = health;
+        if self.refusals.disk.is_none() && refusal.is_some() {
+            self.node.console.metrics.replication.limits_met.add("disk_refuses_writes", 1);
+        }
         if self.refusals.disk != refusal {
             self.refusals.disk = refusal;
             self.update_condition();
@@ -366,7 +389,8 @@ impl Peers {
             return;
         }
         let progress = store.progress();
-        let heals = (progress.health() != Health::Sound && progress.can_heal()) || (self.keeping.is_incomplete && self.filled);
+        let heals =
+            (progress.health() != Health::Sound && progress.can_heal()) || (self.keeping.is_incomplete && self.filled);
         let appended = progress.appended_bytes.load(Ordering::Relaxed);
         let wished = self.node.durability.is_wished();
         let config = self.node.config.load();
@@ -402,6 +426,13 @@ impl Peers {
     pub(super) fn note_merged(&mut self) {
         if let Some(store) = &mut self.keeping.store {
             store.checkpoints.merged = true;
+        }
+    }
+
+    /// The vector has risen without a batch: a number that ended is closed here.
+    pub(super) fn keep_raised(&mut self, vector: VersionVector) {
+        if let Some(store) = &mut self.keeping.store {
+            store.keep(Record::Raised(vector));
         }
     }
 

@@ -87,7 +87,9 @@ impl Peers {
 
     /// Everything that anybody holds of an ended number is here: it is closed.
     fn seal_number(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) {
-        self.node.keyspace.raise_applied(&[(number, at)].into_iter().collect());
+        let closed = [(number, at)].into_iter().collect();
+        self.node.keyspace.raise_applied(&closed);
+        self.keep_raised(closed);
         let now = self.now();
         self.hub.complete_number(number, at, now);
         match self.membership.seal(number, at, whole) {

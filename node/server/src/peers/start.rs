@@ -122,7 +122,8 @@ impl Peers {
         let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
         let (start, has_catalogue) = (recovered.start, recovered.has_catalogue);
         let record = setup.record.clone();
-        let loading = found.map(|(found, setup)| Loading { found, life, start, has_catalogue, setup, hub: hub_settings, record });
+        let loading =
+            found.map(|(found, setup)| Loading { found, life, start, has_catalogue, setup, hub: hub_settings, record });
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
@@ -244,7 +245,8 @@ impl Peers {
         let clock = Arc::clone(&node);
         let wall_clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || clock.wall_clock());
         let wake = self.keeping.wake();
-        let mut store = Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, Arc::clone(&wake))?;
+        let mut store =
+            Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, Arc::clone(&wake))?;
         store.checkpoints.note_start(recovered.replayed_bytes, recovered.unchanged_since);
         let is_incomplete = recovered.problems.iter().any(storage::Problem::is_damage);
         self.keeping.begin(store, is_incomplete);

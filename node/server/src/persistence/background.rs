@@ -77,8 +77,7 @@ impl Background {
     }
 
     pub(crate) fn in_place(_fs: Arc<dyn Fs>, keyspace: Arc<Keyspace>, reader: JournalReader) -> Self {
-        let runner =
-            Runner::InPlace { hands: Hands { keyspace, reader }, tasks: VecDeque::new(), walk: None };
+        let runner = Runner::InPlace { hands: Hands { keyspace, reader }, tasks: VecDeque::new(), walk: None };
         Self { runner, groups: Arc::default() }
     }
 
@@ -136,9 +135,7 @@ impl Hands {
     fn finish(&self, task: Task) -> Done {
         match task {
             Task::Commit { walk, end, notes, keys, now_ms } => Done::Committed(walk.commit(end, notes, keys, now_ms)),
-            Task::Read(wish) => {
-                Done::Read(wish, self.reader.batches_after(wish.origin, wish.after, wish.bytes_max))
-            }
+            Task::Read(wish) => Done::Read(wish, self.reader.batches_after(wish.origin, wish.after, wish.bytes_max)),
             Task::Walk(walk) => Done::Walked(Ok(walk)),
         }
     }

@@ -104,9 +104,7 @@ impl Checkpoints {
         let share = config.auto_aof_rewrite_percentage;
         let grown = u128::from(base) * u128::from(share) / 100;
         let uncovered = self.uncovered_bytes(appended);
-        let is_large = share > 0
-            && uncovered >= config.auto_aof_rewrite_min_size
-            && u128::from(uncovered) >= grown;
+        let is_large = share > 0 && uncovered >= config.auto_aof_rewrite_min_size && u128::from(uncovered) >= grown;
         heals || is_large
     }
 

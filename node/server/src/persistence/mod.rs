@@ -14,8 +14,8 @@ pub use verify::{CheckError, StoreReport, check_store};
 
 pub(crate) use background::{Done, ReadBack, Task};
 pub(crate) use checkpoints::CheckpointState;
-pub(crate) use walk::Walk;
 pub(crate) use recovery::{Recovery, encode_tails, recover};
+pub(crate) use walk::Walk;
 
 use crate::config::Config;
 use crate::durability::Durability;

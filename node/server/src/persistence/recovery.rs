@@ -4,6 +4,7 @@
 //! of themselves that they have seen more. Where something is missing, the vector says less, and peers bring the rest.
 
 use super::journal_settings;
+use super::walk::group_of;
 use crate::config::Config;
 use crate::durability::{Durability, LoadingState};
 use bytes::Bytes;
@@ -55,17 +56,22 @@ pub(crate) fn recover(mut found: FoundStore, life: Life, with: &Recovery<'_>) ->
     with.durability.change_state(|state| {
         state.loading = Some(LoadingState { since_ms: with.now, bytes, bytes_done: 0 });
     });
-    let (problems, loaded_bytes) = load_images(&found, &images, with)?;
-    let images_lost = !problems.is_empty() || found.problems().iter().any(|problem| *problem == Problem::Manifest);
-    problems.into_iter().for_each(|problem| found.note(problem));
+    let (lost, loaded_bytes) = load_images(&found, &images, with)?;
+    let images_lost = !lost.is_empty() || found.problems().contains(&Problem::Manifest);
+    let lost_groups: BTreeSet<u16> = lost.iter().map(|(group, _)| *group).collect();
+    lost.into_iter().for_each(|(_, problem)| found.note(problem));
     let manifest = found.manifest().cloned();
     let unchanged_since = (!images_lost && manifest.is_some()).then(|| with.keyspace.clock());
-    let mut replay = Replay::new(with, manifest.as_ref().filter(|_| !images_lost));
-    let replayed = found.replay(&mut |sequence, record| {
-        if !images_lost {
-            replay.take(sequence, record);
-        }
-    })?;
+    let mut replay = Replay::new(with, manifest.as_ref());
+    let replayed = found.replay(&mut |sequence, record| replay.take(sequence, record))?;
+    if images_lost {
+        // SUBTLE: the journal is replayed all the same: it may hold what this node wrote and nobody else has. That stays in
+        // the slots that are whole, which know how far they have seen, and others get it when the number is sealed.
+        with.keyspace.forget_applied(&|slot| lost_groups.contains(&group_of(slot)));
+        replay.vector = VersionVector::new();
+        replay.tails.clear();
+        replay.recent.clear();
+    }
     with.keyspace.prune();
     tracing::info!(
         images = images.len(),
@@ -87,9 +93,9 @@ fn load_images(
     found: &FoundStore,
     images: &[(u16, ImageFacts)],
     with: &Recovery<'_>,
-) -> Result<(Vec<Problem>, u64), StoreError> {
+) -> Result<(Vec<(u16, Problem)>, u64), StoreError> {
     let (next, loaded) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let outcome: Mutex<Result<Vec<Problem>, StoreError>> = Mutex::new(Ok(Vec::new()));
+    let outcome: Mutex<Result<Vec<(u16, Problem)>, StoreError>> = Mutex::new(Ok(Vec::new()));
     let work = || {
         while let Some(&(group, facts)) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
             let result = load_image(found, group, facts, with);
@@ -101,7 +107,7 @@ fn load_images(
             let mut outcome = outcome.lock();
             match (result, &mut *outcome) {
                 (Ok(None), _) | (_, Err(_)) => {}
-                (Ok(Some(problem)), Ok(problems)) => problems.push(problem),
+                (Ok(Some(problem)), Ok(problems)) => problems.push((group, problem)),
                 (Err(error), _) => *outcome = Err(error),
             }
         }
@@ -126,7 +132,8 @@ fn load_image(
         unreadable |= with.keyspace.load_image(block, with.now).is_err();
     })?;
     // Its checksums were right, so another version wrote it, or a defect.
-    let contents = || Problem::Image { name: storage::image_name(facts.checkpoint, group), fault: ImageFault::Contents };
+    let contents =
+        || Problem::Image { name: storage::image_name(facts.checkpoint, group), fault: ImageFault::Contents };
     Ok(problem.or_else(|| unreadable.then(contents)))
 }
 

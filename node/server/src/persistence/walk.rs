@@ -86,6 +86,11 @@ impl Walk {
     }
 }
 
+/// The group of a slot.
+pub(crate) fn group_of(slot: u16) -> u16 {
+    slot / (keyspace::SLOTS / GROUPS)
+}
+
 /// The slots of a group.
 pub(crate) fn slots_of(group: u16) -> Vec<u16> {
     let size = keyspace::SLOTS / GROUPS;

@@ -5,8 +5,7 @@ use crate::command::{Call, CommandError};
 use crate::durability::Wish;
 use std::time::Duration;
 
-const NOT_KEPT: &str =
-    "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
+const NOT_KEPT: &str = "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
 const RUNNING: &str = "ERR Background save already in progress";
 
 /// `BGSAVE [SCHEDULE]`: begins a checkpoint.
@@ -71,9 +70,7 @@ pub(super) fn waitaof(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Com
     }
     let timeout = u64::try_from(timeout).map_err(|_| CommandError::Plain("ERR timeout is negative"))?;
     if local > 0 && !call.node.durability.is_on() {
-        return Err(CommandError::Plain(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(CommandError::Plain("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
     }
     if replicas > 0 {
         return Err(CommandError::Plain(
