@@ -20,9 +20,7 @@ impl Peers {
             Event::CloseOpenBatch => {
                 // SUBTLE: an increment in a pipeline that still runs may not know of a reset that is applied here. The
                 // vector must not be called settled before it is in a closed batch too.
-                if self.close_logged() {
-                    self.keep(None, Waiting::Settled);
-                }
+                self.settle();
             }
             Event::ReadJournal { peer, origin, after, bytes_max } => {
                 self.read_back(ReadBack { peer, origin, after, bytes_max });

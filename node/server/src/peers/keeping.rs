@@ -38,6 +38,8 @@ pub(super) struct Keeping {
     /// The last start found less than was kept: a checkpoint is taken as soon as the node has everything again.
     is_incomplete: bool,
     space_at: Option<Instant>,
+    /// The open batch could not be closed when it was asked for.
+    settles_later: bool,
 }
 
 /// What is done once the journal has everything before it.
@@ -196,6 +198,15 @@ impl Peers {
         }
     }
 
+    /// Closes what is open and calls the vector settled once that is published. If it cannot be closed now, soon.
+    pub(super) fn settle(&mut self) {
+        let is_closed = self.keeping.has_room() && self.close_logged();
+        self.keeping.settles_later = !is_closed;
+        if is_closed {
+            self.keep(None, Waiting::Settled);
+        }
+    }
+
     /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
     /// its journal, if it goes on under its number after a crash.
     pub(super) fn send_when_kept(
@@ -239,6 +250,9 @@ impl Peers {
 
     /// Looks at the disk: what is written is carried out, what is durable is told, and checkpoints go on.
     pub(super) fn look_at_disk(&mut self) {
+        if self.keeping.settles_later {
+            self.settle();
+        }
         if !self.keeping.is_on() {
             return;
         }

@@ -60,7 +60,7 @@ pub struct Peers {
     pending: control::Pending,
     /// Identities that get no link any more; the transport asks.
     barred: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>>,
-    /// What contributors are known to have applied since resets were last collected.
+    /// What contributors are known to have applied.
     known_applied: BTreeMap<NodeNumber, VersionVector>,
     /// The agreement about where ended numbers are closed.
     sealing: Sealing,

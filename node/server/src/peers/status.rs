@@ -46,8 +46,9 @@ impl Peers {
         let over = self.note_ended_numbers();
         self.look_at_resets();
         if self.node.keyspace.remembered_resets() > 0 {
-            // What peers have applied is heard again with their next heartbeat.
-            let known = std::mem::take(&mut self.known_applied);
+            // SUBTLE: what was heard stays: a reset that comes with state later may be an old one, of which a peer at rest
+            // says nothing any more.
+            let known = &self.known_applied;
             let everything = self.everything();
             let of = |number| if over.contains(&number) { Some(&everything) } else { known.get(&number) };
             self.node.keyspace.collect_resets(&of);
