@@ -80,7 +80,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Keeping {
     /// From here on everything is kept.
-    pub(super) fn begin(&mut self, store: Persistence, is_incomplete: bool) {
+    fn begin(&mut self, store: Persistence, is_incomplete: bool) {
         self.store = Some(store);
         self.is_incomplete = is_incomplete;
     }
@@ -120,6 +120,16 @@ impl Keeping {
 }
 
 impl Peers {
+    /// From here on everything is kept, and commands know of it.
+    pub(super) fn begin_keeping(&mut self, store: Persistence, is_incomplete: bool) {
+        self.keeping.begin(store, is_incomplete);
+        let always = crate::persistence::replies_wait(&self.node.config.load());
+        self.node.durability.set_policy(true, always);
+        let wake = self.keeping.wake();
+        self.node.durability.on_wish(move || wake());
+        self.watch_config();
+    }
+
     /// What the next own batch must name as its predecessor.
     pub(super) fn own_tail(&self) -> BatchTail {
         let sealed = self.keeping.sealed;
@@ -451,7 +461,7 @@ impl Peers {
     }
 
     /// Follows changes of the settings.
-    pub(super) fn watch_config(&mut self) {
+    fn watch_config(&mut self) {
         let (changed, news) = (Arc::clone(&self.keeping.config_changed), Arc::clone(&self.keeping.news));
         let node = Arc::downgrade(&self.node);
         self.node.config.on_change(move |_, after| {

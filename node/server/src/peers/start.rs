@@ -7,7 +7,7 @@ use super::pace::Pace;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
 use crate::node::Node;
-use crate::persistence::{self, Persistence, Recovery, StoreSetup, recover as recover_store};
+use crate::persistence::{Persistence, Recovery, StoreSetup, recover as recover_store};
 use crdt::membership::MemberRecord;
 use crdt::{Membership, NodeNumber};
 use keyspace::Drain;
@@ -230,32 +230,31 @@ impl Peers {
         let now = self.now();
         self.hub = Hub::new(settings, now, wall);
         recovered.recent.into_iter().for_each(|batch| self.hub.restore(batch));
-        if let Some(number) = number {
-            node.keyspace.set_number(number);
-            // While the journal was read, the node's own history was anybody's. It knows its own resets.
-            let everything = self.everything();
-            node.keyspace.collect_resets(&|contributor| (contributor == number).then_some(&everything));
-            self.drain = Drain::after(self.hub.closed_vector().of(number));
-        }
+        number.into_iter().for_each(|number| self.go_on_as(number));
         self.has_number = number.is_some();
+        let damage = recovered.problems.iter().filter(|problem| problem.is_damage()).count() as u64;
         node.durability.change_state(|state| {
             state.keys_loaded = (0..keyspace::DATABASES).map(|database| node.keyspace.len(database)).sum();
-            state.problems = recovered.problems.iter().filter(|problem| problem.is_damage()).count() as u64;
+            state.problems = damage;
         });
         let clock = Arc::clone(&node);
         let wall_clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || clock.wall_clock());
         let wake = self.keeping.wake();
-        let mut store =
-            Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, Arc::clone(&wake))?;
+        let mut store = Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, wake)?;
         store.checkpoints.note_start(recovered.replayed_bytes, recovered.unchanged_since);
-        let is_incomplete = recovered.problems.iter().any(storage::Problem::is_damage);
-        self.keeping.begin(store, is_incomplete);
-        node.durability.set_policy(true, persistence::replies_wait(&config));
-        node.durability.on_wish(move || wake());
-        self.watch_config();
+        self.begin_keeping(store, damage > 0);
         self.refresh_own_record(record)?;
         self.membership_changed();
         Ok(())
+    }
+
+    /// Writes under this number from here on, after what the store has of it.
+    fn go_on_as(&mut self, number: NodeNumber) {
+        self.node.keyspace.set_number(number);
+        // While the journal was read, the node's own history was anybody's. It knows its own resets.
+        let everything = self.everything();
+        self.node.keyspace.collect_resets(&|contributor| (contributor == number).then_some(&everything));
+        self.drain = Drain::after(self.hub.closed_vector().of(number));
     }
 
     /// Where the socket for other nodes is bound.
