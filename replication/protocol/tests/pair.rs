@@ -220,6 +220,27 @@ fn a_new_node_is_filled_by_state_and_only_then_serves() {
 }
 
 #[test]
+fn a_filling_that_takes_longer_than_its_timeout_leaves_no_timer_behind() {
+    for fill_timeout_ms in (40..400).step_by(20) {
+        let mut world = World::new(3, 4, |_, settings| settings.ring_bytes = 1);
+        world.latency_ms = 25;
+        world.stop(2);
+        for _ in 0..100 {
+            world.random_write(0);
+            world.random_write(1);
+            world.run(5);
+        }
+        world.run(500);
+        world.start(2, Store::default(), |settings| {
+            settings.peers_expected = 2;
+            settings.fill_timeout_ms = fill_timeout_ms;
+        });
+        // Every step of the world looks that no timer stays due.
+        world.converge(10_000);
+    }
+}
+
+#[test]
 fn a_cold_start_of_all_nodes_serves_as_soon_as_all_are_seen_to_be_empty() {
     let mut world = World::new(3, 1, |_, settings| settings.peers_expected = 2);
     assert!(world.nodes.iter().all(|node| node.hub.is_filling()));

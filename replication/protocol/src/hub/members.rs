@@ -209,6 +209,10 @@ impl Hub {
     pub(super) fn check_filled(&mut self, now: Millis) {
         let Some(until) = self.filling_until else { return };
         if self.fed.is_some() {
+            // What a session brings may take longer than the wait for somebody who has data.
+            if now >= until {
+                self.filling_until = Some(now.after(self.settings.heartbeat_ms));
+            }
             return;
         }
         let mut with_data = false;
