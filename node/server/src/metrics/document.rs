@@ -4,6 +4,7 @@ use super::commands::{COMMAND_METRICS, DURATION, DURATION_HELP};
 use super::group::MetricGroup;
 use super::groups::{
     AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, PeerMetrics, ProcessMetrics, ReplicationTotals,
+    StoreMetrics,
 };
 use super::instrument::Kind;
 use super::{ERRORS, ERRORS_HELP};
@@ -23,6 +24,7 @@ pub fn document() -> String {
     section::<KeyspaceMetrics>(&mut text, "Keyspace", "");
     section::<ReplicationTotals>(&mut text, "Replication", "");
     section::<PeerMetrics>(&mut text, "Peers", "Each with the label `peer`, the name of the other node.\n\n");
+    section::<StoreMetrics>(&mut text, "Disk", "");
     section::<ProcessMetrics>(&mut text, "Process", "");
     section::<AllocatorMetrics>(&mut text, "Allocator", "");
     section::<ConsoleMetrics>(&mut text, "Observation", "");
