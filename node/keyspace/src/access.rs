@@ -7,6 +7,7 @@ use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, WriterState};
 use crate::shared::Shared;
 use crate::slot::{DATABASES, Slot};
+use crate::usage::Usage;
 use crdt::{Kind, Lifetime, Stamp, UnixMillis};
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -179,12 +180,20 @@ impl<'a> Access<'a> {
 
     /// For how long a key has not been used, in milliseconds, to about a second.
     pub fn idle_ms(&mut self, database: Database, key: &[u8]) -> Option<u64> {
-        let now = crate::shared::access_clock(self.now);
-        let access = match self.visible(database, key)?.view() {
-            View::Packed(Packed { access, .. }) | View::Counter(PackedCounter { access, .. }) => access,
-            View::Wide(KeyBody { access, .. }) => *access,
-        };
-        Some(u64::from(now.wrapping_sub(access) & 0xff_ffff) << 10)
+        let now = self.now;
+        Some(u64::from(Usage::idle_units(access_of(self.visible(database, key)?), now)) << 10)
+    }
+
+    /// How often a key is used, as a number that grows with the logarithm of its uses, while that is noted
+    /// ([`crate::Tracking`]).
+    pub fn frequency(&mut self, database: Database, key: &[u8]) -> Option<u8> {
+        let (now, shared) = (self.now, self.shared());
+        Some(shared.usage.frequency(access_of(self.visible(database, key)?), now))
+    }
+
+    /// Whether keys note how often they are used, and not when.
+    pub fn tracks_frequency(&self) -> bool {
+        self.shared().usage.is_by_frequency()
     }
 
     /// Marks a key as used; false if it does not exist.
@@ -302,7 +311,6 @@ impl<'a> Access<'a> {
     fn used(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
         let shared = self.shared();
-        let access = shared.access_now();
         let slot = self.held.slot(key);
         let found = if slot.table(database.0).is_some() {
             let hash = shared.hasher.hash(key);
@@ -314,8 +322,8 @@ impl<'a> Access<'a> {
         self.lookups.note(key, found.is_some());
         let entry = found?;
         match entry.wide_mut() {
-            Some(body) => body.access = access,
-            None => entry.set_access(access),
+            Some(body) => body.access = shared.access_after(body.access),
+            None => entry.note_use(|noted| shared.access_after(noted)),
         }
         Some(entry)
     }
@@ -331,6 +339,14 @@ impl<'a> Access<'a> {
                 Some(_) => Err(WrongKind),
             },
         }
+    }
+}
+
+/// What an entry notes of its use.
+fn access_of(entry: &KeyEntry) -> u32 {
+    match entry.view() {
+        View::Packed(Packed { access, .. }) | View::Counter(PackedCounter { access, .. }) => access,
+        View::Wide(KeyBody { access, .. }) => *access,
     }
 }
 

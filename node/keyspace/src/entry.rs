@@ -41,7 +41,7 @@ pub struct Packed<'a> {
     pub stamp: Stamp,
     /// The assertion about the life.
     pub life: PackedLife,
-    /// When it was last used: 24 bits, see [`crate::shared::access_clock`].
+    /// When or how often it is used: 24 bits, see [`crate::usage`].
     pub access: u32,
     /// The key's or element's name.
     pub name: &'a [u8],
@@ -203,13 +203,19 @@ impl<W> Entry<W> {
         }
     }
 
-    /// Notes when a packed entry was used.
+    /// Notes the use of a packed entry.
     #[inline]
-    pub fn set_access(&mut self, access: u32) {
+    fn set_access(&mut self, access: u32) {
+        self.note_use(|_| access);
+    }
+
+    /// Changes what a packed entry notes of its use.
+    #[inline]
+    pub fn note_use(&mut self, after: impl FnOnce(u32) -> u32) {
         if !self.is_wide() {
             let head = self.head_mut();
-            let flags = head[8];
-            head[8..12].copy_from_slice(&(access << 8 | u32::from(flags)).to_le_bytes());
+            let noted = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+            head[8..12].copy_from_slice(&(after(noted >> 8) << 8 | noted & 0xff).to_le_bytes());
         }
     }
 

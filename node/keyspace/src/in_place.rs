@@ -30,7 +30,8 @@ impl Access<'_> {
         let cumulative = counter.cumulative.checked_add(more)?;
         let writer = &mut *self.writer;
         let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, self.now));
-        entry.move_counter(stamp, cumulative, shared.access_now());
+        let access = shared.access_after(counter.access);
+        entry.move_counter(stamp, cumulative, access);
         let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
         let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
         memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
@@ -65,7 +66,7 @@ impl Access<'_> {
         if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
             return None;
         }
-        body.access = shared.access_now();
+        body.access = shared.access_after(body.access);
         let map = body.map_mut(kind)?.as_deref_mut()?;
         let writer = &mut *self.writer;
         let now = self.now;

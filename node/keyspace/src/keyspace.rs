@@ -9,12 +9,13 @@ use crate::hash::{SLOTS, slot_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
 use crate::shared::{Conflicts, Shared};
 use crate::slot::{KeyTable, Slot};
+use crate::sweep::SweepPlace;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who is told of removals by the sweep.
 type RemovalObserver = Box<dyn Fn(&Removal<'_>) + Send + Sync>;
@@ -26,8 +27,8 @@ pub struct Keyspace {
     pub(crate) logs: Mutex<Vec<Arc<SharedLog>>>,
     /// Whether the drain sleeps and wants to be woken by the next change.
     armed: AtomicBool,
-    /// The slot that the next sweep begins with.
-    pub(crate) sweep_from: AtomicU16,
+    /// Where sweeps are.
+    pub(crate) sweep_place: Mutex<SweepPlace>,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) on_removal: OnceLock<RemovalObserver>,
 }
@@ -82,7 +83,7 @@ impl Keyspace {
             slots: (0..SLOTS).map(|_| LockedSlot(Mutex::new(Slot::new()))).collect(),
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
-            sweep_from: AtomicU16::new(0),
+            sweep_place: Mutex::default(),
             waker: OnceLock::new(),
             on_removal: OnceLock::new(),
         })

@@ -106,7 +106,7 @@ impl Slot {
         if self.memory.context().is_some() {
             return false;
         }
-        let (hash, access) = (shared.hasher.hash(key), shared.access_now());
+        let hash = shared.hasher.hash(key);
         let key_digest = digest_of_key(database, key);
         let element = digest_of_element(key_digest, Kind::String as u8, &[]);
         let life = digest_of_element(key_digest, 0, &[]);
@@ -119,7 +119,7 @@ impl Slot {
                 }
                 let assertion = put.life.as_ref().map(|&(_, lifetime)| (put.stamp, lifetime));
                 let packed = PackedLife::from_assertion(assertion, put.stamp);
-                let entry = Entry::packed(put.stamp, packed, access, key, put.value);
+                let entry = Entry::packed(put.stamp, packed, shared.access_at_first(), key, put.value);
                 table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
                 shared.count_keys(database, 1);
                 memory.digest ^= assertion.map_or(0, |(dot, lifetime)| digest_of_life(life, dot, lifetime));
@@ -147,6 +147,7 @@ impl Slot {
                 for (dot, lifetime) in [old_life, assertion].into_iter().flatten() {
                     memory.digest ^= digest_of_life(life, dot, lifetime);
                 }
+                let access = shared.access_after(old.access);
                 entry.rewrite(put.stamp, PackedLife::from_assertion(assertion, put.stamp), access, put.value);
                 (Some(before), assertion)
             }

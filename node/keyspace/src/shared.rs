@@ -2,6 +2,7 @@
 
 use crate::hash::{KeyHasher, SLOTS};
 use crate::slot::DATABASES;
+use crate::usage::Usage;
 use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis, VersionVector};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// How often concurrent writes met.
     pub conflicts: Conflicts,
+    /// How uses of keys are noted.
+    pub usage: Usage,
     me: AtomicU16,
     /// The greatest stamp given out or seen.
     clock: AtomicU64,
@@ -75,6 +78,7 @@ impl Shared {
         Self {
             hasher: KeyHasher::seeded(seed),
             conflicts: Conflicts::default(),
+            usage: Usage::new(seed),
             me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -157,10 +161,16 @@ impl Shared {
         }
     }
 
-    /// The time of access as entries keep it: 24 bits of 1.024 s, which go round in 198 days.
+    /// What a key notes of its use that comes now.
     #[inline]
-    pub fn access_now(&self) -> u32 {
-        access_clock(self.now())
+    pub fn access_at_first(&self) -> u32 {
+        self.usage.at_first(self.now())
+    }
+
+    /// What a key notes of its use that is used now and had noted `access`.
+    #[inline]
+    pub fn access_after(&self, access: u32) -> u32 {
+        self.usage.after(access, self.now())
     }
 
     /// The vector of what has been applied here of other nodes; of this node everything counts as applied.
@@ -299,10 +309,4 @@ fn deadline_units(life: Option<Lifetime>) -> Option<i64> {
         }
         Some(Lifetime::Never) | None => None,
     }
-}
-
-/// 24 bits of 1.024 s.
-#[inline]
-pub fn access_clock(now: UnixMillis) -> u32 {
-    (now >> 10) as u32 & 0xff_ffff
 }

@@ -164,14 +164,13 @@ impl Slot {
         }
         let author = stamp.author();
         let hash = shared.hasher.hash(key);
-        let access = shared.access_now();
         let key_digest = digest_of_key(database, key);
         let element = digest_of_element(key_digest, 1, &[]);
         let life = digest_of_element(key_digest, 0, &[]);
         let (table, memory) = self.split(database);
         match table.find_mut(hash, |entry| key_of(entry) == key) {
             None => {
-                let entry = Entry::packed(stamp, PackedLife::Own, access, key, value);
+                let entry = Entry::packed(stamp, PackedLife::Own, shared.access_at_first(), key, value);
                 table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
                 shared.count_keys(database, 1);
             }
@@ -186,6 +185,7 @@ impl Slot {
                     memory.digest ^= digest_of_life(life, dot, lifetime);
                     shared.count_life(database, Some(lifetime), None);
                 }
+                let access = shared.access_after(old.access);
                 entry.rewrite(stamp, PackedLife::Own, access, value);
             }
         }
@@ -211,7 +211,7 @@ impl Slot {
             body.tidy();
             site.note_ghost(&body);
             if !body.is_empty() {
-                body.access = shared.access_now();
+                body.access = shared.access_at_first();
                 shared.count_keys(database, i64::from(body.has_content()));
                 shared.count_life(database, None, body.visible_life());
                 let entry = body.pack().unwrap_or_else(|| Entry::wide(Box::new(body)));
@@ -224,6 +224,7 @@ impl Slot {
         let (has_content, is_empty, new_life) = match found.wide_mut() {
             Some(body) => {
                 let kinds = body.kinds();
+                body.access = shared.access_after(body.access);
                 work(body, &mut site);
                 body.tidy();
                 site.note_ghost(body);
@@ -240,6 +241,7 @@ impl Slot {
                     View::Counter(counter) => KeyBody::of_counter(&counter),
                     View::Wide(_) => unreachable!("an entry that is not wide is packed"),
                 };
+                body.access = shared.access_after(body.access);
                 work(&mut body, &mut site);
                 body.tidy();
                 site.note_ghost(&body);

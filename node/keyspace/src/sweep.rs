@@ -2,7 +2,9 @@
 //!
 //! The author of the assertion that counts removes a key when its life is over, as an ordinary observed removal; the
 //! others hide it at once, and one of them steps in after a grace period. A slot knows its earliest deadline and is
-//! visited when that has come, so there is no index to keep and no pause: a visit walks the few dozen keys of one slot.
+//! visited when that has come, so there is no index to keep. A visit may take many turns: a turn ends when it has removed
+//! enough or its time is used up, and the next one goes on in the same slot. So a million keys that end at one moment, or
+//! lie in one slot, hold up neither the thread that sweeps nor anybody who waits for the slot.
 
 use crate::access::{Access, Database};
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
@@ -10,7 +12,6 @@ use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crdt::{Lifetime, NodeNumber, UnixMillis};
-use std::sync::atomic::Ordering;
 
 /// Who removes what is over.
 pub struct SweepPolicy<'a> {
@@ -22,6 +23,10 @@ pub struct SweepPolicy<'a> {
     pub grace_ms: u64,
     /// How many slots one call visits at most, so that it never holds up the thread it runs on.
     pub slots_max: usize,
+    /// How many keys one call removes, and perhaps some dozens more.
+    pub removals_max: u64,
+    /// Whether the time for this call is used up.
+    pub is_late: &'a dyn Fn() -> bool,
 }
 
 /// What a sweep did.
@@ -31,75 +36,141 @@ pub struct Swept {
     pub expired: u64,
     /// Keys of which only assertions were left.
     pub ghosts: u64,
-    /// Slots visited.
+    /// Slots whose visit was begun.
     pub visited: usize,
     /// When there is more to do, unless something is written meanwhile; `u64::MAX` if nothing is known to end.
     pub next: UnixMillis,
+    /// Whether it ended because it had done enough: what is left should not wait long.
+    pub is_cut_short: bool,
 }
+
+/// Where sweeps are.
+#[derive(Debug, Default)]
+pub(crate) struct SweepPlace {
+    /// The slot that the next one begins with, so that no slot waits behind busier ones.
+    from: u16,
+    /// The visit of that slot, if it is not at its end.
+    visit: Option<Visit>,
+}
+
+/// A visit of a slot, which may take several looks.
+#[derive(Debug)]
+struct Visit {
+    number: u16,
+    database: u8,
+    /// The cell of the database's table that is looked at next.
+    cell: usize,
+    /// How many cells the table had: when that changes its keys have moved, and it is looked at from the beginning.
+    cells: usize,
+    /// When something that was seen and stayed has to be looked at again.
+    next: UnixMillis,
+}
+
+/// A key that is to be removed: its database, itself, and whether it is a ghost.
+type Due = (u8, Box<[u8]>, bool);
 
 /// Slots are visited no more often than this, in milliseconds: a slot whose keys end one after the other is walked
 /// once for many of them.
 const VISIT_INTERVAL_MS: u64 = 500;
 
+/// Cells that are looked at while a slot is locked: some ten microseconds, more if the keys are in no cache.
+const CELLS_A_LOOK_MAX: usize = 1024;
+
+/// Keys that one look lists. Removing them takes some ten microseconds; then the time is looked at.
+const REMOVALS_A_LOOK_MAX: usize = 32;
+
 impl Keyspace {
-    /// Removes what is over, by `writer`. Call it a few times a second.
+    /// Removes what is over, by `writer`. Call it a few times a second, and soon again if it was cut short.
     pub fn sweep(&self, writer: &mut Writer, now: UnixMillis, policy: &SweepPolicy<'_>) -> Swept {
         let mut swept = Swept { next: UnixMillis::MAX, ..Swept::default() };
-        // Each sweep begins where the last one had to stop, so that no slot waits behind busier ones.
-        let first = self.sweep_from.load(Ordering::Relaxed);
+        let mut place = self.sweep_place.lock();
+        let mut looked = false;
+        let first = place.from;
         for number in (first..SLOTS).chain(0..first) {
-            let earliest = self.shared.earliest(number);
-            if earliest > now {
-                swept.next = swept.next.min(earliest);
-                continue;
-            }
-            if swept.visited == policy.slots_max {
-                swept.next = now;
-                self.sweep_from.store(number, Ordering::Relaxed);
-                break;
-            }
-            swept.visited += 1;
-            let due = self.visit(number, now, policy);
-            swept.next = swept.next.min(self.shared.earliest(number));
-            for (database, key, ghost) in due {
-                let mut access = writer.access(now, &[&key]);
-                access.begin_command();
-                let removed = access.remove_dead(Database(database), &key);
-                let stamp = access.stamp.filter(|_| removed);
-                drop(access);
-                swept.expired += u64::from(removed && !ghost);
-                swept.ghosts += u64::from(removed && ghost);
-                if let (Some(stamp), Some(observe)) = (stamp, self.on_removal.get()) {
-                    observe(&Removal { database, key: &key, stamp, now });
+            if place.visit.is_none() {
+                let earliest = self.shared.earliest(number);
+                if earliest > now {
+                    swept.next = swept.next.min(earliest);
+                    continue;
+                }
+                if swept.visited < policy.slots_max {
+                    swept.visited += 1;
+                    place.visit = Some(self.begin_visit(number));
                 }
             }
+            // Where the slots allowed are used up, there is no visit.
+            loop {
+                let is_spent = looked && (swept.expired + swept.ghosts >= policy.removals_max || (policy.is_late)());
+                let Some(visit) = place.visit.as_mut().filter(|_| !is_spent) else {
+                    place.from = number;
+                    return Swept { next: now, is_cut_short: true, ..swept };
+                };
+                let (due, is_over) = self.look(visit, now, policy);
+                looked = true;
+                self.remove_due(writer, now, due, &mut swept);
+                if is_over {
+                    place.visit = None;
+                    break;
+                }
+            }
+            swept.next = swept.next.min(self.shared.earliest(number));
         }
         swept
     }
 
-    /// Lists what this node has to remove in a slot, and notes when the slot must be looked at again.
-    fn visit(&self, number: u16, now: UnixMillis, policy: &SweepPolicy<'_>) -> Vec<(u8, Box<[u8]>, bool)> {
-        let slot = self.slot(number);
+    fn remove_due(&self, writer: &mut Writer, now: UnixMillis, due: Vec<Due>, swept: &mut Swept) {
+        for (database, key, ghost) in due {
+            let mut access = writer.access(now, &[&key]);
+            access.begin_command();
+            let removed = access.remove_dead(Database(database), &key);
+            let stamp = access.stamp.filter(|_| removed);
+            drop(access);
+            swept.expired += u64::from(removed && !ghost);
+            swept.ghosts += u64::from(removed && ghost);
+            if let (Some(stamp), Some(observe)) = (stamp, self.on_removal.get()) {
+                observe(&Removal { database, key: &key, stamp, now });
+            }
+        }
+    }
+
+    /// Begins the visit of a slot: from now on its earliest deadline is that of what is written meanwhile.
+    fn begin_visit(&self, number: u16) -> Visit {
+        let _slot = self.slot(number);
+        self.shared.set_earliest(number, UnixMillis::MAX);
+        Visit { number, database: 0, cell: 0, cells: 0, next: UnixMillis::MAX }
+    }
+
+    /// Lists some of what this node has to remove in a slot. At the end of the slot, which it tells, it notes when the
+    /// slot must be visited again.
+    fn look(&self, visit: &mut Visit, now: UnixMillis, policy: &SweepPolicy<'_>) -> (Vec<Due>, bool) {
+        let slot = self.slot(visit.number);
         let mut due = Vec::new();
-        let mut next = u64::MAX;
-        for database in slot.databases() {
-            for entry in slot.keys(database) {
-                match verdict(entry, now, policy) {
-                    Verdict::Stays => {}
-                    Verdict::Later(moment) => next = next.min(moment),
-                    Verdict::Remove { ghost } => due.push((database, key_of(entry).into(), ghost)),
+        let mut looked = 0;
+        for database in visit.database..slot.databases().end {
+            let Some(table) = slot.table(database) else { continue };
+            if visit.database != database || visit.cells != table.cells() {
+                (visit.database, visit.cell, visit.cells) = (database, 0, table.cells());
+            }
+            while visit.cell < visit.cells {
+                if looked >= CELLS_A_LOOK_MAX || due.len() >= REMOVALS_A_LOOK_MAX {
+                    return (due, false);
+                }
+                looked += 1;
+                let entry = table.cell(visit.cell);
+                visit.cell += 1;
+                match entry.map(|entry| (entry, verdict(entry, now, policy))) {
+                    None | Some((_, Verdict::Stays)) => {}
+                    Some((_, Verdict::Later(moment))) => visit.next = visit.next.min(moment),
+                    Some((entry, Verdict::Remove { ghost })) => due.push((database, key_of(entry).into(), ghost)),
                 }
             }
         }
-        note_next(number, self, next.max(now + VISIT_INTERVAL_MS));
-        drop(slot);
-        due
+        // What was written during the visit may end before all that was seen.
+        let next = visit.next.min(self.shared.earliest(visit.number)).max(now + VISIT_INTERVAL_MS);
+        let next = if next >= UnixMillis::MAX - VISIT_INTERVAL_MS { UnixMillis::MAX } else { next };
+        self.shared.set_earliest(visit.number, next);
+        (due, true)
     }
-}
-
-fn note_next(number: u16, keyspace: &Keyspace, next: u64) {
-    let next = if next >= u64::MAX - VISIT_INTERVAL_MS { u64::MAX } else { next };
-    keyspace.shared.set_earliest(number, next);
 }
 
 enum Verdict {
@@ -148,5 +219,92 @@ impl Access<'_> {
             self.remove_observed(database, key);
         }
         dead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::NewLifetime;
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    const NOW: UnixMillis = 1_700_000_000_000;
+    const DB: Database = Database(0);
+
+    fn filled(keys: usize, name: impl Fn(usize) -> String) -> (Arc<Keyspace>, Writer) {
+        let keyspace = Keyspace::new(1);
+        keyspace.set_number(NodeNumber::new(1).unwrap());
+        let mut writer = keyspace.writer();
+        for number in 0..keys {
+            let name = name(number);
+            let mut access = writer.access(NOW, &[name.as_bytes()]);
+            access.begin_command();
+            access.put_string(DB, name.as_bytes(), b"v", NewLifetime::Set(Lifetime::Until(NOW + 1_000)));
+        }
+        (keyspace, writer)
+    }
+
+    fn policy(removals_max: u64, is_late: &dyn Fn() -> bool) -> SweepPolicy<'_> {
+        let steps_in = &|_: &[u8]| false;
+        SweepPolicy { is_mine: &|_| true, steps_in, grace_ms: 0, slots_max: usize::MAX, removals_max, is_late }
+    }
+
+    fn check_turns(keys: usize, name: impl Fn(usize) -> String) {
+        let (keyspace, mut writer) = filled(keys, name);
+        let (now, mut turns, mut removed) = (NOW + 2_000, 0, 0);
+        loop {
+            let swept = keyspace.sweep(&mut writer, now, &policy(200, &|| false));
+            assert!(swept.expired <= 200 + REMOVALS_A_LOOK_MAX as u64);
+            (turns, removed) = (turns + 1, removed + swept.expired);
+            if !swept.is_cut_short {
+                break;
+            }
+            assert_eq!(swept.next, now);
+        }
+        assert_eq!((removed, keyspace.len(0)), (keys as u64, 0));
+        assert!(turns >= keys / 232, "{turns}");
+        // Each removal has its slot looked at once more; then nothing is left to be looked at.
+        keyspace.sweep(&mut writer, now + 600, &policy(200, &|| false));
+        let swept = keyspace.sweep(&mut writer, now + 1_200, &policy(200, &|| false));
+        assert_eq!((swept.visited, swept.next), (0, UnixMillis::MAX));
+    }
+
+    #[test]
+    fn keys_that_end_together_are_removed_in_bounded_turns() {
+        check_turns(5_000, |number| format!("key:{number}"));
+    }
+
+    #[test]
+    fn keys_of_one_slot_are_removed_in_bounded_turns() {
+        check_turns(5_000, |number| format!("{{tag}}:{number}"));
+    }
+
+    #[test]
+    fn a_turn_ends_when_its_time_is_used_up_but_does_something() {
+        let (keyspace, mut writer) = filled(1_000, |number| format!("{{tag}}:{number}"));
+        let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy(u64::MAX, &|| true));
+        assert!(swept.is_cut_short && swept.expired == REMOVALS_A_LOOK_MAX as u64, "{swept:?}");
+    }
+
+    /// A key that is written to a slot whose visit is not at its end, into cells that were looked at already.
+    #[test]
+    fn a_deadline_set_during_a_visit_is_not_forgotten() {
+        let (keyspace, mut writer) = filled(3_000, |number| format!("{{tag}}:{number}"));
+        let written = Cell::new(0);
+        for round in 0..200 {
+            let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy(1, &|| true));
+            if !swept.is_cut_short {
+                break;
+            }
+            let name = format!("{{tag}}:later:{round}");
+            let mut access = writer.access(NOW + 2_000, &[name.as_bytes()]);
+            access.begin_command();
+            access.put_string(DB, name.as_bytes(), b"v", NewLifetime::Set(Lifetime::Until(NOW + 9_000)));
+            written.set(written.get() + 1);
+        }
+        assert_eq!(keyspace.len(0), written.get());
+        let swept = keyspace.sweep(&mut writer, NOW + 9_001, &policy(u64::MAX, &|| false));
+        assert_eq!((swept.expired, keyspace.len(0)), (written.get(), 0));
     }
 }

@@ -68,6 +68,8 @@ impl System {
             steps_in: &|key| steps_in.is_some_and(|chosen| chosen.as_bytes() == key),
             grace_ms,
             slots_max: usize::MAX,
+            removals_max: u64::MAX,
+            is_late: &|| false,
         };
         self.keyspace.sweep(&mut self.writers[0], self.now, &policy)
     }

@@ -1,10 +1,10 @@
 //! What flows by itself: closing batches, sweeping what is over, packing state.
 
 use super::keeping::Waiting;
-use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_SLOTS_MAX};
+use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_REMOVALS_MAX, SWEEP_SLOTS_MAX, SWEEP_TURN_MAX};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
-use keyspace::SweepPolicy;
+use keyspace::{SweepPolicy, Swept};
 use protocol::{Batch, NodeIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,13 +72,14 @@ impl Peers {
         true
     }
 
-    /// Removes what is over and this node's to remove. When there may be more to do, in Unix milliseconds.
-    pub(super) fn sweep(&mut self) -> UnixMillis {
+    /// Removes what is over and this node's to remove, as much as one turn may.
+    pub(super) fn sweep(&mut self) -> Swept {
         // A node that must not write removes nothing either.
         if !self.has_number || self.refusals.reason().is_some() {
-            return UnixMillis::MAX;
+            return Swept { next: UnixMillis::MAX, ..Swept::default() };
         }
         let now = self.node.wall_clock();
+        let began_ns = self.node.monotonic_ns();
         let me = self.identity;
         let mine: BTreeSet<NodeNumber> = self.membership.view().numbers_of(me).iter().copied().collect();
         let drift = u64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(u64::MAX);
@@ -92,10 +93,12 @@ impl Peers {
                 steps_in: &|key| live.iter().min_by_key(|member| rank(member, key)).is_none_or(|first| *first == own),
                 grace_ms: drift.saturating_add(GRACE_BEYOND_DRIFT_MS),
                 slots_max: SWEEP_SLOTS_MAX,
+                removals_max: SWEEP_REMOVALS_MAX,
+                is_late: &|| u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > SWEEP_TURN_MAX.as_nanos(),
             },
         );
         self.node.console.metrics.keyspace.expired.add(swept.expired);
-        swept.next
+        swept
     }
 
     /// This node and those whose links are ready.

@@ -1,7 +1,7 @@
 //! How often chores come: five times a second while anything happens, once a second while nothing does, and sweeps when
 //! there is something due. A node in which nothing happens costs next to nothing.
 
-use super::{CERTIFICATES_INTERVAL, Peers};
+use super::{CERTIFICATES_INTERVAL, Peers, SWEEP_AGAIN};
 use crdt::{Stamp, VersionVector};
 use protocol::Event;
 use std::sync::Arc;
@@ -69,8 +69,13 @@ impl Peers {
         let now = Instant::now();
         if self.pace.sweep_at <= now {
             // A deadline that comes by a change stirs.
-            let due_ms = self.sweep().saturating_sub(self.node.wall_clock());
-            self.pace.sweep_at = now + Duration::from_millis(due_ms).clamp(SWEEP_INTERVAL, CALM_INTERVAL);
+            let swept = self.sweep();
+            let due_ms = swept.next.saturating_sub(self.node.wall_clock());
+            self.pace.sweep_at = if swept.is_cut_short {
+                Instant::now() + SWEEP_AGAIN
+            } else {
+                now + Duration::from_millis(due_ms).clamp(SWEEP_INTERVAL, CALM_INTERVAL)
+            };
         }
         if self.pace.housekeeping_at <= now {
             let busy = std::mem::take(&mut self.pace.is_stirred) || self.is_waiting();
