@@ -49,6 +49,9 @@ pub fn dispatch_named(
     match find(named, args) {
         Ok(entry) => {
             let flags = effective_flags(entry, client);
+            if worker.node.memory_limit.is_over() && client.authenticated && flags.contains(Flags::DENY_OOM) {
+                worker.node.memory_limit.relieve(&worker.node, &mut worker.writer(), now);
+            }
             if let Err(error) = admit(&worker.node, client, entry, flags, args) {
                 refuse(client, reply, Some(entry), &error);
             } else if let Some(until) = worker.node.condition.paused_until(now, flags.contains(Flags::WRITE)) {

@@ -20,6 +20,7 @@ pub mod info;
 pub mod launch;
 pub mod limits;
 pub mod logging;
+pub mod memory_limit;
 pub mod metrics;
 pub mod node;
 pub mod peers;

@@ -37,6 +37,16 @@ pub const ACCEPTED_WAITING_MAX: usize = 1024;
 /// a command itself. Commands whose cost grows with something are all timed.
 pub const TIMED_ONE_OF: u64 = 128;
 
+/// Between two looks at how much memory is used: asking the allocator costs some ten microseconds.
+pub const MEMORY_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(4);
+
+/// Keys that are evicted before one command: about 50 us. Small writes need one or two; after a large one the others and
+/// the task beside the workers go on.
+pub const EVICTIONS_A_COMMAND_MAX: usize = 16;
+
+/// Keys that the task beside the workers evicts in one turn: less than a millisecond.
+pub const EVICTIONS_A_TURN_MAX: usize = 256;
+
 /// Cells of four bytes in the table of `LCS`: 512 MB, which is Redis' limit by default. It lives only as long as the
 /// command.
 pub const LCS_CELLS_MAX: usize = 1 << 27;

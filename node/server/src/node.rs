@@ -6,6 +6,7 @@ use crate::condition::Condition;
 use crate::config::Settings;
 use crate::console::Console;
 use crate::durability::Durability;
+use crate::memory_limit::{self, MemoryLimit};
 use crate::peers::Control;
 use crate::tally::Tallies;
 use crdt::UnixMillis;
@@ -42,6 +43,8 @@ pub struct Node {
     pub condition: Condition,
     /// What the workers count.
     pub tallies: Tallies,
+    /// How much memory is used, and eviction.
+    pub memory_limit: MemoryLimit,
     /// What operators see and ask: metrics, the cluster's state, the wish to stop.
     pub console: Console,
     /// What commands know of the disk.
@@ -58,7 +61,11 @@ impl Node {
     /// A node that serves at once. One that must fill first is told so through its condition.
     pub fn new(keyspace: Arc<Keyspace>, config: Arc<Settings>, seams: Seams) -> Self {
         let started_at = (seams.wall_clock)();
+        keyspace.track_use(memory_limit::tracking_of(&config.load()));
+        let tracked = Arc::clone(&keyspace);
+        config.on_change(move |_, after| tracked.track_use(memory_limit::tracking_of(after)));
         Self {
+            memory_limit: MemoryLimit::new(seams.seed),
             keyspace,
             config,
             clients: Clients::default(),

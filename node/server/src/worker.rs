@@ -6,6 +6,7 @@
 use crate::config::Reader;
 use crate::connection::serve_connection;
 use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES};
+use crate::memory_limit::keep_within_memory;
 use crate::metrics::watch_event_loop;
 use crate::node::Node;
 use crate::tally::Tally;
@@ -226,6 +227,7 @@ async fn accept(
     tokio::select! {
         () = accept_all => {}
         () = end_silent_clients(Arc::clone(&node)) => {}
+        () = keep_within_memory(Arc::clone(&node)) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }

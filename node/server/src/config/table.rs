@@ -198,12 +198,20 @@ settings! {
     /// How far clocks may differ before changes are held and writes refused.
     max_clock_drift: Duration = ["max-clock-drift"], Replication, AtStart, written(1_000, 86_400_000), "60s";
 
-    /// The memory limit; 0 is none, which is the only value yet.
-    maxmemory: String = ["maxmemory"], Memory, AtOnce,
-        Rule::Only { value: "0", reason: "a memory limit is not offered yet" }, "0";
-    /// What is evicted at the memory limit.
-    maxmemory_policy: String = ["maxmemory-policy"], Memory, AtOnce,
-        Rule::Only { value: "noeviction", reason: "eviction is not offered yet" }, "noeviction";
+    /// The memory limit; 0 is none. Buffers that have limits of their own do not count: the ring, batches that wait, the
+    /// journal's queue.
+    maxmemory: u64 = ["maxmemory"], Memory, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
+    /// What is evicted at the memory limit, in every region: an eviction replicates.
+    maxmemory_policy: String = ["maxmemory-policy"], Memory, AtOnce, Rule::Choice(&[
+        "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random",
+        "noeviction",
+    ]), "noeviction";
+    /// Keys that are drawn for each that is evicted.
+    maxmemory_samples: u64 = ["maxmemory-samples"], Memory, AtOnce, Rule::Integer { low: 1, high: 64 }, "5";
+    /// How slowly the counter of uses grows, under an `lfu` policy.
+    lfu_log_factor: u64 = ["lfu-log-factor"], Memory, AtOnce, Rule::Integer { low: 0, high: 2_147_483_647 }, "10";
+    /// Minutes after which the counter of a key that is not used loses one; 0 is never.
+    lfu_decay_time: u64 = ["lfu-decay-time"], Memory, AtOnce, Rule::Integer { low: 0, high: 2_147_483_647 }, "1";
     /// Fields up to which `OBJECT ENCODING` calls a hash a listpack.
     hash_max_listpack_entries: u64 = ["hash-max-listpack-entries", "hash-max-ziplist-entries"], Memory, AtOnce, count(), "512";
     /// The longest field or value in such a hash, in bytes.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::status::{ClusterStatus, MemberState};
 use super::{REDIS_VERSION, Section};
 use crate::config::Config;
+use crate::memory_limit;
 use crate::metrics::process::{machine_memory, processor_time, system_name};
 use crate::metrics::{Metrics, Statistics, VERSION};
 use crate::node::Node;
@@ -146,7 +147,7 @@ fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .bytes("used_memory_vm_total", 0)
         .put("used_memory_functions", 0)
         .bytes("used_memory_scripts", 0)
-        .bytes("maxmemory", 0)
+        .bytes("maxmemory", scene.config.maxmemory)
         .put("maxmemory_policy", &scene.config.maxmemory_policy)
         .put("allocator_frag_ratio", two_digits(ratio(figures.active, figures.allocated)))
         .put("allocator_frag_bytes", figures.active.saturating_sub(figures.allocated))
@@ -156,10 +157,12 @@ fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("rss_overhead_bytes", figures.resident.saturating_sub(figures.allocator_resident))
         .put("mem_fragmentation_ratio", two_digits(ratio(figures.resident, figures.used)))
         .put("mem_fragmentation_bytes", figures.resident.saturating_sub(figures.used))
-        .put_all(&[("mem_not_counted_for_evict", "0"), ("mem_clients_slaves", "0"), ("mem_clients_normal", "0")])
+        .put("mem_not_counted_for_evict", memory_limit::not_counted(scene.node))
+        .put_all(&[("mem_clients_slaves", "0"), ("mem_clients_normal", "0")])
         .put("mem_replication_backlog", scene.metrics.replication.ring_bytes.value())
         .put("mem_total_replication_buffers", scene.metrics.replication.ring_bytes.value())
-        .put_all(&[("mem_cluster_links", "0"), ("mem_aof_buffer", "0")])
+        .put("mem_cluster_links", 0)
+        .put("mem_aof_buffer", scene.node.durability.state().queued_bytes)
         .put("mem_allocator", if figures.allocated > 0 { "jemalloc" } else { "libc" })
         .put_all(&[("active_defrag_running", "0"), ("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
 }
@@ -215,7 +218,7 @@ impl MemoryFigures {
 }
 
 fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let Statistics { connections_accepted, connections_refused, workers, expired, .. } = &scene.statistics;
+    let Statistics { connections_accepted, connections_refused, workers, expired, evicted, .. } = &scene.statistics;
     let rates = scene.metrics.rates();
     let peers = scene.metrics.replication.peers();
     let replication_in: u64 = peers.iter().map(|(_, peer)| peer.bytes_in.value()).sum();
@@ -238,7 +241,8 @@ fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("expired_keys", expired)
         .put_all(&[("expired_stale_perc", "0.00"), ("expired_time_cap_reached_count", "0")])
         .put("expire_cycle_cpu_milliseconds", 0)
-        .put_all(&[("evicted_keys", "0"), ("evicted_clients", "0"), ("total_eviction_exceeded_time", "0")])
+        .put("evicted_keys", evicted)
+        .put_all(&[("evicted_clients", "0"), ("total_eviction_exceeded_time", "0")])
         .put("current_eviction_exceeded_time", 0)
         .put("keyspace_hits", workers.hits)
         .put("keyspace_misses", workers.misses)

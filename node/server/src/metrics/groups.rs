@@ -51,6 +51,8 @@ metric_group! {
         misses: Counter,
         /// Keys removed because their time was over.
         expired: Counter,
+        /// Keys removed because memory was short (maxmemory).
+        evicted: Counter,
         /// Changes that clients of this node made.
         changes_made: Counter,
         /// Changes of other nodes that were applied here.

@@ -128,6 +128,13 @@ impl Metrics {
         }
     }
 
+    /// Bytes that the allocator has handed out, asked now; nothing if it does not tell.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        let figures = (self.allocator_probe.get()?)();
+        process::note_allocator(&self.allocator, figures);
+        Some(figures.allocated).filter(|&bytes| bytes > 0)
+    }
+
     /// Calls `refresh` before metrics are shown, so that it can copy what is kept elsewhere. It must not block.
     pub fn on_scrape(&self, refresh: impl Fn(&Metrics) + Send + Sync + 'static) {
         self.refreshes.write().push(Box::new(refresh));

@@ -21,6 +21,8 @@ pub struct Statistics {
     pub workers: Totals,
     /// Keys removed because their time was over.
     pub expired: u64,
+    /// Keys removed because memory was short.
+    pub evicted: u64,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     /// Counts of each command, by its ordinal.
@@ -38,6 +40,7 @@ impl Statistics {
             connections_refused: clients.refused(),
             workers: tallies.totals(),
             expired: metrics.keyspace.expired.value(),
+            evicted: metrics.keyspace.evicted.value(),
             errors: tallies.errors(),
             by_command: by_command.collect(),
         }
@@ -76,6 +79,7 @@ impl Statistics {
             (&mut self.connections_accepted, earlier.connections_accepted),
             (&mut self.connections_refused, earlier.connections_refused),
             (&mut self.expired, earlier.expired),
+            (&mut self.evicted, earlier.evicted),
         ];
         for (own, less) in pairs {
             *own = own.saturating_sub(less);

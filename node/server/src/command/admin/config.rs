@@ -26,6 +26,8 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     }
     let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
     call.node.config.set(&texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    // A lower limit counts for the next command already.
+    call.node.memory_limit.measure(call.node);
     // Names only: a value may be a password.
     tracing::info!(client = call.client.id(), settings = names.join(" "), "settings were changed by a client");
     call.reply.ok();

@@ -142,6 +142,11 @@ fn freq(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         call.reply.null();
         return Ok(());
     }
+    if call.store.tracks_frequency() {
+        let frequency = call.store.frequency(db, args[2]).unwrap_or_default();
+        call.reply.integer(i64::from(frequency));
+        return Ok(());
+    }
     Err(CommandError::Plain(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
     ))
@@ -150,6 +155,11 @@ fn freq(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 fn idletime(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let db = call.db();
     match call.store.idle_ms(db, args[2]) {
+        Some(_) if call.store.tracks_frequency() => {
+            return Err(CommandError::Plain(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
         Some(idle_ms) => call.reply.integer((idle_ms / 1000) as i64),
         None => call.reply.null(),
     }
