@@ -40,9 +40,12 @@ pub const TIMED_ONE_OF: u64 = 128;
 /// Between two looks at how much memory is used: asking the allocator costs some ten microseconds.
 pub const MEMORY_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(4);
 
-/// Keys that are evicted before one command: about 50 us. Small writes need one or two; after a large one the others and
-/// the task beside the workers go on.
-pub const EVICTIONS_A_COMMAND_MAX: usize = 16;
+/// Keys that are evicted before one command: about 10 us, so that a pipeline of hundreds is not held up by what was written
+/// before it. Small writes need one or two; after a large one the others and the task beside the workers go on.
+pub const EVICTIONS_A_COMMAND_MAX: usize = 4;
+
+/// The same, while more than a 64th of the limit is used beyond it: writes are then slowed down for good reason.
+pub const EVICTIONS_FAR_BEYOND_MAX: usize = 16;
 
 /// Keys that the task beside the workers evicts in one turn: less than a millisecond.
 pub const EVICTIONS_A_TURN_MAX: usize = 256;

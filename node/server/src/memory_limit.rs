@@ -6,7 +6,9 @@
 //! have written is taken, and what is removed there is relief here too.
 
 use crate::config::Config;
-use crate::limits::{EVICTIONS_A_COMMAND_MAX, EVICTIONS_A_TURN_MAX, MEMORY_LOOK_INTERVAL};
+use crate::limits::{
+    EVICTIONS_A_COMMAND_MAX, EVICTIONS_A_TURN_MAX, EVICTIONS_FAR_BEYOND_MAX, MEMORY_LOOK_INTERVAL,
+};
 use crate::node::Node;
 use crdt::UnixMillis;
 use keyspace::{Eviction, EvictionPolicy, EvictionRank, Evictor, Tracking, Writer};
@@ -78,7 +80,10 @@ impl MemoryLimit {
     #[cold]
     pub fn relieve(&self, node: &Node, writer: &mut Writer, now: UnixMillis) {
         self.measure_if_due(node);
-        self.evict(node, writer, now, EVICTIONS_A_COMMAND_MAX);
+        let limit = node.config.load().maxmemory;
+        let is_far = self.counted.load(Ordering::Relaxed) > limit.saturating_add(limit / 64);
+        let keys_max = if is_far { EVICTIONS_FAR_BEYOND_MAX } else { EVICTIONS_A_COMMAND_MAX };
+        self.evict(node, writer, now, keys_max);
     }
 
     /// Evicts keys until the limit is kept, but at most `keys_max`. True if there is more to do.
