@@ -127,7 +127,15 @@ impl Observer {
         let name = name.to_owned();
         self.trace.note(&format!("{name} starts"));
         let (numbers, seen) = (BTreeSet::new(), VersionVector::new());
-        self.lives.push(Life { name, node: Some(node), has_served: false, has_returned: false, numbers, seen, removals });
+        self.lives.push(Life {
+            name,
+            node: Some(node),
+            has_served: false,
+            has_returned: false,
+            numbers,
+            seen,
+            removals,
+        });
         self.lives.len() - 1
     }
 
@@ -283,7 +291,8 @@ impl Observer {
     pub fn take_returns(&mut self) {
         for life in 0..self.lives.len() {
             let known = &mut self.lives[life];
-            let Some(node) = known.node.clone().filter(|node| !known.has_returned && !node.condition.is_loading()) else {
+            let Some(node) = known.node.clone().filter(|node| !known.has_returned && !node.condition.is_loading())
+            else {
                 continue;
             };
             known.has_returned = true;

@@ -5,14 +5,14 @@
 
 use crate::client::ClientState;
 use crate::clients::Presence;
-use crate::command::transaction::Arguments;
-use crate::config::OutputLimit;
-use crate::command::{Group, Keys};
 use crate::command::table::Entry;
+use crate::command::transaction::Arguments;
+use crate::command::{Group, Keys};
+use crate::config::OutputLimit;
 use crate::dispatch::{Outcome, dispatch, dispatch_named};
+use crate::durability::Wish;
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
-use crate::durability::Wish;
 use crdt::{Stamp, UnixMillis};
 use keyspace::Expected;
 use resp::{Limits, Parser, Progress, Reply, Version};

@@ -12,9 +12,9 @@ pub mod config;
 pub mod connection;
 pub mod console;
 pub mod dispatch;
-pub mod durability;
 #[cfg(test)]
 mod document_check;
+pub mod durability;
 pub mod http;
 pub mod info;
 pub mod launch;

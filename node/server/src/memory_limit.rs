@@ -6,9 +6,7 @@
 //! have written is taken, and what is removed there is relief here too.
 
 use crate::config::Config;
-use crate::limits::{
-    EVICTIONS_A_COMMAND_MAX, EVICTIONS_A_TURN_MAX, EVICTIONS_FAR_BEYOND_MAX, MEMORY_LOOK_INTERVAL,
-};
+use crate::limits::{EVICTIONS_A_COMMAND_MAX, EVICTIONS_A_TURN_MAX, EVICTIONS_FAR_BEYOND_MAX, MEMORY_LOOK_INTERVAL};
 use crate::node::Node;
 use crdt::UnixMillis;
 use keyspace::{Eviction, EvictionPolicy, EvictionRank, Evictor, Tracking, Writer};

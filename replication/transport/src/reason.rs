@@ -3,8 +3,8 @@
 //! Every sentence says which side must act. The peer's words are shown, cut to a length and stripped of control
 //! characters: they come from outside.
 
-use crate::identity::{Hexadecimal, IdentityError};
 use crate::NotAdmitted;
+use crate::identity::{Hexadecimal, IdentityError};
 use crate::limits::REASON_BYTES_MAX;
 use protocol::{ClusterId, NodeIdentity};
 use quinn::{ConnectionError, VarInt};

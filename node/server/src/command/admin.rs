@@ -74,7 +74,14 @@ pub const COMMANDS: &[Command] = &[
         "1.0.0",
         "Get information and statistics about the server",
     ),
-    row("lastsave", 1, ADMIN_FAST, saving::lastsave, "1.0.0", "Get the UNIX time stamp of the last successful save to disk"),
+    row(
+        "lastsave",
+        1,
+        ADMIN_FAST,
+        saving::lastsave,
+        "1.0.0",
+        "Get the UNIX time stamp of the last successful save to disk",
+    ),
     container("latency", "2.8.13", "A container for latency diagnostics commands", LATENCY),
     Command {
         merge: Merge::Reads,

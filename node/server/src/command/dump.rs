@@ -240,7 +240,9 @@ mod tests {
         caller.call("SET there 1");
         let good = dump(&mut caller, "there");
         let bad = b"x".as_slice();
-        let cases: [(&str, &str, &[u8], &[&str], &str); 14] = [
+        // The case, the key, the payload, the words behind it and the answer.
+        type Case<'c> = (&'c str, &'c str, &'c [u8], &'c [&'c str], &'c str);
+        let cases: [Case<'_>; 14] = [
             ("there", "0", bad, &[], "-BUSYKEY Target key name already exists.\r\n"),
             ("there", "0", bad, &["REPLACE"], "-ERR DUMP payload version or checksum are wrong\r\n"),
             ("new", "0", bad, &[], "-ERR DUMP payload version or checksum are wrong\r\n"),

@@ -115,10 +115,7 @@ fn what_is_wrong_is_said_in_one_sentence() {
             "hash-max-listpack-value = 3\nhash-max-ziplist-value = 4",
             "pelago.toml, line 2: hash-max-ziplist-value is set twice",
         ),
-        (
-            "persistence = \"aof\"",
-            "pelago.toml, line 1: persistence must be one of the following: on, off",
-        ),
+        ("persistence = \"aof\"", "pelago.toml, line 1: persistence must be one of the following: on, off"),
         (
             "heartbeat-ms = 1000",
             "link-silence-ms (1500) must be at least three times heartbeat-ms (1000), or links that are fine are cut",

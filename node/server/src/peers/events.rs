@@ -42,7 +42,12 @@ impl Peers {
             Event::ReadListing { peer, session, slots, bytes_max } => {
                 let since = self.session_since(peer);
                 let (bytes, covered) = self.node.keyspace.list_slots(&slots, &since, bytes_max);
-                self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead { peer, session, covered, bytes });
+                self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead {
+                    peer,
+                    session,
+                    covered,
+                    bytes,
+                });
             }
             Event::MergeListing { peer, session, payload } => {
                 let record = Record::Slots(payload.clone());

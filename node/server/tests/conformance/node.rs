@@ -35,7 +35,7 @@ impl Pelago {
     /// A node over this keyspace.
     pub fn on(keyspace: Arc<Keyspace>) -> Self {
         let seams = Seams { wall_clock: Arc::new(|| STARTED_AT), monotonic_ns: Arc::new(|| 0), seed: 1 };
-        let node = Arc::new(Node::new(keyspace, Arc::new(Settings::new(Config::default())), seams));
+        let node = Arc::new(Node::new(keyspace, Arc::new(Settings::new(in_memory())), seams));
         let worker = Worker::new(Arc::clone(&node));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).unwrap();
@@ -81,4 +81,9 @@ impl Server for Pelago {
         let words: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         self.call_words(&words)
     }
+}
+
+/// A configuration of a node that keeps its keys in memory only.
+fn in_memory() -> Config {
+    Config { persistence: "off".to_owned(), ..Config::default() }
 }

@@ -380,9 +380,8 @@ pub fn is_comparable(request: &Request) -> bool {
     };
     // Redis' floats reach further than those that other regions agree about.
     let too_far = |word: &Vec<u8>| word.ends_with(b"1e400");
-    of_data
-        && !(command.name.ends_with("byfloat") && request.iter().any(too_far))
-        && !command.flags.contains(Flags::NO_SCRIPT)
-        && !by_chance.contains(&command.name)
-        && !(lives.contains(&command.name) && request[1..].iter().any(is_short))
+    let is_far = command.name.ends_with("byfloat") && request.iter().any(too_far);
+    let is_random = command.flags.contains(Flags::NO_SCRIPT) || by_chance.contains(&command.name);
+    let ends_soon = lives.contains(&command.name) && request[1..].iter().any(is_short);
+    of_data && ![is_far, is_random, ends_soon].contains(&true)
 }

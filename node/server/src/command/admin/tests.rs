@@ -85,8 +85,7 @@ fn time_is_that_of_the_read() {
 
 #[test]
 fn what_a_node_cannot_do_is_said() {
-    let saved =
-        "-ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them\r\n";
+    let saved = "-ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them\r\n";
     check(&[
         ("SAVE", saved),
         ("BGSAVE", saved),
