@@ -312,7 +312,7 @@ fn settings_and_probes_say_how_the_node_is() {
         "{}",
         text(&refused.stderr)
     );
-    assert!(node.client().line("CONFIG SET appendonly yes").is_error(), "what is not offered is refused");
+    assert!(node.client().line("CONFIG SET appendonly no").is_error(), "what is not offered is refused");
     // Far away is behind, for those who ask with a bound.
     node.client().must("CONFIG SET wan-delay-ms 300");
     wait::within(Duration::from_secs(20), "readiness with a bound on lag fails", || {
