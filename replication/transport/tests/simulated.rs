@@ -90,6 +90,8 @@ async fn node(credentials: NodeCredentials, seed: u8) -> Node {
     settings.bind = Bind::Abstract(Arc::new(Simulated { socket: Arc::new(socket), readable: Mutex::default() }));
     let wall_clock = Arc::new(|| turmoil::since_epoch().unwrap().as_millis() as u64);
     settings.seams = Seams::seeded([seed; 32], wall_clock);
+    // Nobody above listens for heartbeats here: QUIC alone finds a dead link.
+    settings.idle_timeout = Duration::from_secs(5);
     settings.resolve = Arc::new(|name| {
         Box::pin(async move {
             let (host, port) = name.rsplit_once(':').unwrap();
