@@ -33,6 +33,11 @@ impl Stop {
         Ok(stop)
     }
 
+    #[cfg(test)]
+    pub fn never() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
     /// Whether it is time.
     pub fn is_told(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -51,6 +51,8 @@ impl Wire {
         let stream = open(address)?;
         let mut wire = Self { stream, address: address.to_owned(), received: Vec::new(), taken: 0, filled: 0 };
         wire.wait_at_most(ANSWER_TIME)?;
+        // Who takes nothing for so long never answers either.
+        wire.stream.set_write_timeout(Some(ANSWER_TIME)).map_err(|error| wire.broken(error))?;
         if let Some(password) = password.filter(|password| !password.is_empty()) {
             let words: Vec<&[u8]> =
                 [Some("AUTH"), user, Some(password)].into_iter().flatten().map(str::as_bytes).collect();

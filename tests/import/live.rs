@@ -10,6 +10,7 @@ use std::time::Duration;
 use tests::binary;
 use tests::client::Client;
 use tests::cluster::Cluster;
+use tests::node::{run, text};
 use tests::random::Random;
 use tests::redis::Redis;
 use tests::wait;
@@ -188,6 +189,7 @@ fn a_link_that_breaks_is_opened_again() {
     let cluster = Cluster::start(&["only"]);
     let (node, mut source) = (&cluster.nodes[0], redis.client());
     prepare(&mut source, 10);
+    source.must("HSET hash f v");
     let import = Import::start(&["--from", &url(&redis), "--via", &node.resp]);
     let mut client = node.client();
     for round in 1..=3 {
@@ -200,6 +202,9 @@ fn a_link_that_breaks_is_opened_again() {
     }
     drop(import);
     assert_same(&mut source, &mut client, &[]);
+    // The database was empty at first: nothing had to be removed before the hash was written.
+    let commands = client.must("INFO commandstats").text().expect("a text");
+    assert!(commands.contains("cmdstat_hset:") && !commands.contains("cmdstat_del:"), "{commands}");
 }
 
 #[test]
@@ -244,6 +249,13 @@ fn where_nobody_may_follow_every_key_is_copied() {
     source.must("SELECT 0");
     source.must("ACL SETUSER reader on >p@ss ~* +@all -psync -sync");
     let from = format!("redis://reader:p%40ss@{}", redis.address);
+    // Nobody may believe that the clients can move, or that a timer has done its work.
+    for until in ["--cut-over", "--until-synced"] {
+        let output = run(&["import", "--from", &from, "--via", &node.resp, until]);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains("NOPERM"), "{until}: {said:?}");
+        assert_eq!(node.client().must("DBSIZE").to_string(), "0");
+    }
     let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp]);
     assert!(is_success, "{told}");
     assert!(told["stream"]["refused"].as_str().is_some_and(|reason| reason.contains("NOPERM")), "{told}");

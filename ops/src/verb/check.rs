@@ -1,6 +1,6 @@
 //! `pelago check`: whether what a node keeps in its directory is sound.
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::terminal;
 use clap::Args;
 use server::persistence::{StoreReport, check_store};
@@ -22,7 +22,13 @@ impl Check {
     /// Reads everything. The exit status is 1 if anything is damaged.
     pub fn run(self) -> Result<ExitCode> {
         let report = check_store(&self.directory)?;
-        terminal::line(if self.json { serde_json::to_string(&report).unwrap_or_default() } else { text(&report) });
+        let told = if self.json {
+            let failed = |error: serde_json::Error| Failure::System { doing: "write JSON", error: error.into() };
+            serde_json::to_string(&report).map_err(failed)?
+        } else {
+            text(&report)
+        };
+        terminal::line(told);
         Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

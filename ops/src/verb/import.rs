@@ -108,7 +108,8 @@ impl Destination {
 }
 
 impl Import {
-    /// Does it. The exit status is 1 if the target could not hold everything, or differs.
+    /// Does it. The exit status is 1 if the target could not hold everything, differs, or the import was ended before it
+    /// was done.
     pub fn run(self) -> Result<ExitCode> {
         if self.dry_run {
             return self.compare();
@@ -129,7 +130,7 @@ impl Import {
                 let mut loader = self.into.loader()?;
                 let mut client = self.into.target.connect()?;
                 let tally = file::import(dump, &mut loader, &mut client, course, &stop)?;
-                Report { tally, followed: None, seconds: began.elapsed().as_secs_f64() }
+                Report { tally, followed: None, until: Until::Told, seconds: began.elapsed().as_secs_f64() }
             }
             (None, Some(source)) => {
                 let live = Live {
@@ -142,13 +143,12 @@ impl Import {
                 };
                 let Imported { tally, followed, beginning } = live.import()?;
                 let seconds = began.elapsed().as_secs_f64();
-                Report { tally, followed: Some((followed, beginning)), seconds }
+                Report { tally, followed: Some((followed, beginning)), until: self.until(), seconds }
             }
             (None, None) => return Err(Failure::Arguments("give a file, or a server with --from".to_owned())),
         };
         terminal::line(if self.json { imported.json().to_string() } else { imported.text() });
-        let is_fine = self.allow_skipped || !imported.has_losses();
-        Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if imported.is_fine(self.allow_skipped) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn until(&self) -> Until {
@@ -176,10 +176,26 @@ impl Import {
 struct Report {
     tally: Tally,
     followed: Option<(std::result::Result<follow::Followed, String>, Beginning)>,
+    until: Until,
     seconds: f64,
 }
 
 impl Report {
+    /// Whether what was asked for is done.
+    fn is_fine(&self, allow_skipped: bool) -> bool {
+        !self.is_unfinished() && (allow_skipped || !self.has_losses())
+    }
+
+    /// It was to end by itself when everything had arrived, and ended earlier.
+    fn is_unfinished(&self) -> bool {
+        match (&self.followed, self.until) {
+            (None, _) | (Some(_), Until::Told) => false,
+            (Some((followed, _)), Until::Synced | Until::HandedOver(_)) => {
+                !followed.as_ref().is_ok_and(|followed| followed.is_complete)
+            }
+        }
+    }
+
     fn has_losses(&self) -> bool {
         let stream = match &self.followed {
             Some((Ok(followed), _)) => {
@@ -214,6 +230,13 @@ impl Report {
                  meanwhile may be missing. Stop the writers and compare with --dry-run, or import again."
             )),
             Some((Ok(followed), _)) => lines.extend(stream_lines(followed)),
+        }
+        match self.until {
+            Until::HandedOver(_) if self.is_unfinished() => {
+                lines.push("NOT cut over: the clients stay where they are.".to_owned());
+            }
+            Until::Synced if self.is_unfinished() => lines.push("NOT synced.".to_owned()),
+            Until::HandedOver(_) | Until::Synced | Until::Told => {}
         }
         lines.join("\n")
     }
@@ -258,4 +281,29 @@ fn stream_lines(followed: &follow::Followed) -> Vec<String> {
         (false, _) => format!("Ended {}; the same command goes on from there.", progress::lag(followed.behind)),
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use follow::Followed;
+
+    #[test]
+    fn an_import_that_ended_before_it_was_done_is_no_success() {
+        let report = |until, is_complete| {
+            let followed = Followed { is_complete, ..Followed::default() };
+            Report { tally: Tally::default(), followed: Some((Ok(followed), Beginning::Copied)), until, seconds: 1.0 }
+        };
+        let pause = Until::HandedOver(Duration::from_secs(60));
+        for (until, is_complete, expected) in [
+            (Until::Told, false, true),
+            (Until::Synced, true, true),
+            (Until::Synced, false, false),
+            (pause, true, true),
+            (pause, false, false),
+        ] {
+            assert_eq!(report(until, is_complete).is_fine(true), expected, "{until:?} {is_complete}");
+        }
+        assert!(report(pause, false).text().contains("NOT cut over"));
+    }
 }

@@ -5,15 +5,16 @@ use super::address::Source;
 use super::file::Dump;
 use super::holding::{Holding, keys};
 use super::lanes::select;
-use super::loader::{now, unreadable};
-use super::pages::{Pages, Told, ask, knows_deadlines};
+use super::loader::now;
+use super::pages::{KEYS_AT_ONCE, Pages, Told, ask, knows_deadlines};
 use super::progress::Progress;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::terminal::grouped;
 use crate::wire::Wire;
 use rdb::payload::Payload;
-use rdb::{Entry, Object};
+use rdb::{Entry, Group, Object, Stream, StreamId};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// What differs.
 #[derive(Debug, Default)]
@@ -96,12 +97,19 @@ impl Comparison {
 fn is_same(one: &Object, other: &Object) -> bool {
     match (one, other) {
         (Object::Stream(one), Object::Stream(other)) => {
-            let ids = |stream: &rdb::Stream| (stream.len(), stream.last_id, stream.groups.len());
+            let ids = |stream: &Stream| (stream.len(), stream.last_id);
             ids(one) == ids(other)
+                && groups(one) == groups(other)
                 && one.iter().zip(other.iter()).all(|(one, other)| one.id == other.id && one.iter().eq(other.iter()))
         }
         (one, other) => one == other,
     }
+}
+
+/// Names of groups, how far each is, and what it waits for; when, and how often it was delivered, aside.
+fn groups(stream: &Stream) -> BTreeMap<&[u8], (StreamId, Vec<StreamId>)> {
+    let facts = |group: &'_ Group| (group.last_id, group.pending.iter().map(|pending| pending.id).collect());
+    stream.groups.iter().map(|group| (group.name.as_slice(), facts(group))).collect()
 }
 
 fn is_near(one: Option<u64>, other: Option<u64>, slack: u64) -> bool {
@@ -122,7 +130,7 @@ struct Comparer {
     slack: u64,
     found: Comparison,
     /// Keys of each database that were expected and are there.
-    seen: std::collections::BTreeMap<u32, u64>,
+    seen: BTreeMap<u32, u64>,
 }
 
 impl Comparer {
@@ -130,7 +138,7 @@ impl Comparer {
         let mut wire = into.wire()?;
         let (holding, knows_deadlines) = (into.holding()?, knows_deadlines(&mut wire)?);
         let slack = if knows_deadlines { slack } else { DEADLINE_SLACK_MS };
-        let (expected, found, seen) = (Vec::new(), Comparison::default(), std::collections::BTreeMap::new());
+        let (expected, found, seen) = (Vec::new(), Comparison::default(), BTreeMap::new());
         Ok(Self { wire, holding, knows_deadlines, expected, slack, found, seen })
     }
 
@@ -198,7 +206,7 @@ pub fn with_file(dump: Dump, into: &Destination) -> Result<Comparison> {
     dump.read(
         |entry, position| {
             keys += 1;
-            if u64::is_multiple_of(keys, KEYS_AT_ONCE as u64) {
+            if u64::is_multiple_of(keys, SHOW_EVERY) {
                 progress.show(position, keys);
             }
             comparer.expect(entry)
@@ -216,29 +224,11 @@ pub fn with_source(source: &Source, into: &Destination) -> Result<Comparison> {
     let progress = Progress::of_keys(all.values().sum());
     let exact = knows_deadlines(&mut wire)?;
     let mut comparer = Comparer::new(into, if exact { 0 } else { DEADLINE_SLACK_MS })?;
-    let (mut entry, mut done) = (Entry::default(), 0);
+    let mut done = 0;
     for database in all.keys().copied().filter(|database| source.wants(*database)) {
         let mut pages = Pages::new(&mut wire, database)?;
-        while let Some(page) = pages.next(&mut wire)? {
-            ask(&mut wire, page.iter(), exact, |index, told, deadline| {
-                entry.key.clear();
-                entry.key.extend_from_slice(page.get(index).unwrap_or_default());
-                (entry.database, entry.deadline) = (database, deadline);
-                match told {
-                    Told::Gone => return Ok(()),
-                    Told::Refused(text) => {
-                        let text = String::from_utf8_lossy(text).into_owned();
-                        return Err(Failure::Refused { address: source.address.clone(), text });
-                    }
-                    Told::Payload(payload) => {
-                        let object = Payload::verify(payload).and_then(Payload::object);
-                        let what = || format!("the value of {}", entry.key.escape_ascii());
-                        entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
-                    }
-                }
-                comparer.expect(&entry)
-            })?;
-            done += page.len() as u64;
+        while let Some(keys) = pages.each_entry(&mut wire, exact, |entry| comparer.expect(entry))? {
+            done += keys as u64;
             progress.show(done, done);
         }
     }
@@ -246,7 +236,33 @@ pub fn with_source(source: &Source, into: &Destination) -> Result<Comparison> {
     comparer.end(|database| source.wants(database))
 }
 
-const KEYS_AT_ONCE: usize = 512;
+/// Keys between two looks at the bar.
+const SHOW_EVERY: u64 = 512;
 const EXAMPLES_MAX: usize = 10;
 /// What the time between two looks may make of a deadline that is told as the time that is left.
 const DEADLINE_SLACK_MS: u64 = 5000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdb::PendingEntry;
+
+    #[test]
+    fn streams_differ_in_their_groups_too() {
+        let id = |sequence| StreamId { milliseconds: 5, sequence };
+        let stream = |name: &str, last, pending| {
+            let mut stream = Stream::default();
+            stream.last_id = id(9);
+            stream.push(id(1), &[(b"f", b"v")]);
+            let pending = vec![PendingEntry { id: id(pending), ..PendingEntry::default() }];
+            let name = name.as_bytes().to_vec();
+            stream.groups.push(Group { name, last_id: id(last), pending, ..Group::default() });
+            Object::Stream(Box::new(stream))
+        };
+        let one = stream("g", 1, 1);
+        assert!(is_same(&one, &stream("g", 1, 1)));
+        for other in [stream("h", 1, 1), stream("g", 2, 1), stream("g", 1, 2)] {
+            assert!(!is_same(&one, &other), "{other:?}");
+        }
+    }
+}

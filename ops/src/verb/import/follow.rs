@@ -8,7 +8,6 @@ use super::progress::{Progress, lag};
 use super::refusals::Refusals;
 use super::watch::{SourceWatch, Until};
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
 use crate::stop::Stop;
 use crate::terminal::grouped;
 use crate::wire::{Answer, Wire};
@@ -171,39 +170,48 @@ impl Follower<'_> {
         }
     }
 
-    /// One transaction. If the target does not take it as a whole, because it will not even queue one of its commands, the
-    /// commands are sent one by one.
+    /// One transaction, which notes the place. If the target does not take it as a whole, because it will not even queue
+    /// one of its commands, the commands are sent one by one, and the place is noted after their answers. A target that
+    /// takes no writes at all ends the import, without a place that would pass over them.
     fn send(&mut self, group: &Group, place: &Place, refusals: &mut Refusals) -> Result<()> {
         let mut requests = Vec::with_capacity(group.requests.len() + 256);
         let replies = group.transaction(&self.marker, place, &mut requests);
         self.target.send(&requests)?;
         // All but the last say that they are queued, or why not.
-        let mut refused = Refusals::default();
-        self.target.pass(replies - 1, |text| refused.note(text))?;
-        let results = match self.target.next()? {
-            Answer::List(results) => results as u64,
-            Answer::Error(_) | Answer::Null | Answer::Status(_) | Answer::Integer(_) | Answer::Text(_) => {
-                // What could not be queued is refused again, and is counted then.
-                refused = Refusals::default();
-                requests.clear();
-                requests.extend_from_slice(&group.requests);
-                write_request(&mut requests, &[b"SELECT", b"0"]);
-                write_request(&mut requests, &[b"SET", self.marker.as_bytes(), place.text().as_bytes()]);
-                self.target.send(&requests)?;
-                group.count + 2
+        let mut refused = self.hear(replies - 1)?;
+        match self.target.next()? {
+            Answer::List(results) => {
+                let results = self.hear(results as u64)?;
+                refused.add(&results);
+                refusals.add(&refused);
+                return Ok(());
             }
-        };
-        let mut fatal = None;
-        self.target.pass(results, |text| {
+            Answer::Error(text) if Refusals::is_fatal(text) => {
+                let text = String::from_utf8_lossy(text).into_owned();
+                return Err(Failure::Refused { address: self.target.address().to_owned(), text });
+            }
+            Answer::Error(_) | Answer::Null | Answer::Status(_) | Answer::Integer(_) | Answer::Text(_) => {}
+        }
+        // What could not be queued is refused again, and is counted then.
+        self.target.send(&group.requests)?;
+        refusals.add(&self.hear(group.count)?);
+        self.target.call(&[b"SELECT", b"0"])?;
+        let (place, seconds) = (place.text(), super::file::MARKER_SECONDS.as_bytes());
+        self.target.call(&[b"SET", self.marker.as_bytes(), place.as_bytes(), b"EX", seconds]).map(drop)
+    }
+
+    /// So many answers: what was refused of them. A refusal that all further writes would get as well is a failure.
+    fn hear(&mut self, answers: u64) -> Result<Refusals> {
+        let (mut refused, mut fatal) = (Refusals::default(), None);
+        self.target.pass(answers, |text| {
             if Refusals::is_fatal(text) {
                 fatal.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
             }
             refused.note(text);
         })?;
-        refusals.add(&refused);
         match fatal {
             Some(text) => Err(Failure::Refused { address: self.target.address().to_owned(), text }),
-            None => Ok(()),
+            None => Ok(refused),
         }
     }
 
@@ -252,3 +260,91 @@ const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const REOPEN_TIME: Duration = Duration::from_secs(60);
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resp::{Limits, Parser, Progress as Parsed};
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    const PLACE: &str = "0123456789abcdef0123456789abcdef01234567 9 0";
+
+    /// A target that gives these answers, one for each request, and then none; what it was asked.
+    fn target(answers: &'static [&'static str]) -> (Wire, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let body = move || {
+            let mut stream = listener.accept().unwrap().0;
+            let (mut parser, mut received, mut asked) = (Parser::new(), Vec::new(), Vec::new());
+            let mut answers = answers.iter();
+            let limits = Limits { bulk_bytes_max: 1 << 20, authenticated: true };
+            loop {
+                while let Ok(Parsed::Request(length)) = parser.next(&received, limits) {
+                    let words: Vec<_> = parser.arguments(&received).map(String::from_utf8_lossy).collect();
+                    asked.push(words.join(" "));
+                    received.drain(..length);
+                    if let Some(answer) = answers.next() {
+                        stream.write_all(format!("{answer}\r\n").as_bytes()).unwrap();
+                    }
+                }
+                let mut more = [0; 4096];
+                match stream.read(&mut more) {
+                    Ok(0) | Err(_) => return asked,
+                    Ok(count) => received.extend_from_slice(&more[..count]),
+                }
+            }
+        };
+        let thread = std::thread::spawn(body);
+        (Wire::connect(&address, None, None).unwrap(), thread)
+    }
+
+    /// Sends `SET a 1` of database 3 to such a target: what came of it, what was counted, and what the target was asked.
+    fn sent(answers: &'static [&'static str]) -> (Result<()>, u64, Vec<String>) {
+        let (wire, thread) = target(answers);
+        wire.wait_at_most(Duration::from_secs(2)).unwrap();
+        let source: Source = "redis://h".parse().unwrap();
+        let (holding, stop, marker) = (Holding::knowing(&["set"]), Stop::never(), "m".to_owned());
+        let (source, holding, stop) = (&source, &holding, &stop);
+        let mut follower = Follower { source, holding, target: wire, marker, until: Until::Told, stop, json: false };
+        let (mut commands, mut group, mut refusals) =
+            (Commands::new(source, holding, 3), Group::default(), Refusals::default());
+        commands.take(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n", &mut group).unwrap();
+        let outcome = follower.send(&group, &Place::parse(PLACE).unwrap(), &mut refusals);
+        drop(follower);
+        (outcome, refusals.total(), thread.join().unwrap())
+    }
+
+    fn noted() -> String {
+        format!("SET m {PLACE} EX 604800")
+    }
+
+    #[test]
+    fn a_target_without_room_ends_the_import_before_a_place_is_noted() {
+        const QUEUED: &str = "+QUEUED";
+        let at_the_queue: &[&str] = &["+OK", QUEUED, "-OOM no", QUEUED, QUEUED, "-EXECABORT because of errors"];
+        let at_the_end: &[&str] =
+            &["+OK", QUEUED, QUEUED, QUEUED, QUEUED, "-EXECABORT Transaction discarded because of: OOM no"];
+        for answers in [at_the_queue, at_the_end] {
+            let (outcome, _, asked) = sent(answers);
+            assert!(matches!(&outcome, Err(Failure::Refused { text, .. }) if text.contains("OOM")), "{outcome:?}");
+            assert_eq!(asked.len(), 6, "nothing after the transaction: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn commands_that_cannot_be_queued_are_sent_one_by_one_and_the_place_is_noted_last() {
+        const REFUSED: [&str; 6] = ["+OK", "+QUEUED", "-ERR no", "+QUEUED", "+QUEUED", "-EXECABORT because of errors"];
+        const GOOD: &[&str] =
+            &[REFUSED[0], REFUSED[1], REFUSED[2], REFUSED[3], REFUSED[4], REFUSED[5], "+OK", "-ERR no", "+OK", "+OK"];
+        let (outcome, count, asked) = sent(GOOD);
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert_eq!((count, &asked[6..]), (1, &["SELECT 3", "SET a 1", "SELECT 0", &noted()].map(str::to_owned)[..]));
+        const FULL: &[&str] =
+            &[REFUSED[0], REFUSED[1], REFUSED[2], REFUSED[3], REFUSED[4], REFUSED[5], "+OK", "-OOM no"];
+        let (outcome, _, asked) = sent(FULL);
+        assert!(matches!(&outcome, Err(Failure::Refused { text, .. }) if text == "OOM no"), "{outcome:?}");
+        assert_eq!(asked[6..], ["SELECT 3", "SET a 1"], "a place would pass over what was refused");
+    }
+}

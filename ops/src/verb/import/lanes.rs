@@ -5,7 +5,6 @@
 
 use super::refusals::Refusals;
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
 use crate::wire::Wire;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -165,15 +164,7 @@ fn exchange(wire: &mut Wire, database: &mut u32, batch: &Batch, shared: &Shared)
 
 /// Goes to another database.
 pub fn select(wire: &mut Wire, database: u32) -> Result<()> {
-    let mut request = Vec::new();
-    write_request(&mut request, &[b"SELECT", database.to_string().as_bytes()]);
-    wire.send(&request)?;
-    let mut refusal = None;
-    wire.pass(1, |text| refusal = Some(String::from_utf8_lossy(text).into_owned()))?;
-    match refusal {
-        Some(text) => Err(Failure::Refused { address: wire.address().to_owned(), text }),
-        None => Ok(()),
-    }
+    wire.call(&[b"SELECT", database.to_string().as_bytes()]).map(drop)
 }
 
 fn lost() -> Failure {

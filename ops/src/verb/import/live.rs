@@ -6,13 +6,12 @@ use super::follow::{Followed, Follower};
 use super::holding::{Holding, keys};
 use super::link::{self, Ending, Keeper, Link, Place, Start};
 use super::loader::{Tally, unreadable};
-use super::pages::{Pages, Told, ask, knows_deadlines};
+use super::pages::{Pages, knows_deadlines};
 use super::progress::Progress;
 use super::watch::Until;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
-use rdb::payload::Payload;
 use rdb::{Entry, Item, Reader};
 use std::io::Read;
 use std::time::Duration;
@@ -67,6 +66,14 @@ impl Live<'_> {
         let start = link::begin(self.source, place.as_ref())?;
         let mut tally = Tally::default();
         let (holding, link, keeper) = match start {
+            Start::Refused(reason) if self.until != Until::Told => {
+                return Err(Failure::Arguments(format!(
+                    "nothing was imported: {} does not let itself be followed ({reason}), so there is nothing to wait for and \
+                     nothing to cut over; let the user be a replica (PSYNC and REPLCONF), or stop the writers and import \
+                     without --until-synced and --cut-over, which copies every key once",
+                    self.source.address
+                )));
+            }
             Start::Refused(reason) => {
                 return Ok(Imported { tally: self.go_through_keys()?, followed: Err(reason), beginning });
             }
@@ -77,9 +84,11 @@ impl Live<'_> {
             }
             Start::Full(link, ending) => {
                 let seconds = super::file::MARKER_SECONDS;
+                // Before the note is written, which is a key as well.
+                let holding = self.into.holding()?;
                 client.call(&["SET", &marker, COPYING, "EX", seconds])?;
                 let keeper = Keeper::start(&link)?;
-                let (copied, holding, link) = self.copy(link, &ending)?;
+                let (copied, holding, link) = self.copy(link, &ending, holding)?;
                 tally = copied;
                 client.call(&["SET", &marker, &link.place.text(), "EX", seconds])?;
                 (holding, link, keeper)
@@ -107,7 +116,7 @@ impl Live<'_> {
     }
 
     /// The full copy that comes first.
-    fn copy(&self, link: Link, ending: &Ending) -> Result<(Tally, Holding, Link)> {
+    fn copy(&self, link: Link, ending: &Ending, holding: Holding) -> Result<(Tally, Holding, Link)> {
         let Link { stream, received, place } = link;
         stream
             .set_read_timeout(Some(COPY_SILENCE_MAX))
@@ -115,7 +124,7 @@ impl Live<'_> {
         let what = format!("the copy from {}", self.source.address);
         let all: u64 = keys(&mut self.source.connect()?)?.values().sum();
         let progress = Progress::of_keys(all);
-        let mut loader = self.into.loader()?;
+        let mut loader = self.into.loader_for(holding)?;
         let mut reader = Reader::continuing(stream, received).map_err(|error| unreadable(&what, 0, error))?;
         let mut entry = Entry::default();
         let mut modules = 0;
@@ -171,29 +180,10 @@ impl Live<'_> {
         let progress = Progress::of_keys(all.values().sum());
         // `SCAN` may show a key twice.
         let mut loader = self.into.loader_for(self.into.holding()?.replacing())?;
-        let mut entry = Entry::default();
         for database in all.keys().copied().filter(|database| self.source.wants(*database)) {
             let knows_deadlines = knows_deadlines(&mut wire)?;
             let mut pages = Pages::new(&mut wire, database)?;
-            while let Some(page) = pages.next(&mut wire)? {
-                ask(&mut wire, page.iter(), knows_deadlines, |index, told, deadline| {
-                    entry.key.clear();
-                    entry.key.extend_from_slice(page.get(index).unwrap_or_default());
-                    (entry.database, entry.deadline) = (database, deadline);
-                    let what = || format!("the value of {}", entry.key.escape_ascii());
-                    match told {
-                        Told::Gone => return Ok(()),
-                        Told::Refused(text) => {
-                            let text = String::from_utf8_lossy(text).into_owned();
-                            return Err(Failure::Refused { address: self.source.address.clone(), text });
-                        }
-                        Told::Payload(payload) => {
-                            let object = Payload::verify(payload).and_then(Payload::object);
-                            entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
-                        }
-                    }
-                    loader.key(&entry)
-                })?;
+            while pages.each_entry(&mut wire, knows_deadlines, |entry| loader.key(entry))?.is_some() {
                 progress.show(loader.tally.keys, loader.tally.keys);
                 if self.stop.is_told() {
                     return Err(Failure::Arguments("it was told to stop before every key was copied".to_owned()));

@@ -2,14 +2,17 @@
 //! pipeline.
 
 use super::lanes::select;
-use super::loader::now;
+use super::loader::{now, unreadable};
 use crate::failure::{Failure, Result};
 use crate::reply::write_request;
 use crate::wire::{Answer, Wire};
-use rdb::Texts;
+use rdb::payload::Payload;
+use rdb::{Entry, Texts};
 
 /// Goes through the keys of one database.
 pub struct Pages {
+    /// The database, and the key that was told last.
+    entry: Entry,
     cursor: Option<Vec<u8>>,
     pattern: Option<&'static [u8]>,
     keys: Texts,
@@ -31,7 +34,8 @@ impl Pages {
     /// Goes to a database and begins.
     pub fn new(wire: &mut Wire, database: u32) -> Result<Self> {
         select(wire, database)?;
-        Ok(Self { cursor: Some(b"0".to_vec()), pattern: None, keys: Texts::new(), requests: Vec::new() })
+        let (entry, cursor) = (Entry { database, ..Entry::default() }, Some(b"0".to_vec()));
+        Ok(Self { entry, cursor, pattern: None, keys: Texts::new(), requests: Vec::new() })
     }
 
     /// As [`Pages::new`], only those whose names are like this.
@@ -65,25 +69,75 @@ impl Pages {
         self.cursor = next;
         Ok(Some(&self.keys))
     }
+
+    /// The next page with values: `each` gets those of its keys that are (still) there. How many keys the page has; nothing
+    /// at the end. A value that the server does not dump, or that is not understood, is a failure.
+    pub fn each_entry(
+        &mut self,
+        wire: &mut Wire,
+        knows_deadlines: bool,
+        mut each: impl FnMut(&Entry) -> Result<()>,
+    ) -> Result<Option<usize>> {
+        let mut entry = std::mem::take(&mut self.entry);
+        let address = wire.address().to_owned();
+        let Some(page) = self.next(wire)? else { return Ok(None) };
+        ask(wire, page.iter(), knows_deadlines, |index, told, deadline| {
+            entry.key.clear();
+            entry.key.extend_from_slice(page.get(index).unwrap_or_default());
+            entry.deadline = deadline;
+            match told {
+                Told::Gone => return Ok(()),
+                Told::Refused(text) => {
+                    let text = String::from_utf8_lossy(text).into_owned();
+                    return Err(Failure::Refused { address: address.clone(), text });
+                }
+                Told::Payload(payload) => {
+                    let object = Payload::verify(payload).and_then(Payload::object);
+                    let what = || format!("the value of {}", entry.key.escape_ascii());
+                    entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
+                }
+            }
+            each(&entry)
+        })?;
+        let keys = page.len();
+        self.entry = entry;
+        Ok(Some(keys))
+    }
 }
 
-/// Asks a server for these keys, which are in the database it is in. `each` gets the index of the key, what it holds, and
-/// its deadline in Unix milliseconds.
+/// Asks a server for these keys, which are in the database it is in, [`KEYS_AT_ONCE`] at a time. `each` gets the index of
+/// the key, what it holds, and its deadline in Unix milliseconds.
 pub fn ask<'k>(
     wire: &mut Wire,
-    keys: impl ExactSizeIterator<Item = &'k [u8]>,
+    mut keys: impl ExactSizeIterator<Item = &'k [u8]>,
     knows_deadlines: bool,
     mut each: impl FnMut(usize, Told<'_>, Option<u64>) -> Result<()>,
 ) -> Result<()> {
-    let (count, mut requests) = (keys.len(), Vec::new());
+    let (mut requests, mut asked) = (Vec::new(), 0);
     // The deadline first: its answer is a number, which can be kept while the payload is looked at where it lies.
     let time: &[u8] = if knows_deadlines { b"PEXPIRETIME" } else { b"PTTL" };
-    for key in keys {
-        write_request(&mut requests, &[time, key]);
-        write_request(&mut requests, &[b"DUMP", key]);
+    while keys.len() > 0 {
+        requests.clear();
+        let begin = asked;
+        for key in keys.by_ref().take(KEYS_AT_ONCE) {
+            write_request(&mut requests, &[time, key]);
+            write_request(&mut requests, &[b"DUMP", key]);
+            asked += 1;
+        }
+        wire.send(&requests)?;
+        hear(wire, begin..asked, knows_deadlines, &mut each)?;
     }
-    wire.send(&requests)?;
-    for index in 0..count {
+    Ok(())
+}
+
+/// The answers for these keys.
+fn hear(
+    wire: &mut Wire,
+    asked: std::ops::Range<usize>,
+    knows_deadlines: bool,
+    each: &mut impl FnMut(usize, Told<'_>, Option<u64>) -> Result<()>,
+) -> Result<()> {
+    for index in asked {
         let time = match wire.next()? {
             Answer::Integer(time) => u64::try_from(time).ok(),
             _ => return Err(not_understood(wire)),
@@ -122,3 +176,45 @@ fn not_understood(wire: &Wire) -> Failure {
 
 /// Keys of a page, roughly.
 const PAGE_KEYS: &[u8] = b"512";
+/// Keys whose values a server is asked for at once: it holds all its answers until they are taken, however large.
+pub const KEYS_AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_server_is_asked_for_few_values_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let (mut received, mut most) = (Vec::new(), 0);
+            loop {
+                let mut more = [0; 1 << 16];
+                match stream.read(&mut more).unwrap() {
+                    0 => return most,
+                    count => received.extend_from_slice(&more[..count]),
+                }
+                let asked = received.windows(4).filter(|word| word == b"DUMP").count();
+                most = most.max(asked);
+                if received.ends_with(b"z\r\n") {
+                    stream.write_all(&b":-1\r\n$-1\r\n".repeat(asked)).unwrap();
+                    received.clear();
+                }
+            }
+        });
+        let mut wire = Wire::connect(&address, None, None).unwrap();
+        let keys: Texts = std::iter::repeat_n(&b"z"[..], 512).collect();
+        let mut indices = Vec::new();
+        let mut each = |index, _: Told<'_>, _: Option<u64>| {
+            indices.push(index);
+            Ok(())
+        };
+        ask(&mut wire, keys.iter(), true, &mut each).unwrap();
+        drop(wire);
+        assert_eq!(indices, (0..512).collect::<Vec<_>>());
+        assert!(serving.join().unwrap() <= KEYS_AT_ONCE);
+    }
+}
