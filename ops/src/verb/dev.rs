@@ -39,7 +39,7 @@ pub(crate) struct Cluster {
     /// RESP port of the first region, the others follow; QUIC is 1000 higher, HTTP 2000. 0 takes any free ports
     #[arg(long, default_value_t = RESP_PORT)]
     pub resp_port: u16,
-    /// Keep certificates and settings here for the next time; by default a directory that is removed at the end
+    /// Keep certificates, settings and keys here for the next time; by default a directory that is removed at the end
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Milliseconds that everything takes from one region to another

@@ -79,5 +79,7 @@ An unknown name stops the start, with the nearest known name. Variables that Kub
 Bytes are written `1024`, `1kb` = 1024, `1k` = 1000, and so on with `mb`, `m`, `gb`, `g`. Time spans are written
 `250us`, `250ms`, `10s`, `5m`, `1h`, `1d`; a bare number counts the unit in the table, and where the table says
 \"time span\" the unit must be written. Names that Redis has mean what they mean in Redis 7.
-`CONFIG GET` also answers `bind` and `port`, which are the two halves of `resp`.
+
+Three names are derived and can be set nowhere: `bind` and `port`, the two halves of `resp`, and `appendonly`, which is `yes`
+when `persistence` is `on`. `CONFIG GET` answers them; `CONFIG SET` takes the value that they have and refuses any other.
 ";
