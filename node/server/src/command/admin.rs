@@ -323,9 +323,7 @@ fn shutdown(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         return Ok(());
     }
     if asked("save") && !asked("force") && !call.node.durability.is_on() {
-        return Err(CommandError::Plain(
-            "ERR nothing is saved to disk by this version: use SHUTDOWN NOSAVE, and the other regions keep the keys",
-        ));
+        return Err(CommandError::Plain(saving::NOT_KEPT));
     }
     tracing::warn!(client = call.client.id(), "a client asked the node to stop");
     call.node.console.request_stop(if asked("now") { Stop::Now } else { Stop::Orderly });

@@ -5,7 +5,7 @@ use crate::command::{Call, CommandError};
 use crate::durability::Wish;
 use std::time::Duration;
 
-const NOT_KEPT: &str = "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
+pub(super) const NOT_KEPT: &str = "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
 const RUNNING: &str = "ERR Background save already in progress";
 
 /// `BGSAVE [SCHEDULE]`: begins a checkpoint.
