@@ -56,7 +56,7 @@ fn a_region_that_is_removed_in_order_loses_nothing_and_cannot_come_back() {
     assert_eq!(keys_of(&cluster.nodes[1]), KEYS as i64);
     // Its clients are told, and that its data is not the cluster's any more is not hidden.
     let refused = cluster.nodes[2].client().line("SET k v").to_string();
-    assert!(refused.starts_with("-ERR this node ") && refused.contains("removed from its cluster"), "{refused}");
+    assert!(refused.starts_with("-ERR this node ") && refused.contains("removed from the cluster"), "{refused}");
     let listed = cluster.nodes[0].pelago_json(&["region", "list"]);
     let states: Vec<_> = listed["members"].as_array().unwrap().iter().map(|member| &member["state"]).collect();
     assert_eq!(states.iter().filter(|state| **state == "active").count(), 2, "{listed}");

@@ -122,7 +122,7 @@ impl Refusals {
             return Some(format!("ERR {}", protocol::REMOVED));
         }
         if self.draining {
-            return Some("ERR this node is being removed from its cluster; write elsewhere".to_owned());
+            return Some("ERR this node is being removed from the cluster; write elsewhere".to_owned());
         }
         if self.is_copy {
             return Some(format!("ERR {}", protocol::NUMBER_ENDED));
