@@ -242,7 +242,7 @@ impl Membership {
     /// said yet.
     pub fn end_number(&mut self, number: NodeNumber) -> Result<bool, MembershipError> {
         let owner = self.owner_of(number).ok_or(MembershipError::NobodysNumber(number))?;
-        self.check_active(owner)?;
+        self.check_member(owner)?;
         if self.facts.ended.contains(&number) {
             return Ok(false);
         }
@@ -252,14 +252,16 @@ impl Membership {
     }
 
     /// What `reporter` holds of ended numbers, in place of what it told before. It hears nothing more from the lives that
-    /// wrote under them, nor from anybody who was removed.
+    /// wrote under them, nor from anybody who was removed. A member whose admission is refused tells as well: it holds
+    /// what it has taken.
     pub fn report_holdings(
         &mut self,
         reporter: NodeIdentity,
         stamp: Stamp,
         holdings: impl IntoIterator<Item = (NodeNumber, Holding)>,
     ) -> Result<(), MembershipError> {
-        self.check_actor(reporter, stamp)?;
+        self.check_member(reporter)?;
+        self.check_stamp(stamp)?;
         let fenced = self.view.fenced();
         for (number, holding) in holdings {
             self.check_ended(number)?;
@@ -271,11 +273,14 @@ impl Membership {
     }
 
     /// Closes an ended number at `at`: whatever lies beyond is lost, and nobody waits for it any more. All of it is known
-    /// up to `whole`. What was told of it is settled by that.
+    /// up to `whole`; what an earlier seal said to be known in part stays so. What was told of it is settled by that.
     pub fn seal(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) -> Result<Seal, MembershipError> {
         self.check_ended(number)?;
-        let before = self.facts.sealed.get(&number).map_or(Stamp::ZERO, |seal| seal.at);
-        let seal = Seal { at: at.max(before), round: self.facts.round_of(number).saturating_add(1), whole };
+        // SUBTLE: who sealed it counts all up to there as applied, and tells so in the next round.
+        let before = self.facts.sealed.get(&number).map(|seal| (seal.at, seal.whole));
+        let (at_least, whole_max) = before.unwrap_or((Stamp::ZERO, Stamp::MAX));
+        let round = self.facts.round_of(number).saturating_add(1);
+        let seal = Seal { at: at.max(at_least), round, whole: whole.min(whole_max) };
         raise(&mut self.facts.sealed, number, seal);
         self.facts.drop_settled();
         self.refresh();
@@ -360,6 +365,14 @@ impl Membership {
         } else {
             Err(MembershipError::NotAMember(member))
         }
+    }
+
+    /// Whether this is a member, its admission refused or not.
+    fn check_member(&self, member: NodeIdentity) -> Result<(), MembershipError> {
+        if self.is_removed(member) {
+            return Err(MembershipError::Removed(member));
+        }
+        self.view.member(member).map(|_| ()).ok_or(MembershipError::NotAMember(member))
     }
 
     fn check_ended(&self, number: NodeNumber) -> Result<(), MembershipError> {

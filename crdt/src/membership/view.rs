@@ -282,13 +282,13 @@ impl View {
         self.reports.range((number, first)..=(number, last)).map(|(&(_, reporter), report)| (reporter, report))
     }
 
-    /// The active members that have not yet told what they hold of a number, knowing of all removals and ended lives that
-    /// are known here.
+    /// The members that have not yet told what they hold of a number, knowing of all removals and ended lives that are
+    /// known here. One whose admission is refused is among them: it has links, and takes batches like any other.
     pub fn reports_missing(&self, number: NodeNumber) -> Vec<NodeIdentity> {
         let told = |member: &&Member| {
             self.report(number, member.identity).is_some_and(|report| report.fenced == self.fenced())
         };
-        self.active().filter(|member| !told(member)).map(|member| member.identity).collect()
+        self.members.iter().filter(|member| !told(member)).map(|member| member.identity).collect()
     }
 }
 

@@ -493,6 +493,43 @@ fn what_was_told_before_a_life_had_ended_does_not_count() {
 }
 
 #[test]
+fn what_a_seal_said_to_be_known_in_part_is_not_called_whole_by_the_next_one() {
+    let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
+    known.remove(identity(1)).unwrap();
+    let at = |ms| stamp(ms, gone.value());
+    known.seal(gone, at(50), at(30)).unwrap();
+    // Who sealed it counts all up to there as applied.
+    assert_eq!(known.seal(gone, at(50), at(50)), Ok(Seal { at: at(50), round: 2, whole: at(30) }));
+    assert_eq!(known.seal(gone, at(40), at(20)), Ok(Seal { at: at(50), round: 3, whole: at(20) }));
+}
+
+#[test]
+fn a_member_whose_admission_is_refused_is_asked_for_what_it_holds() {
+    let mut one = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
+    one.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
+    let gone = one.admit(identity(0), identity(4), record("c"), stamp(3, 0)).unwrap().number;
+    one.remove(identity(4)).unwrap();
+    let mut two = one.clone();
+    let first = one.admit(identity(0), identity(2), record("same"), stamp(10, 0)).unwrap().number;
+    two.admit(identity(1), identity(3), record("same"), stamp(9, 1)).unwrap();
+    one.merge(&two);
+    // Its admission is refused, and it has links and takes batches all the same.
+    let refused = identity(2);
+    assert!(!one.is_active(refused));
+    let told = |ms| [(gone, holding(stamp(ms, gone.value())))];
+    for index in [0, 1, 3] {
+        let ms = 20 + index as u64;
+        one.report_holdings(identity(index), stamp(ms, 0), told(ms)).unwrap();
+    }
+    assert_eq!(one.view().reports_missing(gone), [refused]);
+    one.report_holdings(refused, stamp(30, 0), told(30)).unwrap();
+    assert!(one.view().reports_missing(gone).is_empty());
+    // Its lives end by its word as well.
+    assert_eq!(one.end_number(first), Ok(true));
+}
+
+#[test]
 fn a_number_that_never_wrote_can_be_sealed_at_nothing() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
     let gone = known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap().number;
