@@ -1,8 +1,8 @@
 //! Eviction: which key goes when memory is short, and its removal.
 //!
-//! As in Redis, some keys are drawn at random, the best candidates of this and earlier draws are kept in a small pool, and
-//! the best of them goes. An eviction is an ordinary removal of what was observed here: it is logged, it replicates, and a
-//! write elsewhere that was not observed stands. How much memory is short, others say.
+//! As in Redis, some keys are drawn at random, the best candidates of this and earlier draws are kept in a small pool,
+//! and the best of them goes. An eviction is an ordinary removal of what was observed here: it is logged, it replicates,
+//! and a write elsewhere that was not observed stands. How much memory is short, others say.
 
 use crate::access::Database;
 use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
@@ -11,6 +11,7 @@ use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Writer};
 use crate::shared::Shared;
 use crate::slot::{KeyTable, Slot};
+use crate::slot_walk::SlotWalk;
 use crate::usage::{Tracking, Usage, next_random};
 use crdt::{Element, Lifetime, UnixMillis};
 
@@ -46,9 +47,9 @@ pub enum Eviction {
         /// Its bytes, without the allocator's rounding.
         bytes: usize,
     },
-    /// There are keys that may go, but none was met in the time that one eviction has.
+    /// There may be keys that may go, but none was met in the time that one eviction has.
     Searching,
-    /// No key may go.
+    /// No key may go: there is none, or a walk over all of them has met none. The next eviction goes on with the walk.
     Nothing,
 }
 
@@ -63,8 +64,11 @@ pub struct Evictor {
     drawn_at: UnixMillis,
     /// The slot whose weight is looked at next.
     refreshed: u16,
-    /// The slot that a walk in search of keys with an end begins with.
+    /// The slot where the walk in search of keys that may go is, and how far it has come in it.
     walked: u16,
+    walk: SlotWalk,
+    /// Slots that the walk has left since a key was met that may go.
+    fruitless: u32,
     chance: u64,
 }
 
@@ -81,8 +85,8 @@ struct Candidate {
 const POOL_MAX: usize = 16;
 /// Draws for each sample wanted, where only some keys count.
 const TRIES_A_SAMPLE: usize = 8;
-/// Entries that a walk looks at, at most: some hundred microseconds.
-const WALK_ENTRIES_MAX: usize = 2_048;
+/// Cells that are looked at in one round of a walk, and perhaps as many as one look takes: some hundred microseconds.
+const WALK_CELLS_MAX: usize = 2_048;
 /// Slots whose weight is looked at by each eviction.
 const REFRESHED_EACH: u16 = 8;
 /// After so long without an eviction the weights of all slots are looked at again, which takes less than a millisecond.
@@ -115,6 +119,8 @@ impl Evictor {
             drawn_at: 0,
             refreshed: 0,
             walked: 0,
+            walk: SlotWalk::default(),
+            fruitless: 0,
             chance: seed | 1,
         }
     }
@@ -122,16 +128,16 @@ impl Evictor {
     /// Evicts one key. `now` is the wall clock in Unix milliseconds.
     pub fn evict(&mut self, writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy) -> Eviction {
         let keyspace = writer.keyspace().clone();
-        let candidates: u64 = (0..crate::slot::DATABASES)
-            .map(
-                |database| if policy.volatile_only { keyspace.keys_with_end(database) } else { keyspace.len(database) },
-            )
-            .sum();
-        if candidates == 0 {
+        let may_go = |database| match policy.volatile_only {
+            true => keyspace.keys_with_end(database) > 0,
+            false => keyspace.len(database) > 0,
+        };
+        if !(0..crate::slot::DATABASES).any(may_go) {
             return Eviction::Nothing;
         }
         if self.policy.replace(*policy) != Some(*policy) {
             self.pool.clear();
+            self.fruitless = 0;
         }
         self.refresh(&keyspace, now);
         for _ in 0..ROUNDS_MAX {
@@ -140,6 +146,10 @@ impl Evictor {
                 if let Some(bytes) = remove(writer, now, policy, &candidate) {
                     return Eviction::Removed { bytes };
                 }
+            }
+            // One more than there are slots: the first may have been walked from its middle.
+            if self.fruitless > u32::from(SLOTS) {
+                return Eviction::Nothing;
             }
         }
         Eviction::Searching
@@ -181,26 +191,29 @@ impl Evictor {
 
     /// Looks at one key after the other, where keys that may go are too rare to be met by chance.
     fn walk(&mut self, keyspace: &Keyspace, now: UnixMillis, policy: &EvictionPolicy) {
-        let mut looked = 0;
-        for _ in 0..SLOTS {
+        let (mut looked, mut left) = (0, 0);
+        while looked < WALK_CELLS_MAX && left <= SLOTS && self.pool.is_empty() {
             let slot = keyspace.slot(self.walked);
-            self.walked = (self.walked + 1) % SLOTS;
-            for database in slot.databases() {
-                for entry in slot.keys(database) {
-                    looked += 1;
-                    if let Some(score) = score(&keyspace.shared, entry, now, policy) {
-                        self.offer(score, database, entry);
-                    }
+            let mut walk = self.walk;
+            let look = walk.look(&slot, |database, entry| {
+                if let Some(score) = score(&keyspace.shared, entry, now, policy) {
+                    self.offer(score, database, entry);
                 }
-            }
-            if looked >= WALK_ENTRIES_MAX || !self.pool.is_empty() {
-                break;
+                true
+            });
+            self.walk = walk;
+            looked += look.cells;
+            if look.is_over {
+                (self.walked, self.walk) = ((self.walked + 1) % SLOTS, SlotWalk::default());
+                self.fruitless = self.fruitless.saturating_add(1);
+                left += 1;
             }
         }
     }
 
     /// Takes a key into the pool, if it is better than the worst there or there is room.
     fn offer(&mut self, score: u64, database: u8, entry: &KeyEntry) {
+        self.fruitless = 0;
         let at = self.pool.partition_point(|other| other.score < score);
         if self.pool.len() == POOL_MAX && at == 0 {
             return;
@@ -266,7 +279,7 @@ fn score(shared: &Shared, entry: &KeyEntry, now: UnixMillis, policy: &EvictionPo
             u64::from(u8::MAX) + FOREIGN_FREQUENCY - frequency - if is_foreign { FOREIGN_FREQUENCY } else { 0 }
         }
         (EvictionRank::Chance, _) | (EvictionRank::Deadline, Lifetime::Never) => 0,
-        (EvictionRank::Deadline, Lifetime::Until(deadline)) => u64::MAX - 1 - deadline,
+        (EvictionRank::Deadline, Lifetime::Until(deadline)) => (u64::MAX - 1).saturating_sub(deadline),
     })
 }
 

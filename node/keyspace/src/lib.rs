@@ -22,6 +22,7 @@ mod merge;
 mod observe;
 mod shared;
 mod slot;
+mod slot_walk;
 mod state;
 mod sweep;
 mod usage;

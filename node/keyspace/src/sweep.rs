@@ -11,6 +11,7 @@ use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
+use crate::slot_walk::SlotWalk;
 use crdt::{Lifetime, NodeNumber, UnixMillis};
 
 /// Who removes what is over.
@@ -57,11 +58,7 @@ pub(crate) struct SweepPlace {
 #[derive(Debug)]
 struct Visit {
     number: u16,
-    database: u8,
-    /// The cell of the database's table that is looked at next.
-    cell: usize,
-    /// How many cells the table had: when that changes its keys have moved, and it is looked at from the beginning.
-    cells: usize,
+    walk: SlotWalk,
     /// When something that was seen and stayed has to be looked at again.
     next: UnixMillis,
 }
@@ -72,9 +69,6 @@ type Due = (u8, Box<[u8]>, bool);
 /// Slots are visited no more often than this, in milliseconds: a slot whose keys end one after the other is walked
 /// once for many of them.
 const VISIT_INTERVAL_MS: u64 = 500;
-
-/// Cells that are looked at while a slot is locked: some ten microseconds, more if the keys are in no cache.
-const CELLS_A_LOOK_MAX: usize = 1024;
 
 /// Keys that one look lists. Removing them takes some ten microseconds; then the time is looked at.
 const REMOVALS_A_LOOK_MAX: usize = 32;
@@ -137,7 +131,7 @@ impl Keyspace {
     fn begin_visit(&self, number: u16) -> Visit {
         let _slot = self.slot(number);
         self.shared.set_earliest(number, UnixMillis::MAX);
-        Visit { number, database: 0, cell: 0, cells: 0, next: UnixMillis::MAX }
+        Visit { number, walk: SlotWalk::default(), next: UnixMillis::MAX }
     }
 
     /// Lists some of what this node has to remove in a slot. At the end of the slot, which it tells, it notes when the
@@ -145,25 +139,17 @@ impl Keyspace {
     fn look(&self, visit: &mut Visit, now: UnixMillis, policy: &SweepPolicy<'_>) -> (Vec<Due>, bool) {
         let slot = self.slot(visit.number);
         let mut due = Vec::new();
-        let mut looked = 0;
-        for database in visit.database..slot.databases().end {
-            let Some(table) = slot.table(database) else { continue };
-            if visit.database != database || visit.cells != table.cells() {
-                (visit.database, visit.cell, visit.cells) = (database, 0, table.cells());
+        let Visit { walk, next, .. } = visit;
+        let looked = walk.look(&slot, |database, entry| {
+            match verdict(entry, now, policy) {
+                Verdict::Stays => {}
+                Verdict::Later(moment) => *next = (*next).min(moment),
+                Verdict::Remove { ghost } => due.push((database, key_of(entry).into(), ghost)),
             }
-            while visit.cell < visit.cells {
-                if looked >= CELLS_A_LOOK_MAX || due.len() >= REMOVALS_A_LOOK_MAX {
-                    return (due, false);
-                }
-                looked += 1;
-                let entry = table.cell(visit.cell);
-                visit.cell += 1;
-                match entry.map(|entry| (entry, verdict(entry, now, policy))) {
-                    None | Some((_, Verdict::Stays)) => {}
-                    Some((_, Verdict::Later(moment))) => visit.next = visit.next.min(moment),
-                    Some((entry, Verdict::Remove { ghost })) => due.push((database, key_of(entry).into(), ghost)),
-                }
-            }
+            due.len() < REMOVALS_A_LOOK_MAX
+        });
+        if !looked.is_over {
+            return (due, false);
         }
         // What was written during the visit may end before all that was seen.
         let next = visit.next.min(self.shared.earliest(visit.number)).max(now + VISIT_INTERVAL_MS);
