@@ -3,7 +3,6 @@
 //! if its case is not that simple.
 
 use crate::access::{Access, Database};
-use crate::body::key_of;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key};
 use crate::keyspace::WriterState;
@@ -14,13 +13,7 @@ impl Access<'_> {
     /// is not that simple, or if the sum would leave the 64 bits.
     pub fn increment_in_place(&mut self, database: Database, key: &[u8], more: i64) -> Option<i64> {
         let shared = &self.keyspace.shared;
-        let slot = self.held.slot(key);
-        if slot.memory.context().is_some() {
-            return None;
-        }
-        slot.table(database.0)?;
-        let (table, memory) = slot.split(database.0);
-        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
         let View::Counter(counter) = entry.view() else { return None };
         let before = counter.contribution();
         let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
@@ -55,18 +48,11 @@ impl Access<'_> {
         value: &[u8],
     ) -> Option<bool> {
         let shared = &self.keyspace.shared;
-        let slot = self.held.slot(key);
-        if slot.memory.context().is_some() {
-            return None;
-        }
-        slot.table(database.0)?;
-        let (table, memory) = slot.split(database.0);
-        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
         let body = entry.wide_mut()?;
         if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
             return None;
         }
-        body.access = shared.access_after(body.access);
         let map = body.map_mut(kind)?.as_deref_mut()?;
         let writer = &mut *self.writer;
         let now = self.now;
@@ -90,6 +76,8 @@ impl Access<'_> {
                 (stamp, false)
             }
         };
+        // Only now: in other cases the general way notes the use.
+        body.access = shared.access_after(body.access);
         memory.digest ^= digest_of_dot(digest, stamp, value);
         memory.changed = stamp;
         memory.touched(database.0, key);
@@ -112,4 +100,30 @@ fn log(writer: &mut WriterState, stamp: Stamp, tied: bool, database: Database, k
     writer.operations.clear();
     crdt::change::encode_operation(&mut writer.operations, stamp, operation);
     writer.pending.append(stamp, tied, &writer.subject, &writer.operations, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Database, Delta, Keyspace, Tracking};
+    use crdt::NodeNumber;
+
+    #[test]
+    fn a_write_that_is_not_simple_counts_as_one_use() {
+        let keyspace = Keyspace::new(1);
+        keyspace.set_number(NodeNumber::new(1).unwrap());
+        // With this factor each use counts.
+        keyspace.track_use(Tracking::Frequency { log_factor: 0, decay_minutes: 0 });
+        let mut writer = keyspace.writer();
+        let mut access = writer.access(1_700_000_000_000, &[b"h"]);
+        access.begin_command();
+        assert_eq!(access.put_field(Database(0), b"h", b"f", b"v"), Ok(true));
+        access.begin_command();
+        assert_eq!(access.add_to_field(Database(0), b"h", b"n", Delta::Integer(1)), Ok(()));
+        let before = access.frequency(Database(0), b"h").unwrap();
+        for (field, uses) in [(b"f", 1), (b"n", 2)] {
+            access.begin_command();
+            assert_eq!(access.put_field(Database(0), b"h", field, b"w"), Ok(false));
+            assert_eq!(access.frequency(Database(0), b"h"), Some(before + uses));
+        }
+    }
 }

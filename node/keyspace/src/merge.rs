@@ -393,7 +393,7 @@ impl<'a> Site<'a> {
 }
 
 /// Whether a clear stamped `stamp` has observed `dot`.
-fn observed(dot: Stamp, stamp: Stamp, covered: &VersionVector) -> bool {
+pub fn observed(dot: Stamp, stamp: Stamp, covered: &VersionVector) -> bool {
     covered.covers(dot) || (dot.author() == stamp.author() && dot < stamp)
 }
 

@@ -8,9 +8,9 @@ use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
-use crate::merge::Site;
+use crate::merge::{Site, observed};
 use crate::shared::Shared;
-use crdt::{Change, DecodeError, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
+use crdt::{Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -139,6 +139,19 @@ impl Slot {
         self.table(database)?.find(shared.hasher.hash(key), |entry| key_of(entry) == key)
     }
 
+    /// The entry of a key, to be changed in place, and the slot's memory. Nothing if the key is not there, or if
+    /// something has been seen here out of order: the rules that then count are those of [`Slot::apply`].
+    #[inline]
+    pub fn find_in_place(&mut self, shared: &Shared, database: u8, key: &[u8]) -> Option<(&mut KeyEntry, &mut Memory)> {
+        if self.memory.context().is_some() {
+            return None;
+        }
+        self.table(database)?;
+        let (table, memory) = self.split(database);
+        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        Some((entry, memory))
+    }
+
     /// Applies one change, of this node or another, whose stamp is not covered yet. The caller holds the lock and has
     /// checked that the key belongs here.
     pub fn apply(&mut self, shared: &Shared, change: &Change<'_>) -> Result<(), DecodeError> {
@@ -265,6 +278,7 @@ impl Slot {
     fn clear(&mut self, shared: &Shared, change: &Change<'_>, every: bool, covered: &VersionVector) {
         let databases = if every { self.databases() } else { change.database..change.database + 1 };
         for database in databases {
+            self.clear_packed(shared, database, change.stamp, covered);
             let keys: Vec<Box<[u8]>> = self.keys(database).map(|entry| key_of(entry).into()).collect();
             for key in keys {
                 self.change_key(shared, database, &key, |body, site| {
@@ -273,6 +287,33 @@ impl Slot {
                 self.memory.touched(database, &key);
             }
         }
+    }
+
+    /// The same of packed keys of which everything was observed, without a body for each: nearly all keys.
+    fn clear_packed(&mut self, shared: &Shared, database: u8, stamp: Stamp, covered: &VersionVector) {
+        if self.table(database).is_none_or(KeyTable::is_empty) {
+            return;
+        }
+        let (table, memory) = self.split(database);
+        let before = table.len();
+        let mut goes = |entry: &mut KeyEntry| {
+            let View::Packed(packed) = entry.view() else { return false };
+            let life = packed.life.assertion(packed.stamp);
+            if !observed(packed.stamp, stamp, covered) || life.is_some_and(|(dot, _)| !observed(dot, stamp, covered)) {
+                return false;
+            }
+            let key = digest_of_key(database, packed.name);
+            memory.digest ^= digest_of_dot(digest_of_element(key, Kind::String as u8, &[]), packed.stamp, packed.value);
+            if let Some((dot, lifetime)) = life {
+                memory.digest ^= digest_of_life(digest_of_element(key, 0, &[]), dot, lifetime);
+            }
+            shared.count_life(database, Some(lifetime_of(entry)), None);
+            memory.touched(database, packed.name);
+            true
+        };
+        table.retain(|entry| !goes(entry), |entry| shared.hasher.hash(key_of(entry)));
+        table.shrink(|entry| shared.hasher.hash(key_of(entry)));
+        shared.count_keys(database, table.len() as i64 - before as i64);
     }
 
     /// Forgets what the node's vector has caught up with.

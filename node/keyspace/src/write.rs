@@ -88,14 +88,9 @@ impl Access<'_> {
         });
     }
 
-    /// Adds to the counter that a string is. The caller has seen to it that the string is a number and that the sum
-    /// stays in range.
+    /// Adds to the counter that a string is, where [`Access::increment_in_place`] does not. The caller has seen to it
+    /// that the string is a number and that the sum stays in range.
     pub fn add_to_string(&mut self, database: Database, key: &[u8], delta: Delta) {
-        if let Delta::Integer(more) = delta
-            && self.increment_in_place(database, key, more).is_some()
-        {
-            return;
-        }
         if let Delta::Float(more) = delta
             && !self.stays_finite(database, key, None, more)
         {
@@ -118,8 +113,8 @@ impl Access<'_> {
         });
     }
 
-    /// Whether this node's own contribution to a counter stays a finite number. It may leave the range although the sum of
-    /// all contributions does not; the increment is then a write of the whole value.
+    /// Whether this node's own contribution to a counter stays a finite number. It may leave the range although the sum
+    /// of all contributions does not; the increment is then a write of the whole value.
     fn stays_finite(&mut self, database: Database, key: &[u8], field: Option<&[u8]>, more: ExactFloat) -> bool {
         let shared = self.shared();
         let me = shared.me();

@@ -154,7 +154,14 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
                 Ok(Some(found)) if Decimal::parse(&text(&found)).is_none() => return Answer::NotANumber,
                 Ok(Some(_) | None) => {}
             }
-            access.add_to_string(database, key, delta_of(delta));
+            // As commands do it.
+            let in_place = match delta_of(delta) {
+                keyspace::Delta::Integer(more) => access.increment_in_place(database, key, more),
+                keyspace::Delta::Float(_) => None,
+            };
+            if in_place.is_none() {
+                access.add_to_string(database, key, delta_of(delta));
+            }
             Answer::Done
         }
         Write::Delete { key: Key(database, key) } => Answer::Flag(access.delete(Database(database), key.as_bytes())),
