@@ -4,8 +4,12 @@
 //! A lookup touches one line of the table and then the entry itself, where a table that keeps tags and cells apart
 //! touches two; on a keyspace larger than the caches that is a third of a command's time. Keys that find their bucket
 //! full go to the next one, and the buckets they passed count them (as F14 does, Bronson and Shi 2019), so that a
-//! lookup stops as soon as nobody went further. Tables grow by half or a third: a bucket need not be one of a power of two,
-//! since hashes are scaled to their number (Lemire 2019). Slots are small, so growing one is never felt.
+//! lookup stops as soon as nobody went further. Tables grow by half or a third: a bucket need not be one of a power of
+//! two, since hashes are scaled to their number (Lemire 2019).
+//!
+//! A table moves all its entries at once when it grows. A slot's table is small, so that is not felt; that of a
+//! collection of millions of elements, or of a slot with millions of keys of one `{tag}`, holds up the write that makes
+//! it grow, and whoever waits for the slot, for about as long as it takes to look at each of them.
 
 use crate::entry::{Entry, fetch_line};
 
@@ -160,7 +164,12 @@ impl<W> Buckets<W> {
         if self.is_empty() {
             *self = Self::new();
         } else if self.buckets.len() > 1 && self.len() * 8 < self.buckets.len() * CELLS {
-            self.resize(self.buckets.len() / 4 + 1, hash_of);
+            let least = self.buckets.len() / 4 + 1;
+            let mut buckets = 1;
+            while buckets < least {
+                buckets = grown(buckets);
+            }
+            self.resize(buckets, hash_of);
         }
     }
 
@@ -349,6 +358,22 @@ mod tests {
     #[test]
     fn keys_that_collide_are_kept_apart() {
         check(poor_hash);
+    }
+
+    #[test]
+    fn tables_grow_and_shrink_to_sizes_of_one_series() {
+        let series: BTreeSet<usize> = std::iter::successors(Some(0), |&size| Some(grown(size))).take(40).collect();
+        let mut table = Buckets::new();
+        for key in 0..3_000 {
+            table.insert_new(good_hash(key), entry(key), |e| good_hash(number(e)));
+            assert!(series.contains(&table.buckets.len()), "{}", table.buckets.len());
+        }
+        for key in 0..3_000 {
+            assert!(table.remove(good_hash(key), |e| number(e) == key).is_some());
+            table.shrink(|e| good_hash(number(e)));
+            assert!(series.contains(&table.buckets.len()), "{}", table.buckets.len());
+        }
+        assert_eq!(table.heap_bytes(), 0);
     }
 
     #[test]

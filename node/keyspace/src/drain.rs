@@ -105,8 +105,7 @@ impl Drain {
 
     /// Gives back the memory that the last changes needed, when nothing has been written for a while.
     pub fn rest(&mut self, keyspace: &Keyspace) {
-        self.taken = Vec::new();
-        self.order = Vec::new();
+        *self = Self::after(self.last);
         for log in keyspace.logs.lock().iter() {
             let mut buffer = log.buffer.lock();
             if buffer.is_empty() {
@@ -292,6 +291,18 @@ mod tests {
             keys.extend(Changes::new(&batch.payload, author, batch.previous).map(|c| c.unwrap().key.to_vec()));
         }
         keys
+    }
+
+    #[test]
+    fn a_drain_that_rests_keeps_no_memory() {
+        let keyspace = keyspace();
+        let mut writer = keyspace.writer();
+        (0..1_000_u32).for_each(|number| set(&mut writer, &number.to_le_bytes()));
+        let mut drain = Drain::default();
+        assert_eq!(drain.take(&keyspace).len(), 1);
+        drain.rest(&keyspace);
+        let Drain { taken, order, sent, seen, .. } = &drain;
+        assert_eq!((taken.capacity(), order.capacity(), sent.capacity(), seen.capacity()), (0, 0, 0, 0));
     }
 
     #[test]

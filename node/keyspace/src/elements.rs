@@ -45,8 +45,8 @@ impl Default for Shape {
 /// Elements that a list is searched for one by one. Past this a table is faster, and its 9 to 20 bytes an element do
 /// not matter any more.
 pub const FLAT_ELEMENTS_MAX: usize = 24;
-/// Buckets that one call of a scan looks at for each element it was asked for, as Redis bounds it.
-const SCAN_BUCKETS_PER_ELEMENT: usize = 10;
+/// Cells that one call of a scan looks at for each element it was asked for, as Redis bounds it.
+const SCAN_CELLS_PER_ELEMENT: usize = 10;
 
 impl ElementMap {
     /// How many elements there are.
@@ -163,11 +163,10 @@ impl ElementMap {
             }
             Shape::Indexed(table) => table,
         };
-        // A cursor is the next bucket and the count of moves that it was made under. After a move it starts again.
+        // A cursor is the next cell and the count of moves that it was made under. After a move it starts again.
         let mut index = if (cursor >> 48) as u16 == self.moves { (cursor & ((1 << 48) - 1)) as usize } else { 0 };
-        let mut seen = 0;
-        let mut looked = 0;
-        while index < table.cells() && seen < count.max(1) && looked < count.max(1) * SCAN_BUCKETS_PER_ELEMENT {
+        let (count, mut seen, mut looked) = (count.max(1), 0, 0);
+        while index < table.cells() && seen < count && looked < count.saturating_mul(SCAN_CELLS_PER_ELEMENT) {
             if let Some(entry) = table.cell(index) {
                 each(entry);
                 seen += 1;
@@ -285,6 +284,16 @@ mod tests {
             }
         }
         (0..500).for_each(|n: u32| assert!(seen.contains(n.to_string().as_bytes()), "{n}"));
+    }
+
+    #[test]
+    fn a_scan_may_ask_for_more_than_there_can_be() {
+        let hasher = KeyHasher::fixed();
+        let mut map = ElementMap::default();
+        (0..100).for_each(|n| map.insert_new(&hasher, member(n)));
+        let mut seen = 0;
+        assert_eq!(map.scan(0, usize::MAX, |_| seen += 1), 0);
+        assert_eq!(seen, 100);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Entries: a table's cell is one thin pointer to a key, or to an element of a hash or set.
 //!
 //! Nearly every entry is *packed*: name, value, stamp and lifetime in one allocation, with nothing but the pointer in
-//! the table. A counter that one node alone has moved is packed too, its value being the sum and its birth. An entry that concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The
-//! pointer's lowest bit tells them apart.
+//! the table. A counter that one node alone has moved is packed too, its value being the sum and its birth. An entry that
+//! concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The pointer's lowest bit tells
+//! them apart.
 //!
 //! This is the one room of the server with `unsafe` code. What it relies on is said at each place; the tests below run
 //! it through random sequences (they also run under valgrind and Miri).
@@ -227,6 +228,7 @@ impl<W> Entry<W> {
     /// The flags of a packed block.
     #[inline]
     fn flags(&self) -> u8 {
+        debug_assert!(!self.is_wide());
         // SAFETY: every packed block has at least HEAD_BYTES bytes, and callers have looked that this is one.
         unsafe { *self.pointer.as_ptr().add(8) }
     }
@@ -517,6 +519,127 @@ mod tests {
             assert_eq!((moved.birth, moved.stamp, moved.cumulative), (birth, Stamp::from_bits(8), i64::MIN));
             assert_eq!((moved.life, moved.access, moved.name), (life, 2, &b"hits"[..]));
             assert_eq!(moved.assertion(), life.assertion(birth));
+        }
+    }
+
+    /// What an entry should hold.
+    #[derive(Clone, Debug)]
+    enum Model {
+        Packed(u64, PackedLife, u32, Vec<u8>, Vec<u8>),
+        Counter(u64, u64, i64, PackedLife, u32, Vec<u8>),
+        Wide(Boxed),
+    }
+
+    fn check_model(entry: &Entry<Boxed>, model: &Model) {
+        match (entry.view(), model) {
+            (View::Packed(packed), Model::Packed(stamp, life, access, name, value)) => {
+                assert_eq!((packed.stamp.bits(), packed.life, packed.access), (*stamp, *life, *access));
+                assert_eq!((packed.name, packed.value), (&name[..], &value[..]));
+                assert_eq!(entry.packed_name(), Some(&name[..]));
+            }
+            (View::Counter(counter), Model::Counter(birth, stamp, sum, life, access, name)) => {
+                assert_eq!((counter.birth.bits(), counter.stamp.bits(), counter.cumulative), (*birth, *stamp, *sum));
+                assert_eq!((counter.life, counter.access, counter.name), (*life, *access, &name[..]));
+                assert_eq!(entry.packed_name(), Some(&name[..]));
+            }
+            (View::Wide(body), Model::Wide(expected)) => assert_eq!(body, expected),
+            (_, model) => panic!("{entry:?} should be {model:?}"),
+        }
+    }
+
+    /// Random words (splitmix64).
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((word ^ (word >> 31)) % most as u64) as usize
+        }
+
+        /// Lengths around the places where they take another byte.
+        fn bytes(&mut self) -> Vec<u8> {
+            let length = [0, 1, 5, 16, 127, 128, 129, 16_383, 16_384][self.below(9)];
+            vec![self.below(256) as u8; length]
+        }
+
+        fn life(&mut self) -> PackedLife {
+            match self.below(3) {
+                0 => PackedLife::Own,
+                1 => PackedLife::Unasserted,
+                _ => PackedLife::Asserted(
+                    Stamp::from_bits(self.below(1 << 40) as u64),
+                    Lifetime::from_word(self.below(3) as u64),
+                ),
+            }
+        }
+
+        fn new_entry(&mut self) -> (Entry<Boxed>, Model) {
+            let (stamp, life, access) = (self.below(1 << 60) as u64, self.life(), self.below(1 << 24) as u32);
+            let name = self.bytes();
+            match self.below(3) {
+                0 => {
+                    let value = self.bytes();
+                    let entry = Entry::packed(Stamp::from_bits(stamp), life, access, &name, &value);
+                    (entry, Model::Packed(stamp, life, access, name, value))
+                }
+                1 => {
+                    let (birth, cumulative) = (self.below(1 << 60) as u64, self.below(usize::MAX) as i64);
+                    let (born, moved) = (Stamp::from_bits(birth), Stamp::from_bits(stamp));
+                    let counter = PackedCounter { birth: born, stamp: moved, cumulative, life, access, name: &name };
+                    (Entry::counter(&counter), Model::Counter(birth, stamp, cumulative, life, access, name))
+                }
+                _ => {
+                    let body = vec![stamp; self.below(4)];
+                    (Entry::wide(Box::new(body.clone())), Model::Wide(body))
+                }
+            }
+        }
+
+        /// Changes an entry in one of the ways that its form allows.
+        fn change(&mut self, entry: &mut Entry<Boxed>, model: &mut Model) {
+            let (new_stamp, new_access) = (self.below(1 << 60) as u64, self.below(1 << 24) as u32);
+            match model {
+                Model::Packed(stamp, life, access, _, value) => {
+                    if self.below(4) == 0 {
+                        entry.note_use(|noted| noted ^ new_access);
+                        *access ^= new_access;
+                        return;
+                    }
+                    *value = if self.below(2) == 0 { vec![new_access as u8; value.len()] } else { self.bytes() };
+                    (*stamp, *life, *access) = (new_stamp, self.life(), new_access);
+                    entry.rewrite(Stamp::from_bits(new_stamp), *life, new_access, value);
+                }
+                Model::Counter(_, stamp, sum, _, access, _) => {
+                    (*stamp, *sum, *access) = (new_stamp, self.below(usize::MAX) as i64, new_access);
+                    entry.move_counter(Stamp::from_bits(new_stamp), *sum, new_access);
+                }
+                Model::Wide(body) => {
+                    body.push(new_stamp);
+                    entry.wide_mut().unwrap().push(new_stamp);
+                    entry.note_use(|_| unreachable!("a wide entry notes its use in its box"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_sequences_leave_what_a_plain_model_says() {
+        let mut chance = Chance(1);
+        let mut all: Vec<(Entry<Boxed>, Model)> = Vec::new();
+        for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
+            let count = all.len();
+            match chance.below(8) {
+                0 | 1 if count < 20 => all.push(chance.new_entry()),
+                2 if count > 0 => drop(all.swap_remove(chance.below(count))),
+                3 if count > 0 => all[chance.below(count)] = chance.new_entry(),
+                _ if count > 0 => {
+                    let (entry, model) = &mut all[chance.below(count)];
+                    chance.change(entry, model);
+                }
+                _ => {}
+            }
+            all.iter().for_each(|(entry, model)| check_model(entry, model));
         }
     }
 

@@ -91,6 +91,7 @@ const MORE: &[&str] = &[
     "OBJECT FREQ k",
     "RANDOMKEY",
     "SPOP s 2",
+    "SSCAN words 0 COUNT 9223372036854775807",
     "SRANDMEMBER words -5",
     "HRANDFIELD h -3 WITHVALUES",
     "DEBUG JMAP",
