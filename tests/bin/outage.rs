@@ -71,7 +71,7 @@ fn cut_region(arguments: &Arguments) -> Vec<String> {
             before: Duration::from_secs(5),
             cut: Duration::from_secs(arguments.number("--seconds", 60)),
             after: Duration::from_secs(5),
-            clients: arguments.count("--clients", 2),
+            clients: arguments.count("--clients", 4),
             pace: Duration::from_micros(arguments.number("--pace-us", 0)),
             seed: arguments.number("--seed", 1),
         },

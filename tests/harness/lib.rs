@@ -26,4 +26,5 @@ pub mod random;
 pub mod redis;
 pub mod reply;
 pub mod ring_exceeded;
+pub mod stalls;
 pub mod wait;

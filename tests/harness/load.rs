@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::random::Random;
+use crate::stalls::Stalls;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +65,10 @@ pub struct Told {
     pub errors_count: u64,
     /// Time from a command to its answer, in microseconds.
     pub latencies_us: Vec<u32>,
+    /// Those that took long.
+    pub stalls: Stalls,
+    /// How many clients were told this.
+    pub clients: usize,
 }
 
 /// Counters that all clients count in.
@@ -81,6 +86,8 @@ impl Told {
         self.members.extend(other.members);
         self.errors.extend(other.errors);
         self.latencies_us.extend(other.latencies_us);
+        self.stalls.add(other.stalls);
+        self.clients += other.clients;
     }
 
     /// What several clients were told together.
@@ -90,14 +97,16 @@ impl Told {
         sum
     }
 
-    /// One line about the clients of a node.
+    /// One line about the clients of a node, and one for each command that took long.
     pub fn write(&self, f: &mut fmt::Formatter<'_>, node: &str) -> fmt::Result {
         let (commands, errors) = (self.commands, self.errors_count);
         let (p99, longest) = (self.latency_ms(0.99), self.latency_ms(1.0));
         writeln!(
             f,
-            "{node:<12} commands {commands:>9}   client errors {errors}   p99 {p99:.2} ms   longest stall {longest:.1} ms"
-        )
+            "{node:<12} clients {:>3}   commands {commands:>9}   client errors {errors}   p99 {p99:.2} ms   longest stall {longest:.1} ms",
+            self.clients
+        )?;
+        self.stalls.write(f, node)
     }
 
     /// The latency that `share` of the commands did not exceed, in milliseconds. 1.0 is the longest.
@@ -136,10 +145,10 @@ impl Writers {
 
     /// One client at each address.
     pub fn start_with(addresses: &[String], load: Load) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, started) = (Arc::new(AtomicBool::new(false)), Instant::now());
         let start = |(index, address): (usize, &String)| {
             let (stop, address) = (Arc::clone(&stop), address.clone());
-            std::thread::spawn(move || write(&address, index, load, &stop))
+            std::thread::spawn(move || write(&address, index, load, started, &stop))
         };
         let threads = addresses.iter().enumerate().map(start).collect();
         Self { stop, threads }
@@ -152,8 +161,8 @@ impl Writers {
     }
 }
 
-fn write(address: &str, index: usize, load: Load, stop: &AtomicBool) -> Told {
-    let mut told = Told::default();
+fn write(address: &str, index: usize, load: Load, started: Instant, stop: &AtomicBool) -> Told {
+    let mut told = Told { clients: 1, ..Told::default() };
     let mut random = Random::new(load.seed.wrapping_add(index as u64));
     let mut client = Client::connect(address);
     while !stop.load(Ordering::Relaxed) {
@@ -166,7 +175,9 @@ fn write(address: &str, index: usize, load: Load, stop: &AtomicBool) -> Told {
             Ok(client) => client.try_call(&words).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        told.latencies_us.push(u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX));
+        let took = begin.elapsed();
+        told.latencies_us.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        told.stalls.note(begin - started, took, index, &words);
         told.commands += 1;
         match answer {
             Ok(reply) if reply.is_error() => told.note(format!("{}: {reply}", words.join(" "))),

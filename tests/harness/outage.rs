@@ -28,6 +28,8 @@ pub struct Plan {
 pub struct Outcome {
     /// Names of the nodes and what their clients were told.
     pub told: Vec<(String, Told)>,
+    /// When the cut began and ended, since the clients were started.
+    pub cut: (Duration, Duration),
     /// Time from the end of the cut until everything written before it was everywhere, while clients went on.
     pub caught_up: Duration,
     /// Time from the last write until all nodes were equal.
@@ -52,8 +54,10 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(300);
 /// Runs the trial in a cluster of three.
 pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
     let each = cluster.nodes.iter().flat_map(|node| std::iter::repeat_n(node.resp.clone(), plan.clients));
+    let started = Instant::now();
     let writers = Writers::start(&each.collect::<Vec<_>>(), plan.pace, plan.seed);
     wait::pause(plan.before);
+    let cut = started.elapsed();
     cluster.cut(AWAY);
     wait::pause(plan.cut);
     cluster.nodes.iter().for_each(|node| drop(node.client().must(&format!("SET marker:{} written", node.name))));
@@ -71,6 +75,7 @@ pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
         .collect();
     let mut clients = cluster.clients();
     Outcome {
+        cut: (cut, healed - started),
         caught_up,
         equal,
         acknowledged: std::array::from_fn(|counter| told.iter().map(|(_, told)| told.increments[counter]).sum()),
@@ -126,6 +131,8 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.told.iter().try_for_each(|(node, told)| told.write(f, node))?;
+        let [begun, ended] = [self.cut.0, self.cut.1].map(|time| time.as_secs_f64());
+        writeln!(f, "cut from second {begun:.3} to second {ended:.3}")?;
         writeln!(f, "caught up after the cut: {:.3} s (clients going on)", self.caught_up.as_secs_f64())?;
         writeln!(f, "equal after the last write: {:.3} s", self.equal.as_secs_f64())?;
         writeln!(f, "counters acknowledged: {:?}", self.acknowledged)?;

@@ -1,0 +1,74 @@
+//! Commands that took long: when in the run, what they were, and how long they took, so that causes can be found in the
+//! log of the node. Not the distribution of latencies, which `load` keeps whole.
+
+use crate::client::shown;
+use std::fmt;
+use std::time::Duration;
+
+/// A command that took longer than this is a stall.
+pub const STALL_MIN: Duration = Duration::from_millis(20);
+/// Stalls that are told of one node: the longest. More would hide the others, and how many there were is told.
+const KEPT_MAX: usize = 24;
+/// Letters of a command that are told: its name, its key and the beginning of its value.
+const LETTERS_MAX: usize = 40;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// When it was sent, since the clients were started.
+    pub at: Duration,
+    /// Until it was answered.
+    pub took: Duration,
+    /// Which client of the trial sent it.
+    pub client: usize,
+    /// What was sent, shortened.
+    pub command: String,
+}
+
+/// The longest of them, and how many there were.
+#[derive(Clone, Debug, Default)]
+pub struct Stalls {
+    count: u64,
+    kept: Vec<Stall>,
+}
+
+impl Stalls {
+    /// Looks at a command that was answered.
+    pub fn note(&mut self, at: Duration, took: Duration, client: usize, words: &[String]) {
+        if took > STALL_MIN {
+            self.count += 1;
+            let command = shown(words).chars().take(LETTERS_MAX).collect();
+            self.keep(Stall { at, took, client, command });
+        }
+    }
+
+    /// Adds those of another client.
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        other.kept.into_iter().for_each(|stall| self.keep(stall));
+    }
+
+    fn keep(&mut self, stall: Stall) {
+        self.kept.push(stall);
+        if self.kept.len() > KEPT_MAX {
+            self.kept.sort_by_key(|stall| std::cmp::Reverse(stall.took));
+            self.kept.truncate(KEPT_MAX);
+        }
+    }
+
+    /// A line each in the order of time, after one that says how many there were.
+    pub fn write(&self, f: &mut fmt::Formatter<'_>, node: &str) -> fmt::Result {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let shown = if self.count > self.kept.len() as u64 { ", the longest" } else { "" };
+        writeln!(f, "{node:<12} {} commands took over {} ms{shown}:", self.count, STALL_MIN.as_millis())?;
+        let mut in_time: Vec<&Stall> = self.kept.iter().collect();
+        in_time.sort_by_key(|stall| stall.at);
+        for Stall { at, took, client, command } in in_time {
+            let (second, took) = (at.as_secs_f64(), took.as_secs_f64() * 1e3);
+            writeln!(f, "  {node:<12} second {second:>8.3}  {took:>8.1} ms  client {client:>3}  {command}")?;
+        }
+        Ok(())
+    }
+}
