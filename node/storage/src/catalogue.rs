@@ -68,9 +68,6 @@ pub enum CatalogueError {
         /// Its length.
         bytes: usize,
     },
-    /// There is no number left in the node's own ranges.
-    #[error("the node has used every number of its range; another member must give it more")]
-    NumbersUsedUp,
 }
 
 /// Refuses what is too long for a catalogue.

@@ -5,12 +5,12 @@
 //! has. A checkpoint counts from the moment at which its manifest is there, and until then the one before stands.
 
 use crate::frame::{Place, Step, put_frame, step};
-use crate::fs::{Fs, FsFile, StoreError, read_whole, remove_if_there, replace_file};
+use crate::fs::{Fs, FsFile, StoreError, list, read_whole, remove_if_there, replace_file};
 use crate::limits::{GROUPS, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
 use crdt::{NodeNumber, Stamp, VersionVector};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a checkpoint says of itself.
@@ -78,8 +78,10 @@ pub struct CheckpointStart {
 pub struct CheckpointWriter {
     fs: Arc<dyn Fs>,
     owner: StoreOwner,
-    number: u64,
+    /// Known when the first file is written.
+    number: Option<u64>,
     start: CheckpointStart,
+    number_before: u64,
     before: BTreeMap<u16, ImageFacts>,
     images: BTreeMap<u16, ImageFacts>,
     /// Bytes written so far.
@@ -135,6 +137,22 @@ pub(crate) fn image_of(name: &str) -> Option<(u64, u16)> {
     Some((checkpoint.parse().ok()?, group.parse().ok()?))
 }
 
+impl ManifestRow {
+    /// Reads it; nothing if it is damaged.
+    fn decode(name: &str, bytes: &[u8]) -> Result<Option<Self>, StoreError> {
+        let Some(rest) = bytes.strip_prefix(MANIFEST_MAGIC.as_slice()) else { return Ok(None) };
+        let Step::Frame { kind: MANIFEST_KIND, payload, .. } = step(rest, Place { file: 0, sequence: 0 }) else {
+            return Ok(None);
+        };
+        let Some((version, body)) = payload.split_first_chunk::<2>() else { return Ok(None) };
+        let version = u16::from_le_bytes(*version);
+        if version != FORMAT_VERSION {
+            return Err(StoreError::Newer { name: name.to_owned(), version });
+        }
+        Ok(bincode::decode_from_slice(body, configuration()).ok().map(|(row, _)| row))
+    }
+}
+
 impl Manifest {
     fn encode(&self, owner: StoreOwner) -> Vec<u8> {
         let stamps = |vector: &VersionVector| vector.iter().map(|(_, stamp)| stamp.bits()).collect();
@@ -158,16 +176,7 @@ impl Manifest {
 
     /// Reads a manifest; nothing if it is damaged.
     fn decode(name: &str, bytes: &[u8], owner: StoreOwner) -> Result<Option<Self>, StoreError> {
-        let Some(rest) = bytes.strip_prefix(MANIFEST_MAGIC.as_slice()) else { return Ok(None) };
-        let Step::Frame { kind: MANIFEST_KIND, payload, .. } = step(rest, Place { file: 0, sequence: 0 }) else {
-            return Ok(None);
-        };
-        let Some((version, body)) = payload.split_first_chunk::<2>() else { return Ok(None) };
-        let version = u16::from_le_bytes(*version);
-        if version != FORMAT_VERSION {
-            return Err(StoreError::Newer { name: name.to_owned(), version });
-        }
-        let Ok((row, _)) = bincode::decode_from_slice::<ManifestRow, _>(body, configuration()) else { return Ok(None) };
+        let Some(row) = ManifestRow::decode(name, bytes)? else { return Ok(None) };
         if row.owner != owner {
             return Err(StoreError::Foreign(name.to_owned()));
         }
@@ -182,6 +191,17 @@ impl Manifest {
             keys: row.keys,
             images: row.images.into_iter().filter(|(group, _)| *group < GROUPS).collect(),
         }))
+    }
+
+    /// Whose store it is, if a manifest can be read.
+    pub(crate) fn owner_on_disk(fs: &dyn Fs) -> Result<Option<StoreOwner>, StoreError> {
+        for name in [MANIFEST, MANIFEST_COPY] {
+            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
+            if let Some(row) = ManifestRow::decode(name, &bytes)? {
+                return Ok(Some(row.owner));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads the manifest, or its copy. The names of those that are damaged are returned too.
@@ -213,9 +233,23 @@ impl Manifest {
 impl CheckpointWriter {
     /// Begins a checkpoint after `before`. Nothing is written yet.
     pub fn begin(fs: Arc<dyn Fs>, owner: StoreOwner, before: Option<&Manifest>, start: CheckpointStart) -> Self {
-        let number = before.map_or(1, |before| before.number + 1);
+        let number_before = before.map_or(0, |before| before.number);
         let before = before.map(|before| before.images.clone()).unwrap_or_default();
-        Self { fs, owner, number, start, before, images: BTreeMap::new(), bytes: 0 }
+        Self { fs, owner, number: None, start, number_before, before, images: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// The number of this checkpoint, which no attempt before it had.
+    ///
+    /// SUBTLE: an attempt that failed may count all the same, if its manifest is there; nothing that it names may be
+    /// written again or removed.
+    fn number(&mut self) -> Result<u64, StoreError> {
+        if let Some(number) = self.number {
+            return Ok(number);
+        }
+        let named = Named::on_disk(&*self.fs, self.owner, &self.before)?;
+        let number = named.remove_others(&*self.fs)?.max(self.number_before) + 1;
+        self.number = Some(number);
+        Ok(number)
     }
 
     /// Where it began.
@@ -236,19 +270,18 @@ impl CheckpointWriter {
     }
 
     /// Begins the image of a group.
-    pub fn image(&self, group: u16) -> Result<ImageWriter, StoreError> {
-        let name = image_name(self.number, group);
-        // A checkpoint of this number may have failed before.
-        remove_if_there(&*self.fs, &name)?;
+    pub fn image(&mut self, group: u16) -> Result<ImageWriter, StoreError> {
+        let number = self.number()?;
+        let name = image_name(number, group);
         let file = self.fs.create(&name).map_err(|error| StoreError::file("create", &name, error))?;
-        let head = ImageHead { version: FORMAT_VERSION, owner: self.owner, checkpoint: self.number, group };
+        let head = ImageHead { version: FORMAT_VERSION, owner: self.owner, checkpoint: number, group };
         let head = bincode::encode_to_vec(head, configuration()).unwrap_or_default();
         let mut image = ImageWriter {
             name,
             file,
-            place: Place { file: place_of(self.number, group), sequence: 0 },
+            place: Place { file: place_of(number, group), sequence: 0 },
             group,
-            checkpoint: self.number,
+            checkpoint: number,
             bytes: 0,
         };
         let mut out = IMAGE_MAGIC.to_vec();
@@ -270,10 +303,17 @@ impl CheckpointWriter {
     }
 
     /// Makes the checkpoint count, and removes images that no checkpoint needs any more. Call it only when the journal is
-    /// durable from the start's position to a position that is not before `end`.
-    pub fn commit(self, end: VersionVector, notes: Vec<u8>, keys: u64, now_ms: u64) -> Result<Manifest, StoreError> {
+    /// durable from the start's position to a position that is not before `end`. After an error it may count or not, and
+    /// the one before stands as well.
+    pub fn commit(
+        mut self,
+        end: VersionVector,
+        notes: Vec<u8>,
+        keys: u64,
+        now_ms: u64,
+    ) -> Result<Manifest, StoreError> {
         let manifest = Manifest {
-            number: self.number,
+            number: self.number()?,
             position: self.start.position,
             vector: self.start.vector,
             end,
@@ -286,7 +326,9 @@ impl CheckpointWriter {
         self.fs.sync_directory().map_err(|error| StoreError::file("make durable", "the images' directory", error))?;
         replace_file(&*self.fs, MANIFEST, &encoded)?;
         replace_file(&*self.fs, MANIFEST_COPY, &encoded)?;
-        remove_orphans(&*self.fs, &manifest)?;
+        if let Err(error) = remove_orphans(&*self.fs, self.owner) {
+            tracing::warn!(%error, "images that are no longer needed could not be removed; the next checkpoint tries again");
+        }
         Ok(manifest)
     }
 }
@@ -311,16 +353,50 @@ impl ImageWriter {
     }
 }
 
-/// Removes images that a manifest does not name.
-pub(crate) fn remove_orphans(fs: &dyn Fs, manifest: &Manifest) -> Result<(), StoreError> {
-    let files = fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))?;
-    for file in files {
-        let Some((checkpoint, group)) = image_of(&file.name) else { continue };
-        if manifest.images.get(&group).is_none_or(|image| image.checkpoint != checkpoint) {
-            remove_if_there(fs, &file.name)?;
+/// The images that a start may have to read.
+struct Named {
+    images: BTreeSet<(u64, u16)>,
+    /// The largest number of a checkpoint that has a manifest.
+    number: u64,
+}
+
+impl Named {
+    /// What the manifest and its copy name, together with these.
+    fn on_disk(fs: &dyn Fs, owner: StoreOwner, also: &BTreeMap<u16, ImageFacts>) -> Result<Self, StoreError> {
+        // SUBTLE: a manifest that was put in its place may be gone again after a crash, if this failed at the time.
+        fs.sync_directory().map_err(|error| StoreError::file("make durable", "the images' directory", error))?;
+        let mut named = Self { images: names_of(also).collect(), number: 0 };
+        for name in [MANIFEST, MANIFEST_COPY] {
+            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
+            if let Some(manifest) = Manifest::decode(name, &bytes, owner)? {
+                named.images.extend(names_of(&manifest.images));
+                named.number = named.number.max(manifest.number);
+            }
         }
+        Ok(named)
     }
-    Ok(())
+
+    /// Removes all other images. Returns the largest number that any checkpoint has had, as far as it can be seen.
+    fn remove_others(&self, fs: &dyn Fs) -> Result<u64, StoreError> {
+        let mut number = self.number;
+        for file in list(fs)? {
+            let Some(image) = image_of(&file.name) else { continue };
+            number = number.max(image.0);
+            if !self.images.contains(&image) {
+                remove_if_there(fs, &file.name)?;
+            }
+        }
+        Ok(number)
+    }
+}
+
+fn names_of(images: &BTreeMap<u16, ImageFacts>) -> impl Iterator<Item = (u64, u16)> + '_ {
+    images.iter().map(|(&group, facts)| (facts.checkpoint, group))
+}
+
+/// Removes images that neither the manifest nor its copy names.
+pub(crate) fn remove_orphans(fs: &dyn Fs, owner: StoreOwner) -> Result<(), StoreError> {
+    Named::on_disk(fs, owner, &BTreeMap::new())?.remove_others(fs).map(drop)
 }
 
 /// Shows the blocks of an image to `visit`, after all of them were checked. The fault says why it cannot be used; then

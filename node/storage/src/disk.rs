@@ -10,6 +10,7 @@ use crate::limits::{JOURNAL_QUEUE_BYTES_MAX, RETRY_MS};
 use crate::record::Record;
 use crate::segment::Life;
 use crate::store::{mark_sound, mark_unsound};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +66,9 @@ impl Health {
 #[derive(Default)]
 pub struct Progress {
     written: AtomicU64,
-    durable_from: AtomicU64,
-    durable_to: AtomicU64,
+    durable: Mutex<Durable>,
+    /// The thread that writes is gone.
+    is_lost: AtomicBool,
     queued_bytes: AtomicU64,
     health: Mutex<Health>,
     can_heal: AtomicBool,
@@ -84,23 +86,33 @@ pub struct Progress {
     pub failures: AtomicU64,
     /// Records that were given up.
     pub given_up: AtomicU64,
+    /// Threads of the disk that met a defect of the program's.
+    pub panics: AtomicU64,
     observer: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl Progress {
     /// Records before this one are in files, or were given up and the store is marked.
     pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
+        if self.is_lost() { u64::MAX } else { self.written.load(Ordering::Acquire) }
+    }
+
+    /// Whether the thread that writes is gone: everything is given up from here on.
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
     }
 
     /// Records that are certainly on the disk.
     pub fn durable(&self) -> Durable {
-        Durable { from: self.durable_from.load(Ordering::Acquire), to: self.durable_to.load(Ordering::Acquire) }
+        if self.is_lost() {
+            return Durable { from: u64::MAX, to: u64::MAX };
+        }
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of records that wait to be written.
     pub fn queued_bytes(&self) -> u64 {
-        self.queued_bytes.load(Ordering::Relaxed)
+        if self.is_lost() { 0 } else { self.queued_bytes.load(Ordering::Relaxed) }
     }
 
     /// How the disk is.
@@ -116,6 +128,27 @@ impl Progress {
     /// Calls `observe` whenever anything of this has changed.
     pub fn observe(&self, observe: Arc<dyn Fn() + Send + Sync>) {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observe);
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// The thread that writes has ended and was not told to. The node goes on in memory, as with a disk that fails, until
+    /// it is restarted.
+    fn lose(&self, fs: &dyn Fs) {
+        let error = StoreError::Panicked(JOURNAL_THREAD);
+        let sentence = format!("{error}; restart the node");
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.can_heal.store(false, Ordering::Relaxed);
+        // SUBTLE: marked before anything counts as written, and so is sent, that is in no file.
+        self.set_health(match mark_unsound(fs) {
+            Ok(()) => Health::Failing(sentence),
+            Err(_) => Health::Dead(sentence),
+        });
+        tracing::error!(%error, "the thread that writes the journal has ended: the node goes on in memory until it is restarted");
+        self.is_lost.store(true, Ordering::Release);
+        self.tell();
     }
 
     fn tell(&self) {
@@ -216,7 +249,11 @@ impl DiskWorker {
                 }
             }
             Command::Flush => self.flush_wanted = true,
-            Command::Cover(position) => self.cover(position, now_ms),
+            Command::Cover(position) => {
+                self.journal.cover(position);
+                self.mend(now_ms);
+                self.tidy(now_ms);
+            }
             Command::Policy(policy) => self.policy = policy,
             Command::Settings(settings) => self.journal.set_settings(settings),
             Command::Synced(outcome, took) => self.synced(outcome, took, now_ms),
@@ -272,9 +309,7 @@ impl DiskWorker {
         if let Err(error) = self.journal.end_sync(outcome, now_ms) {
             self.failed(&error, now_ms);
         }
-        if let Err(error) = self.journal.tidy(now_ms, false) {
-            tracing::warn!(%error, "a part of the journal that is no longer needed could not be removed");
-        }
+        self.tidy(now_ms);
     }
 
     fn retry(&mut self, now_ms: u64) {
@@ -284,24 +319,41 @@ impl DiskWorker {
         self.retried_at_ms = now_ms;
         if !self.is_marked && mark_unsound(&*self.fs).is_ok() {
             self.is_marked = true;
+            if let Health::Dead(sentence) = self.progress.health() {
+                self.progress.set_health(Health::Failing(sentence));
+            }
         }
         match self.journal.reopen(now_ms) {
-            Ok(open) => self.progress.can_heal.store(open && self.is_marked, Ordering::Relaxed),
+            Ok(open) => {
+                self.progress.can_heal.store(open && self.is_marked, Ordering::Relaxed);
+                self.mend(now_ms);
+            }
             Err(error) => self.failed(&error, now_ms),
         }
     }
 
-    fn cover(&mut self, position: u64, now_ms: u64) {
-        if self.journal.cover(position) {
-            match mark_sound(&*self.fs, self.life, self.journal.last_segment()) {
-                Ok(()) => {
-                    tracing::info!("a checkpoint has mended the store: everything is kept on disk again");
-                    self.is_marked = true;
-                    self.set_health(Health::Sound);
-                }
-                Err(error) => self.failed(&error, now_ms),
+    /// Calls the store whole again, if a checkpoint covers everything that was lost. What fails is tried again.
+    fn mend(&mut self, now_ms: u64) {
+        if !self.journal.is_mendable() {
+            return;
+        }
+        match mark_sound(&*self.fs, self.life, self.journal.last_segment()) {
+            Ok(()) => {
+                tracing::info!("a checkpoint has mended the store: everything is kept on disk again");
+                self.journal.mended();
+                self.is_marked = true;
+                self.progress.can_heal.store(false, Ordering::Relaxed);
+                self.progress.set_health(Health::Sound);
+            }
+            Err(error) => {
+                // The mark may be there or not.
+                self.is_marked = false;
+                self.failed(&error, now_ms);
             }
         }
+    }
+
+    fn tidy(&mut self, now_ms: u64) {
         if let Err(error) = self.journal.tidy(now_ms, false) {
             tracing::warn!(%error, "a part of the journal that is no longer needed could not be removed");
         }
@@ -314,6 +366,9 @@ impl DiskWorker {
             return;
         }
         self.progress.failures.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, StoreError::Panicked(_)) {
+            self.progress.panics.fetch_add(1, Ordering::Relaxed);
+        }
         self.progress.can_heal.store(false, Ordering::Relaxed);
         self.retried_at_ms = now_ms;
         if error.is_full()
@@ -340,22 +395,17 @@ impl DiskWorker {
         if was_sound {
             tracing::error!(%error, state = health.name(), "the disk does not keep what is written: the node goes on in memory");
         }
-        self.set_health(health);
-    }
-
-    fn set_health(&self, health: Health) {
-        *self.progress.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        self.progress.set_health(health);
     }
 
     fn publish(&self) {
         let progress = &self.progress;
         let durable = self.journal.durable();
         let moved = progress.written.swap(self.journal.written(), Ordering::AcqRel) != self.journal.written();
-        let moved = (progress.durable_from.swap(durable.from, Ordering::AcqRel) != durable.from) | moved;
-        let moved = (progress.durable_to.swap(durable.to, Ordering::AcqRel) != durable.to) | moved;
+        let before = std::mem::replace(&mut *progress.durable.lock().unwrap_or_else(PoisonError::into_inner), durable);
         progress.given_up.store(self.journal.given_up(), Ordering::Relaxed);
         progress.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
-        if moved {
+        if moved || before != durable {
             progress.tell();
         }
     }
@@ -399,9 +449,13 @@ impl Disk {
                 }
             }
         })?;
-        let writer = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || run(worker, &taken, &jobs, &*wall_clock))?;
+        let (told, fs) = (Arc::clone(&progress), Arc::clone(&worker.fs));
+        let writer = std::thread::Builder::new().name(JOURNAL_THREAD.to_owned()).spawn(move || {
+            let end = catch_unwind(AssertUnwindSafe(|| run(worker, &taken, &jobs, &*wall_clock)));
+            if !matches!(end, Ok(Ok(()))) {
+                told.lose(&*fs);
+            }
+        })?;
         let runner = Some(Runner::Threads { commands, threads: vec![writer, flusher] });
         Ok(Self { runner, progress, position })
     }
@@ -431,16 +485,20 @@ impl Disk {
 
     /// Hands a record in. Returns the number of the record after it: once that many are written, this one is.
     pub fn append(&mut self, record: Record) -> u64 {
-        self.progress.queued_bytes.fetch_add(record.weight(), Ordering::Relaxed);
         self.position += 1;
-        self.command(Command::Append(record));
+        if self.progress.is_lost() {
+            self.progress.given_up.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.progress.queued_bytes.fetch_add(record.weight(), Ordering::Relaxed);
+            self.command(Command::Append(record));
+        }
         self.position
     }
 
     /// Tells the disk something.
     pub fn command(&mut self, command: Command) {
         match &mut self.runner {
-            // The thread ends only when it was told to.
+            // If the thread is gone without having been told to, `Progress` says so.
             Some(Runner::Threads { commands, .. }) => drop(commands.send(command)),
             Some(Runner::InPlace(place)) => place.worker.take(command, place.now_ms),
             None => {}
@@ -514,7 +572,12 @@ impl std::fmt::Debug for Disk {
 }
 
 /// The thread that writes.
-fn run(mut worker: DiskWorker, commands: &Receiver<Command>, jobs: &Sender<SyncJob>, wall_clock: &dyn Fn() -> u64) {
+fn run(
+    mut worker: DiskWorker,
+    commands: &Receiver<Command>,
+    jobs: &Sender<SyncJob>,
+    wall_clock: &dyn Fn() -> u64,
+) -> Result<(), FlusherGone> {
     loop {
         let due = worker.due_in_ms(wall_clock()).map_or(IDLE, Duration::from_millis);
         let first = match commands.recv_timeout(due) {
@@ -530,17 +593,20 @@ fn run(mut worker: DiskWorker, commands: &Receiver<Command>, jobs: &Sender<SyncJ
         while let Ok(command) = commands.try_recv() {
             worker.take(command, now_ms);
         }
-        if let Some(job) = worker.work(now_ms)
-            && jobs.send(job).is_err()
-        {
-            tracing::error!("the thread that flushes has ended");
-            return;
+        if let Some(job) = worker.work(now_ms) {
+            jobs.send(job).map_err(|_| FlusherGone)?;
         }
         if worker.is_done() {
-            return;
+            return Ok(());
         }
     }
 }
+
+/// The thread that flushes has ended.
+struct FlusherGone;
+
+/// The name of the thread that writes.
+const JOURNAL_THREAD: &str = "journal";
 
 /// Between two flushes of the policy `everysec`.
 const FLUSH_MS: u64 = 1_000;

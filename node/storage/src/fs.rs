@@ -63,6 +63,9 @@ pub enum StoreError {
     /// It has failed and is not tried again at once.
     #[error("the disk failed a moment ago and is tried again soon")]
     Paused,
+    /// Whoever did it met a defect in the middle.
+    #[error("the thread \"{0}\" met a defect, which the log describes in a line before this one; please report it")]
+    Panicked(&'static str),
     /// The directory is that of another node or cluster.
     #[error("{0} was written by another node or cluster; give this node its own directory")]
     Foreign(String),
@@ -87,7 +90,7 @@ impl StoreError {
             Self::File { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Paused | Self::Foreign(_) | Self::Newer { .. } => false,
+            Self::Paused | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
         }
     }
 }
@@ -95,11 +98,8 @@ impl StoreError {
 /// Writes a small file as a whole: after a crash there is the old one or the new one.
 pub(crate) fn replace_file(fs: &dyn Fs, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let beside = format!("{name}{UNFINISHED}");
+    remove_if_there(fs, &beside)?;
     let write = || -> io::Result<()> {
-        match fs.remove(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
         let file = fs.create(&beside)?;
         file.append(bytes)?;
         file.sync()?;
@@ -109,12 +109,22 @@ pub(crate) fn replace_file(fs: &dyn Fs, name: &str, bytes: &[u8]) -> Result<(), 
     write().map_err(|error| StoreError::file("write", name, error))
 }
 
-/// Removes a file that may not be there.
+/// Removes a file that may not be there. Every file of a store goes by way of this.
 pub(crate) fn remove_if_there(fs: &dyn Fs, name: &str) -> Result<(), StoreError> {
     match fs.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file("remove", name, error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Keeps a file that cannot be used for inspection, under a name that no start takes for a part of the store.
+pub(crate) fn move_aside(fs: &dyn Fs, name: &str) -> Result<(), StoreError> {
+    fs.rename(name, &format!("{name}{DAMAGED}")).map_err(|error| StoreError::file("move aside", name, error))
+}
+
+/// All files of a store's directory.
+pub(crate) fn list(fs: &dyn Fs) -> Result<Vec<FileFacts>, StoreError> {
+    fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))
 }
 
 /// Reads a whole file, if it is there.

@@ -5,13 +5,14 @@
 //! here waits or has a thread; `disk` drives it.
 
 use crate::frame::Place;
-use crate::fs::{Fs, FsFile, StoreError, remove_if_there};
+use crate::fs::{Fs, FsFile, StoreError, move_aside, remove_if_there};
 use crate::limits::{RETRY_MS, SEGMENT_BYTES, WRITE_BYTES_TARGET};
 use crate::record::Record;
 use crate::segment::{FORMAT_VERSION, Life, SegmentHead, SegmentIndex, StoreOwner, segment_name};
 use crate::store::mark_sound;
 use crdt::{NodeNumber, Stamp};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the journal's files are kept.
@@ -135,8 +136,14 @@ pub struct SyncOutcome {
 }
 
 impl SyncJob {
-    /// Carries it out; takes as long as the disk takes.
+    /// Carries it out; takes as long as the disk takes. A panic is a failure like any other: nobody knows what is durable.
     pub fn run(self) -> SyncOutcome {
+        let up_to = self.up_to;
+        let result = catch_unwind(AssertUnwindSafe(|| self.sync())).unwrap_or(Err(StoreError::Panicked("flush")));
+        SyncOutcome { up_to, result }
+    }
+
+    fn sync(self) -> Result<(), StoreError> {
         let failed = |number: u64, error| StoreError::file("make durable", &segment_name(number), error);
         let files = self.files.iter().try_for_each(|(number, file)| {
             let synced = match file {
@@ -145,13 +152,12 @@ impl SyncJob {
             };
             synced.map_err(|error| failed(*number, error))
         });
-        let result = files.and_then(|()| match self.names {
+        files.and_then(|()| match self.names {
             true => {
                 self.fs.sync_directory().map_err(|e| StoreError::file("make durable", "the journal's directory", e))
             }
             false => Ok(()),
-        });
-        SyncOutcome { up_to: self.up_to, result }
+        })
     }
 }
 
@@ -198,8 +204,6 @@ impl Journal {
     /// Nothing can be written now: what is written from here on is lost until a checkpoint covers it.
     pub(crate) fn begin_with_hole(&mut self) {
         self.has_hole = true;
-        // The next record at the earliest makes it whole.
-        self.durable = Durable { from: self.next + 1, to: self.next + 1 };
     }
 
     /// Changes how files are kept.
@@ -239,7 +243,7 @@ impl Journal {
 
     /// Whether something is written that is not durable, and no flush is under way.
     pub fn wants_sync(&self) -> bool {
-        !self.syncing && self.durable.to < self.written && !self.unsynced.is_empty()
+        !self.syncing && !self.unsynced.is_empty()
     }
 
     /// Whether a flush is under way.
@@ -336,7 +340,7 @@ impl Journal {
         let file = self.fs.create(&name).map_err(|error| StoreError::file("create", &name, error))?;
         if let Err(error) = file.append(&bytes) {
             // Its name is used again; if it cannot be removed, that is tried again then.
-            let _ = self.fs.remove(&name);
+            let _ = remove_if_there(&*self.fs, &name);
             return Err(StoreError::file("write", &name, error));
         }
         self.names_unsynced = true;
@@ -373,10 +377,8 @@ impl Journal {
             return None;
         }
         self.syncing = true;
-        let files = self.unsynced.clone();
-        // What is closed is not written any more: it need not be flushed again.
-        let open = self.current.as_ref().map(|open| open.number);
-        self.unsynced.retain(|(number, _)| Some(*number) == open);
+        // What is written from here on says again that its file is to be flushed.
+        let files = std::mem::take(&mut self.unsynced);
         let names = std::mem::take(&mut self.names_unsynced);
         Some(SyncJob { fs: Arc::clone(&self.fs), files, names, up_to: self.written })
     }
@@ -401,14 +403,19 @@ impl Journal {
         }
     }
 
-    /// A checkpoint covers every record before `position`. True if that made the store whole again.
-    pub fn cover(&mut self, position: u64) -> bool {
+    /// A checkpoint covers every record before `position`.
+    pub fn cover(&mut self, position: u64) {
         self.covered = self.covered.max(position);
-        let healed = self.has_hole && self.covered >= self.durable.from;
-        if healed {
-            self.has_hole = false;
-        }
-        healed
+    }
+
+    /// Whether the store is whole as soon as it is marked so: nothing that was lost is missing.
+    pub(crate) fn is_mendable(&self) -> bool {
+        self.has_hole && self.covered >= self.durable.from
+    }
+
+    /// The store was marked as whole.
+    pub(crate) fn mended(&mut self) {
+        self.has_hole = false;
     }
 
     /// The number of its newest segment.
@@ -422,8 +429,12 @@ impl Journal {
     }
 
     /// Removes covered segments that are more than is to be kept: all of them if the disk is full. Returns how many.
+    /// None while a flush is under way, which may be about to open them.
     pub fn tidy(&mut self, now_ms: u64, is_full: bool) -> Result<usize, StoreError> {
         let mut removed = 0;
+        if self.syncing {
+            return Ok(removed);
+        }
         loop {
             let (number, damaged) = {
                 let segments = self.segments.lock();
@@ -441,8 +452,7 @@ impl Journal {
             };
             let name = segment_name(number);
             if damaged {
-                let aside = format!("{name}{}", crate::fs::DAMAGED);
-                self.fs.rename(&name, &aside).map_err(|error| StoreError::file("move aside", &name, error))?;
+                move_aside(&*self.fs, &name)?;
             } else {
                 remove_if_there(&*self.fs, &name)?;
             }

@@ -5,11 +5,8 @@
 
 use crate::catalogue::{Catalogue, CatalogueError, Result};
 use crate::limits::DECODED_BYTES_MAX;
-use crate::numbers::NumberLedger;
 use bincode::{Decode, Encode};
-use crdt::{NodeNumber, Stamp};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Who the node is that this directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -51,23 +48,18 @@ pub struct Start {
 /// The typed rows of one catalogue.
 pub struct CatalogueRows {
     catalogue: Arc<dyn Catalogue>,
-    /// Held while the ledger is read, changed and made durable: two admissions at once take two numbers.
-    ledger: Mutex<()>,
 }
 
 const NODE: &str = "node";
 const BOOT: &str = "boot";
-const NUMBERS: &str = "numbers";
 const MEMBERSHIP: &str = "membership";
-const STAMP_MARK: &str = "stamp-mark";
-const CONFIGURATION: &str = "configuration/";
 
 const VERSION: u8 = 1;
 
 impl CatalogueRows {
     /// The typed rows of this catalogue.
     pub fn new(catalogue: Arc<dyn Catalogue>) -> Self {
-        Self { catalogue, ledger: Mutex::new(()) }
+        Self { catalogue }
     }
 
     /// The catalogue beneath, for rows of other rooms.
@@ -103,40 +95,6 @@ impl CatalogueRows {
         }
     }
 
-    /// The ledger of numbers.
-    pub fn numbers(&self) -> Result<NumberLedger> {
-        Ok(self.read(NUMBERS)?.unwrap_or_default())
-    }
-
-    /// Changes the ledger; the change is durable when this returns.
-    pub fn change_numbers<T>(&self, change: impl FnOnce(&mut NumberLedger) -> T) -> Result<T> {
-        let _one_at_a_time = self.lock_ledger();
-        let mut ledger = self.numbers()?;
-        let outcome = change(&mut ledger);
-        self.write_durably(NUMBERS, &ledger)?;
-        Ok(outcome)
-    }
-
-    /// Takes a number out of the own ranges, for another node. It is burnt, durably, before it is returned.
-    pub fn take_number(&self) -> Result<NodeNumber> {
-        self.change_numbers(NumberLedger::take)?.ok_or(CatalogueError::NumbersUsedUp)
-    }
-
-    /// Takes a number out of the own ranges, for this node. It is burnt, durably, before it is returned.
-    pub fn renumber(&self) -> Result<NodeNumber> {
-        let taken = self.change_numbers(|ledger| {
-            let number = ledger.take();
-            number.into_iter().for_each(|number| ledger.use_number(number));
-            number
-        })?;
-        taken.ok_or(CatalogueError::NumbersUsedUp)
-    }
-
-    /// Notes, durably, that this node stamps with a number that a peer gave.
-    pub fn use_number(&self, number: NodeNumber) -> Result<()> {
-        self.change_numbers(|ledger| ledger.use_number(number))
-    }
-
     /// The membership, as it was last written.
     pub fn membership(&self) -> Result<Option<Vec<u8>>> {
         self.read(MEMBERSHIP)
@@ -147,40 +105,6 @@ impl CatalogueRows {
         self.write_durably(MEMBERSHIP, &encoded)
     }
 
-    /// No stamp that was ever given out exceeds this one.
-    pub fn stamp_mark(&self) -> Result<Stamp> {
-        Ok(Stamp::from_bits(self.read(STAMP_MARK)?.unwrap_or_default()))
-    }
-
-    /// Reserves stamps up to this one, durably. A mark never goes back.
-    pub fn reserve_stamps(&self, up_to: Stamp) -> Result<()> {
-        if up_to <= self.stamp_mark()? {
-            return Ok(());
-        }
-        self.write_durably(STAMP_MARK, &up_to.bits())
-    }
-
-    /// Configuration that was set at run time and outlives restarts.
-    pub fn configuration(&self) -> Result<BTreeMap<String, String>> {
-        let rows = self.catalogue.rows(CONFIGURATION)?;
-        let named = rows.into_iter().map(|(key, row)| {
-            let name = key.strip_prefix(CONFIGURATION).unwrap_or(&key).to_owned();
-            Ok((name, decode(&key, &row)?))
-        });
-        named.collect()
-    }
-
-    /// Sets a configuration value, durably.
-    pub fn set_configuration(&self, name: &str, value: &str) -> Result<()> {
-        self.write_durably(&format!("{CONFIGURATION}{name}"), &value)
-    }
-
-    /// Forgets a configuration value, durably: the file's counts again.
-    pub fn clear_configuration(&self, name: &str) -> Result<()> {
-        self.catalogue.remove(&format!("{CONFIGURATION}{name}"))?;
-        self.catalogue.flush()
-    }
-
     fn read<T: Decode<()>>(&self, key: &str) -> Result<Option<T>> {
         self.catalogue.get(key)?.map(|row| decode(key, &row)).transpose()
     }
@@ -188,10 +112,6 @@ impl CatalogueRows {
     fn write_durably(&self, key: &str, value: &impl Encode) -> Result<()> {
         self.catalogue.put(key, &encode(key, value)?)?;
         self.catalogue.flush()
-    }
-
-    fn lock_ledger(&self) -> MutexGuard<'_, ()> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,14 +145,10 @@ fn decode<T: Decode<()>>(key: &str, row: &[u8]) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MemoryCatalogue, NumberRange};
+    use crate::MemoryCatalogue;
 
     fn rows(catalogue: &MemoryCatalogue) -> CatalogueRows {
         CatalogueRows::new(Arc::new(catalogue.clone()))
-    }
-
-    fn number(value: u16) -> NodeNumber {
-        NodeNumber::new(value).unwrap()
     }
 
     #[test]
@@ -242,34 +158,10 @@ mod tests {
         let now = rows(&disk);
         now.set_node(&facts).unwrap();
         now.set_membership(b"members").unwrap();
-        now.reserve_stamps(Stamp::from_bits(900)).unwrap();
-        now.reserve_stamps(Stamp::from_bits(800)).unwrap();
-        now.set_configuration("maxmemory", "1gb").unwrap();
-        now.set_configuration("gone", "1").unwrap();
-        now.clear_configuration("gone").unwrap();
         disk.crash();
         let later = rows(&disk);
         assert_eq!(later.node().unwrap(), Some(facts));
         assert_eq!(later.membership().unwrap().as_deref(), Some(&b"members"[..]));
-        assert_eq!(later.stamp_mark().unwrap(), Stamp::from_bits(900));
-        assert_eq!(later.configuration().unwrap(), BTreeMap::from([("maxmemory".to_owned(), "1gb".to_owned())]));
-    }
-
-    #[test]
-    fn a_number_is_burnt_before_anybody_has_it() {
-        let disk = MemoryCatalogue::new();
-        let range = NumberRange::new(number(5), number(7)).unwrap();
-        rows(&disk).change_numbers(|ledger| ledger.add_range(range)).unwrap();
-        for expected in [5, 6] {
-            assert_eq!(rows(&disk).take_number().unwrap(), number(expected));
-            disk.crash();
-        }
-        assert_eq!(rows(&disk).renumber().unwrap(), number(7));
-        disk.crash();
-        assert_eq!(rows(&disk).numbers().unwrap().current(), Some(number(7)));
-        assert!(matches!(rows(&disk).take_number(), Err(CatalogueError::NumbersUsedUp)));
-        assert!(matches!(rows(&disk).renumber(), Err(CatalogueError::NumbersUsedUp)));
-        assert_eq!(rows(&disk).numbers().unwrap().current(), Some(number(7)));
     }
 
     #[test]
@@ -291,13 +183,13 @@ mod tests {
     fn foreign_bytes_in_a_row_are_an_error_that_names_it() {
         let disk = MemoryCatalogue::new();
         // The third claims 2^62 elements, the fourth goes on after its end.
-        let hostile: [&[u8]; 4] = [b"", &[1, 7], &[1, 253, 0, 0, 0, 0, 0, 0, 0, 64], &[1, 0, 0, 0, 9]];
+        let hostile: [&[u8]; 4] = [b"", &[1, 7], &[1, 253, 0, 0, 0, 0, 0, 0, 0, 64], &[1, 0, 9]];
         for row in hostile {
-            disk.put(NUMBERS, row).unwrap();
-            let error = rows(&disk).numbers().unwrap_err().to_string();
-            assert!(error.starts_with("the catalogue's row numbers cannot be read"), "{error}");
+            disk.put(MEMBERSHIP, row).unwrap();
+            let error = rows(&disk).membership().unwrap_err().to_string();
+            assert!(error.starts_with("the catalogue's row membership cannot be read"), "{error}");
         }
-        disk.put(NUMBERS, &[2, 0, 0, 0]).unwrap();
-        assert!(matches!(rows(&disk).numbers(), Err(CatalogueError::NewerRow { version: 2, .. })));
+        disk.put(MEMBERSHIP, &[2, 0]).unwrap();
+        assert!(matches!(rows(&disk).membership(), Err(CatalogueError::NewerRow { version: 2, .. })));
     }
 }

@@ -175,7 +175,6 @@ pub(crate) struct Scanned {
     /// Records that are damaged, by number.
     pub damaged: Vec<u64>,
     pub index: SegmentIndex,
-    pub bytes: u64,
 }
 
 /// Reads a whole segment and shows each record, with its number, to `visit`. Nothing if its head is damaged.
@@ -190,14 +189,8 @@ pub(crate) fn scan(
     if head.version != FORMAT_VERSION {
         return Err(StoreError::Newer { name, version: head.version });
     }
-    let mut scanned = Scanned {
-        head,
-        next: head.first,
-        end: SegmentEnd::Whole,
-        damaged: Vec::new(),
-        index: SegmentIndex::default(),
-        bytes: bytes.len() as u64,
-    };
+    let mut scanned =
+        Scanned { head, next: head.first, end: SegmentEnd::Whole, damaged: Vec::new(), index: SegmentIndex::default() };
     // Since where there are only damaged records.
     let mut damaged_at = None;
     loop {

@@ -26,6 +26,8 @@ struct Disk {
     /// Operations so far, and the one at which the power fails.
     operations: u64,
     power_fails_at: Option<u64>,
+    /// The one operation that fails while the power is on.
+    fails_at: Option<u64>,
     /// Counts crashes: handles of an earlier life are dead.
     life: u64,
     random: u64,
@@ -84,6 +86,7 @@ impl SimulatedFs {
             faults: DiskFaults::default(),
             operations: 0,
             power_fails_at: None,
+            fails_at: None,
             life: 0,
             random: seed,
         })))
@@ -107,6 +110,11 @@ impl SimulatedFs {
     /// The power fails at the operation of this number: it and all later ones are errors until [`SimulatedFs::crash`].
     pub fn fail_power_at(&self, operation: u64) {
         self.disk().power_fails_at = Some(operation);
+    }
+
+    /// The operation of this number fails and does nothing; those after it do not.
+    pub fn fail_operation(&self, operation: u64) {
+        self.disk().fails_at = Some(operation);
     }
 
     /// The process dies: what it wrote stays as it is, and it writes nothing any more.
@@ -162,6 +170,9 @@ impl SimulatedFs {
         disk.operations += 1;
         if disk.power_fails_at.is_some_and(|at| disk.operations >= at) {
             return Err(io::Error::other("the power is off"));
+        }
+        if disk.fails_at == Some(disk.operations) {
+            return Err(io::Error::other("the disk fails"));
         }
         Ok(disk)
     }

@@ -6,7 +6,10 @@
 use crate::checkpoint::{
     ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_name, image_of, read_image, remove_orphans,
 };
-use crate::fs::{DAMAGED, Fs, StoreError, UNFINISHED, read_whole, remove_if_there, replace_file};
+use crate::contents::Contents;
+use crate::fs::{
+    DAMAGED, FileFacts, Fs, StoreError, UNFINISHED, list, move_aside, read_whole, remove_if_there, replace_file,
+};
 use crate::journal::{Journal, JournalSettings, Segment, Segments};
 use crate::journal_reader::JournalReader;
 use crate::limits::DAMAGED_FILES_MAX;
@@ -18,9 +21,9 @@ use std::sync::Arc;
 /// Something that is not as it was left. Each is a sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Neither the manifest nor its copy can be read.
+    /// Neither the manifest nor its copy can be read, or neither is there although there was a checkpoint.
     #[error(
-        "the checkpoint's manifest is damaged, so its images cannot be used; what is missing comes from other regions"
+        "the checkpoint's manifest is damaged or missing, so its images cannot be used; what is missing comes from other regions"
     )]
     Manifest,
     /// One of the two copies of the manifest cannot be read.
@@ -142,7 +145,7 @@ pub(crate) const SOUND: &str = "sound";
 impl FoundStore {
     /// Looks at what is there. Fails only if the directory cannot be read, or is another node's.
     pub fn open(fs: Arc<dyn Fs>, owner: StoreOwner) -> Result<Self, StoreError> {
-        let files = fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))?;
+        let files = list(&*fs)?;
         let mut problems = Vec::new();
         let (manifest, damaged) = Manifest::read(&*fs, owner)?;
         match (&manifest, damaged.as_slice()) {
@@ -176,6 +179,12 @@ impl FoundStore {
         }
         for at in 0..segments.len() {
             segments[at].next = segments.get(at + 1).map_or(segments[at].first, |next| next.first);
+        }
+        // Before the first checkpoint counts there may be images, and the journal has everything.
+        let has_images = files.iter().any(|file| image_of(&file.name).is_some());
+        let has_beginning = segments.front().is_some_and(|first| first.first == 0);
+        if manifest.is_none() && damaged.is_empty() && has_images && !has_beginning {
+            problems.push(Problem::Manifest);
         }
         let ours = |name: &str| segment_number(name).is_some() || image_of(name).is_some() || name == MANIFEST;
         let is_empty = !files.iter().any(|file| ours(&file.name));
@@ -226,6 +235,14 @@ impl FoundStore {
         Ok(fault.map(|fault| Problem::Image { name: image_name(facts.checkpoint, group), fault }))
     }
 
+    /// What can be read again, after [`FoundStore::replay`], which found `next` to be the number of the next record.
+    pub fn contents(&self, next: u64) -> Contents {
+        let first = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
+        let behind = self.segments.iter().filter(|segment| segment.next > first);
+        let segments = behind.map(|segment| segment.number).collect();
+        Contents { fs: Arc::clone(&self.fs), owner: self.owner, segments, records: first..next }
+    }
+
     /// Notes a problem that was met while loading.
     pub fn note(&mut self, problem: Problem) {
         self.problems.push(problem);
@@ -234,8 +251,25 @@ impl FoundStore {
     /// Shows every record that the checkpoint does not contain to `visit`, in order, with its number.
     pub fn replay(&mut self, visit: &mut dyn FnMut(u64, RecordView<'_>)) -> Result<Replayed, StoreError> {
         let from = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
-        let mut replayed = Replayed { records: 0, next: from };
-        let mut expected = from;
+        let mut records = 0;
+        let next = self.read_journal(from, &mut |sequence, record| {
+            if sequence >= from {
+                records += 1;
+                visit(sequence, record);
+            }
+        })?;
+        Ok(Replayed { records, next })
+    }
+
+    /// Reads the journal's files that have a record from `from` on, and notes what is wrong with them. Returns the number
+    /// of the next record.
+    pub(crate) fn read_journal(
+        &mut self,
+        from: u64,
+        visit: &mut dyn FnMut(u64, RecordView<'_>),
+    ) -> Result<u64, StoreError> {
+        let covered = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
+        let mut expected = covered;
         for at in 0..self.segments.len() {
             let (number, next_first) = (self.segments[at].number, self.segments.get(at + 1).map(|next| next.first));
             // The last segment before the position may still contain it, if it is the last of all.
@@ -243,12 +277,7 @@ impl FoundStore {
                 continue;
             }
             let name = segment_name(number);
-            let scanned = scan(&*self.fs, number, &mut |sequence, record| {
-                if sequence >= from {
-                    replayed.records += 1;
-                    visit(sequence, record);
-                }
-            })?;
+            let scanned = scan(&*self.fs, number, visit)?;
             let Some(scanned) = scanned else { continue };
             let missing = scanned.head.first.saturating_sub(expected);
             let problems_before = self.problems.len();
@@ -270,10 +299,15 @@ impl FoundStore {
             segment.next = scanned.next;
             segment.damaged = self.problems[problems_before..].iter().any(Problem::is_damage);
             segment.index = Some(scanned.index);
-            expected = scanned.next;
+            // What lies before that is not missed.
+            expected = scanned.next.max(covered);
         }
-        replayed.next = expected.max(from);
-        Ok(replayed)
+        Ok(expected)
+    }
+
+    /// Bytes of the journal's files, and how many there are.
+    pub(crate) fn journal_size(&self) -> (usize, u64) {
+        (self.segments.len(), self.segments.iter().map(|segment| segment.bytes).sum())
     }
 
     /// Begins to write, after [`FoundStore::replay`]. What a crash left unfinished is removed. A disk that takes no
@@ -297,27 +331,27 @@ impl FoundStore {
 
     /// Removes and moves aside what is of no use, and marks the store as this life's.
     fn tidy(&self, life: Life) -> Result<(), StoreError> {
-        let fs = &self.fs;
-        let files = fs.list().map_err(|error| StoreError::file("list", "the store's directory", error))?;
-        let mut aside: Vec<&str> = Vec::new();
+        let fs = &*self.fs;
+        let files = list(fs)?;
+        let is_old = |file: &&FileFacts| file.name.ends_with(DAMAGED);
+        let old: Vec<&FileFacts> = files.iter().filter(is_old).collect();
+        let mut kept = 0;
         for file in &files {
-            let name = file.name.as_str();
-            if name.ends_with(UNFINISHED) {
-                remove_if_there(&**fs, name)?;
-            } else if name.ends_with(DAMAGED) {
-                aside.push(name);
-            } else if is_bad(name, &self.problems) {
-                let target = format!("{name}{DAMAGED}");
-                fs.rename(name, &target).map_err(|error| StoreError::file("move aside", name, error))?;
+            if file.name.ends_with(UNFINISHED) {
+                remove_if_there(fs, &file.name)?;
+            } else if is_bad(&file.name, &self.problems) {
+                move_aside(fs, &file.name)?;
+                kept += 1;
             }
         }
-        let surplus = aside.len().saturating_sub(DAMAGED_FILES_MAX);
-        aside.into_iter().take(surplus).try_for_each(|name| remove_if_there(&**fs, name))?;
-        if let Some(manifest) = &self.manifest {
-            remove_orphans(&**fs, manifest)?;
+        // What was found now is worth more than what was found before.
+        let surplus = (old.len() + kept).saturating_sub(DAMAGED_FILES_MAX);
+        old.into_iter().take(surplus).try_for_each(|file| remove_if_there(fs, &file.name))?;
+        if self.manifest.is_some() {
+            remove_orphans(fs, self.owner)?;
         }
-        let last = files.iter().filter_map(|file| segment_number(&file.name)).max();
-        mark_sound(&**fs, life, last.unwrap_or_default())
+        // One that was moved aside would be missed at the next start.
+        mark_sound(fs, life, self.segments.back().map_or(0, |last| last.number))
     }
 }
 

@@ -35,19 +35,19 @@ impl Check {
 
 fn text(report: &StoreReport) -> String {
     let mut lines = Vec::new();
-    let checkpoint = match report.checkpoint {
+    let store = &report.store;
+    let checkpoint = match store.checkpoint {
         0 => "no checkpoint".to_owned(),
-        number => format!(
-            "checkpoint {number} of {} keys in {} images, {} bytes",
-            report.keys, report.images, report.image_bytes
-        ),
+        number => {
+            format!("checkpoint {number} of {} keys in {} images, {} bytes", store.keys, store.images, store.image_bytes)
+        }
     };
     lines.push(format!(
         "Journal: {} records in {} segments, {} bytes; {checkpoint}; catalogue: {} rows.",
-        report.records, report.segments, report.journal_bytes, report.catalogue_rows
+        store.records, store.segments, store.journal_bytes, report.catalogue_rows
     ));
     lines.extend(report.notes.iter().map(|note| format!("  note: {note}")));
-    lines.extend(report.moved_aside.iter().map(|name| format!("  note: {name} was moved aside earlier")));
+    lines.extend(store.moved_aside.iter().map(|name| format!("  note: {name} was moved aside earlier")));
     lines.extend(report.damage.iter().map(|damage| format!("  DAMAGED: {damage}")));
     lines.push(match report.damage.len() {
         0 => "Sound.".to_owned(),
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn damage_is_told_from_notes() {
-        let mut report = StoreReport { records: 7, notes: vec!["a torn tail".to_owned()], ..StoreReport::default() };
+        let mut report = StoreReport { notes: vec!["a torn tail".to_owned()], ..StoreReport::default() };
         assert!(text(&report).ends_with("note: a torn tail\nSound."), "{}", text(&report));
         report.damage.push("image-1 is gone".to_owned());
         assert!(text(&report).contains("DAMAGED: image-1 is gone\nNOT sound"), "{}", text(&report));

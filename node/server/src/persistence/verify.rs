@@ -4,29 +4,17 @@ use super::STORE_DIRECTORY;
 use crate::setup::CATALOGUE_DIRECTORY;
 use serde::Serialize;
 use std::path::Path;
-use storage::{CatalogueError, SledCatalogue, StdFs, StoreError, check};
+use std::sync::Arc;
+use storage::{CatalogueError, SledCatalogue, StdFs, StoreError, StoreFigures, check};
 
 /// What a node's directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StoreReport {
-    /// Segments of the journal.
-    pub segments: usize,
-    /// Their bytes.
-    pub journal_bytes: u64,
-    /// Records that are sound.
-    pub records: u64,
-    /// The number of the last checkpoint; 0 if there is none.
-    pub checkpoint: u64,
-    /// Its images.
-    pub images: usize,
-    /// Their bytes.
-    pub image_bytes: u64,
-    /// Keys in them.
-    pub keys: u64,
+    /// What the store holds.
+    #[serde(flatten)]
+    pub store: StoreFigures,
     /// Rows of the catalogue.
     pub catalogue_rows: usize,
-    /// Files that were moved aside earlier.
-    pub moved_aside: Vec<String>,
     /// What is damaged, each in a sentence.
     pub damage: Vec<String>,
     /// What is worth knowing and no damage, each in a sentence.
@@ -62,10 +50,8 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
         }
     }
     if store.is_dir() {
-        let found = check(&StdFs::existing(&store), None)?;
-        (report.segments, report.journal_bytes, report.records) = (found.segments, found.journal_bytes, found.records);
-        (report.checkpoint, report.images, report.image_bytes) = (found.checkpoint, found.images, found.image_bytes);
-        (report.keys, report.moved_aside) = (found.keys, found.moved_aside);
+        let found = check(Arc::new(StdFs::existing(&store)), None)?;
+        report.store = found.figures;
         for problem in found.problems {
             let list = if problem.is_damage() { &mut report.damage } else { &mut report.notes };
             list.push(problem.to_string());

@@ -2,7 +2,12 @@
 
 use crate::model::{Chance, OWNER, SmallNode, recover};
 use std::collections::BTreeSet;
-use storage::{FlushPolicy, FoundStore, Fs, Problem, SimulatedFs, StoreError, StoreOwner, check};
+use std::sync::Arc;
+use storage::{CheckReport, FlushPolicy, FoundStore, Fs, Problem, SimulatedFs, StoreError, StoreOwner};
+
+fn check(fs: &SimulatedFs, owner: Option<StoreOwner>) -> Result<CheckReport, StoreError> {
+    storage::check(Arc::new(fs.clone()), owner)
+}
 
 /// A store with checkpoints and a journal of some segments behind them.
 fn filled(seed: u64) -> (SimulatedFs, BTreeSet<u64>) {
@@ -56,6 +61,9 @@ fn a_lost_or_cut_file_is_noticed() {
         let (_, back) = recover(&without).unwrap();
         assert!(back.all().is_subset(&whole));
         assert!(back.all() == whole || back.problems.iter().any(Problem::is_damage), "{}", file.name);
+        let report = check(&without, Some(OWNER)).unwrap();
+        let told = |problems: &[Problem]| problems.iter().any(Problem::is_damage);
+        assert_eq!(told(&report.problems), told(&back.problems), "{}: {:?}", file.name, report.problems);
         for part in 0..4 {
             let cut = fs.backup();
             let bytes = cut.read(&file.name, 0, (file.bytes * part / 4) as usize).unwrap();
@@ -82,7 +90,7 @@ fn what_is_damaged_is_moved_aside_and_the_store_goes_on() {
     fs.end_process();
     let (_, back) = recover(&fs).unwrap();
     assert!(back.problems.is_empty() && back.all().contains(&number));
-    assert_eq!(check(&fs, None).unwrap().moved_aside, [aside]);
+    assert_eq!(check(&fs, None).unwrap().figures.moved_aside, [aside]);
 }
 
 #[test]
@@ -92,4 +100,61 @@ fn another_nodes_store_is_refused() {
     let refused = FoundStore::open(std::sync::Arc::new(fs), other).unwrap_err();
     assert!(matches!(refused, StoreError::Foreign(_)), "{refused}");
     assert!(refused.to_string().ends_with("give this node its own directory"));
+}
+
+/// Whose it is may be read from what is left of it.
+#[test]
+fn images_are_verified_although_no_segment_has_a_head() {
+    let (fs, _) = filled(5);
+    let names = || fs.list().unwrap().into_iter().map(|file| file.name);
+    for name in names().filter(|name| name.starts_with("journal-")) {
+        assert!(fs.flip(&name, 70));
+    }
+    let image = names().find(|name| name.starts_with("image-")).unwrap();
+    assert!(fs.flip(&image, 8 * 60));
+    let report = check(&fs, None).unwrap();
+    assert!(report.figures.images > 0 && report.figures.checkpoint > 0, "{report:?}");
+    assert!(report.problems.iter().any(|problem| matches!(problem, Problem::Image { .. })), "{:?}", report.problems);
+    ["checkpoint", "checkpoint.copy"].iter().for_each(|name| assert!(fs.flip(name, 200)));
+    assert!(check(&fs, None).unwrap().problems.contains(&Problem::Manifest));
+}
+
+#[test]
+fn images_without_the_manifest_that_names_them_are_damage() {
+    let (fs, whole) = filled(6);
+    for file in fs.list().unwrap() {
+        if file.name.starts_with("checkpoint") || file.name.starts_with("journal-") || file.name == "sound" {
+            fs.remove(&file.name).unwrap();
+        }
+    }
+    let (_, back) = recover(&fs).unwrap();
+    assert!(back.all() != whole && back.problems.contains(&Problem::Manifest), "{:?}", back.problems);
+    assert!(check(&fs, None).unwrap().problems.contains(&Problem::Manifest));
+}
+
+#[test]
+fn a_segment_that_was_moved_aside_is_not_missed_later() {
+    let (fs, _) = filled(7);
+    let last = fs.list().unwrap().into_iter().rfind(|file| file.name.starts_with("journal-")).unwrap();
+    assert!(fs.flip(&last.name, 70));
+    let (_, back) = SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    assert!(back.problems.contains(&Problem::SegmentHead { name: last.name }));
+    fs.end_process();
+    let (_, back) = recover(&fs).unwrap();
+    assert!(!back.problems.iter().any(|p| matches!(p, Problem::LastSegmentMissing { .. })), "{:?}", back.problems);
+}
+
+#[test]
+fn what_is_moved_aside_now_is_kept_before_what_was_before() {
+    let (fs, _) = filled(8);
+    for number in 0..20 {
+        fs.create(&format!("journal-{number:016}.damaged")).unwrap();
+    }
+    let image = fs.list().unwrap().into_iter().find(|file| file.name.starts_with("image-")).unwrap().name;
+    assert!(fs.flip(&image, 8 * 60));
+    SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    let aside: Vec<String> =
+        fs.list().unwrap().into_iter().map(|file| file.name).filter(|name| name.ends_with(".damaged")).collect();
+    assert_eq!(aside.len(), storage::limits::DAMAGED_FILES_MAX, "{aside:?}");
+    assert!(aside.contains(&format!("{image}.damaged")) && aside.contains(&"journal-0000000000000019.damaged".into()));
 }

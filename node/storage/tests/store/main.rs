@@ -4,5 +4,6 @@
 mod crashes;
 mod damage;
 mod failing;
+mod mending;
 mod model;
 mod reading_back;

@@ -130,7 +130,10 @@ impl SmallNode {
     pub fn start(fs: &SimulatedFs, nonce: u64, policy: FlushPolicy) -> Result<(Self, Back), StoreError> {
         let (found, back) = recover(fs)?;
         let store = found.begin(Life { generation: nonce, nonce }, SETTINGS, back.next)?;
-        let worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, policy);
+        let mut worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, policy);
+        if let Some(fault) = &store.fault {
+            worker.note_fault(fault, 1_000);
+        }
         let node = Self {
             fs: fs.clone(),
             disk: Disk::in_place(worker, || 0),

@@ -1,0 +1,233 @@
+//! A single operation fails, wherever it is: what stands is not broken by the next attempt, and the store becomes whole.
+
+use crate::model::{Chance, SETTINGS, SmallNode, record, recover};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use storage::{
+    Command, Disk, DiskFaults, DiskWorker, FileFacts, FlushPolicy, Fs, FsFile, Health, Life, Problem, SimulatedFs,
+};
+
+/// A store with one checkpoint and something behind it.
+fn with_checkpoint() -> (SimulatedFs, SmallNode) {
+    let fs = SimulatedFs::new(11);
+    let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+    for round in 0..16 {
+        node.write();
+        node.pass(1);
+        if round == 8 {
+            assert!(node.checkpoint(&mut Chance(2)).unwrap());
+        }
+    }
+    (fs, node)
+}
+
+#[test]
+fn a_checkpoint_that_half_counts_is_not_broken_by_the_next_one() {
+    let mut failed = 0;
+    for operation in 1.. {
+        let mut crash_in = 1;
+        loop {
+            let (fs, mut node) = with_checkpoint();
+            let promised = node.disk.progress().durable().to;
+            let target = fs.operations() + operation;
+            fs.fail_operation(target);
+            let first = node.checkpoint(&mut Chance(3));
+            if fs.operations() < target {
+                assert!(failed > 10, "{failed}");
+                return;
+            }
+            failed += usize::from(first.is_err());
+            node.pass(2_000);
+            let crash_at = fs.operations() + crash_in;
+            fs.fail_power_at(crash_at);
+            // However far it comes.
+            let _ = node.checkpoint(&mut Chance(4));
+            let is_through = fs.operations() < crash_at;
+            fs.crash();
+            let (_, back) = recover(&fs).unwrap();
+            let lost = (0..promised).find(|number| !back.all().contains(number));
+            assert_eq!(lost, None, "operation {operation}, crash in {crash_in}: {:?}", back.problems);
+            let broken = back.problems.iter().find(|p| matches!(p, Problem::Image { .. } | Problem::Manifest));
+            assert_eq!(broken, None, "operation {operation}, crash in {crash_in}");
+            if is_through {
+                break;
+            }
+            crash_in += 1;
+        }
+    }
+}
+
+#[test]
+fn a_store_is_whole_again_whichever_operation_of_its_mending_fails() {
+    for operation in 1.. {
+        let (fs, mut node) = with_checkpoint();
+        fs.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
+        node.write();
+        node.pass(1);
+        fs.set_faults(DiskFaults::default());
+        node.pass(1_500);
+        assert!(node.disk.progress().can_heal());
+        let target = fs.operations() + operation;
+        fs.fail_operation(target);
+        let mended = node.checkpoint(&mut Chance(5)).unwrap_or(false);
+        if fs.operations() < target {
+            assert!(mended && operation > 20);
+            return;
+        }
+        for _ in 0..4 {
+            node.pass(1_500);
+            if node.disk.progress().can_heal() && node.disk.progress().health() != Health::Sound {
+                node.checkpoint(&mut Chance(6)).unwrap();
+            }
+        }
+        assert_eq!(node.disk.progress().health(), Health::Sound, "operation {operation}");
+        let last = node.write();
+        node.pass(1);
+        fs.crash();
+        let (_, back) = recover(&fs).unwrap();
+        assert_eq!((back.all().len() as u64, back.sound.map(|life| life.nonce)), (last + 1, Some(1)));
+    }
+}
+
+#[test]
+fn a_life_that_began_on_a_failing_disk_is_mended_although_nothing_is_written() {
+    let (fs, _) = with_checkpoint();
+    fs.end_process();
+    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    let (mut node, _) = SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    assert_ne!(node.disk.progress().health(), Health::Sound);
+    fs.set_faults(DiskFaults::default());
+    node.pass(1_500);
+    assert!(node.disk.progress().can_heal());
+    assert!(node.checkpoint(&mut Chance(1)).unwrap());
+    assert_eq!(node.disk.progress().health(), Health::Sound);
+}
+
+#[test]
+fn an_idle_life_that_ends_in_order_leaves_what_the_one_before_wrote_on_the_disk() {
+    for seed in 0..20 {
+        let fs = SimulatedFs::new(seed);
+        let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Never).unwrap();
+        let last = (0..10).map(|_| node.write()).last().unwrap();
+        node.pass(1);
+        fs.end_process();
+        let (idle, back) = SmallNode::start(&fs, 2, FlushPolicy::Never).unwrap();
+        assert_eq!(back.next, last + 1);
+        let progress = idle.disk.stop(2_000);
+        assert_eq!(progress.health(), Health::Sound);
+        fs.crash();
+        assert_eq!(recover(&fs).unwrap().1.next, last + 1, "seed {seed}");
+    }
+}
+
+/// A disk whose driver has a defect: it panics where it is told to.
+#[derive(Clone, Debug)]
+struct PanickingFs {
+    disk: SimulatedFs,
+    at_writes: Arc<AtomicBool>,
+    at_flushes: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct PanickingFile(Arc<dyn FsFile>, PanickingFs);
+
+impl Fs for PanickingFs {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(PanickingFile(self.disk.create(name)?, self.clone())))
+    }
+
+    fn list(&self) -> io::Result<Vec<FileFacts>> {
+        self.disk.list()
+    }
+
+    fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        self.disk.read(name, offset, bytes_max)
+    }
+
+    fn rename(&self, old: &str, new: &str) -> io::Result<()> {
+        self.disk.rename(old, new)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.disk.sync_file(name)
+    }
+
+    fn space(&self) -> io::Result<u64> {
+        self.disk.space()
+    }
+}
+
+impl FsFile for PanickingFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        assert!(!self.1.at_writes.load(Ordering::Acquire), "a defect at a write");
+        self.0.append(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        assert!(!self.1.at_flushes.load(Ordering::Acquire), "a defect at a flush");
+        self.0.sync()
+    }
+}
+
+/// A disk on threads, and something that says when anything of it has changed.
+fn on_threads() -> (PanickingFs, Disk, std::sync::mpsc::Receiver<()>) {
+    let fs = PanickingFs { disk: SimulatedFs::new(3), at_writes: Arc::default(), at_flushes: Arc::default() };
+    let found = storage::FoundStore::open(Arc::new(fs.clone()), crate::model::OWNER).unwrap();
+    let store = found.begin(Life { generation: 1, nonce: 1 }, SETTINGS, 0).unwrap();
+    let worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, FlushPolicy::Always);
+    let (news, heard): (Sender<()>, _) = channel();
+    worker.progress().observe(Arc::new(move || news.send(()).unwrap_or_default()));
+    let mut disk = Disk::on_threads(worker, Arc::new(|| 1_000)).unwrap();
+    disk.append(record(0));
+    while disk.progress().durable().to < 1 {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    (fs, disk, heard)
+}
+
+#[test]
+fn a_journal_thread_that_panics_is_told_and_makes_nobody_wait() {
+    let (fs, mut disk, heard) = on_threads();
+    fs.at_writes.store(true, Ordering::Release);
+    let end = disk.append(record(1));
+    while disk.progress().written() < end {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    let health = disk.progress().health();
+    assert!(matches!(&health, Health::Failing(sentence) if sentence.contains("\"journal\"")), "{health:?}");
+    assert_eq!(disk.progress().panics.load(Ordering::Relaxed), 1);
+    for number in 2..2_000 {
+        disk.append(record(number));
+    }
+    assert!(disk.has_room() && disk.progress().queued_bytes() == 0);
+    disk.command(Command::Flush);
+    let progress = disk.stop(2_000);
+    assert!(progress.health() != Health::Sound && progress.durable().from > 2_000);
+    assert_eq!(recover(&fs.disk).unwrap().1.sound, None, "what was sent since then is not here");
+}
+
+#[test]
+fn a_flush_that_panics_is_a_flush_that_failed() {
+    let (fs, mut disk, heard) = on_threads();
+    fs.at_flushes.store(true, Ordering::Release);
+    disk.append(record(1));
+    while disk.progress().health() == Health::Sound {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    let health = disk.progress().health();
+    assert!(health.sentence().is_some_and(|sentence| sentence.contains("\"flush\"")), "{health:?}");
+    assert_eq!(disk.progress().panics.load(Ordering::Relaxed), 1);
+    fs.at_flushes.store(false, Ordering::Release);
+    assert!(disk.stop(2_000).written() == 2);
+}
