@@ -3,6 +3,7 @@
 mod delay;
 mod differential;
 mod import;
+mod instruments;
 mod membership;
 mod outage;
 mod persistence;

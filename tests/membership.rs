@@ -11,19 +11,6 @@ use tests::wait;
 
 const KEYS: usize = 6000;
 
-fn keys_of(node: &Node) -> i64 {
-    let mut client = node.client();
-    let sizes = (0..3).map(|database| {
-        client.must(&format!("SELECT {database}"));
-        client.must("DBSIZE").integer().expect("a number")
-    });
-    sizes.sum()
-}
-
-fn number_of(node: &Node) -> u64 {
-    node.pelago_json(&["status"])["number"].as_u64().expect("a node has a number")
-}
-
 #[test]
 fn a_region_that_is_added_to_a_running_cluster_fills_and_is_equal() {
     let mut cluster = Cluster::start(&["us-east", "eu-west"]);
@@ -31,7 +18,7 @@ fn a_region_that_is_added_to_a_running_cluster_fills_and_is_equal() {
     fill(&mut cluster.nodes[1].client(), KEYS / 2, 2);
     cluster.add("ap-south");
     // It serves, so it has what was there when it came.
-    assert_eq!(keys_of(&cluster.nodes[2]), KEYS as i64);
+    assert_eq!(cluster.nodes[2].keys(), KEYS as i64);
     cluster.await_equal();
     let verify = cluster.nodes[2].pelago(&["verify"]);
     assert!(verify.status.success(), "{}", text(&verify.stdout));
@@ -52,8 +39,8 @@ fn a_region_that_is_removed_in_order_loses_nothing_and_cannot_come_back() {
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["removed"], serde_json::json!(["ap-south-1"]), "{answer}");
     assert_eq!(answer["unconfirmed"], serde_json::json!([]), "{answer}");
-    assert_eq!(keys_of(&cluster.nodes[0]), KEYS as i64);
-    assert_eq!(keys_of(&cluster.nodes[1]), KEYS as i64);
+    assert_eq!(cluster.nodes[0].keys(), KEYS as i64);
+    assert_eq!(cluster.nodes[1].keys(), KEYS as i64);
     // Its clients are told, and that its data is not the cluster's any more is not hidden.
     let refused = cluster.nodes[2].client().line("SET k v").to_string();
     assert!(refused.starts_with("-ERR this node ") && refused.contains("removed from the cluster"), "{refused}");
@@ -125,15 +112,15 @@ fn a_killed_node_without_a_store_comes_back_under_a_fresh_number_and_fills() {
     fill(&mut cluster.nodes[1].client(), KEYS, 4);
     cluster.nodes[1].client().must("INCRBY hits 5");
     cluster.await_equal();
-    let before = number_of(&cluster.nodes[1]);
+    let before = cluster.nodes[1].number();
     cluster.nodes[1].kill();
     cluster.nodes[0].client().must("INCRBY hits 2");
     cluster.nodes[0].client().must("DEL key:0");
     cluster.nodes[1].start();
-    assert_ne!(number_of(&cluster.nodes[1]), before, "an empty node must not go on under the number of its data");
+    assert_ne!(cluster.nodes[1].number(), before, "an empty node must not go on under the number of its data");
     // Serving means having filled.
     assert_eq!(cluster.nodes[1].client().must("GET hits").to_string(), "7");
-    assert_eq!(keys_of(&cluster.nodes[1]), KEYS as i64);
+    assert_eq!(cluster.nodes[1].keys(), KEYS as i64);
     cluster.nodes[1].client().must("INCRBY hits 1");
     cluster.await_equal();
     for mut client in cluster.clients() {
@@ -296,10 +283,9 @@ fn settings_and_probes_say_how_the_node_is() {
     assert_eq!(http::get(&node.http, "/readyz?max_lag_ms=10000").unwrap().status, 200);
     assert_eq!(http::get(&node.http, "/nowhere").unwrap().status, 404);
     node.client().must("SET k v");
-    let metrics = http::get(&node.http, "/metrics").unwrap();
-    assert_eq!(metrics.status, 200);
-    assert!(http::metric(&metrics.body, "pelago_keyspace_keys", "database=\"0\"") >= 1.0, "{}", metrics.body);
-    assert!(metrics.body.contains("pelago_peer_link_up{"), "{}", metrics.body);
+    let metrics = node.metrics();
+    assert!(metrics.sum("pelago_keyspace_keys", "database=\"0\"") >= 1.0, "{metrics:?}");
+    assert!(metrics.try_sum("pelago_peer_link_up", "").is_ok(), "{metrics:?}");
     // Settings change without a restart, by the tool and by clients.
     let set = node.pelago(&["config", "set", "slowlog-max-len", "77"]);
     assert!(set.status.success(), "{}", text(&set.stderr));

@@ -3,6 +3,7 @@
 //! `cargo run --release -p tests --bin differential -- --seeds 1000`, or with `--seed S` for one sequence.
 
 use std::process::ExitCode;
+use tests::arguments::Arguments;
 use tests::cluster::Cluster;
 use tests::differential::{Grammar, run};
 use tests::redis::Redis;
@@ -11,17 +12,12 @@ const USAGE: &str = "usage: differential [--seeds N] [--from S] [--seed S]
 Runs the sequences of N seeds against a new node and redis-server 7.0, and prints what differs.";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|word| word == "--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let number = |name: &str| {
-        let position = arguments.iter().position(|word| word == name)?;
-        arguments.get(position + 1)?.parse::<u64>().ok()
+    let arguments = Arguments::of_program(USAGE);
+    let from = arguments.number("--from", 1);
+    let seeds = match arguments.all("--seed").next() {
+        None => from..=from.saturating_add(arguments.number("--seeds", 200)).saturating_sub(1),
+        Some(_) => arguments.number("--seed", 1)..=arguments.number("--seed", 1),
     };
-    let from = number("--from").unwrap_or(1);
-    let seeds = number("--seed").map_or(from..=from + number("--seeds").unwrap_or(200) - 1, |seed| seed..=seed);
     let Some(redis) = Redis::start("what the node answers") else { return ExitCode::FAILURE };
     let cluster = Cluster::start(&["only"]);
     let node = || cluster.nodes[0].client();

@@ -21,11 +21,8 @@ fn main() -> ExitCode {
         show_memory(&arguments)
     } else if arguments.has("--idle") {
         show_idle(&arguments)
-    } else if arguments.has("--delay") {
-        Ok(show_delay(&arguments))
     } else {
-        println!("{USAGE}");
-        return if arguments.has("--help") { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        Ok(show_delay(&arguments))
     };
     match shown {
         Ok(text) => {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
+use tests::cut_plan::CutPlan;
 use tests::{crashes, link_cut, outage, ring_exceeded};
 
 const USAGE: &str = "usage: outage [--seconds N] [--clients N] [--pace-us N] [--seed S]
@@ -22,10 +23,6 @@ const OLDEST_VIEW_MAX: Duration = Duration::from_millis(2_000);
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
-    if arguments.has("--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
     let faults = if arguments.has("--ring-exceeded") {
         exceed_ring(&arguments)
     } else if arguments.has("--link") {
@@ -65,34 +62,14 @@ fn exceed_ring(arguments: &Arguments) -> Vec<String> {
 
 fn cut_region(arguments: &Arguments) -> Vec<String> {
     let cluster = start(arguments, &[]);
-    let outcome = outage::run(
-        &cluster,
-        &outage::Plan {
-            before: Duration::from_secs(5),
-            cut: Duration::from_secs(arguments.number("--seconds", 60)),
-            after: Duration::from_secs(5),
-            clients: arguments.count("--clients", 4),
-            pace: Duration::from_micros(arguments.number("--pace-us", 0)),
-            seed: arguments.number("--seed", 1),
-        },
-    );
+    let outcome = outage::run(&cluster, &CutPlan::asked(arguments, 0));
     print!("{outcome}");
-    outcome.faults()
+    outcome.account.faults()
 }
 
 fn cut_link(arguments: &Arguments) -> Vec<String> {
     let cluster = start(arguments, &[ring(arguments, "4mb")]);
-    let outcome = link_cut::run(
-        &cluster,
-        &link_cut::Plan {
-            before: Duration::from_secs(5),
-            cut: Duration::from_secs(arguments.number("--seconds", 60)),
-            after: Duration::from_secs(5),
-            clients: arguments.count("--clients", 4),
-            pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
-            seed: arguments.number("--seed", 1),
-        },
-    );
+    let outcome = link_cut::run(&cluster, &CutPlan::asked(arguments, 1_000));
     print!("{outcome}");
     outcome.faults(OLDEST_VIEW_MAX).into_iter().chain(outcome.growth.faults()).collect()
 }

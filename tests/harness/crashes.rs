@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How often and how hard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
     /// Crashes.
     pub rounds: usize,
@@ -30,7 +30,7 @@ pub struct Plan {
 }
 
 /// One crash.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Round {
     /// Who was killed.
     pub victim: String,
@@ -52,14 +52,18 @@ pub struct Round {
     pub acknowledged: usize,
     /// Those that died with it.
     pub died_unsent: usize,
+    /// Writes that the victim acknowledged after it had come back.
+    pub acknowledged_since: usize,
+    /// Those that are missing at some node.
+    pub lost_since: usize,
     /// What clients of other nodes miss, and what is there that nobody has written.
     pub wrong: Vec<String>,
     /// Errors that clients of other nodes saw.
     pub errors_elsewhere: Vec<String>,
     /// The longest that a command took at another node.
     pub longest_elsewhere: Duration,
-    /// Commands that clients of the other nodes had answered until the end of this round.
-    pub commands_elsewhere: u64,
+    /// Writes of this round that the other nodes acknowledged.
+    pub acknowledged_elsewhere: usize,
 }
 
 /// What came of it.
@@ -98,11 +102,12 @@ fn crash(cluster: &mut Cluster, ledger: &Ledger, plan: &Plan, round: usize, vict
     ledger.begin_round(round);
     ledger.go_on();
     wait::pause(plan.writing);
-    let number = number_of(cluster, victim);
+    let number = cluster.nodes[victim].number();
     let seen = seen_elsewhere(cluster, ledger, round, victim);
     cluster.nodes[victim].kill();
-    let acknowledged = acknowledged(ledger, victim);
     wait::pause(plan.writing);
+    // Nothing more is acknowledged there by now; what was on its way to a client when it was killed has arrived.
+    let before = acknowledged(ledger, victim);
     if !kept {
         cluster.nodes[victim].remove_catalogue();
     }
@@ -114,32 +119,31 @@ fn crash(cluster: &mut Cluster, ledger: &Ledger, plan: &Plan, round: usize, vict
     let equal = cluster.await_equal();
     let held: Vec<Vec<BTreeSet<u64>>> = held(cluster, ledger, round);
     let at_all = |client: usize, number: u64| held.iter().all(|node| node[client].contains(&number));
+    let since: Vec<_> = acknowledged(ledger, victim).into_iter().filter(|write| !before.contains(write)).collect();
     let lost_although_seen = seen.iter().flat_map(|(&client, numbers)| numbers.iter().map(move |&n| (client, n)));
     let lost_although_seen = lost_although_seen.filter(|&(client, number)| !at_all(client, number));
     let others: Vec<_> = ledger.pages.iter().map(|page| locked(page)).filter(|page| page.node != victim).collect();
     Round {
         victim: cluster.nodes[victim].name.clone(),
         catalogue_lost: !kept,
-        numbers: (number, number_of(cluster, victim)),
+        numbers: (number, cluster.nodes[victim].number()),
         served,
         equal,
         verify: cluster.nodes[0].pelago(&["verify"]).status.code(),
         seen_elsewhere: seen.values().map(BTreeSet::len).sum(),
         lost_although_seen: lost_although_seen.map(|(client, number)| format!("{number} of client {client}")).collect(),
-        died_unsent: acknowledged.iter().filter(|&&(client, number)| !at_all(client, number)).count(),
-        acknowledged: acknowledged.len(),
+        died_unsent: before.iter().filter(|&&(client, number)| !at_all(client, number)).count(),
+        acknowledged: before.len(),
+        acknowledged_since: since.len(),
+        lost_since: since.iter().filter(|&&(client, number)| !at_all(client, number)).count(),
         errors_elsewhere: others.iter().flat_map(|page| page.errors.iter().cloned()).collect(),
         longest_elsewhere: others.iter().map(|page| page.longest).max().unwrap_or_default(),
-        commands_elsewhere: others.iter().map(|page| page.commands).sum(),
+        acknowledged_elsewhere: others.iter().map(|page| page.acknowledged.len()).sum(),
         wrong: {
             drop(others);
             wrong(ledger, victim, &held)
         },
     }
-}
-
-fn number_of(cluster: &Cluster, node: usize) -> u64 {
-    cluster.nodes[node].pelago_json(&["status"])["number"].as_u64().expect("a node that serves has a number")
 }
 
 /// What the victim's clients wrote in this round and some other node has.
@@ -152,7 +156,7 @@ fn seen_elsewhere(cluster: &Cluster, ledger: &Ledger, round: usize, victim: usiz
 }
 
 /// What the victim's clients were told was done.
-fn acknowledged(ledger: &Ledger, victim: usize) -> Vec<(usize, u64)> {
+fn acknowledged(ledger: &Ledger, victim: usize) -> BTreeSet<(usize, u64)> {
     let pages = ledger.pages.iter().map(|page| locked(page)).enumerate();
     pages
         .filter(|(_, page)| page.node == victim)
@@ -205,7 +209,11 @@ fn check_counters(cluster: &Cluster, ledger: &Ledger, crashed: &BTreeSet<&str>) 
             })
             .collect();
         let exact = !crashed.contains(cluster.nodes[page.node].name.as_str());
-        let right = |count: &u64| if exact { *count == page.increments } else { *count <= page.commands };
+        // An increment whose answer did not come may have been done.
+        let right = |count: &u64| if exact { *count == page.increments } else { *count <= page.increments_asked };
+        if page.increments == 0 {
+            wrong.push(format!("client {client} had no increment acknowledged: nothing was tried"));
+        }
         if !shown.iter().all(right) || shown.windows(2).any(|pair| pair[0] != pair[1]) {
             wrong.push(format!("client {client} incremented {} times, the nodes show {shown:?}", page.increments));
         }
@@ -213,12 +221,39 @@ fn check_counters(cluster: &Cluster, ledger: &Ledger, crashed: &BTreeSet<&str>) 
     wrong
 }
 
+impl Round {
+    /// What did not happen that had to, so that something could have gone wrong.
+    fn untried(&self) -> Vec<String> {
+        let victim = &self.victim;
+        [
+            (self.acknowledged, format!("{victim} acknowledged no write before it was killed")),
+            (self.seen_elsewhere, format!("nobody had a write of {victim} before it was killed")),
+            (self.acknowledged_since, format!("{victim} acknowledged no write after it had come back")),
+            (self.acknowledged_elsewhere, "no other node acknowledged a write".to_owned()),
+        ]
+        .into_iter()
+        .filter_map(|(count, what)| (count == 0).then_some(what))
+        .collect()
+    }
+}
+
 impl Outcome {
     /// What of it must not be; nothing if all is well.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.counters_wrong.clone();
+        if self.rounds.is_empty() {
+            faults.push("no node was killed: nothing was tried".to_owned());
+        }
         for (number, round) in self.rounds.iter().enumerate() {
             let mut note = |fault: String| faults.push(format!("crash {}: {fault}", number + 1));
+            round.untried().into_iter().for_each(|what| note(format!("{what}: nothing was tried")));
+            if round.lost_since > 0 {
+                let (lost, of) = (round.lost_since, round.acknowledged_since);
+                note(format!(
+                    "{lost} of {of} writes are gone that {} acknowledged after it had come back",
+                    round.victim
+                ));
+            }
             if !round.lost_although_seen.is_empty() {
                 let (count, first) = (round.lost_although_seen.len(), &round.lost_although_seen[0]);
                 note(format!("{count} writes are gone that others had, such as {first}"));
@@ -258,8 +293,9 @@ impl fmt::Display for Outcome {
             )?;
             writeln!(
                 f,
-                "          elsewhere: {} commands so far, {} errors, longest {:.1} ms; pelago verify: exit status {}",
-                round.commands_elsewhere,
+                "          {} writes acknowledged after it was back; elsewhere: {}, {} errors, longest {:.1} ms; pelago verify: exit status {}",
+                round.acknowledged_since,
+                round.acknowledged_elsewhere,
                 round.errors_elsewhere.len(),
                 round.longest_elsewhere.as_secs_f64() * 1e3,
                 round.verify.map_or("none".to_owned(), |code| code.to_string())

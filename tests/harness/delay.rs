@@ -1,7 +1,6 @@
 //! How soon a write can be read in another region when little else happens: a change must not wait for company.
 
 use crate::cluster::Cluster;
-use crate::http;
 use crate::wait;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -61,7 +60,7 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
 
 /// The ranges of the writer's figure, and how many batches were in them or below.
 fn applied(cluster: &Cluster) -> Vec<(String, u64)> {
-    let metrics = http::get(&cluster.nodes[0].http, "/metrics").expect("metrics").body;
+    let metrics = cluster.nodes[0].metrics();
     let rows = metrics.lines().filter(|line| line.starts_with(APPLIED));
     rows.filter_map(|row| {
         let (labels, count) = row.rsplit_once(' ')?;

@@ -1,7 +1,6 @@
 //! Whether anything grows in the nodes while a trial goes on: their own figures, looked at once a second.
 
 use crate::cluster::Cluster;
-use crate::http;
 use crate::node::Node;
 use std::fmt;
 
@@ -40,15 +39,15 @@ impl Growth {
     /// the ring, whose own bound is looked at.
     pub fn look(&mut self, cluster: &Cluster, is_linked: impl Fn(&Node, &Node) -> bool) {
         for node in &cluster.nodes {
-            let metrics = http::get(&node.http, "/metrics").expect("metrics").body;
+            let metrics = node.metrics();
             for &(figure, spare) in WATCHED {
-                self.note(node, figure, spare, http::metric(&metrics, figure, ""));
+                self.note(node, figure, spare, metrics.sum(figure, ""));
             }
-            let [ring, ring_max, resident] = [RING, RING_MAX, RESIDENT].map(|name| http::metric(&metrics, name, ""));
+            let [ring, ring_max, resident] = [RING, RING_MAX, RESIDENT].map(|name| metrics.sum(name, ""));
             self.note(node, RING, ring_max, ring);
             self.note(node, BESIDE_THE_RING, RESIDENT_SPARE, resident - ring);
             for peer in cluster.nodes.iter().filter(|peer| peer.name != node.name && is_linked(node, peer)) {
-                let value = http::metric(&metrics, UNACKNOWLEDGED, &format!("\"{}\"", peer.name));
+                let value = metrics.sum(UNACKNOWLEDGED, &format!("\"{}\"", peer.name));
                 self.note(node, &format!("{UNACKNOWLEDGED} {}", peer.name), UNACKNOWLEDGED_SPARE, value);
             }
         }

@@ -1,4 +1,4 @@
-//! One HTTP request, and what a scraper makes of the answer.
+//! One HTTP request. What a scraper makes of an answer is `metrics`' business.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,15 +27,4 @@ pub fn get(address: &str, path: &str) -> Result<Page, String> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer has no end of its header")?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("the answer has no status")?;
     Ok(Page { status, body: body.to_owned() })
-}
-
-/// The sum of a metric over the rows whose labels contain `label`.
-pub fn metric(metrics: &str, name: &str, label: &str) -> f64 {
-    let rows = metrics.lines().filter(|line| !line.starts_with('#'));
-    rows.filter_map(|line| {
-        let (series, value) = line.rsplit_once(' ')?;
-        let (found, labels) = series.split_once('{').unwrap_or((series, ""));
-        (found == name && labels.contains(label)).then(|| value.parse::<f64>().ok())?
-    })
-    .sum()
 }

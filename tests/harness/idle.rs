@@ -1,7 +1,6 @@
 //! What a cluster costs in which nothing happens.
 
 use crate::cluster::Cluster;
-use crate::http;
 use crate::node::Node;
 use crate::processor;
 use crate::wait;
@@ -44,7 +43,8 @@ pub fn run(cluster: &Cluster, rest: Duration, watch: Duration) -> Result<Outcome
     let nodes = cluster.nodes.iter().enumerate().map(|(index, node)| {
         let share = |(name, now): (&String, &u64)| {
             let then = before[index].get(name).copied().unwrap_or(0);
-            (name.clone(), (now - then) as f64 / watched.as_nanos() as f64)
+            // A thread of that name may have ended meanwhile, and what it had used went with it.
+            (name.clone(), now.saturating_sub(then) as f64 / watched.as_nanos() as f64)
         };
         let [sent, received] = bytes(node);
         let [sent_before, received_before] = bytes_before[index];
@@ -59,8 +59,8 @@ pub fn run(cluster: &Cluster, rest: Duration, watch: Duration) -> Result<Outcome
 }
 
 fn bytes(node: &Node) -> [f64; 2] {
-    let metrics = http::get(&node.http, "/metrics").expect("metrics").body;
-    ["pelago_peer_bytes_out_total", "pelago_peer_bytes_in_total"].map(|metric| http::metric(&metrics, metric, ""))
+    let metrics = node.metrics();
+    ["pelago_peer_bytes_out_total", "pelago_peer_bytes_in_total"].map(|metric| metrics.sum(metric, ""))
 }
 
 impl Used {

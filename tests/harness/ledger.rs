@@ -1,8 +1,10 @@
 //! Clients that write down everything they were told, so that it can be asked for after a crash.
 //!
-//! Every client has a set for each round of a trial, to which it adds one number after the other, and a counter.
+//! Every client has a set for each round of a trial, to which it adds numbers that rise, and a counter for all rounds; it
+//! adds and counts in turn.
 
 use crate::client::Client;
+use crate::reply::Reply;
 use crate::wait;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,12 +41,14 @@ pub struct Page {
     pub node: usize,
     /// Numbers whose addition was acknowledged in this round.
     pub acknowledged: Vec<u64>,
-    /// Numbers in this round of which nobody knows whether they were added: the answer did not come.
+    /// Numbers in this round of which nobody knows whether they were added: the answer did not come, or was an error.
     pub unanswered: BTreeSet<u64>,
     /// Increments of its counter over all rounds that were acknowledged.
     pub increments: u64,
-    /// Commands that were answered, over all rounds.
-    pub commands: u64,
+    /// Increments that were asked for, over all rounds, whatever came of them.
+    pub increments_asked: u64,
+    /// Commands that were answered without an error, over all rounds.
+    pub answered: u64,
     /// The longest time that a command took in this round.
     pub longest: Duration,
     /// Errors of this round, the first few.
@@ -79,8 +83,8 @@ impl Ledger {
     pub fn begin_round(&self, round: usize) {
         for page in &self.pages {
             let mut page = locked(page);
-            let (node, increments, commands) = (page.node, page.increments, page.commands);
-            *page = Page { node, increments, commands, ..Page::default() };
+            let Page { node, increments, increments_asked, answered, .. } = *page;
+            *page = Page { node, increments, increments_asked, answered, ..Page::default() };
         }
         self.control.round.store(round, Ordering::SeqCst);
     }
@@ -127,6 +131,26 @@ pub fn members(client: &mut Client, of: usize, round: usize) -> BTreeSet<u64> {
     reply.elements().iter().filter_map(|member| member.text()?.parse().ok()).collect()
 }
 
+impl Page {
+    /// Notes what came of a number that was to be added, or of an increment. What was wrong with it, if anything was.
+    fn note(&mut self, added: Option<u64>, answer: Result<&Reply, &String>) -> Option<String> {
+        self.increments_asked += u64::from(added.is_none());
+        let fault = match answer {
+            Ok(reply) if !reply.is_error() => None,
+            Ok(reply) => Some(reply.to_string()),
+            Err(error) => Some(error.clone()),
+        };
+        match (added, fault.is_some()) {
+            (Some(number), false) => self.acknowledged.push(number),
+            (Some(number), true) => drop(self.unanswered.insert(number)),
+            (None, false) => self.increments += 1,
+            (None, true) => {}
+        }
+        self.answered += u64::from(fault.is_none());
+        fault
+    }
+}
+
 /// A page, to be read or written.
 pub fn locked(page: &Mutex<Page>) -> std::sync::MutexGuard<'_, Page> {
     page.lock().expect("nobody panics with a page")
@@ -155,24 +179,11 @@ fn write(address: &str, index: usize, pace: Duration, control: &Control, page: &
             Err(error) => Err(error.clone()),
         };
         let mut page = locked(page);
-        page.commands += 1;
         page.longest = page.longest.max(begin.elapsed());
-        let fault = match answer {
-            Ok(reply) if reply.is_error() => Some(reply.to_string()),
-            Ok(_) if adds => {
-                page.acknowledged.push(number);
-                None
-            }
-            Ok(_) => {
-                page.increments += 1;
-                None
-            }
-            Err(error) => {
-                page.unanswered.insert(number);
-                client = Client::connect(address).map_err(|error| error.to_string());
-                Some(error)
-            }
-        };
+        let fault = page.note(adds.then_some(number), answer.as_ref());
+        if answer.is_err() {
+            client = Client::connect(address).map_err(|error| error.to_string());
+        }
         let pace = if fault.is_some() { AGAIN } else { pace };
         if let Some(fault) = fault {
             page.errors_count += 1;

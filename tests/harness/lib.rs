@@ -3,11 +3,13 @@
 //!
 //! Nothing here uses the product's own crates: a client that shares code with the server shares its mistakes.
 
+pub mod account;
 pub mod arguments;
 pub mod binary;
 pub mod client;
 pub mod cluster;
 pub mod crashes;
+pub mod cut_plan;
 pub mod delay;
 pub mod differential;
 pub mod growth;
@@ -17,6 +19,7 @@ pub mod ledger;
 pub mod link_cut;
 pub mod load;
 pub mod memory;
+pub mod metrics;
 pub mod node;
 pub mod outage;
 pub mod place;

@@ -1,38 +1,21 @@
 //! One link of three is cut while clients write everywhere: what each region writes must reach the others through the
 //! third, soon and for as long as the cut lasts, and nothing may grow meanwhile.
 
+use crate::account::Account;
 use crate::cluster::Cluster;
+use crate::cut_plan::CutPlan;
 use crate::growth::Growth;
-use crate::http;
-use crate::load::{COUNTERS, Load, Told, Writers, counters};
 use crate::node::Node;
 use crate::probe::{OldestView, Probes};
 use crate::wait;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long and how hard.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// Writing before the cut.
-    pub before: Duration,
-    /// How long the link is cut.
-    pub cut: Duration,
-    /// Writing after the cut.
-    pub after: Duration,
-    /// Clients at each node.
-    pub clients: usize,
-    /// What each client waits between two commands.
-    pub pace: Duration,
-    /// For what they write.
-    pub seed: u64,
-}
-
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Names of the nodes and what their clients were told.
-    pub told: Vec<(String, Told)>,
+    /// What clients were told, and what the nodes say. Its time counts from when nobody waited for an acknowledgement.
+    pub account: Account,
     /// How old views were before the cut, with all links up.
     pub views_before: Vec<OldestView>,
     /// How old they were during the cut, its beginning included.
@@ -47,14 +30,6 @@ pub struct Outcome {
     pub drained: Duration,
     /// Time from the last write until nobody waited for an acknowledgement.
     pub drained_after_the_last_write: Duration,
-    /// Time from then until all nodes were equal.
-    pub equal: Duration,
-    /// Increments that were acknowledged.
-    pub acknowledged: [u64; COUNTERS],
-    /// What each node answers for the counters.
-    pub counted: Vec<[u64; COUNTERS]>,
-    /// Exit status of `pelago verify` at the end.
-    pub verify: Option<i32>,
 }
 
 /// The two that lose their link.
@@ -68,10 +43,8 @@ const PULLS: &str = "pelago_replication_pulls_total";
 const SESSIONS: &str = "pelago_replication_sessions_total";
 
 /// Runs the trial in a cluster of three.
-pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
-    let each = cluster.nodes.iter().flat_map(|node| std::iter::repeat_n(node.resp.clone(), plan.clients));
-    let load = Load { pace: plan.pace, seed: plan.seed, members: false };
-    let writers = Writers::start_with(&each.collect::<Vec<_>>(), load);
+pub fn run(cluster: &Cluster, plan: &CutPlan) -> Outcome {
+    let writers = plan.start(cluster, false);
     let probes = Probes::start(cluster);
     wait::pause(plan.before);
     let views_before = probes.take();
@@ -91,17 +64,13 @@ pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
     let drained = healed.elapsed();
     wait::pause(plan.after);
     probes.stop();
-    let mut by_client = writers.stop().into_iter();
+    let told = Account::stop(cluster, writers, plan.clients);
     let stopped = Instant::now();
     await_acknowledged(cluster, 0);
     let drained_after_the_last_write = stopped.elapsed();
-    let equal = cluster.await_equal();
-    let told: Vec<(String, Told)> = cluster
-        .nodes
-        .iter()
-        .map(|node| (node.name.clone(), Told::sum(by_client.by_ref().take(plan.clients))))
-        .collect();
+    let account = Account::draw_up(cluster, told);
     Outcome {
+        account,
         views_before,
         views,
         growth,
@@ -109,11 +78,6 @@ pub fn run(cluster: &Cluster, plan: &Plan) -> Outcome {
         sessions: more(count(cluster, SESSIONS), &sessions_before),
         drained,
         drained_after_the_last_write,
-        equal,
-        acknowledged: std::array::from_fn(|counter| told.iter().map(|(_, told)| told.increments[counter]).sum()),
-        counted: cluster.clients().iter_mut().map(counters).collect(),
-        verify: cluster.nodes[0].pelago(&["verify"]).status.code(),
-        told,
     }
 }
 
@@ -144,8 +108,7 @@ fn await_acknowledged(cluster: &Cluster, but: u64) {
 }
 
 fn count(cluster: &Cluster, metric: &str) -> Vec<u64> {
-    let of = |node: &Node| http::metric(&http::get(&node.http, "/metrics").expect("metrics").body, metric, "") as u64;
-    cluster.nodes.iter().map(of).collect()
+    cluster.nodes.iter().map(|node| node.metrics().sum(metric, "") as u64).collect()
 }
 
 fn more(after: Vec<u64>, before: &[u64]) -> Vec<u64> {
@@ -160,21 +123,10 @@ impl Outcome {
 
     /// What of it must not be; nothing if all is well. Growth is judged by its own [`Growth::faults`].
     pub fn faults(&self, age_max: Duration) -> Vec<String> {
-        let mut faults = Vec::new();
-        for (node, told) in self.told.iter().filter(|(_, told)| told.errors_count > 0) {
-            faults.push(format!("clients of {node} saw {} errors: {:?}", told.errors_count, told.errors));
-        }
+        let mut faults = self.account.faults();
         for view in self.views.iter().filter(|view| view.age > age_max) {
             let OldestView { writer, reader, age } = view;
             faults.push(format!("{reader} saw {writer} as it was {:.3} s ago", age.as_secs_f64()));
-        }
-        for (counted, (node, _)) in self.counted.iter().zip(&self.told) {
-            if *counted != self.acknowledged {
-                faults.push(format!("{node} counts {counted:?}, acknowledged were {:?}", self.acknowledged));
-            }
-        }
-        if self.verify != Some(0) {
-            faults.push(format!("pelago verify ended with {:?}", self.verify));
         }
         faults
     }
@@ -182,7 +134,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.told.iter().try_for_each(|(node, told)| told.write(f, node))?;
+        self.account.write_told(f)?;
         for (when, views) in [("before the cut", &self.views_before), ("during the cut", &self.views)] {
             writeln!(f, "oldest view {when} (a time is written every 20 ms):")?;
             for OldestView { writer, reader, age } in views {
@@ -192,16 +144,12 @@ impl fmt::Display for Outcome {
         writeln!(f, "gaps asked of the third node: {:?}   catch-ups by state: {:?}", self.pulls, self.sessions)?;
         write!(f, "held by the nodes, at the beginning and at the end of the cut:\n{}", self.growth)?;
         let [drained, last, equal] =
-            [self.drained, self.drained_after_the_last_write, self.equal].map(|time| time.as_secs_f64());
+            [self.drained, self.drained_after_the_last_write, self.account.equal].map(|time| time.as_secs_f64());
         writeln!(
             f,
             "acknowledged after the cut: {drained:.3} s with clients going on, {last:.3} s after the last write"
         )?;
         writeln!(f, "equal after that: {equal:.3} s")?;
-        writeln!(f, "counters acknowledged: {:?}", self.acknowledged)?;
-        for (counted, (node, _)) in self.counted.iter().zip(&self.told) {
-            writeln!(f, "counters at {node:<9}: {counted:?}")?;
-        }
-        writeln!(f, "pelago verify: exit status {}", self.verify.map_or("none".to_owned(), |code| code.to_string()))
+        write!(f, "{}", self.account)
     }
 }

@@ -1,6 +1,7 @@
 //! Data of every type, and clients that write all the time and remember what they were told.
 
 use crate::client::Client;
+use crate::node::DATABASES;
 use crate::random::Random;
 use crate::stalls::Stalls;
 use std::fmt;
@@ -18,7 +19,7 @@ pub fn fill(client: &mut Client, keys: usize, seed: u64) {
     let mut queued = 0;
     for key in 0..keys {
         if key % PIPELINE == 0 {
-            client.queue(&["SELECT".to_owned(), (key / PIPELINE % 3).to_string()]);
+            client.queue(&["SELECT".to_owned(), (key / PIPELINE % DATABASES).to_string()]);
             queued += 1;
         }
         let name = format!("key:{key}");
@@ -53,7 +54,7 @@ pub fn settle(client: &mut Client, queued: &mut usize) {
 /// What a client was told.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Commands that were answered.
+    /// Commands that were sent; those that nobody answered are among the errors.
     pub commands: u64,
     /// Increments that were acknowledged, by counter.
     pub increments: [u64; COUNTERS],
@@ -106,7 +107,7 @@ impl Told {
             "{node:<12} clients {:>3}   commands {commands:>9}   client errors {errors}   p99 {p99:.2} ms   longest stall {longest:.1} ms",
             self.clients
         )?;
-        self.stalls.write(f, node)
+        self.stalls.lines(node).iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 
     /// The latency that `share` of the commands did not exceed, in milliseconds. 1.0 is the longest.
@@ -206,14 +207,13 @@ impl Told {
 
 /// Half of the counters are strings, the others fields.
 fn command(random: &mut Random, counter: usize, member: Option<&str>) -> Vec<String> {
-    let words: Vec<String> = match (member, random.below(4)) {
+    match (member, random.below(4)) {
         (Some(member), _) => vec!["SADD".into(), "members".into(), member.into()],
         (None, 0) => vec!["SET".into(), format!("value:{}", random.below(1000)), format!("{:064x}", random.word())],
         (None, 1) => vec!["GET".into(), format!("value:{}", random.below(1000))],
         (None, _) if counter < COUNTERS / 2 => vec!["INCR".into(), format!("counter:{counter}")],
         (None, _) => vec!["HINCRBY".into(), "counters".into(), counter.to_string(), "1".into()],
-    };
-    words
+    }
 }
 
 /// What a node answers for the counters now.

@@ -1,7 +1,6 @@
 //! What a key takes: many small ones are written, and the node's memory is looked at before and after.
 
 use crate::cluster::Cluster;
-use crate::http;
 use crate::load::settle;
 use crate::node::Node;
 use crate::processor::resident_bytes;
@@ -75,7 +74,7 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Result<Outcome, String> {
 }
 
 fn figure(node: &Node, metric: &str) -> u64 {
-    http::metric(&http::get(&node.http, "/metrics").expect("metrics").body, metric, "") as u64
+    node.metrics().sum(metric, "") as u64
 }
 
 const ALLOCATED: &str = "pelago_allocator_allocated_bytes";

@@ -2,6 +2,8 @@
 
 use crate::binary;
 use crate::client::Client;
+use crate::http;
+use crate::metrics::Metrics;
 use crate::wait;
 use serde_json::Value;
 use std::fs::File;
@@ -140,6 +142,28 @@ impl Node {
         serde_json::from_str(&text(&output.stdout)).unwrap_or_else(|error| panic!("pelago {words:?}: {error}"))
     }
 
+    /// Its metrics now.
+    pub fn metrics(&self) -> Metrics {
+        let page = http::get(&self.http, "/metrics").unwrap_or_else(|error| panic!("no metrics: {error}"));
+        assert_eq!(page.status, 200, "no metrics of {}: {}", self.name, page.body);
+        Metrics::new(page.body)
+    }
+
+    /// Keys that it holds in the databases that trials write to.
+    pub fn keys(&self) -> i64 {
+        let mut client = self.client();
+        let sizes = (0..DATABASES).map(|database| {
+            client.must(&format!("SELECT {database}"));
+            client.must("DBSIZE").integer().expect("a count")
+        });
+        sizes.sum()
+    }
+
+    /// The number of its life.
+    pub fn number(&self) -> u64 {
+        self.pelago_json(&["status"])["number"].as_u64().expect("a node that serves has a number")
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
@@ -194,5 +218,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 const LOG_LINES_SHOWN: usize = 40;
+/// Databases that `load::fill` writes to.
+pub const DATABASES: usize = 3;
 /// Where a node keeps its catalogue.
 const CATALOGUE: &str = "data";

@@ -2,7 +2,6 @@
 //! changed may cross the wire.
 
 use crate::cluster::Cluster;
-use crate::http;
 use crate::load::settle;
 use crate::load::{Told, Writers};
 use crate::node::Node;
@@ -53,8 +52,7 @@ const PIPELINE: usize = 1000;
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 /// How long clients are measured without anything going on.
 const CALM: Duration = Duration::from_secs(3);
-/// More than what nodes take to bring their metrics up to date.
-const METRICS_INTERVAL: Duration = Duration::from_millis(500);
+const BATCHES_SENT: &str = "pelago_peer_batches_out_total";
 
 /// Runs the trial in a cluster of three, whose rings must be small.
 pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
@@ -76,7 +74,7 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
     await_caught_up(cluster);
     let caught_up = healed.elapsed();
     let others = together(writers);
-    wait::pause(METRICS_INTERVAL);
+    cluster.nodes.iter().for_each(await_figures);
     let (sent, returned, sessions) = traffic(cluster);
     cluster.await_equal();
     let key_bytes: usize = (0..plan.changed).map(|key| name(key).len()).sum();
@@ -89,7 +87,7 @@ pub fn run(cluster: &Cluster, plan: Plan) -> Outcome {
         caught_up,
         others,
         others_before,
-        keys_held: cluster.nodes[AWAY].client().must("DBSIZE").integer().unwrap_or(-1),
+        keys_held: cluster.nodes[AWAY].keys(),
         verify: cluster.nodes[0].pelago(&["verify"]).status.code(),
     }
 }
@@ -143,15 +141,24 @@ fn await_caught_up(cluster: &Cluster) {
     });
 }
 
+/// Waits until a node's figures are later than now: it is told to send a batch, and they say that it has.
+fn await_figures(node: &Node) {
+    let before = node.metrics().sum(BATCHES_SENT, "");
+    node.client().must(&format!("SET looked:{} yes", node.name));
+    wait::until("the figures are up to date", || {
+        let sent = node.metrics().try_sum(BATCHES_SENT, "")?;
+        if sent > before { Ok(()) } else { Err(format!("{} has sent {sent} batches", node.name)) }
+    });
+}
+
 /// Bytes of each other node to the region that is away, bytes from it, and sessions begun there.
 fn traffic(cluster: &Cluster) -> (Vec<u64>, u64, u64) {
-    let scrape = |node: &Node| http::get(&node.http, "/metrics").expect("metrics").body;
     let label = format!("\"{}\"", cluster.nodes[AWAY].name);
-    let sent = |node| http::metric(&scrape(node), "pelago_peer_bytes_out_total", &label) as u64;
+    let sent = |node: &Node| node.metrics().sum("pelago_peer_bytes_out_total", &label) as u64;
     let sent = cluster.nodes[..AWAY].iter().map(sent).collect();
-    let away = scrape(&cluster.nodes[AWAY]);
-    let returned = http::metric(&away, "pelago_peer_bytes_out_total", "");
-    let sessions = http::metric(&away, "pelago_replication_sessions_total", "");
+    let away = cluster.nodes[AWAY].metrics();
+    let returned = away.sum("pelago_peer_bytes_out_total", "");
+    let sessions = away.sum("pelago_replication_sessions_total", "");
     (sent, returned as u64, sessions as u64)
 }
 

@@ -2,7 +2,6 @@
 //! log of the node. Not the distribution of latencies, which `load` keeps whole.
 
 use crate::client::shown;
-use std::fmt;
 use std::time::Duration;
 
 /// A command that took longer than this is a stall.
@@ -56,19 +55,19 @@ impl Stalls {
         }
     }
 
-    /// A line each in the order of time, after one that says how many there were.
-    pub fn write(&self, f: &mut fmt::Formatter<'_>, node: &str) -> fmt::Result {
+    /// A line each in the order of time, after one that says how many there were; none if there were none.
+    pub fn lines(&self, node: &str) -> Vec<String> {
         if self.count == 0 {
-            return Ok(());
+            return Vec::new();
         }
         let shown = if self.count > self.kept.len() as u64 { ", the longest" } else { "" };
-        writeln!(f, "{node:<12} {} commands took over {} ms{shown}:", self.count, STALL_MIN.as_millis())?;
+        let first = format!("{node:<12} {} commands took over {} ms{shown}:", self.count, STALL_MIN.as_millis());
         let mut in_time: Vec<&Stall> = self.kept.iter().collect();
         in_time.sort_by_key(|stall| stall.at);
-        for Stall { at, took, client, command } in in_time {
+        let line = |Stall { at, took, client, command }: &Stall| {
             let (second, took) = (at.as_secs_f64(), took.as_secs_f64() * 1e3);
-            writeln!(f, "  {node:<12} second {second:>8.3}  {took:>8.1} ms  client {client:>3}  {command}")?;
-        }
-        Ok(())
+            format!("  {node:<12} second {second:>8.3}  {took:>8.1} ms  client {client:>3}  {command}")
+        };
+        std::iter::once(first).chain(in_time.into_iter().map(line)).collect()
     }
 }

@@ -1,0 +1,85 @@
+//! What the trials are measured with does not look away: a figure that is missing, a word that is not understood, a command
+//! that took long.
+
+use std::time::Duration;
+use tests::arguments::Arguments;
+use tests::crashes::{Outcome, Plan, Round};
+use tests::metrics::Metrics;
+use tests::stalls::Stalls;
+
+#[test]
+fn a_metric_that_is_not_there_is_no_zero() {
+    let metrics = Metrics::new("# HELP a b\na{peer=\"x\"} 1\na{peer=\"y\"} 2\nb 0\nc{d=\"e\"} none\n".to_owned());
+    let cases =
+        [("a", "", Some(3.0)), ("a", "\"y\"", Some(2.0)), ("b", "", Some(0.0)), ("a", "\"z\"", None), ("no", "", None)];
+    for (name, label, expected) in cases {
+        assert_eq!(metrics.try_sum(name, label).ok(), expected, "{name} {label}");
+    }
+    assert!(metrics.try_sum("c", "").unwrap_err().contains("has no number"));
+}
+
+#[test]
+fn programs_refuse_what_they_do_not_understand() {
+    const USAGE: &str = "usage: trial [--seconds N] [--seed S]\n       trial --link [--seconds N] [--ring-bytes SIZE]\n       \
+                         trial --crashes [--rounds N]\nIt tries. --set NAME=VALUE gives all nodes a setting.";
+    let parse = |line: &str| {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Arguments::parse(&words, USAGE)
+    };
+    let arguments = parse("--link --seconds 7 --set a=b --set c=d").unwrap();
+    assert!(arguments.has("--link") && !arguments.has("--crashes"));
+    assert_eq!((arguments.number("--seconds", 1), arguments.number("--rounds", 5)), (7, 5));
+    assert_eq!(arguments.all("--set").collect::<Vec<_>>(), ["a=b", "c=d"]);
+    assert!(parse("").is_ok());
+    for (line, error) in [
+        ("--second 7", "--second is not understood"),
+        ("7", "7 is not understood"),
+        ("--seconds", "--seconds wants a value"),
+        ("--link --rounds 7", "--rounds does not go with --link"),
+        ("--link --crashes", "--link and --crashes do not go together"),
+    ] {
+        assert_eq!(parse(line).unwrap_err(), error);
+    }
+}
+
+#[test]
+fn a_crash_before_which_nobody_wrote_proves_nothing() {
+    let plan = Plan { durable: true, ..Plan::default() };
+    let faults = |rounds| Outcome { plan, rounds, counters_wrong: Vec::new() }.faults();
+    assert!(!faults(Vec::new()).is_empty());
+    let tried = || Round {
+        acknowledged: 1,
+        seen_elsewhere: 1,
+        acknowledged_since: 1,
+        acknowledged_elsewhere: 1,
+        verify: Some(0),
+        ..Round::default()
+    };
+    assert_eq!(faults(vec![tried()]), Vec::<String>::new());
+    for wrong in [
+        Round { acknowledged: 0, ..tried() },
+        Round { seen_elsewhere: 0, ..tried() },
+        Round { acknowledged_since: 0, ..tried() },
+        Round { acknowledged_elsewhere: 0, ..tried() },
+        Round { lost_since: 1, ..tried() },
+        Round { verify: None, ..tried() },
+    ] {
+        assert_eq!(faults(vec![tried(), wrong]).len(), 1);
+    }
+}
+
+#[test]
+fn long_commands_are_counted_and_the_longest_are_told_in_the_order_of_time() {
+    let (mut one, mut other) = (Stalls::default(), Stalls::default());
+    for number in 0..100u64 {
+        let stalls = if number % 2 == 0 { &mut one } else { &mut other };
+        let words = ["SET".to_owned(), format!("k{number}"), "v".repeat(100)];
+        stalls.note(Duration::from_secs(100 - number), Duration::from_millis(number), 3, &words);
+    }
+    one.add(other);
+    let told = one.lines("us-east-1");
+    assert!(told[0].contains("79 commands took over 20 ms, the longest"), "{}", told[0]);
+    assert_eq!(told.len(), 25);
+    assert!(told[1].contains("second    1.000") && told[1].contains("99.0 ms  client   3  SET k99 vvv"), "{}", told[1]);
+    assert!(told[24].contains("SET k76 "), "{}", told[24]);
+}
