@@ -39,6 +39,8 @@ pub struct Hub {
     vector: VersionVector,
     gate: Gate,
     ring: Ring,
+    /// What the ring held after all that everybody has had been let go: only more than that is worth another look.
+    ring_bytes_left: usize,
     /// The last batch of each origin that passed the gate, where it is known.
     tails: BTreeMap<NodeNumber, BatchTail>,
     /// Handed out for application, oldest first.
@@ -85,6 +87,7 @@ impl Hub {
         Self {
             gate: Gate::new(vector.clone(), settings.waiting_bytes),
             ring: Ring::new(&vector, settings.ring_bytes),
+            ring_bytes_left: 0,
             tails: settings.tails.clone(),
             filling_until: filling.then(|| now.after(settings.fill_timeout_ms)),
             number_wanted: settings.number.is_none(),
@@ -151,6 +154,10 @@ impl Hub {
             return;
         }
         self.tear_down(peer, now);
+        if self.peers.values().all(|peer| peer.link.is_none()) {
+            // Nobody has waited for beats until now: that they did not come was no pause.
+            self.heartbeat_at = self.heartbeat_at.max(now.after(self.settings.heartbeat_ms));
+        }
         let hello = ControlFrame::Hello(Hello {
             version_oldest: PROTOCOL_VERSION_OLDEST,
             version_newest: PROTOCOL_VERSION,

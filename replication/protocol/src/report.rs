@@ -149,7 +149,7 @@ pub struct LimitCounters {
     pub clock_held: u64,
     /// Batches that came again.
     pub duplicates: u64,
-    /// Batches beyond the seal of a removed node's number.
+    /// Batches of an ended number that were given up: beyond its seal, or waiting beyond a gap that nobody can fill.
     pub beyond_seal: u64,
     /// Gaps that were pulled.
     pub pulls: u64,

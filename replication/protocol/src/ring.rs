@@ -4,7 +4,7 @@
 
 use crate::Batch;
 use crdt::{NodeNumber, Stamp, VersionVector};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The ring of all origins.
@@ -143,18 +143,28 @@ impl Ring {
         self.evictions
     }
 
-    /// Lets go what everybody has, oldest first, as long as more than `kept` bytes are here: `had` is up to where every
-    /// member has an origin. Who comes back empty needs more than a ring anyway.
+    /// Lets go what everybody has, oldest first whatever its origin, as long as more than `kept` bytes are here: `had` is
+    /// up to where every member has an origin. Who comes back empty needs more than a ring anyway.
     pub(crate) fn release(&mut self, had: impl Fn(NodeNumber) -> Stamp, kept: usize) {
-        for (&origin, ring) in &mut self.origins {
-            let had = had(origin);
-            while self.bytes > kept
-                && let Some(oldest) = ring.batches.pop_front_if(|oldest| oldest.last <= had)
-            {
-                ring.floor = oldest.last;
-                ring.bytes -= oldest.weight();
-                self.bytes -= oldest.weight();
-            }
+        if self.bytes <= kept {
+            return;
+        }
+        let had: BTreeMap<NodeNumber, Stamp> = self.origins.keys().map(|&origin| (origin, had(origin))).collect();
+        let oldest_of = |ring: &OriginRing, origin| {
+            let oldest = ring.batches.front().filter(|oldest| oldest.last <= had[&origin])?;
+            Some((oldest.last, origin))
+        };
+        let mut oldest: BTreeSet<(Stamp, NodeNumber)> =
+            self.origins.iter().filter_map(|(&origin, ring)| oldest_of(ring, origin)).collect();
+        while self.bytes > kept
+            && let Some((_, origin)) = oldest.pop_first()
+            && let Some(ring) = self.origins.get_mut(&origin)
+            && let Some(batch) = ring.batches.pop_front()
+        {
+            ring.floor = batch.last;
+            ring.bytes -= batch.weight();
+            self.bytes -= batch.weight();
+            oldest.extend(oldest_of(ring, origin));
         }
     }
 
@@ -260,6 +270,22 @@ mod tests {
         assert_eq!((ring.bytes(), ring.after(node, at(400, 1))), (0, Following::UpToDate));
         ring.push(batch(400, 410, 1, 100));
         assert_eq!(next_of(ring.after(node, at(400, 1))), Some(at(410, 1)));
+    }
+
+    #[test]
+    fn what_everybody_has_goes_in_the_order_in_which_it_was_written() {
+        let mut ring = Ring::new(&VersionVector::new(), 1 << 20);
+        for i in 0..20 {
+            ring.push(batch(i * 10, i * 10 + 10, 1, 100));
+            ring.push(batch(i * 10, i * 10 + 10, 2, 100));
+        }
+        let (one, two) = (at(0, 1).author(), at(0, 2).author());
+        ring.release(|origin| at(150, origin.value()), ring.bytes() / 2);
+        let left = (ring.fill(one).batches, ring.fill(two).batches);
+        assert!(left.0.abs_diff(left.1) <= 1 && left.0 < 12, "{left:?}");
+        // One that somebody lacks does not hold up the others.
+        ring.release(|origin| if origin == one { at(100, 1) } else { at(150, 2) }, 0);
+        assert_eq!((ring.fill(one).batches, ring.fill(two).batches), (left.0, 5));
     }
 
     #[test]

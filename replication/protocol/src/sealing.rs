@@ -7,7 +7,7 @@
 //!    number any more, nor with anybody removed, so whatever it takes of the number afterwards comes from members. What
 //!    all have reported together is therefore all that there is, and the greatest report bounds it for ever;
 //! 2. members get what others have, as always: by pulling or by state;
-//! 3. who holds everything up to the greatest report, once all active members have reported and nothing waits anywhere,
+//! 3. who holds everything up to the greatest report, once all members have reported and nothing waits anywhere,
 //!    *seals* the number there. Several may do so; they find the same stamp.
 //!
 //! A member that cannot be heard may hold a tail: nobody seals without it. One that is removed need not be heard, and one
@@ -24,8 +24,11 @@
 //!
 //! SUBTLE: a state session that broke off leaves slots of which more of a number is known than any vector says. Who knows
 //! most of this kind gets the state of the others that do, and then all of it counts as seen: nobody will ever know more.
-//! It goes on from there as state does. What lies between [`crdt::membership::Seal::whole`] and its `at` may be known in part for ever,
-//! but in the same part everywhere.
+//! It goes on from there as state does. What lies between [`crdt::membership::Seal::whole`] and its `at` may be known in
+//! part for ever, but in the same part everywhere.
+//!
+//! An operator may have a removed node's number sealed without those who cannot be reached ([`crate::Hub::at_hand`]):
+//! at what this node and those linked with it hold, for nobody else would ever bring the rest.
 
 use crate::NodeIdentity;
 use crdt::membership::{Holding, Report, View, Waiting};
@@ -61,6 +64,15 @@ pub struct Sealing {
     fetched: BTreeMap<NodeIdentity, Stamp>,
     /// The session that runs for it.
     fetching: Option<(NodeIdentity, Stamp)>,
+}
+
+/// Why a number cannot be sealed here on an operator's word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotAtHand {
+    /// This member, which is linked with, holds more of it.
+    HeldBy(NodeIdentity),
+    /// Batches of it are being applied.
+    Applying,
 }
 
 /// Who asks, and what it knows of the others.
@@ -122,8 +134,10 @@ impl Sealing {
         if !view.reports_missing(number).is_empty() {
             return None;
         }
+        // Those too whose admission is refused: they have links, and take batches like any other.
         let reports: Vec<(NodeIdentity, Report)> = view
-            .active()
+            .members()
+            .iter()
             .filter_map(|member| Some((member.identity, *view.report(number, member.identity)?)))
             .collect();
         let any = |waiting| reports.iter().any(|(_, report)| report.holding.waiting == waiting);

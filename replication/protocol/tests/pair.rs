@@ -580,3 +580,52 @@ fn who_did_not_listen_for_a_while_calls_nobody_silent() {
     let report = world.nodes[0].hub.link_report(identity(1), now, wall).unwrap();
     assert_ne!(report.phase, LinkPhase::Ready);
 }
+
+#[test]
+fn who_did_not_listen_for_a_while_does_not_give_up_those_who_greet_it() {
+    let mut world = World::new(2, 1, |_, _| {});
+    // It has heard nothing yet: the other's greeting waits for it.
+    world.step();
+    let phase = |world: &World, now| {
+        let report = world.nodes[0].hub.link_report(identity(1), now, world.wall(0));
+        report.unwrap().phase
+    };
+    let mut now = Millis(world.now + 10_000);
+    assert_eq!(phase(&world, now), LinkPhase::Greeting);
+    let wall = world.wall(0) + 10_000;
+    world.nodes[0].hub.handle_timeout(now, wall);
+    assert_eq!(phase(&world, now), LinkPhase::Greeting);
+    // From then on it listens, and a peer that says nothing is found out.
+    while let Some(due) = world.nodes[0].hub.poll_timeout() {
+        assert!(due > now && due < now.after(10_000));
+        now = due;
+        world.nodes[0].hub.handle_timeout(now, wall);
+    }
+    assert_ne!(phase(&world, now), LinkPhase::Greeting);
+}
+
+#[test]
+fn a_node_without_links_keeps_little_for_others() {
+    let mut world = World::new(1, 1, |_, _| {});
+    let hub = &mut world.nodes[0].hub;
+    let (me, wall) = (number(1), world::WALL_START);
+    let mut noise = 1_u64;
+    for count in 1..=40 {
+        let raw: Vec<u8> = (0..1 << 19)
+            .map(|_| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (noise >> 56) as u8
+            })
+            .collect();
+        let stamp = Stamp::at(wall + count, me);
+        let batch = protocol::Batch::seal(hub.own_tail(), stamp, stamp, VersionVector::new(), 1, &raw);
+        let now = Millis(1_000 + 1_000 * count);
+        hub.publish(batch, now);
+        if hub.poll_timeout().is_some_and(|due| due <= now) {
+            hub.handle_timeout(now, wall);
+            assert!(hub.poll_timeout().is_none_or(|due| due > now));
+        }
+    }
+    let kept = protocol::limits::RING_BYTES_KEPT + (1 << 20);
+    assert!(hub.report().ring_bytes <= kept, "{}", hub.report().ring_bytes);
+}

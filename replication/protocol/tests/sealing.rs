@@ -285,3 +285,44 @@ fn an_old_directory_that_was_put_back_is_given_a_new_number() {
     write(&mut world, 1, 7);
     world.converge(3_000);
 }
+
+/// What node 0 wrote last is at node 1 alone of those that live, and node 0 is removed.
+fn a_tail_of_a_removed_node() -> (World, NodeNumber) {
+    let mut world = World::with_members(3, 1, |_, _| {});
+    (0..3).for_each(|index| write(&mut world, index, index as u32));
+    world.converge(2_000);
+    let dead = number_of(&world, 0);
+    world.cut(0, 2);
+    world.run(100);
+    write(&mut world, 0, 10);
+    world.run_until(100, "the tail", |world| held(world, 1, dead) > held(world, 2, dead));
+    (world, dead)
+}
+
+#[test]
+fn an_operators_seal_stands_where_those_who_can_be_reached_have_come() {
+    let (mut world, dead) = a_tail_of_a_removed_node();
+    world.cut(1, 2);
+    world.stop(0);
+    world.remove(0, 1);
+    world.remove(0, 2);
+    // Neither hears of the other any more.
+    world.run(2_500);
+    let at_hand = |world: &World, index: usize| {
+        let node = &world.nodes[index];
+        let view = node.members.as_ref().unwrap().known.view().clone();
+        node.hub.at_hand(dead, &view, &node.store.known_in_part())
+    };
+    let (one, two) = (held(&world, 1, dead), held(&world, 2, dead));
+    assert_eq!(at_hand(&world, 2), Ok((two, two)));
+    assert_eq!(at_hand(&world, 1), Ok((one, one)));
+    // Whoever has less than one that it is linked with must not close it.
+    world.heal();
+    world.cut(0, 1);
+    world.cut(0, 2);
+    world.run_until(500, "a link", |world| !world.nodes[2].hub.ready_peers().is_empty());
+    assert_eq!(at_hand(&world, 2), Err(protocol::sealing::NotAtHand::HeldBy(identity(1))));
+    world.run_until(5_000, "the seal", World::all_is_sealed);
+    world.converge(5_000);
+    assert_eq!(world.errors, []);
+}

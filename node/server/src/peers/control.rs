@@ -2,8 +2,10 @@
 //! which take time.
 
 use super::Peers;
+use super::pace::HOUSEKEEPING_INTERVAL;
 use crdt::membership::MemberRecord;
 use crdt::{NodeNumber, Stamp};
+use protocol::sealing::NotAtHand;
 use protocol::{AuditFrame, AuditRange, NodeIdentity, RequestId, compare};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +46,10 @@ const ORDERS_WAITING_MAX: usize = 64;
 const VERIFY_TIME: Duration = Duration::from_secs(10);
 /// How long a graceful removal waits for everybody to have everything.
 const REMOVE_TIME: Duration = Duration::from_secs(30);
-/// Between two rounds of a `verify`.
-const VERIFY_ROUND: Duration = Duration::from_millis(100);
+/// Between two rounds of a `verify`: they come with the chores.
+const VERIFY_ROUND: Duration = HOUSEKEEPING_INTERVAL;
+/// The answer to an order that must not meet what is coming in just now.
+const MERGING: &str = "what others hold is being taken in just now; try again in a moment";
 
 /// The question of a peer: describe all slots.
 const ASK_SLOTS: &[u8] = b"slots";
@@ -58,7 +62,7 @@ const ASK_RESUME: &[u8] = b"resume ";
 
 /// Orders to drain that a node heeds at once.
 const DRAINS_MAX: usize = 64;
-/// Comparisons that run at once: each describes all slots to every peer ten times a second.
+/// Comparisons that run at once: each has every peer describe all slots five times a second.
 const VERIFIES_MAX: usize = 4;
 
 impl Control {
@@ -245,36 +249,54 @@ impl Peers {
             "effect": "changes of these numbers are accepted although their stamps are ahead of the clocks; they win over every other write until clocks reach them" }))
     }
 
-    fn seal(&mut self, name: &str, preview: bool) -> Result<Value, String> {
+    /// Closes the numbers of a removed node where this node and those it is linked with have come.
+    pub(super) fn seal(&mut self, name: &str, preview: bool) -> Result<Value, String> {
         let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
         let identity = removed.into_iter().find(|identity| identity.to_string().starts_with(name));
         let identity = identity.ok_or_else(|| {
             format!("no removed node has an identity that begins with {name}; `pelago region list` shows them")
         })?;
-        let numbers = self.membership.view().numbers_of(identity).to_vec();
-        let mut missing = BTreeSet::new();
-        let mut sealed = Vec::new();
-        for number in numbers {
-            let view = self.membership.view();
-            if view.sealed(number).is_some() {
-                continue;
-            }
+        if self.is_merging() {
+            return Err(MERGING.to_owned());
+        }
+        let known_in_part = self.node.keyspace.known_in_part();
+        let view = self.membership.view();
+        let (mut missing, mut seals) = (self.unreachable(), Vec::new());
+        for &number in view.numbers_of(identity).iter().filter(|number| view.sealed(**number).is_none()) {
             missing.extend(view.reports_missing(number));
-            let here = self.hub.closed_vector().of(number);
-            let holdings = view.reports(number).map(|(_, report)| report.holding);
             let (at, whole) =
-                holdings.fold((here, here), |(at, whole), holding| (at.max(holding.reach), whole.max(holding.applied)));
-            sealed.push(json!({ "number": number.value(), "at": at.to_string() }));
-            if !preview {
-                self.membership.seal(number, at, whole).map_err(|error| error.to_string())?;
+                self.hub.at_hand(number, view, &known_in_part).map_err(|why| self.not_at_hand(number, why))?;
+            seals.push((number, at, whole));
+        }
+        let missing: Vec<String> = missing.into_iter().map(|member| self.name_of(member)).collect();
+        if !preview {
+            seals.iter().for_each(|&(number, at, whole)| self.seal_number(number, at, whole));
+            if !self.keep_membership() {
+                return Err(super::membership::NOT_DURABLE.to_owned());
             }
         }
-        if !preview && !self.keep_membership() {
-            return Err(super::membership::NOT_DURABLE.to_owned());
-        }
-        let missing: Vec<String> = missing.into_iter().map(|i| self.name_of(i)).collect();
+        let row =
+            |(number, at, _): (NodeNumber, Stamp, Stamp)| json!({ "number": number.value(), "at": at.to_string() });
+        let sealed: Vec<Value> = seals.into_iter().map(row).collect();
         Ok(json!({ "preview": preview, "sealed": sealed, "not_reported": missing,
             "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
+    }
+
+    /// Members that this node is not linked with: what they hold of a number that is sealed now is not asked for.
+    fn unreachable(&self) -> BTreeSet<NodeIdentity> {
+        let linked = self.hub.ready_peers();
+        let others = self.membership.view().members().iter().map(|member| member.identity);
+        others.filter(|member| *member != self.identity && !linked.contains(member)).collect()
+    }
+
+    fn not_at_hand(&self, number: NodeNumber, why: NotAtHand) -> String {
+        match why {
+            NotAtHand::HeldBy(holder) => format!(
+                "{} holds more of number {number} than this node; wait until that has come here (`pelago lag`), or ask that node (--via)",
+                self.name_of(holder)
+            ),
+            NotAtHand::Applying => MERGING.to_owned(),
+        }
     }
 
     fn numbers_called(&self, name: &str) -> Result<Vec<NodeNumber>, String> {

@@ -5,8 +5,7 @@ use super::Peers;
 use crdt::membership::{Holding, Seal};
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::EndedNumber;
-use protocol::sealing::{Asker, SealStep};
-use std::cell::OnceCell;
+use protocol::sealing::SealStep;
 use std::collections::BTreeSet;
 
 impl Peers {
@@ -25,24 +24,8 @@ impl Peers {
             self.renumber();
             return;
         }
-        self.sealing.note_source(self.hub.fed_from());
-        let steps = {
-            let keyspace = &self.node.keyspace;
-            let partial = OnceCell::new();
-            let held = |number: NodeNumber| {
-                let (applied, waiting) = self.hub.held_of(number);
-                let partial = partial.get_or_init(|| keyspace.known_in_part());
-                Holding { applied, reach: partial.of(number).max(applied), waiting }
-            };
-            let (view, vector) = (self.membership.view(), self.hub.closed_vector());
-            let ready = self.hub.ready_peers();
-            let others = view.active().map(|member| member.identity).filter(|&member| member != self.identity);
-            let all = others.into_iter().all(|member| ready.contains(&member));
-            let has_most = |number| all && self.hub.has_most(number);
-            let applied = |number| vector.of(number);
-            let asker = Asker { identity: self.identity, number, view, applied: &applied, has_most: &has_most };
-            self.sealing.steps(&asker, &held)
-        };
+        let known_in_part = || self.node.keyspace.known_in_part();
+        let steps = self.hub.seal_steps(&mut self.sealing, self.membership.view(), &known_in_part);
         if !steps.is_empty() {
             self.take_seal_steps(&steps);
         }
@@ -85,8 +68,8 @@ impl Peers {
         }
     }
 
-    /// Everything that anybody holds of an ended number is here: it is closed.
-    fn seal_number(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) {
+    /// Everything that anybody holds of an ended number is here, or is given up: it is closed.
+    pub(super) fn seal_number(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) {
         let closed = [(number, at)].into_iter().collect();
         self.node.keyspace.raise_applied(&closed);
         self.keep_raised(closed);

@@ -4,10 +4,12 @@ use super::Hub;
 use crate::frame::ControlFrame;
 use crate::handshake::{NUMBER_ENDED, REMOVED, Refusal};
 use crate::link::Peer;
+use crate::sealing::{Asker, NotAtHand, SealStep, Sealing};
 use crate::window::OriginWindow;
 use crate::{Event, LinkPhase, MemberView, Millis, NodeIdentity, NumberGrant, RefusalCode, limits};
-use crdt::membership::Waiting;
+use crdt::membership::{Holding, View, Waiting};
 use crdt::{NodeNumber, Stamp, VersionVector};
+use std::cell::OnceCell;
 
 impl Hub {
     /// The number to stamp with from now on; written to the catalogue before.
@@ -83,6 +85,8 @@ impl Hub {
         for (origin, seal) in seals {
             self.counters.beyond_seal += self.gate.seal(origin, seal) as u64;
         }
+        // Who was removed need not have anything any more.
+        self.release_ring();
         self.open_gate(now);
         self.review_gaps(now);
         self.check_filled(now);
@@ -100,22 +104,67 @@ impl Hub {
         self.refuse(peer, Refusal { code, sentence, taken: None }, now);
     }
 
-    /// What is applied here of an ended number, and what waits of it.
-    pub fn held_of(&self, number: NodeNumber) -> (Stamp, Waiting) {
+    /// What to do next for ended numbers. `known_in_part` tells how far anything at all is known of each number; it is
+    /// asked only where that matters.
+    pub fn seal_steps(
+        &self,
+        sealing: &mut Sealing,
+        view: &View,
+        known_in_part: &dyn Fn() -> VersionVector,
+    ) -> Vec<SealStep> {
+        let Some(number) = self.settings.number else { return Vec::new() };
+        sealing.note_source(self.fed_from());
+        let partial = OnceCell::new();
+        let held = |number| self.holding_of(number, partial.get_or_init(known_in_part));
+        let me = self.settings.identity;
+        let linked = |peer: NodeIdentity| self.peers.get(&peer).is_some_and(|peer| peer.ready().is_some());
+        let all = view.members().iter().all(|member| member.identity == me || linked(member.identity));
+        let has_most = |number| all && self.has_most(number);
+        let applied = |number| self.vector.of(number);
+        sealing.steps(&Asker { identity: me, number, view, applied: &applied, has_most: &has_most }, &held)
+    }
+
+    /// Where an ended number can be sealed with what this node and the peers that it is linked with hold, and up to where
+    /// all of it is known then. What others may hold is given up.
+    pub fn at_hand(
+        &self,
+        number: NodeNumber,
+        view: &View,
+        known_in_part: &VersionVector,
+    ) -> Result<(Stamp, Stamp), NotAtHand> {
+        if self.applying.contains_key(&number) {
+            return Err(NotAtHand::Applying);
+        }
+        let mine = self.holding_of(number, known_in_part);
+        let mut at = mine.reach;
+        for (identity, peer, _) in self.ready() {
+            let told = view.report(number, identity).map(|report| report.holding);
+            let applied = told.map_or(Stamp::ZERO, |holding| holding.applied).max(peer.vector.of(number));
+            if applied > mine.applied {
+                return Err(NotAtHand::HeldBy(identity));
+            }
+            at = at.max(told.map_or(Stamp::ZERO, |holding| holding.reach));
+        }
+        Ok((at, mine.applied))
+    }
+
+    /// What is held here of an ended number.
+    fn holding_of(&self, number: NodeNumber, known_in_part: &VersionVector) -> Holding {
         let waiting = match self.applying.contains_key(&number) {
             true => Waiting::InLine,
             false => self.gate.what_waits(number),
         };
-        (self.vector.of(number), waiting)
+        let applied = self.vector.of(number);
+        Holding { applied, reach: known_in_part.of(number).max(applied), waiting }
     }
 
     /// Whether no peer is known to have more of a number than this node.
-    pub fn has_most(&self, number: NodeNumber) -> bool {
+    fn has_most(&self, number: NodeNumber) -> bool {
         self.ready().all(|(_, peer, _)| peer.vector.of(number) <= self.vector.of(number))
     }
 
     /// Whose state this node is getting, if it gets any.
-    pub fn fed_from(&self) -> Option<NodeIdentity> {
+    fn fed_from(&self) -> Option<NodeIdentity> {
         self.fed.as_ref().map(|fed| fed.source)
     }
 

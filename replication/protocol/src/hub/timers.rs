@@ -33,7 +33,7 @@ impl Hub {
     /// When `handle_timeout` is to be called next, or `poll_transmit` has something that it had not before.
     pub fn poll_timeout(&self) -> Option<Millis> {
         let mut next = Vec::new();
-        let mut ready = false;
+        let (mut ready, mut greeting) = (false, false);
         for (&peer, link) in self.peers.iter().filter_map(|(peer, entry)| Some((peer, entry.link.as_ref()?))) {
             match link.phase {
                 LinkPhase::Ready => {
@@ -43,12 +43,18 @@ impl Hub {
                         next.push(link.applied_told_at.after(self.settings.ack_ms));
                     }
                 }
-                LinkPhase::Greeting | LinkPhase::Closing => next.push(link.since.after(limits::HANDSHAKE_MS_MAX)),
+                LinkPhase::Greeting | LinkPhase::Closing => {
+                    greeting |= link.phase == LinkPhase::Greeting;
+                    next.push(link.since.after(limits::HANDSHAKE_MS_MAX));
+                }
                 LinkPhase::Down => {}
             }
         }
-        if ready {
+        // A node without links writes as well, and what it keeps for others is nobody's.
+        if ready || greeting || self.ring.bytes() > self.ring_bytes_left.max(limits::RING_BYTES_KEPT) {
             next.push(self.heartbeat_at);
+        }
+        if ready {
             next.extend(self.gaps.values().map(|gap| gap.due_at(self.settings.grace_ms)));
             if self.number_wanted {
                 next.push(self.number_ask_at);
@@ -77,12 +83,17 @@ impl Hub {
     }
 
     /// SUBTLE: whoever was busy for longer than a beat has not listened meanwhile. What was said waits to be taken, and
-    /// nobody is to be called silent for that time.
+    /// nobody is to be called silent for that time, nor slow in its greeting.
     fn forgive_own_pause(&mut self, now: Millis) {
         let late_ms = now.since(self.heartbeat_at);
-        if late_ms > self.settings.heartbeat_ms {
-            for link in self.peers.values_mut().filter_map(Peer::ready_mut) {
-                link.heard = link.heard.after(late_ms).min(now);
+        if late_ms <= self.settings.heartbeat_ms {
+            return;
+        }
+        for link in self.peers.values_mut().filter_map(|peer| peer.link.as_mut()) {
+            match link.phase {
+                LinkPhase::Ready => link.heard = link.heard.after(late_ms).min(now),
+                LinkPhase::Greeting => link.since = link.since.after(late_ms).min(now),
+                LinkPhase::Closing | LinkPhase::Down => {}
             }
         }
     }
@@ -121,12 +132,13 @@ impl Hub {
 
     /// Lets batches go that every member has: nobody will ask for them. A few stay, and a node without others keeps no
     /// more either, for who is admitted gets state.
-    fn release_ring(&mut self) {
+    pub(super) fn release_ring(&mut self) {
         let (me, members, peers) = (self.settings.identity, &self.members, &self.peers);
         let others = || members.numbers.keys().filter(|member| **member != me && !members.removed.contains(member));
         let has = |member: &NodeIdentity, origin| peers.get(member).map_or(Stamp::ZERO, |peer| peer.vector.of(origin));
         let had = |origin| others().map(|member| has(member, origin)).min().unwrap_or(Stamp::MAX);
         self.ring.release(had, limits::RING_BYTES_KEPT);
+        self.ring_bytes_left = self.ring.bytes();
     }
 
     /// One heartbeat on every link, and a look at whether the open batch has to be closed for those who collect.

@@ -1,9 +1,9 @@
 //! Nodes with a membership of their own: numbers that end and are sealed.
 
 use super::{Node, World, identity};
-use crdt::membership::{Holding, MemberRecord, Membership};
+use crdt::membership::{MemberRecord, Membership};
 use crdt::{NodeNumber, Stamp, UnixMillis};
-use protocol::sealing::{Asker, SealStep, Sealing};
+use protocol::sealing::{SealStep, Sealing};
 use protocol::{HubSettings, MemberView, Millis};
 use std::collections::BTreeMap;
 
@@ -134,23 +134,11 @@ impl Node {
         self.hub.set_membership(members, now);
     }
 
-    /// What the server's housekeeping does.
+    /// Carries out the product's next steps for ended numbers.
     pub fn seal_numbers(&mut self, now: Millis, wall: UnixMillis) {
-        let (Some(mut members), Some(number)) = (self.members.take(), self.hub.number()) else { return };
+        let Some(mut members) = self.members.take() else { return };
         let (me, before) = (self.settings.identity, members.known.clone());
-        members.sealing.note_source(self.hub.fed_from());
-        let partial = self.store.known_in_part();
-        let held = |number: NodeNumber| {
-            let (applied, waiting) = self.hub.held_of(number);
-            Holding { applied, reach: partial.of(number).max(applied), waiting }
-        };
-        let ready = self.hub.ready_peers();
-        let view = members.known.view();
-        let all = view.active().all(|member| member.identity == me || ready.contains(&member.identity));
-        let has_most = |number| all && self.hub.has_most(number);
-        let applied = |number| self.store.vector.of(number);
-        let asker = Asker { identity: me, number, view, applied: &applied, has_most: &has_most };
-        let steps = members.sealing.steps(&asker, &held);
+        let steps = self.hub.seal_steps(&mut members.sealing, members.known.view(), &|| self.store.known_in_part());
         for step in steps {
             match step {
                 SealStep::End(number) => drop(members.known.end_number(number).unwrap()),
