@@ -2,9 +2,10 @@
 
 use super::Peers;
 use crdt::membership::{Member, MemberRecord};
-use crdt::{Membership, NodeNumber, Stamp};
+use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// What an operator is told whose change of the membership could not be written down.
 pub(super) const NOT_DURABLE: &str = "the membership could not be written to this node's disk, so nothing was told to others; \
@@ -40,17 +41,16 @@ impl Peers {
         }
         self.is_unkept = false;
         self.membership_changed();
-        if let Some(number) = self.number_to_take.take() {
-            self.take_number(number);
-        }
+        self.take_number_that_waits();
         true
     }
 
-    /// Tries again to make the membership durable, if that failed.
+    /// Tries again to make the membership durable, if that failed, and to take a number that waits for the disk.
     pub(super) fn keep_what_is_not_kept(&mut self) {
         if self.is_unkept {
             self.keep_membership();
         }
+        self.take_number_that_waits();
     }
 
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
@@ -90,23 +90,68 @@ impl Peers {
             return;
         }
         if self.has_number {
-            let last = self.node.keyspace.change_number(number);
-            // Pipelines that run now end within moments: they wait for nothing.
-            while !self.node.keyspace.is_logged_up_to(last) {
-                std::thread::yield_now();
+            if !self.end_present_number(number) {
+                // While it waits nothing is written: `no_number` stands.
+                self.number_to_take = Some(number);
+                return;
             }
-            self.close_batches_up_to(last);
-            self.is_published();
-            // What the old number wrote was seen here, like anybody's.
-            self.node.keyspace.raise_applied(&self.hub.closed_vector().clone());
         } else {
             self.node.keyspace.set_number(number);
         }
         self.hub.set_number(number);
         self.drain = keyspace::Drain::after(self.hub.closed_vector().of(number));
+        self.drain_at = Some(Instant::now());
         self.has_number = true;
         self.refusals.no_number = false;
         self.update_condition();
+    }
+
+    /// Takes the number that could not be taken when it was granted.
+    pub(super) fn take_number_that_waits(&mut self) {
+        if !self.is_unkept
+            && let Some(number) = self.number_to_take.take()
+        {
+            self.take_number(number);
+        }
+    }
+
+    /// From here on workers stamp with `next`, and everything that was written under the present number is published.
+    /// False if the disk has not taken that yet: then nothing was done.
+    fn end_present_number(&mut self, next: NodeNumber) -> bool {
+        // SUBTLE: before the number changes. Peers may bring what is missing of the present number from then on, and
+        // batches of it that still waited would not follow that.
+        if !self.keeping.has_room() || !self.close_logged() || !self.is_published_soon() {
+            return false;
+        }
+        let present = self.number();
+        let last = self.node.keyspace.change_number(next);
+        // Pipelines that run now end within moments: they wait for nothing.
+        while !self.node.keyspace.is_logged_up_to(last) {
+            std::thread::yield_now();
+        }
+        let Some(present) = present else {
+            self.give_up_strays(last);
+            return true;
+        };
+        // Whoever was about to write when writes began to be refused.
+        self.close_batches_up_to(last);
+        // What the old number wrote was seen here, like anybody's, whether the disk has taken it or not.
+        let end: VersionVector = [(present, self.own_tail().last)].into_iter().collect();
+        self.is_published();
+        self.node.keyspace.raise_applied(self.hub.closed_vector());
+        self.node.keyspace.raise_applied(&end);
+        true
+    }
+
+    /// Whoever was about to write when the number was found to have ended has written under it all the same. Its peers
+    /// take nothing of that number any more.
+    fn give_up_strays(&mut self, last: Stamp) {
+        let strays = self.drain.take_up_to(&self.node.keyspace, last);
+        let changes: u32 = strays.iter().map(|batch| batch.changes).sum();
+        if changes > 0 {
+            tracing::error!(changes, "changes were made under a number that had ended: no other node will have them");
+            self.node.console.metrics.replication.limits_met.add("changes_given_up", u64::from(changes));
+        }
     }
 
     /// A peer refused this node: a later life of it has ended its number. Either a copy of its directory lives elsewhere,
@@ -114,13 +159,16 @@ impl Peers {
     /// written yet, and a peer can give it a number that is new.
     pub(super) fn number_has_ended(&mut self) {
         self.refusals.is_copy = true;
-        self.close_logged();
-        if self.hub.number().is_some() && self.own_tail().last == Stamp::ZERO {
+        // SUBTLE: before it is asked whether anything was written: from here on nothing is.
+        self.update_condition();
+        let is_closed = self.keeping.has_room() && self.close_logged();
+        // If it cannot be told now, the next refusal asks again.
+        if is_closed && self.hub.number().is_some() && self.own_tail().last == Stamp::ZERO {
             self.refusals.no_number = true;
             let now = self.now();
             self.hub.abandon_number(now);
+            self.update_condition();
         }
-        self.update_condition();
     }
 
     /// Goes on under a fresh number of the own range, or asks for one. Until it has one, nothing is written: what others

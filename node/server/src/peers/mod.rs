@@ -215,9 +215,10 @@ impl Peers {
         self.note_changes(now);
         self.look_at_disk();
         if self.drain_at.is_some_and(|at| at <= now) {
-            // While changes come, look again after the interval: that spares the workers waking this thread.
-            self.drain_at =
-                if self.close_batches() || self.node.keyspace.arm() { Some(self.drain_time()) } else { None };
+            // While changes come, look again after the interval: that spares the workers waking this thread. Without a
+            // number nothing can be closed: whoever takes one looks then.
+            let comes = self.number().is_some() && (self.close_batches() || self.node.keyspace.arm());
+            self.drain_at = comes.then(|| self.drain_time());
         }
         let (millis, wall) = (self.now(), self.node.wall_clock());
         if self.hub.poll_timeout().is_some_and(|due| due <= millis) {

@@ -117,6 +117,7 @@ impl Peers {
         let mut settings = setup.transport;
         let (hidden, barred) = (cut.clone(), removed.clone());
         settings.admission = Arc::new(move |peer| admit(peer, &hidden, &barred));
+        settings.idle_timeout = idle_time(settings.idle_timeout, node.config.load().link_silence);
         let (transport, transport_events) = Transport::start(settings)?;
         let hub_settings = hub_settings(&node, &setup.record, setup.boot, setup.cluster, identity, &recovered);
         let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
@@ -285,6 +286,14 @@ fn may_be_whole(found: &FoundStore, start: &storage::Start) -> bool {
     before.is_some() && found.sound_life() == before && !start.host_crashed
 }
 
+/// For how long QUIC waits for a peer: longer than the hub, whose `silence` decides.
+fn idle_time(usual: Duration, silence: Duration) -> Duration {
+    usual.max(silence + IDLE_BEYOND_SILENCE)
+}
+
+/// Long enough that the hub has noticed first.
+const IDLE_BEYOND_SILENCE: Duration = Duration::from_secs(5);
+
 fn admit(
     peer: &NodeIdentity,
     cut: &parking_lot::RwLock<Cut>,
@@ -398,5 +407,17 @@ fn settle(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quic_outlasts_every_silence_that_may_be_set() {
+        let usual = Duration::from_secs(15);
+        assert_eq!(idle_time(usual, Duration::from_millis(1_500)), usual);
+        assert!(idle_time(usual, Duration::from_secs(600)) > Duration::from_secs(600));
     }
 }
