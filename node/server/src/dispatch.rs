@@ -5,7 +5,6 @@
 use crate::client::{ClientState, Replies};
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags, Keys};
-use crate::node::Node;
 use crate::worker::Worker;
 use crdt::UnixMillis;
 use keyspace::{Access, Writer};
@@ -49,10 +48,7 @@ pub fn dispatch_named(
     match find(named, args) {
         Ok(entry) => {
             let flags = effective_flags(entry, client);
-            if worker.node.memory_limit.is_over() && client.authenticated && flags.contains(Flags::DENY_OOM) {
-                worker.node.memory_limit.relieve(&worker.node, &mut worker.writer(), now);
-            }
-            if let Err(error) = admit(&worker.node, client, entry, flags, args) {
+            if let Err(error) = admit(worker, client, entry, flags, args, now) {
                 refuse(client, reply, Some(entry), &error);
             } else if let Some(until) = worker.node.condition.paused_until(now, flags.contains(Flags::WRITE)) {
                 return Outcome::Paused(until);
@@ -131,14 +127,25 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
     }
 }
 
-/// Whether the command may run now.
+/// Whether the command may run now. One that may need more memory has keys evicted first, while too much is used.
 #[inline]
-fn admit(node: &Node, client: &ClientState, entry: &Entry, flags: Flags, args: &[&[u8]]) -> Result<(), CommandError> {
+fn admit(
+    worker: &Worker,
+    client: &ClientState,
+    entry: &Entry,
+    flags: Flags,
+    args: &[&[u8]],
+    now: UnixMillis,
+) -> Result<(), CommandError> {
     if !entry.takes(args.len()) {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
     if !client.authenticated && !flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::Plain("NOAUTH Authentication required."));
+    }
+    let node = &worker.node;
+    if node.memory_limit.is_over() && flags.contains(Flags::DENY_OOM) {
+        node.memory_limit.relieve(node, &mut worker.writer(), now);
     }
     let condition = &node.condition;
     if condition.is_out_of_memory() && flags.contains(Flags::DENY_OOM) {

@@ -33,8 +33,9 @@ pub const ERROR_CODES_MAX: usize = 128;
 /// Accepted connections that may wait for their worker before the acceptor waits too.
 pub const ACCEPTED_WAITING_MAX: usize = 1024;
 
-/// Of commands that take constant time, one in this many is timed: reading the clock twice costs about as much as such
-/// a command itself. Commands whose cost grows with something are all timed.
+/// Of commands that take constant time, or whose cost grows with their arguments alone and that have few of them, one in
+/// this many is timed: reading the clock twice costs about as much as such a command itself. Commands whose cost grows
+/// with what they find are all timed.
 pub const TIMED_ONE_OF: u64 = 128;
 
 /// Between two looks at how much memory is used: asking the allocator costs some ten microseconds.

@@ -68,9 +68,10 @@ impl MemoryLimit {
         let is_over = limit > 0 && self.counted.load(Ordering::Relaxed) > limit;
         if self.is_over() != is_over {
             self.is_over.store(is_over, Ordering::Relaxed);
-            if !is_over {
-                node.condition.set_out_of_memory(false);
-            }
+        }
+        // SUBTLE: each time. Whoever found just before that nothing may be evicted may say so after this.
+        if !is_over && node.condition.is_out_of_memory() {
+            node.condition.set_out_of_memory(false);
         }
     }
 
@@ -91,6 +92,10 @@ impl MemoryLimit {
         }
         let config = node.config.load();
         let condition = &node.condition;
+        // Whoever paused writes wants that nothing changes.
+        if condition.paused_until(now, true).is_some() {
+            return false;
+        }
         // A node that must not write must not evict either.
         let may_write = !condition.is_loading() && condition.writes_refused().is_none();
         let Some(policy) = policy_of(&config).filter(|_| may_write) else {

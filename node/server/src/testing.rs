@@ -37,10 +37,19 @@ pub struct Caller {
 impl Caller {
     /// A client that speaks the older protocol.
     pub fn new(node: &Arc<Node>) -> Self {
+        Self::enter(node, true)
+    }
+
+    /// The same, and it has not said who it is.
+    pub fn stranger(node: &Arc<Node>) -> Self {
+        Self::enter(node, false)
+    }
+
+    fn enter(node: &Arc<Node>, authenticated: bool) -> Self {
         let worker = Worker::new(Arc::clone(node));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).expect("there is room for a client");
-        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, true);
+        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, authenticated);
         Self { worker, client, reply: Reply::new(Version::Resp2) }
     }
 

@@ -46,6 +46,8 @@ bitflags! {
         const WHOLE_DATABASE = 1 << 18;
         /// It works on keys of any type: category `@keyspace` though its family is another.
         const KEYSPACE = 1 << 19;
+        /// Its cost grows with what it finds, though Redis calls it fast: it is always timed.
+        const GROWS = 1 << 20;
     }
 }
 

@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "unlink",
         arity: -2,
-        flags: Flags::WRITE.union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::FAST).union(Flags::GROWS),
         keys: Keys::ALL,
         handler: del,
         since: "4.0.0",
@@ -140,7 +140,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "renamenx",
         arity: 3,
-        flags: Flags::WRITE.union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::FAST).union(Flags::GROWS),
         keys: Keys::TWO,
         handler: renamenx,
         since: "1.0.0",
@@ -170,7 +170,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "move",
         arity: 3,
-        flags: Flags::WRITE.union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::FAST).union(Flags::GROWS),
         keys: Keys::ONE,
         handler: r#move,
         since: "1.0.0",

@@ -177,7 +177,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "append",
         arity: 3,
-        flags: Flags::WRITE.union(Flags::DENY_OOM).union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::DENY_OOM).union(Flags::FAST).union(Flags::GROWS),
         keys: Keys::ONE,
         handler: append,
         since: "2.0.0",

@@ -104,6 +104,46 @@ fn a_node_that_must_not_write_evicts_nothing() {
 }
 
 #[test]
+fn nothing_is_evicted_while_writes_are_paused() {
+    let mut scene = Scene::new();
+    (0..20).for_each(|number| assert_eq!(scene.call(&format!("SET k:{number} v")), "+OK\r\n"));
+    scene.set("maxmemory 1000 maxmemory-policy allkeys-lru");
+    assert_eq!(scene.call("CLIENT PAUSE 1000 WRITE"), "+OK\r\n");
+    let before = scene.node.wall_clock();
+    let mut writer = scene.node.keyspace.writer();
+    let evict = |scene: &Scene, writer: &mut Writer, now| scene.node.memory_limit.evict(&scene.node, writer, now, 1);
+    assert!(!evict(&scene, &mut writer, before));
+    assert_eq!(scene.node.keyspace.len(0), 20);
+    assert!(!scene.node.condition.is_out_of_memory());
+    assert!(evict(&scene, &mut writer, before + 1_000));
+    assert_eq!(scene.node.keyspace.len(0), 19);
+}
+
+#[test]
+fn a_request_that_is_refused_for_its_form_or_for_want_of_a_password_evicts_nothing() {
+    let mut scene = Scene::new();
+    (0..20).for_each(|number| assert_eq!(scene.call(&format!("SET k:{number} v")), "+OK\r\n"));
+    scene.set("requirepass secret maxmemory 1000 maxmemory-policy allkeys-lru");
+    assert!(scene.call("SET k").starts_with("-ERR wrong number of arguments"));
+    let mut stranger = Caller::stranger(&scene.node);
+    assert_eq!(stranger.call("SET k v"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(scene.node.keyspace.len(0), 20);
+    assert_eq!(scene.call("SET k v"), "+OK\r\n");
+    assert!(scene.node.keyspace.len(0) < 20);
+}
+
+/// One that found nothing to evict may say so after another has found that the limit is kept again.
+#[test]
+fn a_refusal_for_want_of_memory_does_not_outlive_the_want() {
+    let mut scene = Scene::new();
+    scene.set("maxmemory 100000");
+    scene.node.memory_limit.measure(&scene.node);
+    scene.node.condition.set_out_of_memory(true);
+    scene.node.memory_limit.measure(&scene.node);
+    assert_eq!(scene.call("SET k v"), "+OK\r\n");
+}
+
+#[test]
 fn batches_kept_for_others_are_no_reason_to_evict() {
     let mut scene = Scene::new();
     scene.set("maxmemory 10000 maxmemory-policy allkeys-lru");
