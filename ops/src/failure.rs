@@ -105,6 +105,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// An error reply, with its code where that says something.
+    pub fn refused(address: &str, reply: &str) -> Self {
+        let address = address.to_owned();
+        if reply.starts_with("NOAUTH") {
+            return Self::Password { address };
+        }
+        // The code of an ordinary error says nothing to people.
+        Self::Refused { address, text: reply.strip_prefix("ERR ").unwrap_or(reply).to_owned() }
+    }
+
     /// The process's exit status. A node that cannot run in its directory, however often it is started, is told apart
     /// from one that should be started again.
     pub fn status(&self) -> u8 {

@@ -1,12 +1,12 @@
-//! A connection for much at once: requests go out in pipelines, answers are looked at where they lie in the buffer.
+//! A connection to a node, or to a Redis: requests go out alone or in pipelines, answers are looked at where they lie in the
+//! buffer. Whoever answers was chosen by the operator; still every length is bounded, and memory grows by what arrives.
 //!
-//! For single questions there is `client`.
+//! For single questions in words of text there is `client`.
 
-use crate::client::open;
 use crate::failure::{Failure, Result};
-use crate::reply::{Reply, write_request};
+use crate::reply::{END, Reply, write_request};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// One answer, or the header of several.
@@ -74,10 +74,7 @@ impl Wire {
     /// One command and its whole answer. An error reply is a failure.
     pub fn call(&mut self, words: &[&[u8]]) -> Result<Reply> {
         match self.try_call(words)? {
-            Reply::Error(text) if text.starts_with("NOAUTH") => {
-                Err(Failure::Password { address: self.address.clone() })
-            }
-            Reply::Error(text) => Err(Failure::Refused { address: self.address.clone(), text }),
+            Reply::Error(text) => Err(Failure::refused(&self.address, &text)),
             reply => Ok(reply),
         }
     }
@@ -87,11 +84,17 @@ impl Wire {
         let mut request = Vec::new();
         write_request(&mut request, words);
         self.send(&request)?;
-        self.reply(DEPTH_MAX)
+        self.reply()
+    }
+
+    /// The next answer as a whole.
+    fn reply(&mut self) -> Result<Reply> {
+        let mut elements = REPLY_ELEMENTS_MAX;
+        self.reply_within(DEPTH_MAX, &mut elements)
     }
 
     /// The next answer as a whole, with all that follows a list's header.
-    pub fn reply(&mut self, depth: usize) -> Result<Reply> {
+    fn reply_within(&mut self, depth: usize, elements: &mut usize) -> Result<Reply> {
         let count = match self.next()? {
             Answer::Status(text) | Answer::Text(text) => return Ok(Reply::Text(text.to_vec())),
             Answer::Error(text) => return Ok(Reply::Error(String::from_utf8_lossy(text).into_owned())),
@@ -100,9 +103,10 @@ impl Wire {
             Answer::List(count) => count,
         };
         let depth = depth.checked_sub(1).ok_or_else(|| self.not_understood())?;
+        *elements = elements.checked_sub(count).ok_or_else(|| self.not_understood())?;
         let mut list = Vec::new();
         for _ in 0..count {
-            list.push(self.reply(depth)?);
+            list.push(self.reply_within(depth, elements)?);
         }
         Ok(Reply::List(list))
     }
@@ -220,30 +224,57 @@ fn find(bytes: &[u8]) -> std::result::Result<std::result::Result<(Found, usize),
     let line = bytes[..end].strip_suffix(b"\r").ok_or(NotAnAnswer)?;
     let (&kind, text) = line.split_first().ok_or(NotAnAnswer)?;
     let (after, number) = (end + 1, || resp::parse_integer(text).ok_or(NotAnAnswer));
-    let count = |number: i64| usize::try_from(number).map_err(|_| NotAnAnswer);
+    let count = |most: usize| usize::try_from(number()?).ok().filter(|count| *count <= most).ok_or(NotAnAnswer);
     Ok(Ok(match kind {
         b'+' | b'-' => (Found::Line(kind, 1, line.len()), after),
         b':' => (Found::Integer(number()?), after),
         b'$' | b'*' if text == b"-1" => (Found::Null, after),
-        b'*' => (Found::List(count(number()?)?), after),
+        b'*' => (Found::List(count(LIST_LENGTH_MAX)?), after),
         b'$' => {
-            let length = count(number()?)?;
-            let whole = after.checked_add(length).and_then(|end| end.checked_add(2)).ok_or(NotAnAnswer)?;
-            if bytes.len() < whole {
-                return Ok(Err(whole - bytes.len()));
+            let length = count(TEXT_BYTES_MAX)?;
+            let whole = after + length + END.len();
+            match bytes.get(after + length..whole) {
+                None => return Ok(Err(whole - bytes.len())),
+                Some(end) if end != END => return Err(NotAnAnswer),
+                Some(_) => (Found::Text(after, after + length), whole),
             }
-            (Found::Text(after, after + length), whole)
         }
         _ => return Err(NotAnAnswer),
     }))
 }
 
-/// A server that is alive answers within this, however busy.
+/// Opens a connection to any of the address' addresses.
+fn open(address: &str) -> Result<TcpStream> {
+    let failed = |error| Failure::Connect { address: address.to_owned(), error };
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for candidate in address.to_socket_addrs().map_err(failed)? {
+        match TcpStream::connect_timeout(&candidate, CONNECT_TIME) {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(failed)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+/// A server that is alive answers within this, however busy and however much it was asked at once.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// A host that does not even refuse is not there.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes made room for at once.
 const ROOM_BYTES_MAX: usize = 16 << 20;
+/// The longest status or error: ours end at some hundred bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// The longest text: the payload of a collection has several times the bytes of the longest string, which is 512 MiB.
+const TEXT_BYTES_MAX: usize = 2 << 30;
+/// The longest list whose answers are looked at one by one: those of a transaction that is followed.
+const LIST_LENGTH_MAX: usize = 1 << 24;
+/// Elements of an answer that is taken as a whole: a status of a thousand members, or all commands of a Redis, has far
+/// fewer.
+const REPLY_ELEMENTS_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 8;
 
 #[cfg(test)]
@@ -282,8 +313,46 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_a_failure() {
-        for bytes in [&b"HTTP\r\n"[..], b"\r\n", b"$x\r\n", b"*-2\r\n", b"$-5\r\n", b":\r\n", b"+no end\n"] {
+        let hostile: [&[u8]; 12] = [
+            b"HTTP/1.1 400\r\n",
+            b"\r\n",
+            b"$x\r\n",
+            b"*-2\r\n",
+            b"$-5\r\n",
+            b":\r\n",
+            b":x\r\n",
+            b"+no end\n",
+            b"$2\r\nabcd",
+            b"$2147483649\r\n",
+            b"$9223372036854775807\r\n",
+            b"*16777217\r\n",
+        ];
+        for bytes in hostile {
             assert!(matches!(receiving(bytes).next(), Err(Failure::Protocol { .. })), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn answers_are_taken_as_a_whole_up_to_a_size_and_a_depth() {
+        let text = |text: &str| Reply::Text(text.as_bytes().to_vec());
+        let cases: [(&[u8], Reply); 7] = [
+            (b"+OK\r\n", text("OK")),
+            (b"-ERR no\r\n", Reply::Error("ERR no".to_owned())),
+            (b":-7\r\n", Reply::Integer(-7)),
+            (b"$4\r\na\r\nb\r\n", text("a\r\nb")),
+            (b"$-1\r\n", Reply::Null),
+            (b"*-1\r\n", Reply::Null),
+            (b"*2\r\n$1\r\nx\r\n*1\r\n:1\r\n", Reply::List(vec![text("x"), Reply::List(vec![Reply::Integer(1)])])),
+        ];
+        for (bytes, reply) in cases {
+            assert_eq!(receiving(bytes).reply().unwrap(), reply);
+        }
+        let deep: &[u8] = b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n";
+        for bytes in [deep, b"*1048577\r\n"] {
+            assert!(matches!(receiving(bytes).reply(), Err(Failure::Protocol { .. })), "{bytes:?}");
+        }
+        for bytes in [&b""[..], b"$5\r\nab\r\n", b"*9\r\n"] {
+            assert!(matches!(receiving(bytes).reply(), Err(Failure::Broken { .. })), "{bytes:?}");
         }
     }
 }

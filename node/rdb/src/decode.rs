@@ -4,10 +4,11 @@ mod module;
 pub(crate) mod stream;
 
 use crate::error::RdbError;
-use crate::limits::{RESERVED_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::listpack::{Listpack, Packed, score};
+use crate::limits::{FILE_EXPANDED_BYTES_MAX, RESERVED_BYTES_MAX, TEXT_BYTES_MAX, USUAL_EXPANSION};
+use crate::listpack::{Listpack, Packed};
 use crate::lzf;
-use crate::object::{Hash, Object, SortedSet, Texts};
+use crate::object::{Hash, Kind, Object, SortedSet, Texts};
+use crate::score::score;
 use crate::source::Source;
 use crate::ziplist::{Ziplist, read_intset, read_zipmap};
 use std::io::Write as _;
@@ -71,6 +72,27 @@ impl Family {
     }
 }
 
+/// Which kind of value a type stands for, before anything of the value is read.
+pub(crate) fn kind_of(kind: u8, family: Family) -> Result<Kind, RdbError> {
+    Ok(match (kind, family) {
+        (types::STRING, _) => Kind::String,
+        (types::LIST | types::LIST_ZIPLIST | types::LIST_QUICKLIST | types::LIST_QUICKLIST_2, _) => Kind::List,
+        (types::SET | types::SET_INTSET | types::SET_LISTPACK, _) => Kind::Set,
+        (types::SORTED_SET | types::SORTED_SET_2 | types::SORTED_SET_ZIPLIST | types::SORTED_SET_LISTPACK, _) => {
+            Kind::SortedSet
+        }
+        (types::HASH | types::HASH_ZIPMAP | types::HASH_ZIPLIST | types::HASH_LISTPACK, _) => Kind::Hash,
+        (types::HASH_DEADLINES_EARLY..=types::HASH_LISTPACK_DEADLINES, Family::Redis) => Kind::Hash,
+        (types::VALKEY_HASH_DEADLINES, Family::Valkey) => Kind::Hash,
+        (types::STREAM | types::STREAM_2 | types::STREAM_3, _) | (types::STREAM_4, Family::Redis) => Kind::Stream,
+        (types::MODULE, _) => Kind::Module,
+        (types::MODULE_EARLY, _) => {
+            return Err(RdbError::Unsupported("a module's value of a pre-release of Redis 4.0"));
+        }
+        (unknown, _) => return Err(RdbError::Type(unknown)),
+    })
+}
+
 /// A length, or a mark that something other than a plain string follows.
 enum Length {
     Plain(u64),
@@ -83,19 +105,23 @@ pub(crate) struct Decoder {
     block: Vec<u8>,
     /// A string before it is decompressed.
     compressed: Vec<u8>,
-    /// Bytes that compressed strings may still stand for.
+    /// Bytes that the compressed strings of a collection may stand for together, beyond what is usual.
+    expanded_bytes_max: u64,
+    /// Bytes that those of this value may still stand for.
     expandable: u64,
     pub(crate) family: Family,
 }
 
 impl Decoder {
     pub(crate) fn new(family: Family) -> Self {
-        Self { block: Vec::new(), compressed: Vec::new(), expandable: u64::MAX, family }
+        let expanded_bytes_max = FILE_EXPANDED_BYTES_MAX;
+        Self { block: Vec::new(), compressed: Vec::new(), expanded_bytes_max, expandable: expanded_bytes_max, family }
     }
 
-    /// One for which all compressed strings together stand for at most so many bytes.
+    /// One for which all compressed strings of a collection together stand for at most so many bytes beyond
+    /// [`USUAL_EXPANSION`].
     pub(crate) fn expanding_to(self, bytes: u64) -> Self {
-        Self { expandable: bytes, ..self }
+        Self { expanded_bytes_max: bytes, expandable: bytes, ..self }
     }
 
     /// Appends a string.
@@ -114,11 +140,26 @@ impl Decoder {
                 if let Some(bytes) = [compressed, bytes].into_iter().find(|bytes| *bytes > TEXT_BYTES_MAX) {
                     return Err(RdbError::TextTooLong(bytes));
                 }
+                let expandable = self.expandable.saturating_add(compressed * USUAL_EXPANSION);
                 let too_much = RdbError::Corrupt("compressed strings stand for more than is allowed together");
-                self.expandable = self.expandable.checked_sub(bytes).ok_or(too_much)?;
+                self.expandable = expandable.checked_sub(bytes).ok_or(too_much)?;
                 self.compressed.clear();
                 source.append(compressed, &mut self.compressed)?;
                 lzf::decompress(&self.compressed, bytes, out)
+            }
+            Length::Encoded(_) => Err(RdbError::Corrupt("a string has an unknown encoding")),
+        }
+    }
+
+    /// Passes over a string that nobody wants; compressed ones stay so.
+    pub(crate) fn pass_text(&mut self, source: &mut impl Source) -> Result<(), RdbError> {
+        match read_length(source)? {
+            Length::Plain(bytes) => source.skip(bytes),
+            Length::Encoded(width @ 0..=2) => source.skip(1 << width),
+            Length::Encoded(3) => {
+                let compressed = length(source)?;
+                length(source)?;
+                source.skip(compressed)
             }
             Length::Encoded(_) => Err(RdbError::Corrupt("a string has an unknown encoding")),
         }
@@ -133,6 +174,8 @@ impl Decoder {
 
     /// A value of a type into `object`, whose memory is used again where it fits.
     pub(crate) fn object(&mut self, source: &mut impl Source, kind: u8, object: &mut Object) -> Result<(), RdbError> {
+        // One string is bounded as every string is.
+        self.expandable = if kind == types::STRING { TEXT_BYTES_MAX } else { self.expanded_bytes_max };
         let before = std::mem::take(object);
         *object = match kind {
             types::STRING => {
@@ -163,7 +206,6 @@ impl Decoder {
             types::STREAM | types::STREAM_2 | types::STREAM_3 => self.stream(source, kind)?,
             types::STREAM_4 if self.family == Family::Redis => self.stream(source, kind)?,
             types::MODULE => Object::Module(self.pass_module(source)?),
-            types::MODULE_EARLY => return Err(RdbError::Unsupported("a module's value of a pre-release of Redis 4.0")),
             kind => {
                 let mut hash = if let Object::Hash(hash) = before { hash } else { Hash::default() };
                 hash.clear();
@@ -409,13 +451,17 @@ mod tests {
 
     #[test]
     fn compressed_strings_share_what_they_may_stand_for() {
-        // A list of two strings of thirty bytes, five bytes each.
-        let text = [0xc3, 5, 30, 0, b'x', 0xe0, 20, 0];
+        // A list of two strings of 265 bytes, five bytes each when compressed.
+        let text = [0xc3, 5, 0x41, 9, 0, b'x', 0xe0, 0xff, 0];
+        let one = 265 - 5 * USUAL_EXPANSION;
         let list = [&[2][..], &text, &text].concat();
-        for (bytes, is_read) in [(60, true), (59, false)] {
+        for (bytes, is_read) in [(2 * one, true), (2 * one - 1, false)] {
             let mut decoder = Decoder::new(Family::Redis).expanding_to(bytes);
             let mut object = Object::default();
-            assert_eq!(decoder.object(&mut &list[..], types::LIST, &mut object).is_ok(), is_read, "{bytes}");
+            // Each value has all of it.
+            for _ in 0..2 {
+                assert_eq!(decoder.object(&mut &list[..], types::LIST, &mut object).is_ok(), is_read, "{bytes}");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::RdbError;
 use crate::limits::{INTSET_MEMBERS_MAX, LIST_NODE_BYTES_MAX, LISTPACK_ELEMENT_BYTES_MAX, LISTPACK_ELEMENTS_MAX};
 use crate::listpack::{ListpackWriter, integer_of};
 use crate::object::{Hash, Object, SortedSet, Texts};
+use crate::score::score_text;
 use crate::ziplist::write_intset;
 
 /// The version of what is written: that of Redis 7.0.
@@ -157,7 +158,7 @@ fn write_sorted_set(out: &mut Vec<u8>, sorted: &SortedSet) {
     let mut pack = ListpackWriter::new();
     for (score, member) in elements {
         pack.push(member);
-        pack.push(format!("{score}").as_bytes());
+        pack.push(score_text(score).as_bytes());
     }
     write_block(out, &pack.finish());
 }

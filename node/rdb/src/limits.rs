@@ -32,6 +32,14 @@ pub const STREAM_NODE_ENTRIES_MAX: usize = 100;
 /// Bytes of one listpack of a stream, Redis' default.
 pub const STREAM_NODE_BYTES_MAX: usize = 4096;
 
-/// Bytes that all compressed strings of one payload may stand for together: twice the longest string. A client could else
-/// have one request take 88 times its size.
-pub const PAYLOAD_EXPANDED_BYTES_MAX: u64 = 1 << 30;
+/// What a compressed byte stands for in data that anybody has: so much is always allowed.
+pub const USUAL_EXPANSION: u64 = 16;
+
+/// Bytes that all compressed strings of a collection in one payload may stand for together, beyond [`USUAL_EXPANSION`]: a
+/// client could else have a small request take 88 times its size, and several times that for elements of no length. A
+/// string is bounded by [`TEXT_BYTES_MAX`] alone.
+pub const PAYLOAD_EXPANDED_BYTES_MAX: u64 = 16 << 20;
+
+/// The same for a collection in a file, or from a server that the operator has chosen: a list of a thousand million equal
+/// letters is possible there, and must come in.
+pub const FILE_EXPANDED_BYTES_MAX: u64 = 1 << 30;

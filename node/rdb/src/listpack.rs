@@ -4,6 +4,7 @@
 //! be read from the end, then 0xff.
 
 use crate::error::RdbError;
+use crate::score::score;
 use std::io::Write as _;
 
 /// One element.
@@ -15,7 +16,22 @@ pub(crate) enum Packed<'b> {
     Integer(i64),
 }
 
-impl Packed<'_> {
+/// A block ends within an element.
+pub(crate) const SHORT: RdbError = RdbError::Corrupt("a packed collection ends too early");
+
+impl<'b> Packed<'b> {
+    /// The text of `length` bytes after an element's header, and where it ends.
+    pub(crate) fn text_at(bytes: &'b [u8], header: usize, length: usize) -> Result<(Self, usize), RdbError> {
+        let end = header.checked_add(length).ok_or(SHORT)?;
+        bytes.get(header..end).map(|text| (Self::Text(text), end)).ok_or(SHORT)
+    }
+
+    /// The integer of `width` bytes after the one that says so, and where it ends.
+    pub(crate) fn integer_at(bytes: &'b [u8], width: usize) -> Result<(Self, usize), RdbError> {
+        let digits = bytes.get(1..width + 1).ok_or(SHORT)?;
+        Ok((Self::Integer(little_endian(digits)), width + 1))
+    }
+
     /// Appends it as text.
     pub(crate) fn write_to(self, out: &mut Vec<u8>) -> Result<(), RdbError> {
         match self {
@@ -42,12 +58,6 @@ impl Packed<'_> {
     }
 }
 
-/// A score in its textual form.
-pub(crate) fn score(text: &[u8]) -> Result<f64, RdbError> {
-    let score = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
-    score.filter(|score| !score.is_nan()).ok_or(RdbError::Corrupt("a score is no number"))
-}
-
 /// The elements of a listpack, one after the other.
 pub(crate) struct Listpack<'b> {
     rest: &'b [u8],
@@ -70,17 +80,10 @@ impl<'b> Listpack<'b> {
 
     /// The next element; nothing at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Packed<'b>>, RdbError> {
-        const SHORT: RdbError = RdbError::Corrupt("a listpack ends too early");
         let bytes = self.rest;
         let (&first, after) = bytes.split_first().ok_or(SHORT)?;
-        let text = |header: usize, length: usize| {
-            let end = header.checked_add(length).ok_or(SHORT)?;
-            bytes.get(header..end).map(|text| (Packed::Text(text), end)).ok_or(SHORT)
-        };
-        let integer = |count: usize| {
-            let bytes = after.get(..count).ok_or(SHORT)?;
-            Ok::<_, RdbError>((Packed::Integer(little_endian(bytes)), count + 1))
-        };
+        let text = |header, length| Packed::text_at(bytes, header, length);
+        let integer = |count| Packed::integer_at(bytes, count);
         let second = || after.first().map(|byte| usize::from(*byte)).ok_or(SHORT);
         let (packed, length) = match first {
             END => {

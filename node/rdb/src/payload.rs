@@ -1,11 +1,11 @@
 //! What `DUMP` answers and `RESTORE` takes: one value, then two bytes of version, then the checksum of all before it.
 
 use crate::checksum;
-use crate::decode::{Decoder, Family};
+use crate::decode::{Decoder, Family, kind_of};
 use crate::encode;
 use crate::error::RdbError;
 use crate::limits::PAYLOAD_EXPANDED_BYTES_MAX;
-use crate::object::Object;
+use crate::object::{Kind, Object};
 
 /// A payload whose checksum was right, and whose version is known.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,23 @@ impl<'p> Payload<'p> {
         Ok(Self { body, family, version })
     }
 
-    /// The value. All of the payload must belong to it.
+    /// Which kind of value it has, from its first byte alone: whoever does not take that kind need not read it.
+    pub fn kind(self) -> Result<Kind, RdbError> {
+        kind_of(*self.body.first().ok_or(RdbError::Truncated)?, self.family)
+    }
+
+    /// The value of a payload that anybody may have sent: memory is bounded by [`PAYLOAD_EXPANDED_BYTES_MAX`]. All of the
+    /// payload must belong to it.
     pub fn object(self) -> Result<Object, RdbError> {
+        self.object_within(PAYLOAD_EXPANDED_BYTES_MAX)
+    }
+
+    /// As [`Payload::object`], with another bound for a source that was chosen.
+    pub fn object_within(self, expanded_bytes_max: u64) -> Result<Object, RdbError> {
         let (&kind, mut rest) = self.body.split_first().ok_or(RdbError::Truncated)?;
+        kind_of(kind, self.family)?;
         let mut object = Object::default();
-        Decoder::new(self.family).expanding_to(PAYLOAD_EXPANDED_BYTES_MAX).object(&mut rest, kind, &mut object)?;
+        Decoder::new(self.family).expanding_to(expanded_bytes_max).object(&mut rest, kind, &mut object)?;
         if rest.is_empty() { Ok(object) } else { Err(RdbError::Corrupt("something follows the value")) }
     }
 

@@ -1,7 +1,7 @@
 //! Takes a file or a replication stream apart, key after key.
 
 use crate::checksum::Checksum;
-use crate::decode::{Decoder, Family, length, pass_key_metadata, pass_module_auxiliary};
+use crate::decode::{Decoder, Family, kind_of, length, pass_key_metadata, pass_module_auxiliary};
 use crate::error::RdbError;
 use crate::limits::READ_BYTES;
 use crate::object::Object;
@@ -160,9 +160,8 @@ impl<R: Read> Reader<R> {
     }
 
     fn key(&mut self, kind: u8, entry: &mut Entry) -> Result<(), RdbError> {
-        if kind >= opcode::LEAST {
-            return Err(RdbError::Type(kind));
-        }
+        // Before anything of it is read: nothing is taken for what cannot be understood.
+        kind_of(kind, self.decoder.family)?;
         entry.database = self.database;
         entry.key.clear();
         self.decoder.text(&mut self.source, &mut entry.key)?;
@@ -181,8 +180,11 @@ impl<R: Read> Reader<R> {
 }
 
 /// Reads a whole file of `length` bytes and checks its checksum alone: afterwards every byte is known to be as it was
-/// written. [`Reader`] only knows at the end, when values that were changed have been handed out already.
-pub fn verify(mut source: impl Read, length: u64) -> Result<(), RdbError> {
+/// written. [`Reader`] only knows at the end, when values that were changed have been handed out already. A file of before
+/// Redis 2.6, or of a server that was told to compute none (`rdbchecksum no`), has no checksum, and is believed.
+///
+/// The answer is the checksum of what it says, which tells the file from others, also where it has none of its own.
+pub fn verify(mut source: impl Read, length: u64) -> Result<u64, RdbError> {
     let mut checksum = Checksum::new();
     let mut header = [0; HEADER_BYTES];
     source.read_exact(&mut header).map_err(|error| no_header(truncated(error)))?;
@@ -202,9 +204,13 @@ pub fn verify(mut source: impl Read, length: u64) -> Result<(), RdbError> {
     }
     let mut stored = [0; 8];
     source.read_exact(&mut stored).map_err(truncated)?;
+    if version < VERSION_OF_CHECKSUM {
+        // These belong to the file like all others.
+        checksum.update(&stored);
+    }
     let (expected, found) = (u64::from_le_bytes(stored), checksum.value());
     if version < VERSION_OF_CHECKSUM || expected == 0 || expected == found {
-        Ok(())
+        Ok(found)
     } else {
         Err(RdbError::Checksum { expected, found })
     }
@@ -227,8 +233,6 @@ fn no_header(error: RdbError) -> RdbError {
 
 /// Marks of what is not a key.
 pub(crate) mod opcode {
-    /// The least of them; types are below.
-    pub(crate) const LEAST: u8 = 240;
     /// Redis 8.6 and later.
     pub(crate) const KEY_METADATA: u8 = 243;
     /// Valkey 9 and later.

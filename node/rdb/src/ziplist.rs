@@ -2,9 +2,7 @@
 //! are still written).
 
 use crate::error::RdbError;
-use crate::listpack::{Packed, little_endian};
-
-const SHORT: RdbError = RdbError::Corrupt("a packed collection ends too early");
+use crate::listpack::{Packed, SHORT, little_endian};
 
 /// The elements of a ziplist, one after the other.
 pub(crate) struct Ziplist<'b> {
@@ -32,14 +30,8 @@ impl<'b> Ziplist<'b> {
             [] => return Err(SHORT),
         };
         let (&first, after) = bytes.split_first().ok_or(SHORT)?;
-        let text = |header: usize, length: usize| {
-            let end = header.checked_add(length).ok_or(SHORT)?;
-            bytes.get(header..end).map(|text| (Packed::Text(text), end)).ok_or(SHORT)
-        };
-        let integer = |count: usize| {
-            let bytes = after.get(..count).ok_or(SHORT)?;
-            Ok::<_, RdbError>((Packed::Integer(little_endian(bytes)), count + 1))
-        };
+        let text = |header, length| Packed::text_at(bytes, header, length);
+        let integer = |count| Packed::integer_at(bytes, count);
         let (packed, length) = match first {
             0..=0x3f => text(1, usize::from(first))?,
             0x40..=0x7f => text(2, usize::from(first & 0x3f) << 8 | usize::from(*after.first().ok_or(SHORT)?))?,

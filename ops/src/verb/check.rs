@@ -39,7 +39,10 @@ fn text(report: &StoreReport) -> String {
     let checkpoint = match store.checkpoint {
         0 => "no checkpoint".to_owned(),
         number => {
-            format!("checkpoint {number} of {} keys in {} images, {} bytes", store.keys, store.images, store.image_bytes)
+            format!(
+                "checkpoint {number} of {} keys in {} images, {} bytes",
+                store.keys, store.images, store.image_bytes
+            )
         }
     };
     lines.push(format!(

@@ -22,13 +22,7 @@ impl Decoder {
                 }
                 3 => source.skip(4)?,
                 4 => source.skip(8)?,
-                5 => {
-                    let mut text = std::mem::take(&mut self.block);
-                    text.clear();
-                    let outcome = self.text(source, &mut text);
-                    self.block = text;
-                    outcome?;
-                }
+                5 => self.pass_text(source)?,
                 _ => return Err(RdbError::Corrupt("a module's value has a part of an unknown form")),
             }
         }

@@ -66,16 +66,13 @@ impl Decoder {
 
     /// What Redis 8.6 remembers of producers, so that it can refuse an entry that comes twice. It lives for minutes.
     fn pass_producers(&mut self, source: &mut impl Source) -> Result<(), RdbError> {
-        let mut text = Vec::new();
         for _ in 0..2 {
             length(source)?;
         }
         for _ in 0..length(source)? {
-            text.clear();
-            self.text(source, &mut text)?;
+            self.pass_text(source)?;
             for _ in 0..length(source)? {
-                text.clear();
-                self.text(source, &mut text)?;
+                self.pass_text(source)?;
                 id(source)?;
             }
         }

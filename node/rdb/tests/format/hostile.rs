@@ -4,7 +4,7 @@ use crate::round_trip::file;
 use crate::samples::{Random, object};
 use crate::signed::signed;
 use rdb::payload::{self, Payload};
-use rdb::{Entry, Item, RdbError, Reader};
+use rdb::{Entry, Item, Kind, Object, RdbError, Reader};
 
 /// Reads to the end or the first error.
 fn read(bytes: &[u8]) -> Result<usize, RdbError> {
@@ -102,6 +102,65 @@ fn announced_lengths_take_no_memory() {
     ] {
         let bytes = signed(&[&[kind], &body[..]].concat(), 10);
         assert!(Payload::verify(&bytes).unwrap().object().is_err());
+    }
+}
+
+/// A string that stands for a listpack of so many empty elements, in a twentieth of its bytes.
+fn compressed_listpack(elements: u32) -> Vec<u8> {
+    let total = 7 + 2 * elements;
+    let mut compressed = vec![6 + 1];
+    compressed.extend_from_slice(&total.to_le_bytes());
+    compressed.extend_from_slice(&[0xff, 0xff, 0x80, 1]);
+    let mut left = 2 * (elements - 1);
+    while left > 0 {
+        // A piece of up to 264 bytes from two back; every length is even.
+        let count = left.min(264);
+        left -= count;
+        match count {
+            2 => compressed.extend_from_slice(&[1, 0x80, 1]),
+            3..=8 => compressed.extend_from_slice(&[(count as u8 - 2) << 5, 1]),
+            _ => compressed.extend_from_slice(&[0xe0, (count - 9) as u8, 1]),
+        }
+    }
+    compressed.extend_from_slice(&[0, 0xff]);
+    let length = |bytes: u32| [&[0x80][..], &bytes.to_be_bytes()].concat();
+    [&[0xc3][..], &length(compressed.len() as u32), &length(total), &compressed].concat()
+}
+
+#[test]
+fn a_small_payload_cannot_stand_for_a_large_collection() {
+    let payload = |elements| signed(&[&[20][..], &compressed_listpack(elements)].concat(), 11);
+    let small = payload(1000);
+    let Object::Set(members) = Payload::verify(&small).unwrap().object().unwrap() else { panic!("it is no set") };
+    assert_eq!(members.len(), 1000);
+    let large = payload(20_000_000);
+    assert!(large.len() < 1 << 20, "{}", large.len());
+    let large = Payload::verify(&large).unwrap();
+    assert!(large.object().is_err());
+    // A file of the operator's own may have it.
+    assert!(large.object_within(rdb::limits::FILE_EXPANDED_BYTES_MAX).is_ok());
+}
+
+#[test]
+fn the_kind_is_known_before_anything_is_read() {
+    for (kind, version, expected) in [
+        (0u8, 10u16, Some(Kind::String)),
+        (14, 10, Some(Kind::List)),
+        (20, 11, Some(Kind::Set)),
+        (17, 10, Some(Kind::SortedSet)),
+        (25, 12, Some(Kind::Hash)),
+        (22, 80, Some(Kind::Hash)),
+        (26, 13, Some(Kind::Stream)),
+        (7, 10, Some(Kind::Module)),
+        (6, 10, None),
+        (8, 10, None),
+        (23, 80, None),
+        (26, 80, None),
+        (27, 13, None),
+        (255, 13, None),
+    ] {
+        let bytes = signed(&[kind, 0xff], version);
+        assert_eq!(Payload::verify(&bytes).unwrap().kind().ok(), expected, "{kind} in {version}");
     }
 }
 

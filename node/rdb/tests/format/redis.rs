@@ -2,7 +2,7 @@
 
 use crate::samples::{Random, object, text};
 use rdb::payload::{self, Payload};
-use rdb::{Entry, Item, Object, Reader, Writer};
+use rdb::{Entry, Item, Object, Reader, SortedSet, Writer};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -207,6 +207,26 @@ fn a_file_of_redis_is_read_as_redis_dumps_it() {
         }
     }
     assert_eq!(keys, 17);
+}
+
+#[test]
+fn redis_reads_every_score_as_it_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(std::fs::File::create(directory.path().join("dump.rdb")).unwrap()).unwrap();
+    writer.database(0, 1, 0).unwrap();
+    // With all their digits some of these are longer than what Redis looks at.
+    let scores = vec![1e300, -1.5e299, f64::MAX, 5e-324, 1e-200, 0.1, -0.0, 3.0, 1e17, 123_456_789_012_345_680.0];
+    let names: Vec<String> = (0..scores.len()).map(|index| format!("m{index}")).collect();
+    let members = names.iter().map(String::as_bytes).collect();
+    let sorted = SortedSet { members, scores: scores.clone() };
+    writer.entry(b"scores", None, &Object::SortedSet(sorted)).unwrap();
+    writer.finish().unwrap();
+    let Some(mut redis) = Redis::start(directory.path()) else { return };
+    for (name, score) in names.iter().zip(scores) {
+        let told = redis.call(&[b"ZSCORE", b"scores", name.as_bytes()]).unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(told.parse::<f64>().unwrap(), score, "{told}");
+    }
 }
 
 /// What some of the keys must hold, so that reading and dumping do not err together.

@@ -121,7 +121,10 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let time = u64::try_from(time).map_err(|_| CommandError::Plain("ERR Invalid TTL value, must be >= 0"))?;
     let payload =
         Payload::verify(bytes).map_err(|_| CommandError::Plain("ERR DUMP payload version or checksum are wrong"))?;
-    let object = payload.object().map_err(|_| CommandError::Plain("ERR Bad data format"))?;
+    let bad = |_| CommandError::Plain("ERR Bad data format");
+    // Before anything of the value is read: what is not offered costs no memory.
+    check_kind(payload.kind().map_err(bad)?)?;
+    let object = payload.object().map_err(bad)?;
     check(&object)?;
     if exists {
         call.store.delete(db, key);
@@ -139,6 +142,16 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     Ok(())
 }
 
+/// Whether values of this kind can be held here.
+fn check_kind(kind: rdb::Kind) -> Result<(), CommandError> {
+    match kind {
+        rdb::Kind::String | rdb::Kind::Hash | rdb::Kind::Set => Ok(()),
+        rdb::Kind::List | rdb::Kind::SortedSet | rdb::Kind::Stream | rdb::Kind::Module => Err(CommandError::Detailed(
+            format!("ERR values of the type {} are not offered by this version", kind.name()),
+        )),
+    }
+}
+
 /// Whether the value can be held here.
 fn check(object: &Object) -> Result<(), CommandError> {
     match object {
@@ -147,9 +160,7 @@ fn check(object: &Object) -> Result<(), CommandError> {
         }
         Object::Hash(_) | Object::Set(_) if object.is_empty() => Err(CommandError::Plain("ERR Bad data format")),
         Object::String(_) | Object::Hash(_) | Object::Set(_) => Ok(()),
-        Object::List(_) | Object::SortedSet(_) | Object::Stream(_) | Object::Module(_) => Err(CommandError::Detailed(
-            format!("ERR values of the type {} are not offered by this version", object.kind().name()),
-        )),
+        Object::List(_) | Object::SortedSet(_) | Object::Stream(_) | Object::Module(_) => check_kind(object.kind()),
     }
 }
 
@@ -285,6 +296,9 @@ mod tests {
         payload::write(&mut empty, &Object::Set(Texts::new())).unwrap();
         let refusal = "-ERR values of the type list are not offered by this version\r\n";
         assert_eq!(restore(&mut caller, "k", "0", &list, &[]), refusal);
+        // By its first byte alone: this one is damaged behind it.
+        let damaged = [18, 1, 1, 1, 10, 0, 49, 254, 128, 153, 53, 91, 161, 200];
+        assert_eq!(restore(&mut caller, "k", "0", &damaged, &[]), refusal);
         assert_eq!(restore(&mut caller, "k", "0", &empty, &[]), "-ERR Bad data format\r\n");
         assert_eq!(caller.call("EXISTS k"), ":0\r\n");
     }

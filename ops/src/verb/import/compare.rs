@@ -5,16 +5,15 @@ use super::address::Source;
 use super::file::Dump;
 use super::holding::{Holding, keys};
 use super::lanes::select;
-use super::loader::now;
+use super::loader::{now, value_of};
 use super::pages::{KEYS_AT_ONCE, Pages, Told, ask, knows_deadlines};
 use super::progress::Progress;
 use crate::failure::Result;
 use crate::terminal::grouped;
 use crate::wire::Wire;
-use rdb::payload::Payload;
 use rdb::{Entry, Group, Object, Stream, StreamId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What differs.
 #[derive(Debug, Default)]
@@ -75,7 +74,7 @@ impl Comparison {
             }
             Told::Refused(_) => self.not_compared += 1,
             Told::Payload(payload) => {
-                let found = Payload::verify(payload).and_then(Payload::object).ok().map(|mut object| {
+                let found = value_of(payload).ok().map(|mut object| {
                     object.normalize();
                     object
                 });
@@ -106,10 +105,28 @@ fn is_same(one: &Object, other: &Object) -> bool {
     }
 }
 
-/// Names of groups, how far each is, and what it waits for; when, and how often it was delivered, aside.
-fn groups(stream: &Stream) -> BTreeMap<&[u8], (StreamId, Vec<StreamId>)> {
-    let facts = |group: &'_ Group| (group.last_id, group.pending.iter().map(|pending| pending.id).collect());
-    stream.groups.iter().map(|group| (group.name.as_slice(), facts(group))).collect()
+/// The groups by name.
+fn groups(stream: &Stream) -> BTreeMap<&[u8], GroupFacts<'_>> {
+    stream.groups.iter().map(|group| (group.name.as_slice(), GroupFacts::of(group))).collect()
+}
+
+/// What is compared of a group: how far it is, how often what it waits for was delivered, and which consumer has what. When
+/// it was delivered is aside.
+#[derive(PartialEq, Eq)]
+struct GroupFacts<'s> {
+    last_id: StreamId,
+    deliveries: BTreeMap<StreamId, u64>,
+    consumers: BTreeMap<&'s [u8], BTreeSet<StreamId>>,
+}
+
+impl<'s> GroupFacts<'s> {
+    fn of(group: &'s Group) -> Self {
+        let deliveries = group.pending.iter().map(|pending| (pending.id, pending.deliveries)).collect();
+        let consumers = group.consumers.iter();
+        let consumers =
+            consumers.map(|consumer| (consumer.name.as_slice(), consumer.pending.iter().copied().collect()));
+        Self { last_id: group.last_id, deliveries, consumers: consumers.collect() }
+    }
 }
 
 fn is_near(one: Option<u64>, other: Option<u64>, slack: u64) -> bool {
@@ -245,23 +262,33 @@ const DEADLINE_SLACK_MS: u64 = 5000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rdb::PendingEntry;
+    use rdb::{Consumer, PendingEntry};
 
     #[test]
     fn streams_differ_in_their_groups_too() {
         let id = |sequence| StreamId { milliseconds: 5, sequence };
-        let stream = |name: &str, last, pending| {
+        let stream = |name: &str, last, pending, deliveries, consumer: &str| {
             let mut stream = Stream::default();
             stream.last_id = id(9);
             stream.push(id(1), &[(b"f", b"v")]);
-            let pending = vec![PendingEntry { id: id(pending), ..PendingEntry::default() }];
+            let owner =
+                Consumer { name: consumer.as_bytes().to_vec(), pending: vec![id(pending)], ..Consumer::default() };
+            let pending = vec![PendingEntry { id: id(pending), deliveries, ..PendingEntry::default() }];
             let name = name.as_bytes().to_vec();
-            stream.groups.push(Group { name, last_id: id(last), pending, ..Group::default() });
+            let group = Group { name, last_id: id(last), pending, consumers: vec![owner], ..Group::default() };
+            stream.groups.push(group);
             Object::Stream(Box::new(stream))
         };
-        let one = stream("g", 1, 1);
-        assert!(is_same(&one, &stream("g", 1, 1)));
-        for other in [stream("h", 1, 1), stream("g", 2, 1), stream("g", 1, 2)] {
+        let one = stream("g", 1, 1, 1, "c");
+        assert!(is_same(&one, &stream("g", 1, 1, 1, "c")));
+        let others = [
+            stream("h", 1, 1, 1, "c"),
+            stream("g", 2, 1, 1, "c"),
+            stream("g", 1, 2, 1, "c"),
+            stream("g", 1, 1, 2, "c"),
+            stream("g", 1, 1, 1, "d"),
+        ];
+        for other in others {
             assert!(!is_same(&one, &other), "{other:?}");
         }
     }

@@ -7,7 +7,7 @@ use crate::failure::{Failure, Result};
 use crate::stop::Stop;
 use rdb::{Entry, Item, RdbError, Reader};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,38 +16,34 @@ pub struct Dump {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// Its length and its checksum: another file has another.
-    identity: String,
+    /// Its length and the checksum of its bytes, once it is verified: another file has another.
+    identity: Option<String>,
 }
 
 impl Dump {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| Failure::File { doing: "read", path: path.to_owned(), error };
-        let mut file = File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        let mut checksum = [0; 8];
-        if bytes >= 8 {
-            file.seek(SeekFrom::End(-8)).map_err(failed)?;
-            file.read_exact(&mut checksum).map_err(failed)?;
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        }
-        let identity = format!("{bytes}-{:016x}", u64::from_le_bytes(checksum));
-        Ok(Self { path: path.to_owned(), file, bytes, identity })
+        Ok(Self { path: path.to_owned(), file, bytes, identity: None })
     }
 
-    /// Checks that it is as it was written, before anything of it is believed.
+    /// Checks that it is as it was written, before anything of it is believed, and which file it is. The checksum that
+    /// stands in it would not do for that: not every file has one.
     pub fn verify(&mut self) -> Result<()> {
         let failed = |error| Failure::File { doing: "read", path: self.path.clone(), error };
         let outcome = rdb::verify(&mut self.file, self.bytes);
         self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        outcome.map_err(|error| match error {
+        let checksum = outcome.map_err(|error| match error {
             RdbError::Io(error) => failed(error),
             error => Failure::Arguments(format!(
                 "nothing was imported: {} cannot be believed: {error}; --salvage imports what can be read of it",
                 self.path.display()
             )),
-        })
+        })?;
+        self.identity = Some(format!("{}-{checksum:016x}", self.bytes));
+        Ok(())
     }
 
     /// Its bytes, for a bar.
@@ -71,9 +67,9 @@ impl Dump {
         }
     }
 
-    /// Where the target notes how far it came.
-    fn marker(&self) -> String {
-        format!("pelago:import:file:{}", self.identity)
+    /// Where the target notes how far it came, if it is known which file it is.
+    fn marker(&self) -> Option<String> {
+        self.identity.as_ref().map(|identity| format!("pelago:import:file:{identity}"))
     }
 }
 
@@ -88,15 +84,15 @@ pub enum Course {
     Salvage,
 }
 
-/// Imports a file. `client` is a connection of its own for the notes.
+/// Imports a file, which is verified unless it is salvaged. `client` is a connection of its own for the notes.
 pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Course, stop: &Stop) -> Result<Tally> {
-    let marker = dump.marker();
-    let noted = client.call(&["GET", &marker])?.text().and_then(|text| text.parse::<u64>().ok());
-    let done = noted.filter(|_| course == Course::GoOn).unwrap_or(0);
-    let mut note = |keys: u64| match course {
-        Course::GoOn | Course::Anew => note(client, &marker, keys.max(done)),
-        Course::Salvage => Ok(()),
+    let marker = dump.marker().filter(|_| course != Course::Salvage);
+    let noted = match (&marker, course) {
+        (Some(marker), Course::GoOn) => client.call(&["GET", marker])?.text(),
+        (Some(_) | None, Course::GoOn | Course::Anew | Course::Salvage) => None,
     };
+    let done = noted.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let mut note = |keys: u64| marker.as_ref().map_or(Ok(()), |marker| note(client, marker, keys.max(done)));
     let progress = Progress::of_bytes(dump.bytes());
     let shared = loader.shared();
     let (mut noted, mut left) = (Instant::now(), done);
@@ -132,7 +128,9 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Cour
     let outcome = read.and_then(|modules| ended.map(|tally| Tally { modules_skipped: modules, ..tally }));
     match outcome {
         Ok(tally) => {
-            client.call(&["DEL", &marker])?;
+            if let Some(marker) = &marker {
+                client.call(&["DEL", marker])?;
+            }
             Ok(tally)
         }
         Err(failure) => {
@@ -151,3 +149,42 @@ const LOOK_EVERY: u64 = 1024;
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// A week: whoever goes on later begins again.
 pub const MARKER_SECONDS: &str = "604800";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdb::{Object, Writer};
+
+    /// A file of one key, whose checksum is left out; as an old one it would not have it at all.
+    fn without_checksum(value: &[u8], is_old: bool) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new()).unwrap();
+        writer.entry(b"k", None, &Object::String(value.to_vec())).unwrap();
+        let mut bytes = writer.finish().unwrap().1;
+        let end = bytes.len() - 8;
+        if is_old {
+            bytes.truncate(end);
+            bytes[5..9].copy_from_slice(b"0004");
+        } else {
+            bytes[end..].fill(0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn files_without_a_checksum_are_told_apart_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let marker = |bytes: &[u8]| {
+            let path = directory.path().join("dump.rdb");
+            std::fs::write(&path, bytes).unwrap();
+            let mut dump = Dump::open(&path).unwrap();
+            assert_eq!(dump.marker(), None, "it is not known yet which file it is");
+            dump.verify().unwrap();
+            dump.marker().unwrap()
+        };
+        for is_old in [false, true] {
+            let (one, other) = (without_checksum(b"one value", is_old), without_checksum(b"two value", is_old));
+            assert_eq!(marker(&one), marker(&one));
+            assert_ne!(marker(&one), marker(&other), "old: {is_old}");
+        }
+    }
+}

@@ -188,7 +188,7 @@ impl Follower<'_> {
             }
             Answer::Error(text) if Refusals::is_fatal(text) => {
                 let text = String::from_utf8_lossy(text).into_owned();
-                return Err(Failure::Refused { address: self.target.address().to_owned(), text });
+                return Err(Failure::refused(self.target.address(), &text));
             }
             Answer::Error(_) | Answer::Null | Answer::Status(_) | Answer::Integer(_) | Answer::Text(_) => {}
         }
@@ -210,7 +210,7 @@ impl Follower<'_> {
             refused.note(text);
         })?;
         match fatal {
-            Some(text) => Err(Failure::Refused { address: self.target.address().to_owned(), text }),
+            Some(text) => Err(Failure::refused(self.target.address(), &text)),
             None => Ok(refused),
         }
     }

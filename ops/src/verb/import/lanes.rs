@@ -157,7 +157,7 @@ fn exchange(wire: &mut Wire, database: &mut u32, batch: &Batch, shared: &Shared)
         lock(&shared.refusals).note(text);
     })?;
     match fatal {
-        Some(text) => Err(Failure::Refused { address: wire.address().to_owned(), text }),
+        Some(text) => Err(Failure::refused(wire.address(), &text)),
         None => Ok(()),
     }
 }

@@ -6,7 +6,9 @@ use super::refusals::Refusals;
 use super::requests::{self, Skip, Written};
 use crate::failure::{Failure, Result};
 use crate::reply::write_request;
-use rdb::Entry;
+use rdb::limits::FILE_EXPANDED_BYTES_MAX;
+use rdb::payload::Payload;
+use rdb::{Entry, Object, RdbError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,10 +172,15 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// The value of a payload that a server has dumped for us. Larger ones than of any client: the operator chose the server.
+pub fn value_of(payload: &[u8]) -> std::result::Result<Object, RdbError> {
+    Payload::verify(payload)?.object_within(FILE_EXPANDED_BYTES_MAX)
+}
+
 /// What cannot be read of a source.
-pub fn unreadable(what: &str, at: u64, error: rdb::RdbError) -> Failure {
+pub fn unreadable(what: &str, at: u64, error: RdbError) -> Failure {
     match error {
-        rdb::RdbError::Io(error) => Failure::Arguments(format!("{what} cannot be read on at byte {at}: {error}")),
+        RdbError::Io(error) => Failure::Arguments(format!("{what} cannot be read on at byte {at}: {error}")),
         error => Failure::Arguments(format!("{what} is not understood at byte {at}: {error}")),
     }
 }

@@ -2,11 +2,10 @@
 //! pipeline.
 
 use super::lanes::select;
-use super::loader::{now, unreadable};
+use super::loader::{now, unreadable, value_of};
 use crate::failure::{Failure, Result};
 use crate::reply::write_request;
 use crate::wire::{Answer, Wire};
-use rdb::payload::Payload;
 use rdb::{Entry, Texts};
 
 /// Goes through the keys of one database.
@@ -88,11 +87,10 @@ impl Pages {
             match told {
                 Told::Gone => return Ok(()),
                 Told::Refused(text) => {
-                    let text = String::from_utf8_lossy(text).into_owned();
-                    return Err(Failure::Refused { address: address.clone(), text });
+                    return Err(Failure::refused(&address, &String::from_utf8_lossy(text)));
                 }
                 Told::Payload(payload) => {
-                    let object = Payload::verify(payload).and_then(Payload::object);
+                    let object = value_of(payload);
                     let what = || format!("the value of {}", entry.key.escape_ascii());
                     entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
                 }
@@ -160,14 +158,14 @@ pub fn knows_deadlines(wire: &mut Wire) -> Result<bool> {
 }
 
 fn header(wire: &mut Wire, expected: Option<usize>) -> Result<usize> {
-    let refusal = match wire.next()? {
+    let text = match wire.next()? {
         Answer::List(count) if expected.is_none_or(|expected| expected == count) => return Ok(count),
         Answer::Error(text) => String::from_utf8_lossy(text).into_owned(),
         Answer::List(_) | Answer::Status(_) | Answer::Integer(_) | Answer::Text(_) | Answer::Null => {
             return Err(not_understood(wire));
         }
     };
-    Err(Failure::Refused { address: wire.address().to_owned(), text: refusal })
+    Err(Failure::refused(wire.address(), &text))
 }
 
 fn not_understood(wire: &Wire) -> Failure {

@@ -7,7 +7,7 @@ mod stream;
 
 use super::holding::Holding;
 use crate::reply::write_request;
-use rdb::{Entry, Hash, Kind, Object, SortedSet, Texts};
+use rdb::{Entry, Hash, Kind, Object, SortedSet, Texts, score_text};
 use std::io::Write as _;
 
 /// What became of a key.
@@ -179,15 +179,6 @@ fn write_sorted_set(requests: &mut Requests<'_>, key: &[u8], sorted: &SortedSet)
     requests.add_in_pieces(b"ZADD", key, words, 2);
 }
 
-/// A score in its shortest exact form.
-fn score_text(score: f64) -> String {
-    if score != 0.0 && score.is_finite() && !(1e-5..1e17).contains(&score.abs()) {
-        format!("{score:e}")
-    } else {
-        format!("{score}")
-    }
-}
-
 /// Says of how many fields the deadlines are lost. Fields that have expired stay away.
 fn write_hash(requests: &mut Requests<'_>, key: &[u8], hash: &Hash, holding: &Holding, now: u64) -> u64 {
     let live = || hash.iter().filter(|(_, _, deadline)| *deadline == 0 || *deadline > now);
@@ -302,13 +293,5 @@ mod tests {
         let words: usize = lines.iter().map(|line| line.split(' ').count() - 2).sum();
         assert_eq!(words, 9000);
         assert!(matches!(written, Written::Requests { replies, .. } if replies == lines.len() as u64));
-    }
-
-    #[test]
-    fn scores_are_exact_and_short() {
-        for (score, text) in [(3.0, "3"), (-0.1, "-0.1"), (1e300, "1e300"), (2.5e-9, "2.5e-9"), (f64::INFINITY, "inf")]
-        {
-            assert_eq!(score_text(score), text);
-        }
     }
 }
