@@ -412,3 +412,6 @@ impl Peers {
         ready.into_iter().all(|peer| self.hub.peer_vector(peer).is_some_and(|vector| vector.of(number) >= mine))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! A node's thread for its peers, without running it: what it does at turns that networks and clients seldom take.
+
+use super::*;
+use crate::config::{Config, Settings};
+use crate::node::Seams;
+use crate::persistence::StoreSetup;
+use crate::testing::STARTED_AT;
+use crdt::membership::MemberRecord;
+use keyspace::{Database, Lifetime, NewLifetime};
+use protocol::ClusterId;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::{FileFacts, Fs, FsFile, MemoryCatalogue, SimulatedFs};
+use transport::{Authority, Bind, CertificateRequest, TransportSettings, Validity};
+
+/// How long the disk may take at most.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A disk on which nothing is appended while somebody holds its gate.
+#[derive(Clone, Debug)]
+pub(super) struct SlowDisk {
+    pub(super) files: SimulatedFs,
+    pub(super) gate: Arc<parking_lot::Mutex<()>>,
+    /// Making a file whose name begins so meets a defect.
+    pub(super) defect: Arc<parking_lot::Mutex<Option<&'static str>>>,
+}
+
+impl SlowDisk {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { files: SimulatedFs::new(seed), gate: Arc::default(), defect: Arc::default() }
+    }
+}
+
+#[derive(Debug)]
+struct SlowFile {
+    file: Arc<dyn FsFile>,
+    gate: Arc<parking_lot::Mutex<()>>,
+}
+
+impl Fs for SlowDisk {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
+        let defect = *self.defect.lock();
+        assert!(!defect.is_some_and(|prefix| name.starts_with(prefix)), "a defect at {name}");
+        Ok(Arc::new(SlowFile { file: self.files.create(name)?, gate: Arc::clone(&self.gate) }))
+    }
+
+    fn list(&self) -> io::Result<Vec<FileFacts>> {
+        self.files.list()
+    }
+
+    fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        self.files.read(name, offset, bytes_max)
+    }
+
+    fn rename(&self, old: &str, new: &str) -> io::Result<()> {
+        self.files.rename(old, new)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.files.sync_directory()
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.files.sync_file(name)
+    }
+
+    fn space(&self) -> io::Result<u64> {
+        self.files.space()
+    }
+}
+
+impl FsFile for SlowFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let _open = self.gate.lock();
+        self.file.append(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+/// A node that has founded its cluster, on a disk if there is one, and a way to write to it.
+pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
+    let began = i64::try_from(STARTED_AT / 1_000).unwrap();
+    let authority = Authority::create(CLUSTER, Validity::of_authority(began), Some([1; 32])).unwrap();
+    let request = CertificateRequest { name: "a".into(), validity: Validity::days(began, 10), seed: Some([2; 32]) };
+    let credentials = authority.issue(&request).unwrap();
+    let identity = credentials.facts().unwrap().identity;
+    let record = MemberRecord {
+        name: "a".into(),
+        region: "r".into(),
+        advertise: "127.0.0.1:1".into(),
+        resp: "127.0.0.1:2".into(),
+        http: String::new(),
+    };
+    let first = NodeNumber::new(0).unwrap();
+    let membership = Membership::found(identity, record.clone(), Stamp::at(STARTED_AT, first)).unwrap();
+    let rows = CatalogueRows::new(Arc::new(MemoryCatalogue::new()));
+    rows.set_membership(&membership.encode()).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let store = disk.map(|disk| StoreSetup { fs: Arc::new(disk.clone()), threads: Some(1), flush_ms: Arc::new(|| 0) });
+    let setup = PeerSetup {
+        cluster: CLUSTER,
+        record,
+        boot: 1,
+        host_boot: "boot".into(),
+        rows,
+        bootstrap: None,
+        certificates: None,
+        store,
+        transport: TransportSettings::new(Bind::Socket(socket), credentials, CLUSTER),
+    };
+    // Each look at a clock finds it a little later.
+    let (wall, monotonic) = (AtomicU64::new(STARTED_AT), AtomicU64::new(0));
+    let seams = Seams {
+        wall_clock: Arc::new(move || wall.fetch_add(10, Ordering::Relaxed)),
+        monotonic_ns: Arc::new(move || monotonic.fetch_add(1_000, Ordering::Relaxed)),
+        seed: 1,
+    };
+    let node = Arc::new(Node::new(keyspace::Keyspace::new(1), Arc::new(Settings::new(Config::default())), seams));
+    let writer = node.keyspace.writer();
+    let mut peers = Peers::new(node, setup).unwrap();
+    assert!(peers.load());
+    peers.turn();
+    assert!(peers.node.condition.writes_refused().is_none());
+    (peers, writer)
+}
+
+/// Writes as a command would that was admitted before.
+pub(super) fn write(writer: &mut Writer, key: &[u8], value: &[u8]) -> Stamp {
+    let mut access = writer.access(STARTED_AT, &[key]);
+    access.begin_command();
+    access.put_string(Database(0), key, value, NewLifetime::Set(Lifetime::Never));
+    drop(access);
+    writer.keyspace().clock()
+}
+
+/// Bytes that no batch makes smaller.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut word: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut next = || {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word
+    };
+    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// Runs `test` where sockets can be opened.
+pub(super) fn in_a_runtime(test: impl FnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { test() });
+}
+
+#[test]
+fn a_number_is_changed_when_the_disk_has_taken_what_was_written_under_the_one_before() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(1);
+        let (mut peers, mut writer) = founded(Some(&disk));
+        let present = peers.number().unwrap();
+        let closed = disk.gate.lock();
+        // The first fills the disk's queue, so that the second stays where it is.
+        write(&mut writer, b"large", &noise(33 << 20));
+        peers.close_batches();
+        assert!(!peers.keeping.has_room());
+        let last = write(&mut writer, b"k", b"v");
+        peers.renumber();
+        assert!(peers.node.condition.writes_refused().is_some());
+        assert_eq!(peers.number(), Some(present));
+        drop(closed);
+        let began = std::time::Instant::now();
+        while peers.number() == Some(present) {
+            assert!(began.elapsed() < PATIENCE, "the number is not changed");
+            peers.look_at_disk();
+            peers.housekeeping();
+        }
+        let next = peers.number().unwrap();
+        assert_ne!(next, present);
+        assert_eq!((peers.hub.closed_vector().of(present), peers.node.keyspace.applied().of(present)), (last, last));
+        let later = write(&mut writer, b"k", b"w");
+        assert_eq!(later.author(), next);
+        assert!(peers.close_logged());
+        while !peers.is_published() {
+            assert!(began.elapsed() < PATIENCE, "the last batch is not published");
+            peers.look_at_disk();
+        }
+        assert_eq!(peers.hub.closed_vector().of(next), later);
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_node_whose_number_has_ended_waits_for_another_one_without_looking_for_changes_all_the_time() {
+    in_a_runtime(|| {
+        let (mut peers, mut writer) = founded(None);
+        let present = peers.number().unwrap();
+        peers.number_has_ended();
+        assert_eq!(peers.number(), None);
+        // A command that was admitted before.
+        write(&mut writer, b"k", b"v");
+        peers.drain_at = Some(Instant::now());
+        peers.turn();
+        assert_eq!(peers.drain_at, None);
+        let next = NodeNumber::new(present.value() + 1).unwrap();
+        peers.take_number(next);
+        let last = write(&mut writer, b"k", b"w");
+        peers.turn();
+        assert!(peers.close_everything());
+        assert_eq!(peers.hub.closed_vector().of(next), last);
+        assert_eq!(peers.hub.closed_vector().of(present), Stamp::ZERO);
+    });
+}
+
+#[test]
+fn writes_are_refused_before_it_is_asked_whether_anything_was_written() {
+    in_a_runtime(|| {
+        let (mut peers, mut writer) = founded(None);
+        let present = peers.number();
+        let last = write(&mut writer, b"k", b"v");
+        // Its copy lives elsewhere: what was written here stays here.
+        peers.number_has_ended();
+        assert_eq!((peers.number(), peers.hub.closed_vector().of(last.author())), (present, last));
+        assert!(peers.node.condition.writes_refused().is_some());
+    });
+}
+
+#[test]
+fn an_operators_seal_leaves_out_who_cannot_be_reached_and_is_reached_here() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let stamp = peers.membership_stamp().unwrap();
+        let gone = NodeIdentity([9; 32]);
+        let record = MemberRecord {
+            name: "b".into(),
+            region: "s".into(),
+            advertise: "127.0.0.1:3".into(),
+            resp: "127.0.0.1:4".into(),
+            http: String::new(),
+        };
+        // Another member that cannot be reached holds more than this node.
+        let away = NodeIdentity([8; 32]);
+        let me = peers.identity;
+        let number = peers.membership.admit(me, gone, record.clone(), stamp).unwrap().number;
+        let stamp = peers.membership_stamp().unwrap();
+        let other = MemberRecord { name: "c".into(), ..record };
+        peers.membership.admit(me, away, other, stamp).unwrap();
+        peers.membership.remove(gone).unwrap();
+        let stamp = peers.membership_stamp().unwrap();
+        let reach = Stamp::at(STARTED_AT + 5, number);
+        let holding = crdt::membership::Holding { applied: reach, reach, waiting: crdt::membership::Waiting::Nothing };
+        peers.membership.report_holdings(away, stamp, [(number, holding)]).unwrap();
+        let answer = peers.seal(&gone.to_string(), false).unwrap().to_string();
+        assert!(answer.contains("\"c\""), "{answer}");
+        let seal = peers.membership.view().sealed(number).unwrap();
+        assert!(seal.at < reach && peers.hub.closed_vector().of(number) >= seal.at);
+    });
+}
