@@ -175,7 +175,7 @@ impl Manifest {
     }
 
     /// Reads a manifest; nothing if it is damaged.
-    fn decode(name: &str, bytes: &[u8], owner: StoreOwner) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn decode(name: &str, bytes: &[u8], owner: StoreOwner) -> Result<Option<Self>, StoreError> {
         let Some(row) = ManifestRow::decode(name, bytes)? else { return Ok(None) };
         if row.owner != owner {
             return Err(StoreError::Foreign(name.to_owned()));

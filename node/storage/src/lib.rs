@@ -3,12 +3,14 @@
 //!
 //! Nothing here decides what the bytes mean to the cluster: it keeps them, says when they are durable, and notices when
 //! they are not what they were. The rooms: `fs` is the seam to the disk, `journal` and `checkpoint` write, `store` opens,
-//! `journal_reader` reads back, `disk` runs it all beside the node, `check` verifies a directory that nobody uses.
+//! `journal_reader` reads back, `disk` runs it all beside the node, `check` verifies a directory that nobody uses; `cut` says
+//! what a backup copies, and `pins` keeps it there meanwhile.
 
 mod catalogue;
 mod check;
 mod checkpoint;
 mod contents;
+mod cut;
 mod disk;
 mod frame;
 mod fs;
@@ -16,6 +18,7 @@ mod journal;
 mod journal_reader;
 pub mod limits;
 mod memory;
+mod pins;
 mod record;
 mod rows;
 mod seal;
@@ -29,11 +32,13 @@ pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, StoreFigures, check, is_store_file};
 pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest, image_name};
 pub use contents::Contents;
+pub use cut::{Cut, CutError};
 pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};
 pub use fs::{FileFacts, Fs, FsFile, StoreError};
 pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
 pub use journal_reader::JournalReader;
 pub use memory::MemoryCatalogue;
+pub use pins::{Pin, Pins};
 pub use record::{Record, RecordView};
 pub use rows::{Boot, CatalogueRows, NodeFacts, Start};
 pub use segment::{Life, StoreOwner};

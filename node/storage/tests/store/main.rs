@@ -6,4 +6,5 @@ mod damage;
 mod failing;
 mod mending;
 mod model;
+mod pinning;
 mod reading_back;

@@ -81,7 +81,7 @@ pub fn group_of(number: u64) -> u16 {
 
 /// One life of the small node.
 pub struct SmallNode {
-    pub fs: SimulatedFs,
+    fs: Arc<dyn Fs>,
     pub disk: Disk,
     pub reader: JournalReader,
     pub manifest: Option<Manifest>,
@@ -108,7 +108,11 @@ impl Back {
 
 /// Opens the store and reads everything that is there.
 pub fn recover(fs: &SimulatedFs) -> Result<(FoundStore, Back), StoreError> {
-    let mut found = FoundStore::open(Arc::new(fs.clone()), OWNER)?;
+    recover_on(Arc::new(fs.clone()))
+}
+
+fn recover_on(fs: Arc<dyn Fs>) -> Result<(FoundStore, Back), StoreError> {
+    let mut found = FoundStore::open(fs, OWNER)?;
     let mut state: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
     for (group, facts) in found.images() {
         let problem = found.read_image(group, facts, &mut |block| {
@@ -128,14 +132,19 @@ pub fn recover(fs: &SimulatedFs) -> Result<(FoundStore, Back), StoreError> {
 impl SmallNode {
     /// Starts a life: recovers, and begins to write.
     pub fn start(fs: &SimulatedFs, nonce: u64, policy: FlushPolicy) -> Result<(Self, Back), StoreError> {
-        let (found, back) = recover(fs)?;
+        Self::start_on(Arc::new(fs.clone()), nonce, policy)
+    }
+
+    /// The same, in any directory.
+    pub fn start_on(fs: Arc<dyn Fs>, nonce: u64, policy: FlushPolicy) -> Result<(Self, Back), StoreError> {
+        let (found, back) = recover_on(Arc::clone(&fs))?;
         let store = found.begin(Life { generation: nonce, nonce }, SETTINGS, back.next)?;
         let mut worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, policy);
         if let Some(fault) = &store.fault {
             worker.note_fault(fault, 1_000);
         }
         let node = Self {
-            fs: fs.clone(),
+            fs,
             disk: Disk::in_place(worker, || 0),
             reader: store.reader,
             manifest: store.manifest,
@@ -166,7 +175,7 @@ impl SmallNode {
         self.disk.poll(self.now_ms);
         let start = CheckpointStart { position: self.disk.position(), vector: VersionVector::new() };
         let changed = std::mem::take(&mut self.changed);
-        let fs: Arc<dyn Fs> = Arc::new(self.fs.clone());
+        let fs = Arc::clone(&self.fs);
         let mut writer = CheckpointWriter::begin(fs, OWNER, self.manifest.as_ref(), start.clone());
         let taken = self.walk(&mut writer, &changed, chance);
         if taken.is_err() {
