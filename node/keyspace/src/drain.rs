@@ -44,6 +44,8 @@ pub struct OpenBatch {
 #[derive(Debug, Default)]
 pub struct Drain {
     last: Stamp,
+    /// Where the last cut was.
+    cut: Stamp,
     taken: Vec<LogBuffer>,
     order: Vec<Taken>,
     /// Which records of the group at hand are sent, and the names that its later ones have: kept for the next group.
@@ -66,6 +68,11 @@ impl Drain {
     /// A drain whose first batch follows `last`: zero for a number that has never written.
     pub fn after(last: Stamp) -> Self {
         Self { last, ..Self::default() }
+    }
+
+    /// Everything up to this stamp was taken by now.
+    pub fn complete_up_to(&self) -> Stamp {
+        self.cut
     }
 
     /// Takes everything that is complete, as batches in order. Nothing if nothing was written.
@@ -128,6 +135,7 @@ impl Drain {
         self.taken.resize_with(logs.len().max(self.taken.len()), LogBuffer::default);
         let mut buffers: Vec<_> = logs.iter().map(|log| log.buffer.lock()).collect();
         let cut = below_open_groups(&buffers, cut);
+        self.cut = cut;
         for (index, buffer) in buffers.iter_mut().enumerate() {
             let count = buffer.records.partition_point(|record| record.stamp <= cut);
             let taken = &mut self.taken[index];

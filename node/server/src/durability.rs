@@ -42,7 +42,9 @@ pub struct DiskState {
     pub appended_bytes: u64,
     /// Records that could not be written.
     pub given_up: u64,
-    /// Flushes so far, and microseconds of the last and the longest.
+    /// Threads of the store that met a defect of the program's.
+    pub panics: u64,
+    /// Flushes so far.
     pub flushes: u64,
     /// Microseconds of the last flush.
     pub flush_us_last: u64,

@@ -55,6 +55,7 @@ pub(super) fn section(scene: &Scene<'_>, lines: &mut Lines<'_>) {
             .put("store_damage_found", state.problems)
             .put("store_journal_bytes", state.journal_bytes)
             .put("store_records_given_up", state.given_up)
+            .put("store_thread_panics", state.panics)
             .put("store_flushes", state.flushes)
             .put("store_flush_us_max", state.flush_us_max)
             .put("store_space_bytes", state.space_bytes);

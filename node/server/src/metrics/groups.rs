@@ -127,6 +127,8 @@ metric_group! {
         appended_bytes: Counter,
         /// Records that could not be written and are in no journal.
         records_given_up: Counter,
+        /// Defects of Pelago's that the store's threads met. `INFO persistence` says which thread in `store_problem`.
+        thread_panics: Counter,
         /// Flushes of the journal.
         flushes: Counter,
         /// Microseconds of the last flush.

@@ -257,6 +257,7 @@ impl Metrics {
         own.queued_bytes.set_count(state.queued_bytes);
         own.appended_bytes.mirror(state.appended_bytes);
         own.records_given_up.mirror(state.given_up);
+        own.thread_panics.mirror(state.panics);
         own.flushes.mirror(state.flushes);
         own.flush_us_last.set_count(state.flush_us_last);
         own.flush_us_max.set_count(state.flush_us_max);

@@ -1,6 +1,7 @@
 //! The standing proof at work: comparing digests with peers all the time, and `verify`, which compares everything now.
 
 use super::Peers;
+use super::keeping::Waiting;
 use crdt::{Stamp, VersionVector};
 use protocol::{AuditFrame, AuditOutcome, AuditRange, NodeIdentity, SlotState, compare, follow_up};
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,8 @@ pub(super) struct Audit {
     /// Moments of this node: its clock, and the closed vector that held everything done by then. Oldest first.
     moments: VecDeque<(Stamp, VersionVector)>,
     last_closed: Stamp,
+    /// A moment is remembered when what was done by then is published.
+    awaits_moment: bool,
     roots_sent: BTreeMap<NodeIdentity, Instant>,
     rotation: u64,
     /// Slots that were found differing, and when: a second look confirms before an alarm.
@@ -56,12 +59,18 @@ impl Audit {
 
 impl Peers {
     /// Remembers the present moment: everything that was done up to the clock's reading is in the closed vector. False
-    /// if it could not be told, because a pipeline still runs.
+    /// if that is not so yet, because a pipeline still runs or the disk is slow; then it is remembered when it is.
     pub(super) fn note_moment(&mut self) -> bool {
-        let clock = self.node.keyspace.clock();
-        if !self.close_everything() {
-            return false;
+        if !self.audit.awaits_moment {
+            self.audit.awaits_moment = true;
+            self.when_closed(Waiting::Moment(self.node.keyspace.clock()));
         }
+        !self.audit.awaits_moment
+    }
+
+    /// Everything that was done up to this reading of the clock is in the closed vector.
+    pub(super) fn take_moment(&mut self, clock: Stamp) {
+        self.audit.awaits_moment = false;
         let vector = self.hub.closed_vector().clone();
         let audit = &mut self.audit;
         // While nothing changes, one moment is enough: the last one is moved up.
@@ -69,13 +78,12 @@ impl Peers {
             && *known == vector
         {
             *last = clock.max(*last);
-            return true;
+            return;
         }
         audit.moments.push_back((clock, vector));
         if audit.moments.len() > MOMENTS_MAX {
             audit.moments.pop_front();
         }
-        true
     }
 
     /// Describes a range of slots as they are now.

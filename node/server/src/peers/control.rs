@@ -2,6 +2,7 @@
 //! which take time.
 
 use super::Peers;
+use super::keeping::Waiting;
 use super::pace::HOUSEKEEPING_INTERVAL;
 use crdt::membership::MemberRecord;
 use crdt::{NodeNumber, Stamp};
@@ -308,10 +309,16 @@ impl Peers {
     }
 
     /// Answers a peer's question.
-    pub(super) fn answer(&mut self, peer: NodeIdentity, body: &[u8]) -> Vec<u8> {
+    pub(super) fn answer(&mut self, peer: NodeIdentity, id: RequestId, body: &[u8]) {
         if let Some(order) = body.strip_prefix(ASK_DRAIN) {
-            return self.drain_for(peer, order);
+            self.drain_for(peer, id, order);
+            return;
         }
+        let answer = self.answer_at_once(peer, body);
+        self.hub.respond(peer, id, answer);
+    }
+
+    fn answer_at_once(&mut self, peer: NodeIdentity, body: &[u8]) -> Vec<u8> {
         if let Some(order) = body.strip_prefix(ASK_RESUME) {
             self.pending.drains.remove(&(peer, order.to_vec()));
             self.refusals.draining = !self.pending.drains.is_empty();
@@ -327,22 +334,26 @@ impl Peers {
         }
     }
 
-    /// Accepts no more writes, and says what was written.
-    fn drain_for(&mut self, peer: NodeIdentity, order: &[u8]) -> Vec<u8> {
+    /// Accepts no more writes, and says what was written when all of that is published.
+    fn drain_for(&mut self, peer: NodeIdentity, id: RequestId, order: &[u8]) {
         if self.pending.drains.len() >= DRAINS_MAX {
-            return Vec::new();
+            self.hub.respond(peer, id, Vec::new());
+            return;
         }
         tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
         self.pending.drains.insert((peer, order.to_vec()));
         self.refusals.draining = true;
         self.update_condition();
-        self.close_logged();
-        self.is_published();
+        self.when_closed(Waiting::Drained { peer, id });
+    }
+
+    /// Says what was written here, all of which is published.
+    pub(super) fn answer_drain(&mut self, peer: NodeIdentity, id: RequestId) {
         let me = self.identity;
         let vector = self.hub.closed_vector();
         let numbers = self.membership.view().numbers_of(me).iter();
         let written: BTreeMap<String, String> = numbers.map(|&n| (n.to_string(), vector.of(n).to_string())).collect();
-        serde_json::to_vec(&written).unwrap_or_default()
+        self.hub.respond(peer, id, serde_json::to_vec(&written).unwrap_or_default());
     }
 
     pub(super) fn take_response(&mut self, peer: NodeIdentity, id: RequestId, body: Option<&[u8]>) {

@@ -20,14 +20,13 @@ impl Peers {
             Event::CloseOpenBatch => {
                 // SUBTLE: an increment in a pipeline that still runs may not know of a reset that is applied here. The
                 // vector must not be called settled before it is in a closed batch too.
-                self.settle();
+                self.when_closed(Waiting::Settled);
             }
             Event::ReadJournal { peer, origin, after, bytes_max } => {
                 self.read_back(ReadBack { peer, origin, after, bytes_max });
             }
             Event::SessionRequested { peer, session, since: _ } => {
-                self.close_logged();
-                self.keep(None, Waiting::SessionBegun { peer, session });
+                self.when_closed(Waiting::SessionBegun { peer, session });
             }
             Event::ReadSlots { peer, session, from_slot, since, bytes_max } => {
                 let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
@@ -75,10 +74,7 @@ impl Peers {
             }
             Event::PeerVector { peer: _, number, vector } => self.note_applied_there(number, vector),
             Event::Audit { peer, frame } => self.take_audit(peer, &frame),
-            Event::Request { peer, id, body } => {
-                let answer = self.answer(peer, &body);
-                self.hub.respond(peer, id, answer);
-            }
+            Event::Request { peer, id, body } => self.answer(peer, id, &body),
             Event::Response { peer, id, body } => self.take_response(peer, id, Some(&body)),
             Event::RequestFailed { peer, id } => self.take_response(peer, id, None),
             Event::Filled => {

@@ -20,37 +20,48 @@ const AROUND_STATE_BYTES: usize = 64;
 const PIPELINE_TRIES_MAX: u32 = 10_000;
 
 impl Peers {
-    /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written.
+    /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written. While the
+    /// disk is slow, what was written waits where it is.
     pub(super) fn close_batches(&mut self) -> bool {
+        if !self.keeping.has_room() {
+            self.drained_at = Instant::now();
+            return true;
+        }
         self.close_batches_up_to(Stamp::MAX)
     }
 
     /// Closes and publishes everything that was written until now. False if something of it is not published yet.
+    #[cfg(test)]
     pub(super) fn close_everything(&mut self) -> bool {
-        self.close_logged() & self.is_published_soon()
+        self.close_logged() & self.is_published()
     }
 
     /// Closes everything that was written until now, pipelines that still run included: they end within moments. False
-    /// if one did not. What is closed may have to wait for the disk.
+    /// if something of it is still open, because one did not end or the disk has no room; [`Peers::when_closed`] waits for
+    /// that. What is closed may have to wait for the disk.
+    #[must_use]
     pub(super) fn close_logged(&mut self) -> bool {
+        self.keeping.has_room() && self.close_all_logged()
+    }
+
+    /// The same, whether the disk has room or not: for what comes seldom and has no later.
+    #[must_use]
+    pub(super) fn close_all_logged(&mut self) -> bool {
         let clock = self.node.keyspace.clock();
         let mut tries = 0;
         while !self.node.keyspace.is_logged_up_to(clock) && tries < PIPELINE_TRIES_MAX {
             std::thread::yield_now();
             tries += 1;
         }
-        self.close_batches();
-        tries < PIPELINE_TRIES_MAX
+        self.close_batches_up_to(Stamp::MAX);
+        // Nobody writes without a number.
+        self.number().is_none() || self.drain.complete_up_to() >= clock
     }
 
-    /// The same, without what is later than `limit`.
+    /// Closes what was written, without what is later than `limit`, whether the disk has room or not. False if nothing was
+    /// written.
     pub(super) fn close_batches_up_to(&mut self, limit: Stamp) -> bool {
         let Some(number) = self.number() else { return false };
-        if !self.keeping.has_room() {
-            // The disk is slow: what was written waits where it is.
-            self.drained_at = Instant::now();
-            return true;
-        }
         let open = self.drain.take_up_to(&self.node.keyspace, limit);
         if open.is_empty() {
             return false;

@@ -1,15 +1,15 @@
 //! Keeping: every batch is in the journal before it is sent or applied, and so is every piece of state.
 //!
 //! What waits for the disk stands in one queue, in the order of the journal. A slow disk delays it and blocks nobody: new
-//! batches are not closed and those of others not taken while too much waits, and what cannot be written at all is given
-//! up by the disk's side, which marks the store first. Without a store nothing waits.
+//! batches are not closed while too much waits, and what builds on their being closed waits with them. What cannot be
+//! written at all is given up by the disk's side, which marks the store first. Without a store nothing waits.
 
 use super::Peers;
 use super::flow::packed;
-use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, encode_tails};
+use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
-use protocol::{Batch, BatchTail, NodeIdentity, SessionId};
+use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +22,10 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Keeping {
     store: Option<Persistence>,
-    /// What is done when so many records are written.
-    waiting: VecDeque<(u64, Waiting)>,
+    /// What is done when its records are written, in the order of the journal.
+    waiting: VecDeque<Queued>,
+    /// What is done when everything that was written until now is closed, and in the journal.
+    closing: Vec<Waiting>,
     /// The end of the own chain, batches that wait included.
     sealed: BatchTail,
     /// Own batches that are written and not durable: where they end, and their last stamps.
@@ -38,8 +40,16 @@ pub(super) struct Keeping {
     /// The last start found less than was kept: a checkpoint is taken as soon as the node has everything again.
     is_incomplete: bool,
     space_at: Option<Instant>,
-    /// The open batch could not be closed when it was asked for.
-    settles_later: bool,
+}
+
+/// Something that waits for the journal.
+#[derive(Debug)]
+struct Queued {
+    /// Its record, or the next one if it has none: everything before is carried out when this is its turn.
+    first: u64,
+    /// It is done when so many records are written.
+    position: u64,
+    then: Waiting,
 }
 
 /// What is done once the journal has everything before it.
@@ -51,6 +61,12 @@ pub(super) enum Waiting {
     Apply(Arc<Batch>),
     /// The open batch was closed.
     Settled,
+    /// Everything up to this reading of the clock is in the closed vector.
+    Moment(Stamp),
+    /// This node accepts no more writes: who removes it is told what was written.
+    Drained { peer: NodeIdentity, id: RequestId },
+    /// The keyspace was walked over for a checkpoint, and all that can be in its images is in the journal.
+    Walked(Box<Walk>),
     /// A state session is fed from here on.
     SessionBegun { peer: NodeIdentity, session: SessionId },
     /// Slots that were read out are sent: the changes in them are in the journal.
@@ -65,13 +81,11 @@ pub(super) enum Waiting {
     SessionFinished { peer: NodeIdentity, session: SessionId, vector: VersionVector },
 }
 
-/// How long the end of a batch's way to its file is waited for where the answer is wanted now.
-const SHORT_WAIT: Duration = Duration::from_millis(5);
-/// How long an orderly step (a stop, another number) waits for the disk.
-const LONG_WAIT: Duration = Duration::from_secs(5);
+/// Until what could not be closed is tried again, if the disk has no news before: pipelines end within moments.
+const CLOSING_INTERVAL: Duration = Duration::from_millis(10);
 /// Between two rounds of work that is done in place.
 const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
-/// Bytes of changes that may wait for a batch while the disk is slow. Past it writes are refused.
+/// Bytes of changes that may wait for a batch or for the disk while that is slow. Past it writes are refused.
 const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
 /// Own batches that are remembered until they are durable: some seconds of the fastest writer.
 const UNFLUSHED_MAX: usize = 1 << 13;
@@ -117,6 +131,11 @@ impl Keeping {
     pub(super) fn is_on(&self) -> bool {
         self.store.is_some()
     }
+
+    /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
+    fn carried_out(&self, position: u64) -> u64 {
+        self.waiting.front().map_or(position, |queued| queued.first)
+    }
 }
 
 impl Peers {
@@ -150,14 +169,12 @@ impl Peers {
         if let Waiting::Publish(batch) = &then {
             self.keeping.sealed = batch.tail();
         }
-        let position = match record {
-            Some(record) => store.keep(record),
-            None => store.disk.position(),
-        };
+        let first = store.disk.position();
+        let position = record.map_or(first, |record| store.keep(record));
         if let Waiting::Publish(batch) = &then {
             self.keeping.note_unflushed(position, batch.last);
         }
-        self.keeping.waiting.push_back((position, then));
+        self.keeping.waiting.push_back(Queued { first, position, then });
         let now_ms = self.node.wall_clock();
         if let Some(store) = &mut self.keeping.store {
             store.disk.poll(now_ms);
@@ -165,10 +182,25 @@ impl Peers {
         self.carry_out_kept();
     }
 
+    /// Does something when everything that was written until now is closed and in the journal: at once, if that can be.
+    pub(super) fn when_closed(&mut self, then: Waiting) {
+        self.keeping.closing.push(then);
+        self.go_on_closing();
+    }
+
+    fn go_on_closing(&mut self) {
+        if self.keeping.closing.is_empty() || !self.close_logged() {
+            return;
+        }
+        for then in std::mem::take(&mut self.keeping.closing) {
+            self.keep(None, then);
+        }
+    }
+
     /// Whether state of a peer waits to be merged.
     pub(super) fn is_merging(&self) -> bool {
         let merges = |waiting: &Waiting| matches!(waiting, Waiting::MergeSlots { .. } | Waiting::MergeListing { .. });
-        self.keeping.waiting.iter().any(|(_, waiting)| merges(waiting))
+        self.keeping.waiting.iter().any(|queued| merges(&queued.then))
     }
 
     /// Keeps a batch, then publishes or applies it.
@@ -181,8 +213,8 @@ impl Peers {
     pub(super) fn carry_out_kept(&mut self) {
         while let Some(store) = &self.keeping.store {
             let written = store.progress().written();
-            match self.keeping.waiting.pop_front_if(|(position, _)| *position <= written) {
-                Some((_, then)) => self.carry_out(then),
+            match self.keeping.waiting.pop_front_if(|queued| queued.position <= written) {
+                Some(queued) => self.carry_out(queued.then),
                 None => return,
             }
         }
@@ -197,6 +229,9 @@ impl Peers {
             }
             Waiting::Apply(batch) => self.apply(&batch),
             Waiting::Settled => self.hub.open_batch_closed(now),
+            Waiting::Moment(clock) => self.take_moment(clock),
+            Waiting::Drained { peer, id } => self.answer_drain(peer, id),
+            Waiting::Walked(walk) => self.take_walk(walk),
             Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),
             Waiting::SlotsRead { peer, session, next, bytes } => self.hub.slots_read(peer, session, next, bytes, now),
             Waiting::ListingRead { peer, session, covered, bytes } => {
@@ -208,15 +243,6 @@ impl Peers {
         }
     }
 
-    /// Closes what is open and calls the vector settled once that is published. If it cannot be closed now, soon.
-    pub(super) fn settle(&mut self) {
-        let is_closed = self.keeping.has_room() && self.close_logged();
-        self.keeping.settles_later = !is_closed;
-        if is_closed {
-            self.keep(None, Waiting::Settled);
-        }
-    }
-
     /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
     /// its journal, if it goes on under its number after a crash.
     pub(super) fn send_when_kept(
@@ -225,45 +251,26 @@ impl Peers {
         raw: Vec<u8>,
         make: impl FnOnce(Bytes) -> Waiting,
     ) {
-        if self.keeping.is_on() {
-            self.close_logged();
-        }
         match packed(raw) {
+            Some(bytes) if self.keeping.is_on() => self.when_closed(make(bytes)),
             Some(bytes) => self.keep(None, make(bytes)),
             None => self.give_up_feeding(peer, session),
         }
     }
 
-    /// Waits a moment until everything that is closed is published. False if it is not.
-    pub(super) fn is_published_soon(&mut self) -> bool {
-        self.wait_for_disk(SHORT_WAIT)
-    }
-
-    /// Waits, longer, until everything that is closed is published. False if the disk does not get there.
+    /// Whether everything of this node that is closed is published. The disk is not waited for.
     pub(super) fn is_published(&mut self) -> bool {
-        self.wait_for_disk(LONG_WAIT)
-    }
-
-    fn wait_for_disk(&mut self, most: Duration) -> bool {
-        let until = std::time::Instant::now() + most;
-        loop {
-            self.carry_out_kept();
-            if self.keeping.waiting.is_empty() {
-                return true;
-            }
-            if std::time::Instant::now() >= until {
-                return false;
-            }
-            std::thread::yield_now();
-        }
+        self.carry_out_kept();
+        let sealed = self.keeping.sealed.last;
+        sealed <= self.hub.closed_vector().of(sealed.author())
     }
 
     /// Looks at the disk: what is written is carried out, what is durable is told, and checkpoints go on.
     pub(super) fn look_at_disk(&mut self) {
-        if self.keeping.settles_later {
-            self.settle();
-        }
+        self.go_on_closing();
+        let closing = (!self.keeping.closing.is_empty()).then_some(CLOSING_INTERVAL);
         if !self.keeping.is_on() {
+            self.keeping.due = closing.map(|wait| Instant::now() + wait);
             return;
         }
         let (now, wall) = (Instant::now(), self.node.wall_clock());
@@ -283,7 +290,7 @@ impl Peers {
         let busy = self.keeping.store.as_ref().is_some_and(|store| store.background.is_busy_in_place());
         let in_place =
             in_place.map(|wait| wait.max(IN_PLACE_INTERVAL)).into_iter().chain(busy.then_some(IN_PLACE_INTERVAL));
-        self.keeping.due = in_place.min().map(|wait| now + wait);
+        self.keeping.due = in_place.chain(closing).min().map(|wait| now + wait);
         if self.keeping.space_at.is_none_or(|at| at <= now) {
             self.keeping.space_at = Some(now + LOOK_INTERVAL);
             self.judge_disk();
@@ -314,7 +321,7 @@ impl Peers {
         let Some(store) = &self.keeping.store else { return };
         let health = store.progress().health();
         let always = self.node.durability.replies_wait();
-        let undrained = self.node.keyspace.undrained_bytes();
+        let undrained = self.node.keyspace.undrained_bytes() + store.progress().queued_bytes();
         self.node.durability.set_broken(health != Health::Sound);
         let changes = self.node.console.metrics.keyspace.changes_made.value();
         store.describe(&self.node.durability, changes);
@@ -343,15 +350,7 @@ impl Peers {
     fn take_done(&mut self, done: Done) {
         let wall = self.node.wall_clock();
         match done {
-            Done::Walked(Ok(walk)) => {
-                // Everything that may be in an image is in the journal before this place.
-                self.close_logged();
-                let end = self.hub.closed_vector().clone();
-                let Some(store) = &mut self.keeping.store else { return };
-                let position = store.disk.position();
-                store.disk.command(Command::Flush);
-                store.checkpoints.state = CheckpointState::Flushing { walk, position, end };
-            }
+            Done::Walked(Ok(walk)) => self.when_closed(Waiting::Walked(walk)),
             Done::Walked(Err(error)) | Done::Committed(Err(error)) => {
                 tracing::error!(%error, "a checkpoint could not be written; the one before stands");
                 if let Some(store) = &mut self.keeping.store {
@@ -365,12 +364,22 @@ impl Peers {
                 let (number, images) = (manifest.number, manifest.images.len());
                 let position = store.checkpoints.committed(manifest, clock, bytes, wall);
                 store.disk.command(Command::Cover(position));
+                store.note_sound_checkpoint();
                 self.keeping.is_incomplete = false;
                 tracing::info!(number, images, bytes, "a checkpoint is finished");
                 self.end_checkpoint(false);
             }
             Done::Read(wish, batches) => self.take_read(wish, batches),
         }
+    }
+
+    /// Everything that may be in an image is in the journal: once that is durable so far, the checkpoint may count.
+    fn take_walk(&mut self, walk: Box<Walk>) {
+        let end = self.hub.closed_vector().clone();
+        let Some(store) = &mut self.keeping.store else { return };
+        let position = store.disk.position();
+        store.disk.command(Command::Flush);
+        store.checkpoints.state = CheckpointState::Flushing { walk, position, end };
     }
 
     /// Says that a checkpoint has ended; what is shown of it is right before anybody is told.
@@ -418,7 +427,7 @@ impl Peers {
         let appended = progress.appended_bytes.load(Ordering::Relaxed);
         let wished = self.node.durability.is_wished();
         let config = self.node.config.load();
-        if self.keeping.waiting.is_empty() && store.checkpoints.is_due(&config, appended, wished, heals, wall) {
+        if store.checkpoints.is_due(&config, appended, wished, heals, wall) {
             self.node.durability.take_wish();
             self.begin_checkpoint(appended);
         }
@@ -427,16 +436,18 @@ impl Peers {
     fn begin_checkpoint(&mut self, appended: u64) {
         let wall = self.node.wall_clock();
         let changes = self.node.console.metrics.keyspace.changes_made.value();
+        let Some(store) = &self.keeping.store else { return };
+        // Every record before this place is applied, and the vector says so.
+        let position = self.keeping.carried_out(store.disk.position());
+        let start = CheckpointStart { position, vector: self.hub.closed_vector().clone() };
         let Some(store) = &mut self.keeping.store else { return };
-        // Nothing waits: every record so far is applied, and the vector says so.
-        let start = CheckpointStart { position: store.disk.position(), vector: self.hub.closed_vector().clone() };
         let clock = self.node.keyspace.clock();
         let before = store.checkpoints.last.as_ref();
         let merged = std::mem::take(&mut store.checkpoints.merged);
         let unchanged_since = store.checkpoints.unchanged_since.filter(|_| !merged && before.is_some());
         let fs = store.fs();
         let writer = CheckpointWriter::begin(fs, store.checkpoints.owner, before, start);
-        let walk = crate::persistence::Walk::new(writer, clock, unchanged_since);
+        let walk = Walk::new(writer, clock, unchanged_since);
         if merged {
             // Until this one counts, the next one must write everything as well.
             store.checkpoints.unchanged_since = None;
@@ -474,13 +485,15 @@ impl Peers {
         });
     }
 
-    /// Everything is written, flushed and ended in order. False if it could not be made durable.
+    /// Everything is written, flushed and ended in order, as fast as the disk can. False if it could not be made durable.
     pub(super) fn stop_disk(&mut self) -> bool {
-        let published = self.is_published();
+        let is_closed = self.close_all_logged();
         let Some(store) = self.keeping.store.take() else { return true };
         let position = store.disk.position();
         let progress = store.disk.stop(self.node.wall_clock());
-        let durable = progress.durable();
-        published && progress.health() == Health::Sound && durable.to >= position
+        is_closed && progress.health() == Health::Sound && progress.durable().to >= position
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,7 @@ impl Peers {
     fn end_present_number(&mut self, next: NodeNumber) -> bool {
         // SUBTLE: before the number changes. Peers may bring what is missing of the present number from then on, and
         // batches of it that still waited would not follow that.
-        if !self.keeping.has_room() || !self.close_logged() || !self.is_published_soon() {
+        if !self.keeping.has_room() || !self.close_logged() || !self.is_published() {
             return false;
         }
         let present = self.number();

@@ -378,10 +378,9 @@ impl Peers {
         // of its own, in a simulation) the time is short.
         let node = self.node.clone();
         let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
-        self.close_logged();
-        self.is_published();
+        let mut is_closed = self.close_logged();
         self.pump();
-        while !self.peers_have_all() && Instant::now() < until {
+        while !(is_closed && self.is_published() && self.peers_have_all()) && Instant::now() < until {
             let wait = tokio::time::sleep(Duration::from_millis(5));
             tokio::select! {
                 event = self.transport_events.recv() => match event {
@@ -390,7 +389,7 @@ impl Peers {
                 },
                 () = wait => {}
             }
-            self.close_batches();
+            is_closed = self.close_logged();
             self.turn();
         }
         self.hub.say_goodbye();

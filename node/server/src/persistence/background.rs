@@ -1,11 +1,12 @@
 //! What takes its time: walking, committing checkpoints, reading the journal back. On a thread of its own, or in place
-//! and in small steps where there are no threads.
+//! and in small steps where there are no threads. A defect in one task fails that task, and the thread goes on.
 
 use super::walk::Walk;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::Keyspace;
 use protocol::NodeIdentity;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -43,6 +44,8 @@ pub(crate) struct Background {
     runner: Runner,
     /// Groups that the running walk has done.
     groups: Arc<AtomicU64>,
+    /// Tasks that met a defect of the program's.
+    panics: Arc<AtomicU64>,
 }
 
 enum Runner {
@@ -54,8 +57,11 @@ enum Runner {
 struct Hands {
     keyspace: Arc<Keyspace>,
     reader: JournalReader,
+    panics: Arc<AtomicU64>,
 }
 
+/// The name of the thread.
+pub(super) const THREAD: &str = "checkpoint";
 /// Groups that are walked over in place before something else has its turn.
 const GROUPS_A_TURN: usize = 24;
 
@@ -68,22 +74,29 @@ impl Background {
     ) -> std::io::Result<Self> {
         let (tasks, taken) = channel();
         let (results, done) = channel();
-        let groups = Arc::new(AtomicU64::new(0));
-        let (counted, hands) = (Arc::clone(&groups), Hands { keyspace, reader });
+        let (groups, panics): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
+        let (counted, hands) = (Arc::clone(&groups), Hands { keyspace, reader, panics: Arc::clone(&panics) });
         std::thread::Builder::new()
-            .name("checkpoint".to_owned())
+            .name(THREAD.to_owned())
             .spawn(move || run(&hands, &taken, &results, &*wake, &counted))?;
-        Ok(Self { runner: Runner::Thread { tasks, done }, groups })
+        Ok(Self { runner: Runner::Thread { tasks, done }, groups, panics })
     }
 
     pub(crate) fn in_place(_fs: Arc<dyn Fs>, keyspace: Arc<Keyspace>, reader: JournalReader) -> Self {
-        let runner = Runner::InPlace { hands: Hands { keyspace, reader }, tasks: VecDeque::new(), walk: None };
-        Self { runner, groups: Arc::default() }
+        let panics: Arc<AtomicU64> = Arc::default();
+        let hands = Hands { keyspace, reader, panics: Arc::clone(&panics) };
+        let runner = Runner::InPlace { hands, tasks: VecDeque::new(), walk: None };
+        Self { runner, groups: Arc::default(), panics }
     }
 
     /// Groups that the running walk has done.
     pub(crate) fn groups(&self) -> u64 {
         self.groups.load(Ordering::Relaxed)
+    }
+
+    /// Tasks that met a defect of the program's.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Hands a task in.
@@ -116,7 +129,7 @@ impl Background {
                 }
                 let mut running = walk.take()?;
                 for _ in 0..GROUPS_A_TURN {
-                    match running.step(&hands.keyspace) {
+                    match hands.step(&mut running) {
                         Ok(true) => {}
                         Ok(false) => return Some(Done::Walked(Ok(running))),
                         Err(error) => return Some(Done::Walked(Err(error))),
@@ -134,10 +147,28 @@ impl Hands {
     /// Does a task that takes one step.
     fn finish(&self, task: Task) -> Done {
         match task {
-            Task::Commit { walk, end, notes, keys, now_ms } => Done::Committed(walk.commit(end, notes, keys, now_ms)),
-            Task::Read(wish) => Done::Read(wish, self.reader.batches_after(wish.origin, wish.after, wish.bytes_max)),
+            Task::Commit { walk, end, notes, keys, now_ms } => {
+                Done::Committed(self.guard(|| walk.commit(end, notes, keys, now_ms)))
+            }
+            Task::Read(wish) => {
+                let batches = self.guard(|| self.reader.batches_after(wish.origin, wish.after, wish.bytes_max));
+                Done::Read(wish, batches)
+            }
             Task::Walk(walk) => Done::Walked(Ok(walk)),
         }
+    }
+
+    fn step(&self, walk: &mut Walk) -> Result<bool, StoreError> {
+        self.guard(|| walk.step(&self.keyspace))
+    }
+
+    /// Does something in which a panic is a failure: nobody would come to know of a thread that ended by it, and peers and
+    /// clients would wait for it for ever. What it worked on is thrown away.
+    fn guard<T>(&self, task: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|_| {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            Err(StoreError::Panicked(THREAD))
+        })
     }
 }
 
@@ -165,7 +196,7 @@ fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn
                 walk = running;
                 Some(hands.finish(task))
             }
-            (None, Some(mut running)) => match running.step(&hands.keyspace) {
+            (None, Some(mut running)) => match hands.step(&mut running) {
                 Ok(true) => {
                     groups.store(running.groups(), Ordering::Relaxed);
                     walk = Some(running);

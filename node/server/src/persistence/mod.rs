@@ -23,7 +23,9 @@ use background::Background;
 use checkpoints::Checkpoints;
 use keyspace::Keyspace;
 use std::sync::Arc;
-use storage::{Command, Disk, DiskWorker, FlushPolicy, Fs, JournalSettings, Progress, Record, Store};
+use storage::{
+    Command, Disk, DiskWorker, FlushPolicy, Fs, Health, JournalSettings, Progress, Record, Store, StoreError,
+};
 
 /// Where a node keeps what it has, and who does the work.
 #[derive(Clone)]
@@ -59,6 +61,8 @@ pub(crate) struct Persistence {
     pub background: Background,
     pub checkpoints: Checkpoints,
     fs: Arc<dyn Fs>,
+    /// Defects in the background that were met before the last checkpoint was finished.
+    panics_before: u64,
 }
 
 impl Persistence {
@@ -89,7 +93,7 @@ impl Persistence {
                 (disk, Background::in_place(Arc::clone(&fs), Arc::clone(keyspace), reader))
             }
         };
-        Ok(Self { disk, background, checkpoints, fs })
+        Ok(Self { disk, background, checkpoints, fs, panics_before: 0 })
     }
 
     /// How far the disk is.
@@ -107,6 +111,21 @@ impl Persistence {
         Arc::clone(&self.fs)
     }
 
+    /// A checkpoint is finished: the thread that takes them works.
+    pub(crate) fn note_sound_checkpoint(&mut self) {
+        self.panics_before = self.background.panics();
+    }
+
+    /// How the disk is, and those who take checkpoints.
+    fn health(&self) -> Health {
+        match self.progress().health() {
+            Health::Sound if self.background.panics() > self.panics_before => {
+                Health::Failing(StoreError::Panicked(background::THREAD).to_string())
+            }
+            health => health,
+        }
+    }
+
     /// Follows the settings.
     pub(crate) fn set_config(&mut self, config: &Config) {
         self.disk.command(Command::Policy(flush_policy(config)));
@@ -119,7 +138,8 @@ impl Persistence {
         let progress = self.progress();
         let space = self.fs.space().unwrap_or_default();
         durability.change_state(|state| {
-            state.health = progress.health();
+            state.health = self.health();
+            state.panics = progress.panics.load(Relaxed) + self.background.panics();
             state.journal_bytes = progress.journal_bytes.load(Relaxed);
             state.queued_bytes = progress.queued_bytes();
             state.appended_bytes = progress.appended_bytes.load(Relaxed);

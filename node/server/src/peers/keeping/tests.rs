@@ -1,0 +1,139 @@
+//! What waits for a slow disk: it is done late, and nothing that builds on it is said before.
+
+use super::*;
+use crate::peers::tests::{PATIENCE, SlowDisk, founded, in_a_runtime, write};
+use keyspace::Writer;
+
+/// Bytes that no batch makes smaller.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut word: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut next = || {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word
+    };
+    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// Writes until the disk, whose gate is shut, takes no more.
+fn fill_queue(peers: &mut Peers, writer: &mut Writer) {
+    let value = noise(12 << 20);
+    while peers.keeping.has_room() {
+        write(writer, b"large", &value);
+        peers.close_batches();
+    }
+}
+
+/// Looks at the disk until something is so.
+fn until(peers: &mut Peers, is_so: impl Fn(&mut Peers) -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so(peers) {
+        assert!(began.elapsed() < PATIENCE, "it never comes");
+        peers.turn();
+        std::thread::yield_now();
+    }
+}
+
+/// A node whose disk, which has nothing on it, is read.
+fn started(disk: &SlowDisk) -> (Peers, Writer) {
+    let (mut peers, writer) = founded(Some(disk));
+    until(&mut peers, |peers| peers.node.durability.state().loading.is_none());
+    (peers, writer)
+}
+
+#[test]
+fn what_a_slow_disk_leaves_open_is_not_called_closed_and_nobody_waits_for_it() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(1);
+        let (mut peers, mut writer) = started(&disk);
+        let number = peers.number().unwrap();
+        let gate = disk.gate.lock();
+        fill_queue(&mut peers, &mut writer);
+        let last = write(&mut writer, b"k", b"v");
+        assert!(!peers.close_logged());
+        assert!(!peers.is_published() && !peers.note_moment());
+        let (peer, id) = (NodeIdentity([9; 32]), RequestId(1));
+        peers.answer(peer, id, b"drain 1");
+        let asked = |peers: &mut Peers| {
+            let waiting = peers.keeping.waiting.iter().map(|queued| &queued.then);
+            peers.keeping.closing.iter().chain(waiting).any(|then| matches!(then, Waiting::Drained { .. }))
+        };
+        // The answer would leave out what is still open.
+        assert!(asked(&mut peers) && peers.node.condition.writes_refused().is_some());
+        assert!(peers.hub.closed_vector().of(number) < last);
+        drop(gate);
+        until(&mut peers, |peers| !asked(peers));
+        assert_eq!(peers.hub.closed_vector().of(number), last);
+        assert!(peers.note_moment() && peers.is_published());
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn what_is_open_at_an_orderly_stop_is_on_the_disk_after_it() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(2);
+        let (mut peers, mut writer) = started(&disk);
+        let gate = disk.gate.lock();
+        fill_queue(&mut peers, &mut writer);
+        let last = write(&mut writer, b"k", b"v");
+        drop(gate);
+        assert!(peers.stop_disk());
+        assert_eq!(peers.keeping.sealed.last, last);
+    });
+}
+
+#[test]
+fn a_checkpoint_begins_although_something_always_waits_for_the_disk() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(3);
+        let (mut peers, mut writer) = started(&disk);
+        write(&mut writer, b"before", b"v");
+        assert!(peers.close_logged());
+        until(&mut peers, Peers::is_published);
+        let carried_out = peers.keeping.store.as_ref().unwrap().disk.position();
+        let gate = disk.gate.lock();
+        write(&mut writer, b"k", b"v");
+        assert!(peers.close_logged() && !peers.is_published());
+        let before = peers.hub.closed_vector().clone();
+        assert!(peers.node.durability.wish_checkpoint());
+        peers.look_at_disk();
+        let runs = |peers: &Peers| {
+            let store = peers.keeping.store.as_ref().unwrap();
+            !matches!(store.checkpoints.state, CheckpointState::Idle)
+        };
+        assert!(runs(&peers), "it waits for a quiet moment");
+        drop(gate);
+        until(&mut peers, |peers| !runs(peers));
+        let manifest = peers.keeping.store.as_ref().unwrap().checkpoints.last.clone().unwrap();
+        // What waited is replayed over the images.
+        assert_eq!((manifest.position, &manifest.vector), (carried_out, &before));
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_defect_of_the_thread_that_takes_checkpoints_is_told_until_one_is_finished() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(4);
+        let (mut peers, mut writer) = started(&disk);
+        write(&mut writer, b"k", b"v");
+        *disk.defect.lock() = Some("image-");
+        for (health, panics) in [("failing", 1), ("failing", 2), ("ok", 2)] {
+            let ended = peers.node.durability.checkpoints_ended();
+            if health == "ok" {
+                *disk.defect.lock() = None;
+            }
+            assert!(peers.node.durability.wish_checkpoint());
+            until(&mut peers, |peers| peers.node.durability.checkpoints_ended() > ended);
+            let state = peers.node.durability.state();
+            assert_eq!((state.health.name(), state.panics), (health, panics));
+            assert_eq!(state.checkpoint_failed, health != "ok");
+            let named = state.health.sentence().is_some_and(|sentence| sentence.contains("\"checkpoint\""));
+            assert_eq!(named, health != "ok");
+        }
+        // What is written is kept all the time.
+        assert!(peers.node.condition.writes_refused().is_none() && peers.stop_disk());
+    });
+}
