@@ -1,6 +1,7 @@
 //! From bytes to values: lengths, strings, and every encoding of every type.
 
 mod module;
+mod passing;
 pub(crate) mod stream;
 
 use crate::error::RdbError;
@@ -122,6 +123,11 @@ impl Decoder {
     /// [`USUAL_EXPANSION`].
     pub(crate) fn expanding_to(self, bytes: u64) -> Self {
         Self { expanded_bytes_max: bytes, expandable: bytes, ..self }
+    }
+
+    /// Forgets what strings before this have stood for.
+    pub(crate) fn renew(&mut self) {
+        self.expandable = TEXT_BYTES_MAX;
     }
 
     /// Appends a string.

@@ -4,7 +4,7 @@ use crate::checksum::Checksum;
 use crate::decode::{Decoder, Family, kind_of, length, pass_key_metadata, pass_module_auxiliary};
 use crate::error::RdbError;
 use crate::limits::READ_BYTES;
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::source::{Source, StreamSource};
 use std::io::{ErrorKind, Read};
 
@@ -30,6 +30,8 @@ pub struct Entry {
 pub enum Item {
     /// A key; it is in the [`Entry`].
     Key,
+    /// A key whose kind was not wanted: the [`Entry`] has all but the value, of which nothing was kept.
+    Passed(Kind),
     /// A library of functions: its code.
     Function(Vec<u8>),
     /// A fact about the file, such as the version of the server that wrote it.
@@ -105,7 +107,13 @@ impl<R: Read> Reader<R> {
 
     /// What comes next. Keys are put into `entry`. After the end or an error it must not be asked again.
     pub fn next(&mut self, entry: &mut Entry) -> Result<Item, RdbError> {
+        self.next_of(entry, |_| true)
+    }
+
+    /// As [`Reader::next`], but values of kinds that are not wanted are passed over, and take no memory.
+    pub fn next_of(&mut self, entry: &mut Entry, wants: impl Fn(Kind) -> bool) -> Result<Item, RdbError> {
         (entry.deadline, entry.idle_seconds, entry.frequency) = (None, None, None);
+        self.decoder.renew();
         loop {
             match self.source.byte()? {
                 opcode::EXPIRES_MS => {
@@ -151,21 +159,23 @@ impl<R: Read> Reader<R> {
                     return Err(RdbError::Unsupported("slots that were on their way to another node"));
                 }
                 opcode::END => return self.end().map(|()| Item::End),
-                kind => {
-                    self.key(kind, entry)?;
-                    return Ok(Item::Key);
-                }
+                kind => return self.key(kind, entry, wants),
             }
         }
     }
 
-    fn key(&mut self, kind: u8, entry: &mut Entry) -> Result<(), RdbError> {
+    fn key(&mut self, number: u8, entry: &mut Entry, wants: impl Fn(Kind) -> bool) -> Result<Item, RdbError> {
         // Before anything of it is read: nothing is taken for what cannot be understood.
-        kind_of(kind, self.decoder.family)?;
+        let kind = kind_of(number, self.decoder.family)?;
         entry.database = self.database;
         entry.key.clear();
         self.decoder.text(&mut self.source, &mut entry.key)?;
-        self.decoder.object(&mut self.source, kind, &mut entry.object)
+        if wants(kind) {
+            self.decoder.object(&mut self.source, number, &mut entry.object).map(|()| Item::Key)
+        } else {
+            entry.object = Object::default();
+            self.decoder.pass(&mut self.source, number).map(|()| Item::Passed(kind))
+        }
     }
 
     fn end(&mut self) -> Result<(), RdbError> {

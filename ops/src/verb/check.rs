@@ -54,7 +54,8 @@ fn text(report: &StoreReport) -> String {
     lines.extend(report.damage.iter().map(|damage| format!("  DAMAGED: {damage}")));
     lines.push(match report.damage.len() {
         0 => "Sound.".to_owned(),
-        _ => "NOT sound: start the node, and what is missing comes from the other regions.".to_owned(),
+        _ => "NOT sound: start the node, and what is missing comes from the other regions, as far as they have it."
+            .to_owned(),
     });
     lines.join("\n")
 }

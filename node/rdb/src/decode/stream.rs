@@ -65,7 +65,7 @@ impl Decoder {
     }
 
     /// What Redis 8.6 remembers of producers, so that it can refuse an entry that comes twice. It lives for minutes.
-    fn pass_producers(&mut self, source: &mut impl Source) -> Result<(), RdbError> {
+    pub(super) fn pass_producers(&mut self, source: &mut impl Source) -> Result<(), RdbError> {
         for _ in 0..2 {
             length(source)?;
         }

@@ -6,7 +6,18 @@ use rdb::{Entry, Item, Object, RdbError, Reader};
 
 fn object(kind: u8, body: &[&[u8]], version: u16) -> Result<Object, RdbError> {
     let bytes = signed(&[&[kind][..], &body.concat()].concat(), version);
-    Payload::verify(&bytes).and_then(Payload::object)
+    let object = Payload::verify(&bytes).and_then(Payload::object)?;
+    passes(kind, &body.concat(), version);
+    Ok(object)
+}
+
+/// Asserts that a value whose kind is not wanted is passed over to its end.
+fn passes(kind: u8, body: &[u8], version: u16) {
+    let magic = if version < 80 { format!("REDIS{version:04}") } else { format!("VALKEY{version:03}") };
+    let file = [magic.as_bytes(), &[kind, 1, b'k'], body, &[0xff], &[0; 8]].concat();
+    let (mut reader, mut entry) = (Reader::new(&file[..]).unwrap(), Entry::default());
+    assert!(matches!(reader.next_of(&mut entry, |_| false).unwrap(), Item::Passed(_)), "type {kind}");
+    assert_eq!(reader.next_of(&mut entry, |_| false).unwrap(), Item::End, "type {kind}");
 }
 
 /// A listpack of these elements, which are written already, as a string.

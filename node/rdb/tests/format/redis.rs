@@ -203,7 +203,7 @@ fn a_file_of_redis_is_read_as_redis_dumps_it() {
                 look_closer(&entry);
             }
             Item::End => break,
-            Item::Function(_) | Item::Auxiliary { .. } | Item::Sizes { .. } | Item::Module(_) => {}
+            Item::Passed(_) | Item::Function(_) | Item::Auxiliary { .. } | Item::Sizes { .. } | Item::Module(_) => {}
         }
     }
     assert_eq!(keys, 17);

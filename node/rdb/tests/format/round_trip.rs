@@ -2,7 +2,7 @@
 
 use crate::samples::{Random, object, text};
 use rdb::payload::{self, Payload};
-use rdb::{Entry, Item, Object, Reader, Writer};
+use rdb::{Entry, Item, Kind, Object, Reader, Writer};
 use std::io::Read;
 
 /// Gives so many bytes at a time, so that everything is torn apart somewhere.
@@ -64,6 +64,7 @@ fn every_value_comes_back_whatever_the_pieces_it_is_read_in() {
                     assert_eq!(code, b"#!lua name=lib\n");
                 }
                 Item::Auxiliary { .. } | Item::Sizes { .. } => {}
+                Item::Passed(kind) => panic!("{} is wanted", kind.name()),
                 Item::Module(name) => panic!("{name} was not written"),
                 Item::End => break,
             }
@@ -74,6 +75,34 @@ fn every_value_comes_back_whatever_the_pieces_it_is_read_in() {
         let (mut source, mut rest) = reader.into_rest();
         source.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"what follows");
+    }
+}
+
+#[test]
+fn what_is_not_wanted_is_passed_over_to_its_end() {
+    use Kind::{Hash, List, Set, SortedSet, Stream, String};
+    for wanted in [&[][..], &[String, Hash], &[Set, Stream], &[List, SortedSet]] {
+        let (bytes, entries) = file(9, 300);
+        let (mut reader, mut entry, mut expected) =
+            (Reader::new(&bytes[..]).unwrap(), Entry::default(), entries.iter());
+        loop {
+            match reader.next_of(&mut entry, |kind| wanted.contains(&kind)).unwrap() {
+                Item::Key => {
+                    let mut found = entry.clone();
+                    found.object.normalize();
+                    assert_eq!(&found, expected.next().unwrap());
+                }
+                Item::Passed(kind) => {
+                    let Entry { database, key, deadline, object, .. } = expected.next().unwrap();
+                    assert_eq!((kind, &entry.key, entry.deadline), (object.kind(), key, *deadline));
+                    assert_eq!((entry.database, wanted.contains(&kind)), (*database, false));
+                    assert_eq!(entry.object, Object::default());
+                }
+                Item::Function(_) | Item::Auxiliary { .. } | Item::Sizes { .. } | Item::Module(_) => {}
+                Item::End => break,
+            }
+        }
+        assert!(expected.next().is_none());
     }
 }
 

@@ -11,7 +11,7 @@ use super::progress::Progress;
 use crate::failure::Result;
 use crate::terminal::grouped;
 use crate::wire::Wire;
-use rdb::{Entry, Group, Object, Stream, StreamId};
+use rdb::{Entry, Group, Kind, Object, Stream, StreamId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,11 +159,12 @@ impl Comparer {
         Ok(Self { wire, holding, knows_deadlines, expected, slack, found, seen })
     }
 
-    fn expect(&mut self, entry: &Entry) -> Result<()> {
+    /// Expects this key, of which only the value of a kind that the target holds must be there.
+    fn expect(&mut self, entry: &Entry, kind: Kind) -> Result<()> {
         if entry.deadline.is_some_and(|deadline| deadline <= now()) || entry.object.is_empty() {
             return Ok(());
         }
-        if entry.database >= self.holding.databases || !self.holding.holds(entry.object.kind()) {
+        if entry.database >= self.holding.databases || !self.holding.holds(kind) {
             self.found.not_compared += 1;
             return Ok(());
         }
@@ -219,14 +220,15 @@ impl Comparer {
 pub fn with_file(dump: Dump, into: &Destination) -> Result<Comparison> {
     let progress = Progress::of_bytes(dump.bytes());
     let mut comparer = Comparer::new(into, 0)?;
-    let mut keys = 0;
+    let (mut keys, held) = (0, comparer.holding.kinds());
     dump.read(
-        |entry, position| {
+        |kind| held.contains(&kind),
+        |entry, kind, position| {
             keys += 1;
             if u64::is_multiple_of(keys, SHOW_EVERY) {
                 progress.show(position, keys);
             }
-            comparer.expect(entry)
+            comparer.expect(entry, kind)
         },
         |_| (),
     )?;
@@ -241,10 +243,10 @@ pub fn with_source(source: &Source, into: &Destination) -> Result<Comparison> {
     let progress = Progress::of_keys(all.values().sum());
     let exact = knows_deadlines(&mut wire)?;
     let mut comparer = Comparer::new(into, if exact { 0 } else { DEADLINE_SLACK_MS })?;
-    let mut done = 0;
+    let (mut done, held) = (0, comparer.holding.kinds());
     for database in all.keys().copied().filter(|database| source.wants(*database)) {
         let mut pages = Pages::new(&mut wire, database)?;
-        while let Some(keys) = pages.each_entry(&mut wire, exact, |entry| comparer.expect(entry))? {
+        while let Some(keys) = pages.each_entry(&mut wire, exact, &held, |entry, kind| comparer.expect(entry, kind))? {
             done += keys as u64;
             progress.show(done, done);
         }

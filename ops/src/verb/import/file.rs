@@ -5,7 +5,7 @@ use super::progress::Progress;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
-use rdb::{Entry, Item, RdbError, Reader};
+use rdb::{Entry, Item, Kind, RdbError, Reader};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -51,14 +51,21 @@ impl Dump {
         self.bytes
     }
 
-    /// Reads all of it: keys to `key`, libraries of functions to `function`.
-    pub fn read(self, mut key: impl FnMut(&Entry, u64) -> Result<()>, mut function: impl FnMut(&[u8])) -> Result<u64> {
+    /// Reads all of it: keys to `key` with their kind and the place in the file, without the value if it has none of the
+    /// kinds in `wants`; libraries of functions to `function`.
+    pub fn read(
+        self,
+        wants: impl Fn(Kind) -> bool,
+        mut key: impl FnMut(&Entry, Kind, u64) -> Result<()>,
+        mut function: impl FnMut(&[u8]),
+    ) -> Result<u64> {
         let name = self.path.display().to_string();
         let mut reader = Reader::new(self.file).map_err(|error| unreadable(&name, 0, error))?;
         let (mut entry, mut modules) = (Entry::default(), 0);
         loop {
-            match reader.next(&mut entry).map_err(|error| unreadable(&name, reader.position(), error))? {
-                Item::Key => key(&entry, reader.position())?,
+            match reader.next_of(&mut entry, &wants).map_err(|error| unreadable(&name, reader.position(), error))? {
+                Item::Key => key(&entry, entry.object.kind(), reader.position())?,
+                Item::Passed(kind) => key(&entry, kind, reader.position())?,
                 Item::Function(code) => function(&code),
                 Item::Module(_) => modules += 1,
                 Item::Auxiliary { .. } | Item::Sizes { .. } => {}
@@ -97,13 +104,15 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Cour
     let shared = loader.shared();
     let (mut noted, mut left) = (Instant::now(), done);
     let functions = std::cell::RefCell::new(Vec::new());
+    let held = loader.kinds();
     let read = dump.read(
-        |entry, position| {
+        |kind| held.contains(&kind),
+        |entry, kind, position| {
             if left > 0 {
                 left -= 1;
                 loader.pass();
             } else {
-                loader.key(entry)?;
+                loader.key(entry, kind)?;
             }
             if loader.tally.keys.is_multiple_of(LOOK_EVERY) {
                 progress.show(position, loader.tally.keys);

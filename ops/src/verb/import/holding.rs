@@ -4,7 +4,7 @@ use crate::failure::Result;
 use crate::reply::Reply;
 use crate::wire::Wire;
 use rdb::Kind;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What the target can hold, and what it holds already.
 #[derive(Debug, Default)]
@@ -54,6 +54,14 @@ impl Holding {
             Kind::Module => return false,
         };
         needed.iter().all(|command| self.knows(command))
+    }
+
+    /// All kinds that it can hold.
+    pub fn kinds(&self) -> BTreeSet<Kind> {
+        [Kind::String, Kind::List, Kind::Set, Kind::SortedSet, Kind::Hash, Kind::Stream, Kind::Module]
+            .into_iter()
+            .filter(|kind| self.holds(*kind))
+            .collect()
     }
 
     /// For sources that may give a key twice.

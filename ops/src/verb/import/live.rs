@@ -127,11 +127,13 @@ impl Live<'_> {
         let mut loader = self.into.loader_for(holding)?;
         let mut reader = Reader::continuing(stream, received).map_err(|error| unreadable(&what, 0, error))?;
         let mut entry = Entry::default();
-        let mut modules = 0;
+        let (mut modules, held) = (0, loader.kinds());
         loop {
-            match reader.next(&mut entry).map_err(|error| unreadable(&what, reader.position(), error))? {
-                Item::Key if self.source.wants(entry.database) => loader.key(&entry)?,
-                Item::Key => {}
+            let item = reader.next_of(&mut entry, |kind| held.contains(&kind));
+            match item.map_err(|error| unreadable(&what, reader.position(), error))? {
+                Item::Key if self.source.wants(entry.database) => loader.key(&entry, entry.object.kind())?,
+                Item::Passed(kind) if self.source.wants(entry.database) => loader.key(&entry, kind)?,
+                Item::Key | Item::Passed(_) => {}
                 Item::Function(code) => loader.function(&code),
                 Item::Module(_) => modules += 1,
                 Item::Auxiliary { .. } | Item::Sizes { .. } => {}
@@ -182,8 +184,9 @@ impl Live<'_> {
         let mut loader = self.into.loader_for(self.into.holding()?.replacing())?;
         for database in all.keys().copied().filter(|database| self.source.wants(*database)) {
             let knows_deadlines = knows_deadlines(&mut wire)?;
-            let mut pages = Pages::new(&mut wire, database)?;
-            while pages.each_entry(&mut wire, knows_deadlines, |entry| loader.key(entry))?.is_some() {
+            let (mut pages, held) = (Pages::new(&mut wire, database)?, loader.kinds());
+            while pages.each_entry(&mut wire, knows_deadlines, &held, |entry, kind| loader.key(entry, kind))?.is_some()
+            {
                 progress.show(loader.tally.keys, loader.tally.keys);
                 if self.stop.is_told() {
                     return Err(Failure::Arguments("it was told to stop before every key was copied".to_owned()));

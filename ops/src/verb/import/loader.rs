@@ -8,9 +8,9 @@ use crate::failure::{Failure, Result};
 use crate::reply::write_request;
 use rdb::limits::FILE_EXPANDED_BYTES_MAX;
 use rdb::payload::Payload;
-use rdb::{Entry, Object, RdbError};
+use rdb::{Entry, Kind, Object, RdbError};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,14 +104,19 @@ impl Loader {
         self.batch.last_key = self.tally.keys;
     }
 
-    /// Writes a key.
-    pub fn key(&mut self, entry: &Entry) -> Result<()> {
+    /// The kinds that the target can hold: values of others need not be read.
+    pub fn kinds(&self) -> BTreeSet<Kind> {
+        self.holding.kinds()
+    }
+
+    /// Writes a key of this kind. The value need only be there if the kind is one of [`Loader::kinds`].
+    pub fn key(&mut self, entry: &Entry, kind: Kind) -> Result<()> {
         if entry.database != self.batch.database {
             self.flush()?;
             self.batch.database = entry.database;
         }
         self.tally.keys += 1;
-        match requests::write(entry, &self.holding, self.now, &mut self.batch.requests) {
+        match requests::write(entry, kind, &self.holding, self.now, &mut self.batch.requests) {
             Written::Requests { replies, loses_deadlines } => {
                 self.batch.replies += replies;
                 self.tally.written += 1;

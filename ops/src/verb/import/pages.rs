@@ -6,7 +6,9 @@ use super::loader::{now, unreadable, value_of};
 use crate::failure::{Failure, Result};
 use crate::reply::write_request;
 use crate::wire::{Answer, Wire};
-use rdb::{Entry, Texts};
+use rdb::payload::Payload;
+use rdb::{Entry, Kind, Object, Texts};
+use std::collections::BTreeSet;
 
 /// Goes through the keys of one database.
 pub struct Pages {
@@ -69,13 +71,14 @@ impl Pages {
         Ok(Some(&self.keys))
     }
 
-    /// The next page with values: `each` gets those of its keys that are (still) there. How many keys the page has; nothing
-    /// at the end. A value that the server does not dump, or that is not understood, is a failure.
+    /// The next page with values: `each` gets those of its keys that are (still) there with their kind, and without the value
+    /// if the kind is none of `held`. How many keys the page has; nothing at the end. A value that the server does not dump, or that is not understood, is a failure.
     pub fn each_entry(
         &mut self,
         wire: &mut Wire,
         knows_deadlines: bool,
-        mut each: impl FnMut(&Entry) -> Result<()>,
+        held: &BTreeSet<Kind>,
+        mut each: impl FnMut(&Entry, Kind) -> Result<()>,
     ) -> Result<Option<usize>> {
         let mut entry = std::mem::take(&mut self.entry);
         let address = wire.address().to_owned();
@@ -84,18 +87,21 @@ impl Pages {
             entry.key.clear();
             entry.key.extend_from_slice(page.get(index).unwrap_or_default());
             entry.deadline = deadline;
-            match told {
+            let kind = match told {
                 Told::Gone => return Ok(()),
                 Told::Refused(text) => {
                     return Err(Failure::refused(&address, &String::from_utf8_lossy(text)));
                 }
                 Told::Payload(payload) => {
-                    let object = value_of(payload);
                     let what = || format!("the value of {}", entry.key.escape_ascii());
+                    let kind = Payload::verify(payload).and_then(Payload::kind);
+                    let kind = kind.map_err(|error| unreadable(&what(), 0, error))?;
+                    let object = if held.contains(&kind) { value_of(payload) } else { Ok(Object::default()) };
                     entry.object = object.map_err(|error| unreadable(&what(), 0, error))?;
+                    kind
                 }
-            }
-            each(&entry)
+            };
+            each(&entry, kind)
         })?;
         let keys = page.len();
         self.entry = entry;

@@ -91,9 +91,9 @@ impl Requests<'_> {
     }
 }
 
-/// Appends the requests that make this key, whatever stood there before. `now` is in Unix milliseconds.
-pub fn write(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8>) -> Written {
-    let kind = entry.object.kind();
+/// Appends the requests that make this key, whatever stood there before. `now` is in Unix milliseconds. Of a kind that the
+/// target does not hold, the value need not have been read.
+pub fn write(entry: &Entry, kind: Kind, holding: &Holding, now: u64, out: &mut Vec<u8>) -> Written {
     let skip = if entry.deadline.is_some_and(|deadline| deadline <= now) {
         Some(Skip::Expired)
     } else if entry.database >= holding.databases {
@@ -214,7 +214,7 @@ mod tests {
     /// The requests as lines.
     fn lines(entry: &Entry, holding: &Holding) -> (Vec<String>, Written) {
         let mut out = Vec::new();
-        let written = write(entry, holding, 1000, &mut out);
+        let written = write(entry, entry.object.kind(), holding, 1000, &mut out);
         let (mut parser, mut rest, mut lines) = (resp::Parser::new(), &out[..], Vec::new());
         let limits = resp::Limits { bulk_bytes_max: 1 << 30, authenticated: true };
         while let Ok(resp::Progress::Request(length)) = parser.next(rest, limits) {
