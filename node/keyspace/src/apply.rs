@@ -34,7 +34,13 @@ impl Keyspace {
         // A stamp of our own marks what changes here, so that digests can say since when a slot has been as it is.
         let mark = self.shared.next_stamp(now);
         for group in groups(&changes[news..]) {
-            self.apply_group(group, mark)?;
+            if group.iter().all(|change| self.is_for_here(change, is_database_clear(change))) {
+                self.apply_group(group, mark)?;
+                continue;
+            }
+            let here = |change: &&Change<'_>| self.is_for_here(change, is_database_clear(change));
+            let group: Vec<Change<'_>> = group.iter().filter(here).cloned().collect();
+            self.apply_group(&group, mark)?;
         }
         self.shared.raise(&[(origin, last)].into_iter().collect());
         Ok(changes.len())

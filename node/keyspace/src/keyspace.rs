@@ -7,6 +7,7 @@ use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::hash::{SLOTS, slot_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
+use crate::part::SlotSet;
 use crate::shared::{Conflicts, Shared};
 use crate::slot::{KeyTable, Slot};
 use crate::sweep::SweepPlace;
@@ -31,6 +32,8 @@ pub struct Keyspace {
     pub(crate) sweep_place: Mutex<SweepPlace>,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) on_removal: OnceLock<RemovalObserver>,
+    /// The slots it is for, if it is a part of another.
+    pub(crate) only: Option<SlotSet>,
 }
 
 /// A key that a sweep has removed because its life was over, or because only assertions were left of it.
@@ -78,14 +81,19 @@ pub(crate) struct WriterState {
 impl Keyspace {
     /// An empty keyspace. `seed` keeps the tables' hash secret; a simulation gives a fixed one.
     pub fn new(seed: u64) -> Arc<Self> {
+        Self::made(Shared::new(seed), None)
+    }
+
+    pub(crate) fn made(shared: Shared, only: Option<SlotSet>) -> Arc<Self> {
         Arc::new(Self {
-            shared: Shared::new(seed),
+            shared,
             slots: (0..SLOTS).map(|_| LockedSlot(Mutex::new(Slot::new()))).collect(),
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
             sweep_place: Mutex::default(),
             waker: OnceLock::new(),
             on_removal: OnceLock::new(),
+            only,
         })
     }
 

@@ -20,6 +20,7 @@ mod large;
 mod log;
 mod merge;
 mod observe;
+mod part;
 mod shared;
 mod slot;
 mod slot_walk;

@@ -93,6 +93,28 @@ impl Shared {
         }
     }
 
+    /// That of an empty keyspace beside this one: it hashes, notes uses and knows of ended numbers alike.
+    pub fn beside(&self) -> Self {
+        let beside = Self { hasher: self.hasher.clone(), usage: self.usage.alike(), ..Self::new(0) };
+        beside.set_now(self.now());
+        beside.note_ended(self.ended());
+        beside
+    }
+
+    /// Counts what another has counted.
+    pub fn absorb(&self, other: &Self) {
+        let add = |to: &AtomicI64, from: &AtomicI64| to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (to, from) in self.keys.iter().zip(&other.keys) {
+            add(to, from);
+        }
+        for (to, from) in self.lives.iter().zip(&other.lives) {
+            add(&to.keys, &from.keys);
+            add(&to.deadlines, &from.deadlines);
+        }
+        add(&self.resets, &other.resets);
+        add(&self.early, &other.early);
+    }
+
     /// This node's number in stamps. Before it has one it marks what changes here with number 0.
     #[inline]
     pub fn me(&self) -> NodeNumber {

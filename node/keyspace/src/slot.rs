@@ -365,6 +365,12 @@ impl Memory {
         &mut self.rare.get_or_insert_default().resets
     }
 
+    /// Tells whoever watches keys of this slot that they have changed.
+    pub fn touch_all(&mut self) {
+        let watched = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.watched)).unwrap_or_default();
+        watched.into_values().flatten().for_each(|flag| flag.store(true, Ordering::Release));
+    }
+
     /// Gives the memory of rare things back when there is none.
     pub fn tidy(&mut self) {
         if self.rare.as_ref().is_some_and(|r| r.context.is_none() && r.resets.is_empty() && r.watched.is_empty()) {

@@ -115,6 +115,9 @@ impl Keyspace {
         let mut differing = Vec::new();
         while !reader.is_empty() {
             let arrived = Arrived::decode(&mut reader, base, &vector)?;
+            if self.only.as_ref().is_some_and(|only| !only.contains(arrived.number)) {
+                continue;
+            }
             self.shared.observe(arrived.context.vector.latest());
             let mark = self.shared.next_stamp(now);
             let mut slot = self.slot(arrived.number);

@@ -45,6 +45,15 @@ impl Usage {
         }
     }
 
+    /// Notes the same.
+    pub fn alike(&self) -> Self {
+        let alike = Self::new(self.chance.load(Ordering::Relaxed));
+        alike.by_frequency.store(self.is_by_frequency(), Ordering::Relaxed);
+        alike.log_factor.store(self.log_factor.load(Ordering::Relaxed), Ordering::Relaxed);
+        alike.decay_minutes.store(self.decay_minutes.load(Ordering::Relaxed), Ordering::Relaxed);
+        alike
+    }
+
     /// Changes what is noted.
     pub fn track(&self, tracking: Tracking) {
         if let Tracking::Frequency { log_factor, decay_minutes } = tracking {

@@ -97,6 +97,11 @@ impl Condition {
     pub fn end_pause(&self) {
         self.all_paused_until.store(0, Ordering::Relaxed);
         self.writes_paused_until.store(0, Ordering::Relaxed);
+        self.let_look();
+    }
+
+    /// Lets those look again who wait for a pause to end, or for keys to be read.
+    pub fn let_look(&self) {
         self.pause_ended.notify_waiters();
     }
 

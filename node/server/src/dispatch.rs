@@ -5,6 +5,7 @@
 use crate::client::{ClientState, Replies};
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags, Keys};
+use crate::node::Node;
 use crate::worker::Worker;
 use crdt::UnixMillis;
 use keyspace::{Access, Writer};
@@ -49,6 +50,9 @@ pub fn dispatch_named(
         Ok(entry) => {
             let flags = effective_flags(entry, client);
             if let Err(error) = admit(worker, client, entry, flags, args, now) {
+                if is_worth_waiting(worker, &error) {
+                    return Outcome::Paused(now + LOADING_LOOK_MS);
+                }
                 refuse(client, reply, Some(entry), &error);
             } else if let Some(until) = worker.node.condition.paused_until(now, flags.contains(Flags::WRITE)) {
                 return Outcome::Paused(until);
@@ -156,14 +160,43 @@ fn admit(
     {
         return Err(CommandError::Detailed(reason));
     }
-    if condition.is_loading() && !flags.contains(Flags::LOADING) {
-        return Err(CommandError::Plain("LOADING Redis is loading the dataset in memory"));
+    if condition.is_loading() && !flags.contains(Flags::LOADING) && !is_read(node, entry, args) {
+        return Err(CommandError::Plain(LOADING));
     }
     if flags.contains(Flags::NO_MULTI) && client.transaction.is_some() {
         return Err(CommandError::Plain("ERR Command not allowed inside a transaction"));
     }
     Ok(())
 }
+
+/// Whether all that a command may touch has been read from the disk, though not everything has.
+#[cold]
+fn is_read(node: &Node, entry: &Entry, args: &[&[u8]]) -> bool {
+    if !node.readiness.is_partial() {
+        return false;
+    }
+    let mut keys = KeyList::new();
+    match entry.command.keys {
+        Keys::None | Keys::Queued => !entry.command.flags.contains(Flags::WHOLE_DATABASE),
+        // All are looked at: each is to be read soon.
+        _ if collect_keys(entry, args, &mut keys) => keys.iter().filter(|key| !node.readiness.has(key)).count() == 0,
+        // Its handler refuses it.
+        _ => true,
+    }
+}
+
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+
+/// Whether a refusal is for lack of keys that will be there in a moment, and is to be waited for.
+#[cold]
+fn is_worth_waiting(worker: &Worker, error: &CommandError) -> bool {
+    matches!(error, CommandError::Plain(LOADING))
+        && worker.node.readiness.is_partial()
+        && worker.config(|config| config.loading_replies == "wait")
+}
+
+/// Milliseconds after which a command looks again whether its keys have been read, if nobody says so.
+const LOADING_LOOK_MS: u64 = 100;
 
 /// Answers a refusal. Inside a transaction it dooms the whole; of `EXEC` itself it ends it.
 #[cold]

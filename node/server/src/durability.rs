@@ -234,6 +234,11 @@ impl Durability {
         change(&mut self.state.lock());
     }
 
+    /// Notes that a start has read so many bytes.
+    pub fn note_loaded(&self, bytes: u64) {
+        self.change_state(|state| state.loading.iter_mut().for_each(|loading| loading.bytes_done += bytes));
+    }
+
     /// Tells those who wait for a checkpoint that one has ended.
     pub fn note_checkpoint(&self, failed: bool) {
         {

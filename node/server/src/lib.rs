@@ -26,6 +26,7 @@ pub mod node;
 pub mod peers;
 pub mod persistence;
 pub mod setup;
+pub mod readiness;
 pub mod tally;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,7 @@ use crate::durability::Durability;
 use crate::memory_limit::{self, MemoryLimit};
 use crate::peers::Control;
 use crate::tally::Tallies;
+use crate::readiness::Readiness;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
 use std::fmt;
@@ -42,6 +43,8 @@ pub struct Node {
     /// Filling, paused, refusing.
     pub condition: Condition,
     /// What the workers count.
+    /// What is there while the node reads its disk.
+    pub readiness: Readiness,
     pub tallies: Tallies,
     /// How much memory is used, and eviction.
     pub memory_limit: MemoryLimit,
@@ -73,6 +76,7 @@ impl Node {
             tallies: Tallies::default(),
             console: Console::default(),
             durability: Durability::default(),
+            readiness: Readiness::default(),
             control: Control::default(),
             table: table(),
             seams,

@@ -61,6 +61,13 @@ impl Caller {
         self.reply.bytes().to_vec()
     }
 
+    /// Whether what is asked with these arguments has to wait.
+    pub fn waits(&mut self, arguments: &[&[u8]]) -> bool {
+        self.reply.truncate(0);
+        let outcome = dispatch(&self.worker, &mut self.client, &mut self.reply, STARTED_AT, arguments);
+        matches!(outcome, Outcome::Paused(_))
+    }
+
     /// The reply to a line, whose words are apart by single spaces and of which `''` is the empty one.
     pub fn call(&mut self, line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(|word| if word == "''" { b"" } else { word.as_bytes() }).collect();

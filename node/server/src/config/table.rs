@@ -221,6 +221,9 @@ settings! {
 
     /// Whether keys are kept on disk. With `off` they are in memory and in the other regions only.
     persistence: String = ["persistence"], Persistence, AtStart, Rule::Choice(&["on", "off"]), "on";
+    /// What is answered about keys that a start has not read yet: `error` is `LOADING` at once, `wait` is the reply itself, as
+    /// soon as they are there. Keys that are asked for are read first.
+    loading_replies: String = ["loading-replies"], Persistence, AtOnce, Rule::Choice(&["error", "wait"]), "error";
     /// When what was written is made durable: `always` before the reply, `everysec` within a second, `no` when the system
     /// likes.
     appendfsync: String = ["appendfsync"], Persistence, AtOnce, Rule::Choice(&["always", "everysec", "no"]), "everysec";

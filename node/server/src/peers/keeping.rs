@@ -7,6 +7,7 @@
 use super::Peers;
 use super::flow::packed;
 use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
+use super::reading::ReadLess;
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
 use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
@@ -68,6 +69,8 @@ pub(super) enum Waiting {
     /// The keyspace was walked over for a checkpoint, and all that can be in its images is in the journal.
     Walked(Box<Walk>),
     /// A state session is fed from here on.
+    /// Less was read from the disk than the vector says, and everything written since is in the journal.
+    ReadLess(Box<ReadLess>),
     SessionBegun { peer: NodeIdentity, session: SessionId },
     /// Slots that were read out are sent: the changes in them are in the journal.
     SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
@@ -84,7 +87,7 @@ pub(super) enum Waiting {
 /// Until what could not be closed is tried again, if the disk has no news before: pipelines end within moments.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(10);
 /// Between two rounds of work that is done in place.
-const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
+pub(super) const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
 /// Bytes of changes that may wait for a batch or for the disk while that is slow. Past it writes are refused.
 const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
 /// Own batches that are remembered until they are durable: some seconds of the fastest writer.
@@ -243,6 +246,7 @@ impl Peers {
         }
     }
 
+            Waiting::ReadLess(less) => self.begin_anew(*less),
     /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
     /// its journal, if it goes on under its number after a crash.
     pub(super) fn send_when_kept(
@@ -419,6 +423,7 @@ impl Peers {
             let notes = encode_tails(&self.hub.tails());
             let keys = (0..keyspace::DATABASES).map(|database| self.node.keyspace.len(database)).sum();
             store.background.start(Task::Commit { walk, end, notes, keys, now_ms: wall });
+        let has_read = self.has_read_all();
             return;
         }
         let progress = store.progress();
@@ -427,7 +432,8 @@ impl Peers {
         let appended = progress.appended_bytes.load(Ordering::Relaxed);
         let wished = self.node.durability.is_wished();
         let config = self.node.config.load();
-        if store.checkpoints.is_due(&config, appended, wished, heals, wall) {
+        // An image of slots that are still being read would leave out what they have.
+        if has_read && store.checkpoints.is_due(&config, appended, wished, heals, wall) {
             self.node.durability.take_wish();
             self.begin_checkpoint(appended);
         }
@@ -468,6 +474,14 @@ impl Peers {
     pub(super) fn keep_raised(&mut self, vector: VersionVector) {
         if let Some(store) = &mut self.keeping.store {
             store.keep(Record::Raised(vector));
+    /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.
+    pub(super) fn note_incomplete(&mut self) {
+        self.keeping.is_incomplete = true;
+        if let Some(store) = &mut self.keeping.store {
+            store.checkpoints.unchanged_since = None;
+        }
+    }
+
         }
     }
 

@@ -14,6 +14,7 @@ mod keeping;
 mod membership;
 mod pace;
 mod sealing;
+mod reading;
 mod start;
 mod status;
 
@@ -46,6 +47,8 @@ pub struct Peers {
     /// What stands between the hub and the disk.
     keeping: keeping::Keeping,
     /// What the start has found on the disk and not read yet.
+    /// Keys that are still being read from the disk.
+    still_read: Option<reading::StillRead>,
     loading: Option<start::Loading>,
     membership: Membership,
     hub: Hub,
@@ -188,15 +191,17 @@ impl Peers {
             }
             let wait = tokio::time::sleep_until(self.next_deadline());
             tokio::select! {
+            // Until everything is read, links and operators wait.
+            let has_read = self.has_read_all();
                 biased;
                 stop = &mut stopping => break stop,
                 () = self.wake.notified() => self.drain_at = Some(self.drain_time()),
                 () = news.notified() => {}
-                event = self.transport_events.recv() => match event {
+                event = self.transport_events.recv(), if has_read => match event {
                     Some(event) => self.take_transport_events(event).await,
                     None => break Stop::Now,
                 },
-                request = self.control.recv() => self.take_request(request),
+                request = self.control.recv(), if has_read => self.take_request(request),
                 () = node.console.reloading() => self.look_at_certificates(),
                 () = wait => {}
             }
@@ -215,6 +220,7 @@ impl Peers {
         self.note_changes(now);
         self.look_at_disk();
         if self.drain_at.is_some_and(|at| at <= now) {
+        self.look_at_reading();
             // While changes come, look again after the interval: that spares the workers waking this thread. Without a
             // number nothing can be closed: whoever takes one looks then.
             let comes = self.number().is_some() && (self.close_batches() || self.node.keyspace.arm());
@@ -255,7 +261,7 @@ impl Peers {
         if let Some(due) = self.hub.poll_timeout() {
             next = next.min(self.began + Duration::from_millis(due.0));
         }
-        let own = self.drain_at.into_iter().chain(self.keeping.due());
+        let own = self.drain_at.into_iter().chain(self.keeping.due()).chain(self.still_read.as_ref().and_then(reading::StillRead::due));
         own.fold(next, Instant::min)
     }
 

@@ -67,6 +67,15 @@ impl Peers {
     /// Does what is due, apart from sending and receiving.
     pub(super) fn do_chores(&mut self) {
         let now = Instant::now();
+        if !self.has_read_all() {
+            // Nothing goes over the whole keyspace before it is there.
+            (self.pace.housekeeping_at, self.pace.sweep_at) = (now + HOUSEKEEPING_INTERVAL, now + SWEEP_INTERVAL);
+            self.update_condition();
+            self.update_metrics();
+            self.status_now();
+            self.node.console.beat();
+            return;
+        }
         if self.pace.sweep_at <= now {
             // A deadline that comes by a change stirs.
             let swept = self.sweep();

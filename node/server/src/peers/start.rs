@@ -4,12 +4,13 @@ use super::audit::Audit;
 use super::control;
 use super::cut::{CUT_OFF, Cut};
 use super::pace::Pace;
+use super::reading::StillRead;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
 use crate::node::Node;
-use crate::persistence::{Persistence, Recovery, StoreSetup, recover as recover_store};
+use crate::persistence::{Loaded, Persistence, Reading, Recovery, StoreSetup, scan};
 use crdt::membership::MemberRecord;
-use crdt::{Membership, NodeNumber};
+use crdt::{Membership, NodeNumber, VersionVector};
 use keyspace::Drain;
 use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,7 @@ impl Peers {
             transport: Arc::new(transport),
             transport_events,
             links: BTreeMap::new(),
+            still_read: None,
             drain: Drain::default(),
             audit: Audit::default(),
             control,
@@ -206,44 +208,66 @@ impl Peers {
             durability: &node.durability,
             config: &config,
             threads: setup.threads,
+        let has_checkpoint = found.manifest().is_some();
             now: wall,
             beat: &|| node.console.beat(),
         };
-        let recovered = recover_store(found, life, &with)?;
-        for problem in &recovered.problems {
+        let mut scanned = scan(found, life, &with)?;
+        for problem in &scanned.problems {
             match problem.is_damage() {
                 true => tracing::error!(%problem, "the store is damaged"),
                 false => tracing::warn!(%problem, "the store was left unfinished"),
             }
         }
         let me = self.identity;
-        let keeps = was_sound && recovered.is_whole;
+        let keeps = was_sound && scanned.is_whole && !loaded.has_less();
         let number = match has_catalogue {
             true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
             false => None,
         };
+        let note = |bytes| {
+            node.durability.note_loaded(bytes);
+            node.console.beat();
+        };
+        // Of a damaged store everything is read before anybody is served: what is missing decides how the node goes on.
+        let (loader, loaded) = match scanned.is_whole {
+            true => (Some(scanned.loader), Loaded::default()),
+            false => (None, scanned.loader.load_all(wall, &note)?),
+        };
+        if loaded.has_less() {
+            loaded.forget_applied(&node.keyspace);
+            (scanned.vector, scanned.tails) = (VersionVector::new(), BTreeMap::new());
+            scanned.recent.clear();
+        }
         tracing::info!(number = number.map(NodeNumber::value), keeps, "the node goes on where its store ends");
         settings.number = number;
         settings.numbers = self.membership.view().numbers_of(me).iter().copied().collect();
-        settings.vector = recovered.vector;
-        settings.tails = recovered.tails;
+        settings.vector = scanned.vector;
+        settings.tails = scanned.tails;
         settings.journal = true;
         let now = self.now();
-        self.hub = Hub::new(settings, now, wall);
-        recovered.recent.into_iter().for_each(|batch| self.hub.restore(batch));
+        self.hub = Hub::new(settings.clone(), now, wall);
+        scanned.recent.into_iter().for_each(|batch| self.hub.restore(batch));
         number.into_iter().for_each(|number| self.go_on_as(number));
         self.has_number = number.is_some();
-        let damage = recovered.problems.iter().filter(|problem| problem.is_damage()).count() as u64;
-        node.durability.change_state(|state| {
-            state.keys_loaded = (0..keyspace::DATABASES).map(|database| node.keyspace.len(database)).sum();
-            state.problems = damage;
-        });
+        let damage = scanned.problems.iter().filter(|problem| problem.is_damage()).count() as u64;
+        node.durability.change_state(|state| state.problems = damage);
         let clock = Arc::clone(&node);
         let wall_clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || clock.wall_clock());
         let wake = self.keeping.wake();
-        let mut store = Persistence::begin(recovered.store, &setup, &config, &node.keyspace, wall_clock, wake)?;
-        store.checkpoints.note_start(recovered.replayed_bytes, recovered.unchanged_since);
-        self.begin_keeping(store, damage > 0);
+        let mut store = Persistence::begin(scanned.store, &setup, &config, &node.keyspace, wall_clock, wake)?;
+        let unchanged_since = (!loaded.has_less() && has_checkpoint).then_some(scanned.unchanged);
+        store.checkpoints.note_start(scanned.replayed_bytes, unchanged_since);
+        self.begin_keeping(store, damage > 0 || loaded.has_less());
+        match loader {
+            Some(mut loader) => {
+                number.into_iter().for_each(|number| loader.set_number(number, self.everything()));
+                let reading = Reading::begin(loader, &node, self.keeping.wake())?;
+                self.still_read = Some(StillRead::new(reading, settings));
+                self.update_condition();
+            }
+            None => self.note_loaded(&loaded),
+        }
         self.refresh_own_record(record)?;
         self.membership_changed();
         Ok(())

@@ -35,7 +35,7 @@ impl Peers {
 
     /// What commands see: whether the node fills, has a number, has a clock that can be trusted.
     pub(super) fn update_condition(&mut self) {
-        self.node.condition.set_loading(!self.filled || !self.has_number);
+        self.node.condition.set_loading(!self.filled || !self.has_number || !self.has_read_all());
         let reason = self.refusals.reason();
         if self.node.condition.writes_refused() != reason {
             self.node.condition.refuse_writes(reason.as_deref());
@@ -229,7 +229,7 @@ impl Peers {
         json!({ "node": status.node, "region": status.region, "peers": peers })
     }
 
-    fn update_metrics(&mut self) {
+    pub(super) fn update_metrics(&mut self) {
         let report = self.hub.report();
         let metrics = &self.node.console.metrics;
         let totals = &metrics.replication;

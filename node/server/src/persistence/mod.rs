@@ -6,6 +6,7 @@
 
 mod background;
 mod checkpoints;
+mod reading;
 mod recovery;
 mod verify;
 mod walk;
@@ -14,8 +15,9 @@ pub use verify::{CheckError, StoreReport, check_store};
 
 pub(crate) use background::{Done, ReadBack, Task};
 pub(crate) use checkpoints::CheckpointState;
-pub(crate) use recovery::{Recovery, encode_tails, recover};
-pub(crate) use walk::Walk;
+pub(crate) use reading::{Loaded, Reading};
+pub(crate) use recovery::{Recovery, encode_tails, scan};
+pub(crate) use walk::{Walk, group_of};
 
 use crate::config::Config;
 use crate::durability::Durability;

@@ -1,45 +1,46 @@
-//! Reading back what a node had: images by several threads, then the journal in its order.
+//! Reading back what a node had: first the journal, for what it says of the whole; then images, some groups of slots at a
+//! time, each with its part of the journal.
 //!
 //! What comes out is a cut: everything up to a vector, and nothing that the vector does not say, except where slots know
 //! of themselves that they have seen more. Where something is missing, the vector says less, and peers bring the rest.
 
+use super::reading::Loader;
 use super::journal_settings;
-use super::walk::group_of;
 use crate::config::Config;
 use crate::durability::{Durability, LoadingState};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use keyspace::Keyspace;
-use parking_lot::Mutex;
 use protocol::{Batch, BatchTail};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use storage::{FoundStore, ImageFacts, ImageFault, Life, Manifest, Problem, RecordView, Store, StoreError};
+use storage::{FoundStore, Life, Manifest, Problem, RecordView, Store, StoreError};
 
-/// What a start has read.
-pub(crate) struct Recovered {
-    /// What is applied.
+/// What a start knows of its store before it has read any key.
+pub(crate) struct Scanned {
+    /// What is applied once everything is loaded.
     pub vector: VersionVector,
     /// The last batch of each origin, where it is known.
     pub tails: BTreeMap<NodeNumber, BatchTail>,
     /// The latest batches, for the ring.
     pub recent: VecDeque<Arc<Batch>>,
-    /// Nothing that was kept is missing.
+    /// Nothing that was kept is missing, as far as that can be told without the images.
     pub is_whole: bool,
     /// What is not as it was left.
     pub problems: Vec<Problem>,
-    /// Bytes of journal that were replayed.
+    /// Bytes of journal that are replayed.
     pub replayed_bytes: u64,
-    /// Since when the keyspace differs from its images; nothing if they cannot be relied on.
-    pub unchanged_since: Option<Stamp>,
+    /// Groups whose images are as the keyspace is have not changed after that.
+    pub unchanged: Stamp,
+    /// What loads the keys.
+    pub loader: Loader,
     /// To go on with.
     pub store: Store,
 }
 
 /// What recovery works with.
 pub(crate) struct Recovery<'a> {
-    pub keyspace: &'a Keyspace,
+    pub keyspace: &'a Arc<Keyspace>,
     pub durability: &'a Durability,
     pub config: &'a Config,
     /// Threads that load images; none to use this one alone.
@@ -49,97 +50,48 @@ pub(crate) struct Recovery<'a> {
     pub beat: &'a (dyn Fn() + Sync),
 }
 
-/// Reads a store into an empty keyspace that has no number yet, and begins to write.
-pub(crate) fn recover(mut found: FoundStore, life: Life, with: &Recovery<'_>) -> Result<Recovered, StoreError> {
+/// Looks through a store for an empty keyspace that has no number yet, and begins to write. The keys are still to be
+/// loaded; the keyspace's vector says already what it will be then.
+pub(crate) fn scan(mut found: FoundStore, life: Life, with: &Recovery<'_>) -> Result<Scanned, StoreError> {
     let images = found.images();
-    let bytes = images.iter().map(|(_, facts)| facts.bytes).sum();
-    with.durability.change_state(|state| {
-        state.loading = Some(LoadingState { since_ms: with.now, bytes, bytes_done: 0 });
-    });
-    let (lost, loaded_bytes) = load_images(&found, &images, with)?;
-    let images_lost = !lost.is_empty() || found.problems().contains(&Problem::Manifest);
-    let lost_groups: BTreeSet<u16> = lost.iter().map(|(group, _)| *group).collect();
-    lost.into_iter().for_each(|(_, problem)| found.note(problem));
     let manifest = found.manifest().cloned();
-    let unchanged_since = (!images_lost && manifest.is_some()).then(|| with.keyspace.clock());
-    let mut replay = Replay::new(with, manifest.as_ref());
-    let replayed = found.replay(&mut |sequence, record| replay.take(sequence, record))?;
-    if images_lost {
-        // SUBTLE: the journal is replayed all the same: it may hold what this node wrote and nobody else has. That stays in
-        // the slots that are whole, which know how far they have seen, and others get it when the number is sealed.
-        with.keyspace.forget_applied(&|slot| lost_groups.contains(&group_of(slot)));
-        replay.vector = VersionVector::new();
-        replay.tails.clear();
-        replay.recent.clear();
-    }
-    with.keyspace.prune();
-    tracing::info!(
-        images = images.len(),
-        image_bytes = loaded_bytes,
-        records = replay.records,
-        skipped = replay.skipped,
-        "the store was read"
-    );
-    let problems = found.problems().to_vec();
-    let is_whole = replay.skipped == 0 && !images_lost && !problems.iter().any(Problem::is_damage);
-    let Replay { vector, tails, recent, bytes: replayed_bytes, .. } = replay;
-    let store = found.begin(life, journal_settings(with.config), replayed.next)?;
-    with.durability.change_state(|state| state.loading = None);
-    Ok(Recovered { vector, tails, recent, is_whole, problems, replayed_bytes, unchanged_since, store })
-}
-
-/// Loads the images, by several threads if there are any. Says what could not be loaded, and how many bytes were.
-fn load_images(
-    found: &FoundStore,
-    images: &[(u16, ImageFacts)],
-    with: &Recovery<'_>,
-) -> Result<(Vec<(u16, Problem)>, u64), StoreError> {
-    let (next, loaded) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let outcome: Mutex<Result<Vec<(u16, Problem)>, StoreError>> = Mutex::new(Ok(Vec::new()));
-    let work = || {
-        while let Some(&(group, facts)) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = load_image(found, group, facts, with);
-            loaded.fetch_add(facts.bytes, Ordering::Relaxed);
-            with.durability.change_state(|state| {
-                state.loading.iter_mut().for_each(|loading| loading.bytes_done += facts.bytes);
-            });
+    let mut replay = Replay::new(manifest.as_ref(), None, with.now);
+    replay.recent_bytes_max = usize::try_from(with.config.ring_bytes).unwrap_or(usize::MAX);
+    let replayed = found.replay(&mut |sequence, record| {
+        replay.take(sequence, record);
+        if replay.records.is_multiple_of(BEAT_RECORDS) {
             (with.beat)();
-            let mut outcome = outcome.lock();
-            match (result, &mut *outcome) {
-                (Ok(None), _) | (_, Err(_)) => {}
-                (Ok(Some(problem)), Ok(problems)) => problems.push((group, problem)),
-                (Err(error), _) => *outcome = Err(error),
-            }
         }
-    };
-    match with.threads {
-        None | Some(0 | 1) => work(),
-        Some(threads) => std::thread::scope(|scope| {
-            (0..threads).for_each(|_| drop(scope.spawn(work)));
-        }),
-    }
-    Ok((outcome.into_inner()?, loaded.into_inner()))
-}
-
-fn load_image(
-    found: &FoundStore,
-    group: u16,
-    facts: ImageFacts,
-    with: &Recovery<'_>,
-) -> Result<Option<Problem>, StoreError> {
-    let mut unreadable = false;
-    let problem = found.read_image(group, facts, &mut |block| {
-        unreadable |= with.keyspace.load_image(block, with.now).is_err();
     })?;
-    // Its checksums were right, so another version wrote it, or a defect.
-    let contents =
-        || Problem::Image { name: storage::image_name(facts.checkpoint, group), fault: ImageFault::Contents };
-    Ok(problem.or_else(|| unreadable.then(contents)))
+    let Replay { vector, tails, recent, records, skipped, bytes: replayed_bytes, .. } = replay;
+    tracing::info!(images = images.len(), records, skipped, bytes = replayed_bytes, "the journal was looked through");
+    let problems = found.problems().to_vec();
+    let is_whole = skipped == 0 && !problems.iter().any(Problem::is_damage);
+    with.keyspace.raise_applied(&vector);
+    let unchanged = with.keyspace.clock();
+    let bytes = replayed_bytes + images.iter().map(|(_, facts)| facts.bytes).sum::<u64>();
+    with.durability.change_state(|state| {
+        state.loading = Some(LoadingState { since_ms: with.now, bytes, bytes_done: replayed_bytes });
+    });
+    let loader = Loader::new(super::reading::Source {
+        contents: found.contents(replayed.next),
+        images: images.into_iter().collect(),
+        manifest,
+        keyspace: Arc::clone(with.keyspace),
+        threads: with.threads,
+        journal_bytes: replayed_bytes,
+        has_lost_manifest: problems.contains(&Problem::Manifest),
+        unchanged,
+    });
+    let store = found.begin(life, journal_settings(with.config), replayed.next)?;
+    Ok(Scanned { vector, tails, recent, is_whole, problems, replayed_bytes, unchanged, loader, store })
 }
 
 /// The journal, as it is replayed.
-struct Replay<'a> {
-    with: &'a Recovery<'a>,
+pub(super) struct Replay<'a> {
+    /// What it is applied to; nothing if it is only looked through.
+    target: Option<&'a Keyspace>,
+    now: UnixMillis,
     vector: VersionVector,
     tails: BTreeMap<NodeNumber, BatchTail>,
     recent: VecDeque<Arc<Batch>>,
@@ -152,36 +104,40 @@ struct Replay<'a> {
     stuck: BTreeSet<NodeNumber>,
     records: u64,
     skipped: u64,
+    /// Records that were believed, and that the target could not take.
+    pub(super) refused: u64,
     bytes: u64,
 }
 
 impl<'a> Replay<'a> {
-    fn new(with: &'a Recovery<'a>, manifest: Option<&Manifest>) -> Self {
+    /// From a checkpoint on, whose images the target has already.
+    pub(super) fn new(manifest: Option<&Manifest>, target: Option<&'a Keyspace>, now: UnixMillis) -> Self {
         let vector = manifest.map(|manifest| manifest.vector.clone()).unwrap_or_default();
-        with.keyspace.raise_applied(&vector);
+        target.into_iter().for_each(|target| target.raise_applied(&vector));
         Self {
-            with,
+            target,
+            now,
             tails: manifest.map(|manifest| decode_tails(&manifest.notes)).unwrap_or_default(),
             vector,
             recent: VecDeque::new(),
             recent_bytes: 0,
-            recent_bytes_max: usize::try_from(with.config.ring_bytes).unwrap_or(usize::MAX),
+            recent_bytes_max: 0,
             expected: manifest.map_or(0, |manifest| manifest.position),
             has_hole: false,
             stuck: BTreeSet::new(),
             records: 0,
             skipped: 0,
+            refused: 0,
             bytes: 0,
         }
     }
 
-    fn take(&mut self, sequence: u64, record: RecordView<'_>) {
+    /// Takes the next record. What is believed of it depends on the records alone, so that every part of the keyspace
+    /// comes to the same end.
+    pub(super) fn take(&mut self, sequence: u64, record: RecordView<'_>) {
         self.has_hole |= sequence != self.expected;
         self.expected = sequence + 1;
         self.records += 1;
-        if self.records.is_multiple_of(BEAT_RECORDS) {
-            (self.with.beat)();
-        }
         let done = match record {
             RecordView::Batch { bytes, .. } => {
                 self.bytes += bytes.len() as u64;
@@ -189,12 +145,13 @@ impl<'a> Replay<'a> {
             }
             RecordView::Slots(bytes) => {
                 self.bytes += bytes.len() as u64;
-                self.slots(bytes)
+                self.slots(bytes);
+                Ok(())
             }
             // With a piece of its session missing, it would promise what is not here.
             RecordView::Raised(_) if self.has_hole => Err("a part of its state session is missing".to_owned()),
             RecordView::Raised(vector) => {
-                self.with.keyspace.raise_applied(&vector);
+                self.target.into_iter().for_each(|target| target.raise_applied(&vector));
                 vector.iter().filter(|&(origin, stamp)| stamp > self.vector.of(origin)).for_each(|(origin, _)| {
                     self.tails.remove(&origin);
                 });
@@ -204,7 +161,9 @@ impl<'a> Replay<'a> {
         };
         if let Err(error) = done {
             self.skipped += 1;
-            tracing::warn!(record = sequence, error, "a record of the journal could not be replayed");
+            if self.target.is_none() {
+                tracing::warn!(record = sequence, error, "a record of the journal could not be replayed");
+            }
         }
     }
 
@@ -223,11 +182,12 @@ impl<'a> Replay<'a> {
             self.stuck.insert(origin);
             return Err(format!("node {origin} had seen what is missing here"));
         }
-        let raw = batch.open().map_err(|error| error.to_string())?;
-        let applied = self.with.keyspace.apply(origin, batch.previous.last, batch.last, &raw, self.with.now);
-        if let Err(error) = applied {
-            self.stuck.insert(origin);
-            return Err(error.to_string());
+        if let Some(target) = self.target {
+            let applied = batch.open().map_err(|error| error.to_string()).and_then(|raw| {
+                let applied = target.apply(origin, batch.previous.last, batch.last, &raw, self.now);
+                applied.map_err(|error| error.to_string())
+            });
+            self.note(applied.map(drop));
         }
         self.vector.raise(origin, batch.last);
         self.tails.insert(origin, batch.tail());
@@ -240,9 +200,19 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn slots(&mut self, payload: &[u8]) -> Result<(), String> {
-        let raw = crate::peers::unpacked(payload)?;
-        self.with.keyspace.merge_slots(&raw, self.with.now).map(drop).map_err(|error| error.to_string())
+    fn slots(&mut self, payload: &[u8]) {
+        let Some(target) = self.target else { return };
+        let merged = crate::peers::unpacked(payload)
+            .and_then(|raw| target.merge_slots(&raw, self.now).map(drop).map_err(|error| error.to_string()));
+        self.note(merged);
+    }
+
+    /// What has the right checksum and cannot be read was written by another version, or by a defect.
+    fn note(&mut self, applied: Result<(), String>) {
+        if let Err(error) = applied {
+            self.refused += 1;
+            tracing::error!(record = self.expected - 1, error, "a record of the journal makes no sense");
+        }
     }
 }
 

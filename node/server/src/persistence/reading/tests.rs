@@ -1,0 +1,167 @@
+//! Loading in rounds: what is served when, and what becomes of damage that is found on the way.
+
+use super::*;
+use crate::persistence::Walk;
+use crate::persistence::recovery::{Recovery, Scanned, encode_tails, scan};
+use crate::testing::{Caller, STARTED_AT, node};
+use keyspace::{Database, Drain, Lifetime, NewLifetime};
+use protocol::{Batch, BatchTail};
+use storage::{CheckpointStart, CheckpointWriter, FoundStore, Fs, JournalSettings, Life, Record, SimulatedFs, StoreOwner};
+
+const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
+const LIFE: Life = Life { generation: 1, nonce: 1 };
+const KEYS: u32 = 3_000;
+
+fn key(number: u32) -> Vec<u8> {
+    format!("key:{number}").into_bytes()
+}
+
+/// What a node leaves that wrote all keys, took a checkpoint, and wrote every third key again.
+fn written() -> (SimulatedFs, Arc<Keyspace>) {
+    let fs = SimulatedFs::new(3);
+    let shared: Arc<dyn storage::Fs> = Arc::new(fs.clone());
+    let found = FoundStore::open(Arc::clone(&shared), OWNER).unwrap();
+    let mut store = found.begin(LIFE, JournalSettings::default(), 0).unwrap();
+    let keyspace = Keyspace::new(5);
+    keyspace.set_number(NodeNumber::new(1).unwrap());
+    let (mut writer, mut drain) = (keyspace.writer(), Drain::default());
+    let (mut tail, mut position) = (BatchTail::default(), 0);
+    let mut write = |numbers: &mut dyn Iterator<Item = u32>, value: &[u8]| {
+        for number in numbers {
+            let mut access = writer.access(STARTED_AT, &[&key(number)]);
+            access.put_string(Database(0), &key(number), value, NewLifetime::Set(Lifetime::Never));
+        }
+        for open in drain.take(&keyspace) {
+            let dependencies = VersionVector::new();
+            let batch = Batch::seal(tail, open.first, open.last, dependencies, open.changes, &open.payload);
+            tail = batch.tail();
+            let (previous, last, bytes) = (batch.previous.last, batch.last, batch.bytes().clone());
+            position = store.journal.append(&Record::Batch { previous, last, bytes }, STARTED_AT).unwrap() + 1;
+        }
+        store.journal.write(STARTED_AT).unwrap();
+        (tail, store.journal.next())
+    };
+    let (tail, next) = write(&mut (0..KEYS), b"first");
+    let vector: VersionVector = [(tail.last.author(), tail.last)].into_iter().collect();
+    let start = CheckpointStart { position: next, vector: vector.clone() };
+    let mut walk = Walk::new(CheckpointWriter::begin(Arc::clone(&shared), OWNER, None, start), keyspace.clock(), None);
+    while walk.step(&keyspace).unwrap() {}
+    let notes = encode_tails(&[(tail.last.author(), tail)].into_iter().collect());
+    walk.commit(vector, notes, u64::from(KEYS), STARTED_AT).unwrap();
+    write(&mut (0..KEYS).step_by(3), b"second");
+    (fs, keyspace)
+}
+
+fn scanned(fs: &SimulatedFs, node: &Arc<Node>) -> Scanned {
+    let found = FoundStore::open(Arc::new(fs.clone()), OWNER).unwrap();
+    let config = node.config.load();
+    let with = Recovery {
+        keyspace: &node.keyspace,
+        durability: &node.durability,
+        config: &config,
+        threads: None,
+        now: STARTED_AT,
+        beat: &|| (),
+    };
+    scan(found, Life { generation: 2, nonce: 2 }, &with).unwrap()
+}
+
+fn group_of_key(number: u32) -> u16 {
+    group_of(keyspace::slot_of(&key(number)))
+}
+
+fn digests(keyspace: &Keyspace) -> Vec<u64> {
+    (0..keyspace::SLOTS).map(|slot| keyspace.digest_of(slot).digest).collect()
+}
+
+/// The key of a later round than the others: nobody would read its group early.
+fn last_key() -> u32 {
+    (0..KEYS).max_by_key(|&number| group_of_key(number)).unwrap()
+}
+
+#[test]
+fn keys_are_served_round_by_round_and_those_that_are_asked_for_first() {
+    let (fs, before) = written();
+    let node = Arc::new(node());
+    let scanned = scanned(&fs, &node);
+    assert!(scanned.is_whole);
+    let mut client = Caller::new(&node);
+    node.condition.set_loading(true);
+    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let late = format!("get key:{}", last_key());
+    let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+    assert_eq!(client.call(&late), loading);
+    assert!(reading.poll().is_none());
+    let value = if last_key().is_multiple_of(3) { "$6\r\nsecond\r\n" } else { "$5\r\nfirst\r\n" };
+    assert_eq!(client.call(&late), value, "what was asked for comes first");
+    assert_eq!(client.call("dbsize"), loading, "nobody knows yet how many there are");
+    // A group that nobody asked for and that is not in the first rounds.
+    let other = (0..KEYS).find(|&number| group_of_key(number) == GROUPS - 20).unwrap();
+    assert_eq!(client.call(&format!("mget key:{} key:{other}", last_key())), loading);
+    let mut rounds = 1;
+    let loaded = loop {
+        rounds += 1;
+        match reading.poll() {
+            Some(outcome) => break outcome.unwrap(),
+            None => assert!(client.call(&format!("get key:{other}")).starts_with('$'), "it was asked for as well"),
+        }
+    };
+    assert_eq!(rounds, usize::from(GROUPS) / ROUND_GROUPS_IN_PLACE);
+    assert!(!loaded.has_less());
+    assert_eq!(digests(&node.keyspace), digests(&before));
+    assert_eq!(node.keyspace.len(0), u64::from(KEYS));
+    // The next checkpoint need not write what is as its image.
+    let changed: BTreeSet<u16> = (0..KEYS).step_by(3).map(group_of_key).collect();
+    let all: BTreeSet<u16> = (0..GROUPS).collect();
+    assert!(changed.iter().all(|&group| node.keyspace.has_changed_since(&slots_of(group), scanned.unchanged)));
+    assert!(
+        all.difference(&changed).all(|&group| !node.keyspace.has_changed_since(&slots_of(group), scanned.unchanged))
+    );
+}
+
+#[test]
+fn a_client_that_rather_waits_gets_its_reply_when_the_key_is_there() {
+    let (fs, _) = written();
+    let node = Arc::new(node());
+    node.config.set(&[("loading-replies", "wait")]).unwrap();
+    let scanned = scanned(&fs, &node);
+    node.condition.set_loading(true);
+    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let mut client = Caller::new(&node);
+    let late = [b"get".to_vec(), key(last_key())];
+    let words: Vec<&[u8]> = late.iter().map(Vec::as_slice).collect();
+    assert!(client.waits(&words));
+    assert!(reading.poll().is_none());
+    assert!(!client.waits(&words));
+    assert!(client.waits(&[b"dbsize"]));
+}
+
+#[test]
+fn an_image_that_is_damaged_is_lost_alone_and_moved_aside() {
+    let (fs, before) = written();
+    let damaged = group_of_key(1);
+    let name = fs.list().unwrap().into_iter().map(|file| file.name).find(|name| {
+        name.starts_with("image-") && name.ends_with(&format!("{damaged:03}"))
+    });
+    let name = name.unwrap();
+    assert!(fs.flip(&name, 8 * 90));
+    let node = Arc::new(node());
+    let scanned = scanned(&fs, &node);
+    assert!(scanned.is_whole, "images are not looked at before they are read");
+    let loaded = scanned.loader.load_all(STARTED_AT, &|_| ()).unwrap();
+    assert_eq!(loaded.lost.keys().copied().collect::<Vec<u16>>(), [damaged]);
+    assert!(loaded.has_less());
+    let files: Vec<String> = fs.list().unwrap().into_iter().map(|file| file.name).collect();
+    assert!(files.contains(&format!("{name}.damaged")) && !files.contains(&name), "{files:?}");
+    for (slot, (now, then)) in digests(&node.keyspace).into_iter().zip(digests(&before)).enumerate() {
+        let slot = u16::try_from(slot).unwrap();
+        assert!(now == then || group_of(slot) == damaged, "slot {slot}");
+    }
+    // What is whole says so of itself; of the damaged group nothing is claimed.
+    loaded.forget_applied(&node.keyspace);
+    assert!(node.keyspace.applied().is_empty());
+    let known = |number: u32| node.keyspace.ahead_of(keyspace::slot_of(&key(number)));
+    assert_eq!(known(1), None);
+    let whole = (0..KEYS).find(|&number| group_of_key(number) != damaged).unwrap();
+    assert!(known(whole).is_some_and(|vector| vector.of(NodeNumber::new(1).unwrap()) > Stamp::ZERO));
+}
