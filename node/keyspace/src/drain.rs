@@ -317,11 +317,13 @@ mod tests {
     fn a_transaction_is_not_cut_by_a_pipeline_that_began_in_its_middle() {
         let keyspace = keyspace();
         let (mut one, mut other) = (keyspace.writer(), keyspace.writer());
+        let clock;
         {
             let mut access = one.access(NOW, &[b"a", b"b"]);
             access.begin_group();
             access.begin_command();
             access.put_string(DB, b"a", b"1", NewLifetime::Set(Lifetime::Never));
+            clock = keyspace.clock();
             // Its first stamp comes after the transaction's first and before its second.
             other.begin_pipeline();
             set(&mut other, b"c");
@@ -331,8 +333,11 @@ mod tests {
         }
         let mut drain = Drain::default();
         assert_eq!(keys(&drain.take(&keyspace)), Vec::<Vec<u8>>::new());
+        // It is in the logs, and not taken.
+        assert!(keyspace.is_logged_up_to(clock) && drain.complete_up_to() < clock);
         other.end_pipeline();
         let batches = drain.take(&keyspace);
+        assert!(drain.complete_up_to() >= clock);
         assert_eq!((batches.len(), keys(&batches).len()), (1, 3));
     }
 
