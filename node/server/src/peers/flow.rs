@@ -53,9 +53,14 @@ impl Peers {
             std::thread::yield_now();
             tries += 1;
         }
+        self.close_what_ended() >= clock
+    }
+
+    /// Closes what pipelines that have ended wrote, and says up to where everything is closed.
+    pub(super) fn close_what_ended(&mut self) -> Stamp {
         self.close_batches_up_to(Stamp::MAX);
         // Nobody writes without a number.
-        self.number().is_none() || self.drain.complete_up_to() >= clock
+        if self.number().is_none() { Stamp::MAX } else { self.drain.complete_up_to() }
     }
 
     /// Closes what was written, without what is later than `limit`, whether the disk has room or not. False if nothing was

@@ -25,8 +25,8 @@ pub(super) struct Keeping {
     store: Option<Persistence>,
     /// What is done when its records are written, in the order of the journal.
     waiting: VecDeque<Queued>,
-    /// What is done when everything that was written until now is closed, and in the journal.
-    closing: Vec<Waiting>,
+    /// What is done when everything that was written up to a reading of the clock is closed, and in the journal.
+    closing: VecDeque<(Stamp, Waiting)>,
     /// The end of the own chain, batches that wait included.
     sealed: BatchTail,
     /// Own batches that are written and not durable: where they end, and their last stamps.
@@ -187,15 +187,19 @@ impl Peers {
 
     /// Does something when everything that was written until now is closed and in the journal: at once, if that can be.
     pub(super) fn when_closed(&mut self, then: Waiting) {
-        self.keeping.closing.push(then);
-        self.go_on_closing();
+        self.keeping.closing.push_back((self.node.keyspace.clock(), then));
+        // Most pipelines end within the moments that this waits for them.
+        if self.close_logged() {
+            self.go_on_closing();
+        }
     }
 
     fn go_on_closing(&mut self) {
-        if self.keeping.closing.is_empty() || !self.close_logged() {
+        if self.keeping.closing.is_empty() || !self.keeping.has_room() {
             return;
         }
-        for then in std::mem::take(&mut self.keeping.closing) {
+        let closed = self.close_what_ended();
+        while let Some((_, then)) = self.keeping.closing.pop_front_if(|(clock, _)| *clock <= closed) {
             self.keep(None, then);
         }
     }

@@ -49,6 +49,9 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
             Err(error) => return Err(error.into()),
         }
     }
+    if !catalogue.is_dir() {
+        report.damage.push("the catalogue is missing: a peer must give the node another number".to_owned());
+    }
     if store.is_dir() {
         let found = check(Arc::new(StdFs::existing(&store)), None)?;
         report.store = found.figures;
@@ -57,5 +60,26 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
             list.push(problem.to_string());
         }
     }
+    if report.damage.is_empty() && report.store.segments == 0 && report.store.checkpoint == 0 {
+        let told = "no keys are kept here: the node starts without any, and gets them from the other regions";
+        report.notes.push(told.to_owned());
+    }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(matches!(check_store(home.path()), Err(CheckError::NoData(_))));
+        std::fs::create_dir(home.path().join(STORE_DIRECTORY)).unwrap();
+        let report = check_store(home.path()).unwrap();
+        assert!(report.damage[0].starts_with("the catalogue is missing"), "{report:?}");
+        drop(SledCatalogue::open(&home.path().join(CATALOGUE_DIRECTORY)).unwrap());
+        let report = check_store(home.path()).unwrap();
+        assert!(report.damage.is_empty() && report.notes[0].starts_with("no keys are kept here"), "{report:?}");
+    }
 }

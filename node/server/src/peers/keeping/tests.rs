@@ -57,7 +57,13 @@ fn what_a_slow_disk_leaves_open_is_not_called_closed_and_nobody_waits_for_it() {
         peers.answer(peer, id, b"drain 1");
         let asked = |peers: &mut Peers| {
             let waiting = peers.keeping.waiting.iter().map(|queued| &queued.then);
-            peers.keeping.closing.iter().chain(waiting).any(|then| matches!(then, Waiting::Drained { .. }))
+            peers
+                .keeping
+                .closing
+                .iter()
+                .map(|(_, then)| then)
+                .chain(waiting)
+                .any(|then| matches!(then, Waiting::Drained { .. }))
         };
         // The answer would leave out what is still open.
         assert!(asked(&mut peers) && peers.node.condition.writes_refused().is_some());
@@ -67,6 +73,30 @@ fn what_a_slow_disk_leaves_open_is_not_called_closed_and_nobody_waits_for_it() {
         assert_eq!(peers.hub.closed_vector().of(number), last);
         assert!(peers.note_moment() && peers.is_published());
         assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_pipeline_that_runs_for_long_holds_up_what_builds_on_its_being_closed_and_nothing_else() {
+    in_a_runtime(|| {
+        let (mut peers, mut writer) = founded(None);
+        let mut other = peers.node.keyspace.writer();
+        let first = write(&mut writer, b"before", b"v");
+        other.begin_pipeline();
+        let last = write(&mut other, b"k", b"v");
+        assert!(!peers.note_moment() && !peers.close_logged());
+        // One that comes later is not waited for.
+        writer.begin_pipeline();
+        write(&mut writer, b"later", b"v");
+        assert_eq!(peers.hub.closed_vector().of(first.author()), first);
+        peers.look_at_disk();
+        assert!(peers.keeping.due().is_some() && !peers.keeping.closing.is_empty());
+        other.end_pipeline();
+        peers.look_at_disk();
+        assert_eq!(peers.hub.closed_vector().of(first.author()), last);
+        assert!(peers.keeping.closing.is_empty());
+        writer.end_pipeline();
+        assert!(peers.close_everything());
     });
 }
 
