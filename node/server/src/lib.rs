@@ -25,8 +25,8 @@ pub mod metrics;
 pub mod node;
 pub mod peers;
 pub mod persistence;
-pub mod setup;
 pub mod readiness;
+pub mod setup;
 pub mod tally;
 #[cfg(test)]
 mod testing;

@@ -8,8 +8,8 @@ use crate::console::Console;
 use crate::durability::Durability;
 use crate::memory_limit::{self, MemoryLimit};
 use crate::peers::Control;
-use crate::tally::Tallies;
 use crate::readiness::Readiness;
+use crate::tally::Tallies;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
 use std::fmt;
@@ -42,9 +42,9 @@ pub struct Node {
     pub clients: Clients,
     /// Filling, paused, refusing.
     pub condition: Condition,
-    /// What the workers count.
     /// What is there while the node reads its disk.
     pub readiness: Readiness,
+    /// What the workers count.
     pub tallies: Tallies,
     /// How much memory is used, and eviction.
     pub memory_limit: MemoryLimit,
@@ -73,10 +73,10 @@ impl Node {
             config,
             clients: Clients::default(),
             condition: Condition::default(),
+            readiness: Readiness::default(),
             tallies: Tallies::default(),
             console: Console::default(),
             durability: Durability::default(),
-            readiness: Readiness::default(),
             control: Control::default(),
             table: table(),
             seams,

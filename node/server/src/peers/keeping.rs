@@ -6,8 +6,8 @@
 
 use super::Peers;
 use super::flow::packed;
-use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
 use super::reading::ReadLess;
+use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
 use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
@@ -68,9 +68,9 @@ pub(super) enum Waiting {
     Drained { peer: NodeIdentity, id: RequestId },
     /// The keyspace was walked over for a checkpoint, and all that can be in its images is in the journal.
     Walked(Box<Walk>),
-    /// A state session is fed from here on.
     /// Less was read from the disk than the vector says, and everything written since is in the journal.
     ReadLess(Box<ReadLess>),
+    /// A state session is fed from here on.
     SessionBegun { peer: NodeIdentity, session: SessionId },
     /// Slots that were read out are sent: the changes in them are in the journal.
     SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
@@ -239,6 +239,7 @@ impl Peers {
             Waiting::Moment(clock) => self.take_moment(clock),
             Waiting::Drained { peer, id } => self.answer_drain(peer, id),
             Waiting::Walked(walk) => self.take_walk(walk),
+            Waiting::ReadLess(less) => self.begin_anew(*less),
             Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),
             Waiting::SlotsRead { peer, session, next, bytes } => self.hub.slots_read(peer, session, next, bytes, now),
             Waiting::ListingRead { peer, session, covered, bytes } => {
@@ -250,7 +251,6 @@ impl Peers {
         }
     }
 
-            Waiting::ReadLess(less) => self.begin_anew(*less),
     /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
     /// its journal, if it goes on under its number after a crash.
     pub(super) fn send_when_kept(
@@ -416,6 +416,7 @@ impl Peers {
     /// Begins a checkpoint that is due, and makes one count that is durable.
     fn go_on_with_checkpoint(&mut self) {
         let wall = self.node.wall_clock();
+        let has_read = self.has_read_all();
         let Some(store) = &mut self.keeping.store else { return };
         let durable = store.progress().durable();
         if store.checkpoints.is_doomed(durable) {
@@ -427,7 +428,6 @@ impl Peers {
             let notes = encode_tails(&self.hub.tails());
             let keys = (0..keyspace::DATABASES).map(|database| self.node.keyspace.len(database)).sum();
             store.background.start(Task::Commit { walk, end, notes, keys, now_ms: wall });
-        let has_read = self.has_read_all();
             return;
         }
         let progress = store.progress();
@@ -467,6 +467,14 @@ impl Peers {
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
     }
 
+    /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.
+    pub(super) fn note_incomplete(&mut self) {
+        self.keeping.is_incomplete = true;
+        if let Some(store) = &mut self.keeping.store {
+            store.checkpoints.unchanged_since = None;
+        }
+    }
+
     /// State was merged: what slots have seen of it is in no digest.
     pub(super) fn note_merged(&mut self) {
         if let Some(store) = &mut self.keeping.store {
@@ -478,14 +486,6 @@ impl Peers {
     pub(super) fn keep_raised(&mut self, vector: VersionVector) {
         if let Some(store) = &mut self.keeping.store {
             store.keep(Record::Raised(vector));
-    /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.
-    pub(super) fn note_incomplete(&mut self) {
-        self.keeping.is_incomplete = true;
-        if let Some(store) = &mut self.keeping.store {
-            store.checkpoints.unchanged_since = None;
-        }
-    }
-
         }
     }
 

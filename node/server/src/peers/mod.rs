@@ -13,8 +13,8 @@ mod flow;
 mod keeping;
 mod membership;
 mod pace;
-mod sealing;
 mod reading;
+mod sealing;
 mod start;
 mod status;
 
@@ -46,9 +46,9 @@ pub struct Peers {
     rows: CatalogueRows,
     /// What stands between the hub and the disk.
     keeping: keeping::Keeping,
-    /// What the start has found on the disk and not read yet.
     /// Keys that are still being read from the disk.
     still_read: Option<reading::StillRead>,
+    /// What the start has found on the disk and not read yet.
     loading: Option<start::Loading>,
     membership: Membership,
     hub: Hub,
@@ -190,9 +190,9 @@ impl Peers {
                 self.do_chores();
             }
             let wait = tokio::time::sleep_until(self.next_deadline());
-            tokio::select! {
             // Until everything is read, links and operators wait.
             let has_read = self.has_read_all();
+            tokio::select! {
                 biased;
                 stop = &mut stopping => break stop,
                 () = self.wake.notified() => self.drain_at = Some(self.drain_time()),
@@ -219,8 +219,8 @@ impl Peers {
         let now = Instant::now();
         self.note_changes(now);
         self.look_at_disk();
-        if self.drain_at.is_some_and(|at| at <= now) {
         self.look_at_reading();
+        if self.drain_at.is_some_and(|at| at <= now) {
             // While changes come, look again after the interval: that spares the workers waking this thread. Without a
             // number nothing can be closed: whoever takes one looks then.
             let comes = self.number().is_some() && (self.close_batches() || self.node.keyspace.arm());
@@ -261,7 +261,11 @@ impl Peers {
         if let Some(due) = self.hub.poll_timeout() {
             next = next.min(self.began + Duration::from_millis(due.0));
         }
-        let own = self.drain_at.into_iter().chain(self.keeping.due()).chain(self.still_read.as_ref().and_then(reading::StillRead::due));
+        let own = self
+            .drain_at
+            .into_iter()
+            .chain(self.keeping.due())
+            .chain(self.still_read.as_ref().and_then(reading::StillRead::due));
         own.fold(next, Instant::min)
     }
 

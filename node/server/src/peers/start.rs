@@ -141,13 +141,13 @@ impl Peers {
             identity,
             rows: setup.rows,
             keeping: super::keeping::Keeping::default(),
+            still_read: None,
             loading,
             membership: recovered.membership,
             hub,
             transport: Arc::new(transport),
             transport_events,
             links: BTreeMap::new(),
-            still_read: None,
             drain: Drain::default(),
             audit: Audit::default(),
             control,
@@ -202,13 +202,13 @@ impl Peers {
         let wall = self.node.wall_clock();
         let node = Arc::clone(&self.node);
         let config = node.config.load();
+        let has_checkpoint = found.manifest().is_some();
         let was_sound = found.is_empty() && start.before.is_none() || may_be_whole(&found, &start);
         let with = Recovery {
             keyspace: &node.keyspace,
             durability: &node.durability,
             config: &config,
             threads: setup.threads,
-        let has_checkpoint = found.manifest().is_some();
             now: wall,
             beat: &|| node.console.beat(),
         };
@@ -219,12 +219,6 @@ impl Peers {
                 false => tracing::warn!(%problem, "the store was left unfinished"),
             }
         }
-        let me = self.identity;
-        let keeps = was_sound && scanned.is_whole && !loaded.has_less();
-        let number = match has_catalogue {
-            true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
-            false => None,
-        };
         let note = |bytes| {
             node.durability.note_loaded(bytes);
             node.console.beat();
@@ -239,6 +233,12 @@ impl Peers {
             (scanned.vector, scanned.tails) = (VersionVector::new(), BTreeMap::new());
             scanned.recent.clear();
         }
+        let me = self.identity;
+        let keeps = was_sound && scanned.is_whole && !loaded.has_less();
+        let number = match has_catalogue {
+            true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
+            false => None,
+        };
         tracing::info!(number = number.map(NodeNumber::value), keeps, "the node goes on where its store ends");
         settings.number = number;
         settings.numbers = self.membership.view().numbers_of(me).iter().copied().collect();
