@@ -152,6 +152,13 @@ fn checkpoints_are_told_and_a_start_from_one_is_exact() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report["images"].as_u64() > Some(10) && report["damage"] == serde_json::json!([]), "{report}");
+    // A start would miss the journal's last file, and so does this.
+    let last = files(&store(node), "journal-").pop().expect("there is a journal");
+    fs::remove_file(&last).expect("the journal's last file");
+    let output = run(&["check", &node.directory.display().to_string()]);
+    let name = last.file_name().expect("a name").to_string_lossy().into_owned();
+    let (told, missing) = (text(&output.stdout), format!("the journal's last file, {name}, is missing"));
+    assert!(!output.status.success() && told.contains(&missing), "{told}");
 }
 
 #[test]
@@ -197,6 +204,9 @@ fn a_lost_catalogue_loses_no_keys_and_a_lost_store_comes_back_from_the_others() 
     let digest = digest_of(&cluster.nodes[1]);
     assert!(cluster.nodes[0].stop().success());
     cluster.nodes[0].remove_catalogue();
+    let checked = run(&["check", &cluster.nodes[0].directory.display().to_string()]);
+    let told = text(&checked.stdout);
+    assert!(!checked.status.success() && told.contains("the catalogue is missing"), "{told}");
     cluster.nodes[0].start();
     cluster.await_equal();
     assert_eq!(digest_of(&cluster.nodes[0]), digest);
