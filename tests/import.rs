@@ -1,6 +1,6 @@
 //! Moving in and out: data of a real Redis imported from files and from the running server, and exported again.
 
-mod contents;
+pub mod contents;
 mod files;
 mod live;
 

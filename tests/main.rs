@@ -1,5 +1,6 @@
 //! Acceptance: whole processes, real clients, real Redis as the reference; and the house's own rules.
 
+mod backup;
 mod delay;
 mod differential;
 mod import;

@@ -72,6 +72,9 @@ pub enum Failure {
     /// A node that stopped by itself.
     #[error("{0}")]
     Stop(#[from] StopError),
+    /// What is in a backup.
+    #[error("{0}")]
+    Backup(#[from] server::persistence::backup::BackupError),
     /// What a node keeps on disk.
     #[error("{0}")]
     Check(#[from] server::persistence::CheckError),

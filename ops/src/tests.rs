@@ -45,6 +45,10 @@ fn what_scripts_rely_on_is_understood() {
         "pelago import --from redis://:p@h:6379/0 --via h:1 --until-synced",
         "pelago import --from redis://h:6379 --cut-over --pause 10 --connections 8 --allow-skipped",
         "pelago export f.rdb --via h:1 --json",
+        "pelago export f.rdb --from-backup d --json",
+        "pelago backup --via h:1 --out d --json",
+        "pelago restore d --via h:1 --as-new-writes --connections 2 --json",
+        "pelago restore d --dry-run",
         "pelago bench --via h:1,h:2 --clients 4 --pipeline 1 --requests 100 --calls incr --json",
     ];
     for line in lines {

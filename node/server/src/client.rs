@@ -1,14 +1,17 @@
 //! One client's state: what commands find and leave on their connection.
 
+use crate::backups::ChunkReply;
 use crate::clients::{Look, Marks, Presence};
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
+use crate::peers::ControlReply;
 use crate::tally::Tally;
 use crdt::UnixMillis;
 use keyspace::Database;
 use resp::Version;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// What a connection keeps from one command to the next.
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub struct ClientState {
     pub replies: Replies,
     /// Close the connection when the replies so far are written.
     pub closing: bool,
-    /// An order to the thread of the peers whose answer is the reply.
-    pub order: Option<tokio::sync::oneshot::Receiver<crate::peers::ControlReply>>,
+    /// An order to another thread whose answer is the reply.
+    pub order: Option<Order>,
     /// What it waits for before its last command is answered.
     pub wish: Option<Wish>,
     /// `CLIENT NO-EVICT`.
@@ -41,6 +44,15 @@ pub struct ClientState {
     pub presence: Arc<Presence>,
     /// Where its worker counts.
     pub tally: Arc<Tally>,
+}
+
+/// An order that another thread answers.
+#[derive(Debug)]
+pub enum Order {
+    /// An operator's, with a text for an answer.
+    Text(oneshot::Receiver<ControlReply>),
+    /// For a piece of a backup.
+    Chunk(oneshot::Receiver<ChunkReply>),
 }
 
 /// Which replies a client wants, as `CLIENT REPLY` says.

@@ -3,7 +3,7 @@
 //! Generic over the stream, so that the simulator's sockets and in-memory pipes run the same code. A connection that
 //! waits holds no buffer: they are taken from the worker when bytes come and given back when nothing is left over.
 
-use crate::client::ClientState;
+use crate::client::{ClientState, Order};
 use crate::clients::Presence;
 use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
 
 /// Serves one client until either side ends it. Spawn it on the worker's `LocalSet`.
 pub async fn serve_connection<S>(worker: Rc<Worker>, mut stream: S, address: SocketAddr, local_address: SocketAddr)
@@ -501,28 +502,35 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         Ok(())
     }
 
-    /// Waits for the answer of the peers' thread, and reads the clock again.
+    /// Waits for the answer of another thread, and reads the clock again.
     async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
         if let Some(wish) = self.client.wish.take() {
             self.grant(wish).await?;
         }
-        if let Some(mut order) = self.client.order.take() {
-            let presence = self.presence;
-            let answer = poll_fn(|context| {
-                presence.wake_at_end(context.waker());
-                if presence.is_ended() {
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-                }
-                Pin::new(&mut order).poll(context).map(Ok)
-            })
-            .await?;
-            match answer {
-                Ok(Ok(text)) => self.reply.bulk(text.as_bytes()),
-                Ok(Err(sentence)) => self.reply.error(&format!("ERR {sentence}")),
-                Err(_) => self.reply.error("ERR the node is stopping"),
-            }
+        let answer = match self.client.order.take() {
+            None => return Ok(self.worker.node.wall_clock()),
+            Some(Order::Text(answer)) => self.answered(answer).await?.map(|text| Some(text.into_bytes())),
+            Some(Order::Chunk(answer)) => self.answered(answer).await?,
+        };
+        match answer {
+            Ok(Some(bytes)) => self.reply.bulk(&bytes),
+            Ok(None) => self.reply.null(),
+            Err(sentence) => self.reply.error(&format!("ERR {sentence}")),
         }
         Ok(self.worker.node.wall_clock())
+    }
+
+    /// The answer of another thread, or a sentence if there will be none.
+    async fn answered<T>(&self, mut answer: oneshot::Receiver<Result<T, String>>) -> io::Result<Result<T, String>> {
+        let presence = self.presence;
+        let answered = poll_fn(|context| {
+            presence.wake_at_end(context.waker());
+            if presence.is_ended() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+            }
+            Pin::new(&mut answer).poll(context).map(Ok)
+        });
+        Ok(answered.await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
     }
 
     /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.

@@ -3,6 +3,7 @@
 //! A library. The `pelago` binary starts it on threads and sockets, the simulator inside one deterministic runtime:
 //! time, chance and streams come in from outside.
 
+pub mod backups;
 pub mod certificates;
 pub mod client;
 pub mod clients;

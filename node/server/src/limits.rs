@@ -1,4 +1,6 @@
-//! What a connection may hold. Limits that operators set are in `config`.
+//! What a connection may hold, and what operators may ask for at once. Limits that operators set are in `config`.
+
+use std::time::Duration;
 
 /// Bytes of a connection's read buffer at first. A pipeline of sixteen small requests needs two thousand; a read that
 /// does not fill the buffer also spares the system call that would only say that there is no more.
@@ -39,7 +41,7 @@ pub const ACCEPTED_WAITING_MAX: usize = 1024;
 pub const TIMED_ONE_OF: u64 = 128;
 
 /// Between two looks at how much memory is used: asking the allocator costs some ten microseconds.
-pub const MEMORY_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(4);
+pub const MEMORY_LOOK_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Keys that are evicted before one command: about 10 us, so that a pipeline of hundreds is not held up by what was written
 /// before it. Small writes need one or two; after a large one the others and the task beside the workers go on.
@@ -62,3 +64,19 @@ pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;
 /// Requests of one read that are taken apart before the first is executed, so that the memory of their keys is on its
 /// way: as many cache misses as a core keeps in flight.
 pub const REQUESTS_AHEAD_MAX: usize = 16;
+
+/// Backups that are read at once. Each keeps files that would otherwise go, up to the size of the store in the time that it
+/// takes; two are enough for one that runs and one that somebody has just broken off.
+pub const BACKUPS_MAX: usize = 2;
+
+/// Bytes of one read of a backup: large enough for a fast link, and small beside what a node has in memory anyway.
+pub const BACKUP_CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// How long a backup lives without a read, unless it is begun with another time.
+pub const BACKUP_LEASE: Duration = Duration::from_secs(60);
+
+/// The longest time that it may be begun with.
+pub const BACKUP_LEASE_MAX: Duration = Duration::from_secs(3600);
+
+/// How long the beginning of a backup waits for the disk to flush.
+pub const BACKUP_FLUSH_TIME_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! What all connections of a node share, and the seams through which time and chance come in.
 
+use crate::backups::Backups;
 use crate::clients::Clients;
 use crate::command::table::{Table, table};
 use crate::condition::Condition;
@@ -52,6 +53,8 @@ pub struct Node {
     pub console: Console,
     /// What commands know of the disk.
     pub durability: Durability,
+    /// Cuts of the store that operators read.
+    pub backups: Backups,
     /// The way of operators' orders to the thread of the peers.
     pub control: Control,
     /// All commands.
@@ -77,6 +80,7 @@ impl Node {
             tallies: Tallies::default(),
             console: Console::default(),
             durability: Durability::default(),
+            backups: Backups::default(),
             control: Control::default(),
             table: table(),
             seams,

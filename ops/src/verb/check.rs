@@ -1,4 +1,4 @@
-//! `pelago check`: whether what a node keeps in its directory is sound.
+//! `pelago check`: whether what a node keeps in its directory, or what a backup holds, is sound.
 
 use crate::failure::{Failure, Result};
 use crate::terminal;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// The directory.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The node's directory; the node must not be running
+    /// The directory of a node, which must not be running, or of a backup
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// Print JSON
@@ -45,6 +45,9 @@ fn text(report: &StoreReport) -> String {
             )
         }
     };
+    if let Some(backup) = &report.backup {
+        lines.push(format!("Backup of {} in {} files, {} bytes.", backup.node, backup.files, backup.bytes));
+    }
     lines.push(format!(
         "Journal: {} records in {} segments, {} bytes; {checkpoint}; catalogue: {} rows.",
         store.records, store.segments, store.journal_bytes, report.catalogue_rows
@@ -52,9 +55,11 @@ fn text(report: &StoreReport) -> String {
     lines.extend(report.notes.iter().map(|note| format!("  note: {note}")));
     lines.extend(store.moved_aside.iter().map(|name| format!("  note: {name} was moved aside earlier")));
     lines.extend(report.damage.iter().map(|damage| format!("  DAMAGED: {damage}")));
-    lines.push(match report.damage.len() {
-        0 => "Sound.".to_owned(),
-        _ => "NOT sound: start the node, and what is missing comes from the other regions, as far as they have it."
+    lines.push(match (report.damage.len(), &report.backup) {
+        (0, _) => "Sound.".to_owned(),
+        (_, Some(_)) => "NOT sound: `pelago restore` refuses it. Make a new backup: into this directory what is damaged is copied again."
+            .to_owned(),
+        (_, None) => "NOT sound: start the node, and what is missing comes from the other regions, as far as they have it."
             .to_owned(),
     });
     lines.join("\n")

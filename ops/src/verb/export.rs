@@ -1,7 +1,7 @@
 //! `pelago export`: all keys of a node into an RDB file, which Redis 7 and everything later can load, while it serves.
 //!
 //! Values are copied as the node dumps them, page by page. Every key is whole and as it was at one moment, but not all
-//! keys at the same moment: what is written meanwhile may or may not be in the file.
+//! keys at the same moment: what is written meanwhile may or may not be in the file. Of a backup they are.
 
 use super::import::pages::{Pages, Told, ask, knows_deadlines};
 use super::import::progress::Progress;
@@ -15,8 +15,9 @@ use clap::Args;
 use rdb::payload::Payload;
 use rdb::{RdbError, Writer};
 use serde_json::json;
+use server::persistence::backup::Backup;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to export.
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub struct Export {
     /// The file to write; it is replaced when everything is in the new one
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Take the keys of the backup in this directory instead, all as they were at its moment; no node is asked
+    #[arg(long, value_name = "DIR")]
+    from_backup: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
     /// Print JSON
@@ -35,9 +39,14 @@ impl Export {
     /// Does it.
     pub fn run(self) -> Result<()> {
         let stop = Stop::on_signals()?;
-        let mut wire = Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())?;
         let partial = self.file.with_added_extension("part");
-        let outcome = self.write(&mut wire, &partial, &stop);
+        let outcome = match &self.from_backup {
+            Some(directory) => self.write_backup(directory, &partial, &stop),
+            None => {
+                let mut wire = Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())?;
+                self.write(&mut wire, &partial, &stop)
+            }
+        };
         if outcome.is_err() {
             // What is there of it is of no use to anybody.
             let _ = std::fs::remove_file(&partial);
@@ -55,16 +64,32 @@ impl Export {
         Ok(())
     }
 
-    fn write(&self, wire: &mut Wire, partial: &PathBuf, stop: &Stop) -> Result<(u64, u64, f64)> {
-        let failed = |error| Failure::File { doing: "write", path: partial.clone(), error };
-        let not_written = |error: RdbError| match error {
-            RdbError::Io(error) => failed(error),
-            other => Failure::Arguments(format!("a value of {} cannot be exported: {other}", self.target.via)),
-        };
-        let file = File::create(partial).map_err(failed)?;
-        let mut writer = Writer::new(file).map_err(not_written)?;
-        writer.auxiliary("redis-ver", "7.0.15").map_err(not_written)?;
-        writer.auxiliary("redis-bits", "64").map_err(not_written)?;
+    /// The keys of a backup: all at one moment.
+    fn write_backup(&self, directory: &Path, partial: &Path, stop: &Stop) -> Result<(u64, u64, f64)> {
+        let not_written = |error| not_written(partial, &directory.display().to_string(), error);
+        let found = Backup::open(directory)?.load(&mut |_| ())?;
+        let mut writer = begin(partial)?;
+        let progress = Progress::of_keys(found.len());
+        let (mut written, mut current) = (0, None);
+        found.each(|entry| {
+            if current != Some(entry.database) {
+                let keys = found.databases().find(|(database, _)| *database == entry.database);
+                writer.database(entry.database, keys.map_or(0, |(_, keys)| keys), 0).map_err(not_written)?;
+                current = Some(entry.database);
+            }
+            writer.entry(&entry.key, entry.deadline, &entry.object).map_err(not_written)?;
+            written += 1;
+            progress.show(written, written);
+            if stop.is_told() { Err(stopped()) } else { Ok(()) }
+        })?;
+        let length = finish(writer, partial)?;
+        progress.end();
+        Ok((written, length, progress.seconds()))
+    }
+
+    fn write(&self, wire: &mut Wire, partial: &Path, stop: &Stop) -> Result<(u64, u64, f64)> {
+        let not_written = |error| not_written(partial, &self.target.via, error);
+        let mut writer = begin(partial)?;
         let all = keys(wire)?;
         let progress = Progress::of_keys(all.values().sum());
         let exact = knows_deadlines(wire)?;
@@ -92,13 +117,41 @@ impl Export {
                 })?;
                 progress.show(written, written);
                 if stop.is_told() {
-                    return Err(Failure::Arguments("it was told to stop before every key was exported".to_owned()));
+                    return Err(stopped());
                 }
             }
         }
-        let (length, file) = writer.finish().map_err(not_written)?;
-        file.sync_all().map_err(failed)?;
+        let length = finish(writer, partial)?;
         progress.end();
         Ok((written, length, progress.seconds()))
     }
+}
+
+/// Begins a file.
+fn begin(partial: &Path) -> Result<Writer<File>> {
+    let failed = |error| not_written(partial, "", error);
+    let file = File::create(partial).map_err(|error| failed(RdbError::Io(error)))?;
+    let mut writer = Writer::new(file).map_err(failed)?;
+    writer.auxiliary("redis-ver", "7.0.15").map_err(failed)?;
+    writer.auxiliary("redis-bits", "64").map_err(failed)?;
+    Ok(writer)
+}
+
+/// Ends it, durably; how many bytes it has.
+fn finish(writer: Writer<File>, partial: &Path) -> Result<u64> {
+    let failed = |error| not_written(partial, "", error);
+    let (length, file) = writer.finish().map_err(failed)?;
+    file.sync_all().map_err(|error| failed(RdbError::Io(error)))?;
+    Ok(length)
+}
+
+fn not_written(partial: &Path, of: &str, error: RdbError) -> Failure {
+    match error {
+        RdbError::Io(error) => Failure::File { doing: "write", path: partial.to_owned(), error },
+        other => Failure::Arguments(format!("a value of {of} cannot be exported: {other}")),
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::Arguments("it was told to stop before every key was exported".to_owned())
 }

@@ -3,7 +3,7 @@
 
 mod address;
 mod commands;
-mod compare;
+pub(super) mod compare;
 mod file;
 mod follow;
 mod holding;
@@ -28,7 +28,7 @@ use file::{Course, Dump};
 use holding::Holding;
 use lanes::Lanes;
 use live::{Beginning, Imported, Live};
-use loader::{Loader, Tally};
+use loader::Loader;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,7 @@ use watch::Until;
 
 pub(super) use holding::keys;
 pub(super) use lanes::select;
+pub(super) use loader::Tally;
 
 /// What to import, and how.
 #[derive(Debug, Args)]
@@ -89,7 +90,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    fn wire(&self) -> Result<Wire> {
+    pub(super) fn wire(&self) -> Result<Wire> {
         Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())
     }
 
@@ -97,7 +98,7 @@ impl Destination {
         Holding::of(&mut self.wire()?)
     }
 
-    fn loader(&self) -> Result<Loader> {
+    pub(super) fn loader(&self) -> Result<Loader> {
         self.loader_for(self.holding()?)
     }
 

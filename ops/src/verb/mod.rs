@@ -1,5 +1,6 @@
 //! The verbs of `pelago`, one file each.
 
+mod backup;
 mod bench;
 mod cert;
 mod check;
@@ -10,6 +11,7 @@ mod import;
 mod init;
 mod lag;
 mod region;
+mod restore;
 mod run;
 mod serve;
 mod status;
@@ -42,12 +44,16 @@ pub enum Verb {
     Config(config::Config),
     /// Issue, renew and show certificates
     Cert(cert::Cert),
-    /// Verify what a stopped node keeps in its directory; exit status 1 if anything is damaged
+    /// Verify what a stopped node keeps in its directory, or a backup; exit status 1 if anything is damaged
     Check(check::Check),
     /// Bring data of Redis or Valkey in, from a file or a running server
     Import(import::Import),
     /// Write all keys of a node into a file that Redis can load
     Export(export::Export),
+    /// Copy a node's store while it serves, as it is at one moment; again into the same directory, what has changed
+    Backup(backup::Backup),
+    /// Write the keys of a backup into a new cluster, or as new writes into one that has keys
+    Restore(restore::Restore),
     /// Drive a node or a cluster with load, and measure
     Bench(bench::Bench),
 }
@@ -68,6 +74,8 @@ impl Verb {
             Self::Check(verb) => verb.run(),
             Self::Import(verb) => verb.run(),
             Self::Export(verb) => done(verb.run()),
+            Self::Backup(verb) => done(verb.run()),
+            Self::Restore(verb) => verb.run(),
             Self::Bench(verb) => done(verb.run()),
         }
     }

@@ -5,7 +5,7 @@
 
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
-use keyspace::{Kind, Lifetime, NewLifetime};
+use keyspace::{Access, Database, Kind, Lifetime, NewLifetime, WrongKind};
 use rdb::payload::{self, Payload};
 use rdb::{Hash, Object, Texts};
 
@@ -42,7 +42,8 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn dump(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let Some(object) = object_of(call, args[1])? else {
+    let db = call.db();
+    let Some(object) = object_of(call.store, db, args[1])? else {
         call.reply.null();
         return Ok(());
     };
@@ -53,17 +54,16 @@ fn dump(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 }
 
 /// What a key holds, in the form in which it is serialized.
-fn object_of(call: &mut Call<'_, '_>, key: &[u8]) -> Result<Option<Object>, CommandError> {
-    let db = call.db();
-    let object = match call.store.kind(db, key) {
+pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Result<Option<Object>, WrongKind> {
+    let object = match store.kind(db, key) {
         None => None,
-        Some(Kind::String) => call.store.string(db, key)?.map(|value| Object::String(value.into_owned())),
-        Some(Kind::Hash) => call.store.hash(db, key)?.map(|fields| {
+        Some(Kind::String) => store.string(db, key)?.map(|value| Object::String(value.into_owned())),
+        Some(Kind::Hash) => store.hash(db, key)?.map(|fields| {
             let mut hash = Hash::default();
             fields.iter().for_each(|(field, value)| hash.push(field, &value, 0));
             Object::Hash(hash)
         }),
-        Some(Kind::Set) => call.store.set(db, key)?.map(|members| {
+        Some(Kind::Set) => store.set(db, key)?.map(|members| {
             let mut texts = Texts::new();
             members.iter().for_each(|(member, _)| texts.push(member));
             Object::Set(texts)

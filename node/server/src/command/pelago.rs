@@ -3,7 +3,10 @@
 //! They are answered by the thread of the peers, some only after a while, so a handler only hands the order over; the
 //! connection waits for the answer before it goes on with the client's next command.
 
+mod backup;
+
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crate::client::Order;
 
 const ORDER: Flags =
     Flags::ADMIN.union(Flags::NO_SCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::NO_MULTI);
@@ -40,6 +43,12 @@ const SUBCOMMANDS: &[Command] = &[
     row("verify", -2, "Compares all slots with every peer by digest, as JSON."),
     row("release-drift", -3, "Accepts the changes of a node whose clock was ahead."),
     row("seal", -3, "Gives up what a removed node wrote and nobody who can be reached holds."),
+    Command {
+        handler: backup::backup,
+        complexity: "O(N) with N the number of files for BEGIN, and the number of bytes for READ.",
+        merge: Merge::Local("Reads this node's own files"),
+        ..row("backup", -3, "Begins, reads or ends a copy of the node's store; `pelago backup` does all of it.")
+    },
     row("cut", -2, "Cuts this node off from all others, or from some of them, for trials."),
     row("heal", -2, "Ends all cuts of this node, or those from some others."),
     Command { handler: help, ..row("help", 2, "Returns helpful text about the different subcommands.") },
@@ -52,7 +61,7 @@ fn alone(_: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
 fn order(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let words = args[1..].iter().map(|word| word.to_vec()).collect();
     let answered = call.node.control.order(words).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
-    call.client.order = Some(answered);
+    call.client.order = Some(Order::Text(answered));
     Ok(())
 }
 
@@ -75,6 +84,12 @@ fn help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
         "    Accepts changes of a node whose clock was ahead.",
         "SEAL <identity> [PREVIEW]",
         "    Gives up what a removed node wrote and nobody who can be reached holds.",
+        "BACKUP BEGIN [LEASE <ms>]",
+        "    Begins a copy of the node's store: a token, and files with their lengths.",
+        "BACKUP READ <token> <name> <offset> <bytes> [UNLESS <checksum>]",
+        "    A piece of a file, or nothing if its XXH3-64 is that.",
+        "BACKUP END <token>",
+        "    Ends it; without a read it ends by itself after its lease.",
         "CUT [<region|node> ...]",
         "    Cuts this node off from all others or these; only with the setting development.",
         "HEAL [<region|node> ...]",

@@ -151,6 +151,18 @@ metric_group! {
         damage_found: Gauge,
         /// Bytes that may still be written to the disk.
         space_bytes: Gauge,
+        /// Backups that are read now.
+        backups_running: Gauge,
+        /// Backups that were begun.
+        backups_begun: Counter,
+        /// Backups that were refused because as many as may run at once did.
+        backups_refused: Counter,
+        /// Backups that were ended because nobody read them for their time, or because the disk was full.
+        backups_cut_short: Counter,
+        /// Bytes that were read for backups.
+        backup_bytes_read: Counter,
+        /// Bytes of files that are kept only until backups have read them.
+        backup_bytes_kept: Gauge,
     }
 }
 

@@ -269,6 +269,13 @@ impl Metrics {
         own.checkpoint_ms.set_count(state.checkpoint_took_ms);
         own.damage_found.set_count(state.problems);
         own.space_bytes.set_count(state.space_bytes);
+        let backups = node.backups.figures();
+        own.backups_running.set_count(backups.running);
+        own.backups_begun.mirror(backups.begun);
+        own.backups_refused.mirror(backups.refused);
+        own.backups_cut_short.mirror(backups.cut_short);
+        own.backup_bytes_read.mirror(backups.bytes_read);
+        own.backup_bytes_kept.set_count(backups.kept_bytes);
     }
 
     fn refresh_keyspace(&self, node: &Node) {

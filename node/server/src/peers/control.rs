@@ -152,6 +152,7 @@ impl Peers {
             }
             [verb, name, rest @ ..] if is(verb, "RELEASE-DRIFT") => self.release_drift(&text(name), is_preview(rest)),
             [verb, name, rest @ ..] if is(verb, "SEAL") => self.seal(&text(name), is_preview(rest)),
+            [verb, sub, rest @ ..] if is(verb, "BACKUP") && is(sub, "BEGIN") => return self.order_backup(rest, answer),
             [verb, names @ ..] if is(verb, "CUT") => self.cut(names),
             [verb, names @ ..] if is(verb, "HEAL") => self.heal(names),
             _ => Err("unknown PELAGO subcommand or wrong number of arguments; try PELAGO HELP".to_owned()),

@@ -5,6 +5,7 @@
 //! written at all is given up by the disk's side, which marks the store first. Without a store nothing waits.
 
 use super::Peers;
+use super::backup::BackupOrder;
 use super::flow::packed;
 use super::reading::ReadLess;
 use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use storage::{CheckpointStart, CheckpointWriter, Command, Health, Record};
+use storage::{CheckpointStart, CheckpointWriter, Command, Health, Progress, Record, StoreOwner};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -72,6 +73,8 @@ pub(super) enum Waiting {
     ReadLess(Box<ReadLess>),
     /// A state session is fed from here on.
     SessionBegun { peer: NodeIdentity, session: SessionId },
+    /// A backup begins: everything that was acknowledged before is in the journal.
+    Backup(BackupOrder),
     /// Slots that were read out are sent: the changes in them are in the journal.
     SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
     /// The same of slots that were listed.
@@ -204,6 +207,13 @@ impl Peers {
         }
     }
 
+    /// Has everything flushed that was kept until now: up to where that is, how far the disk is, and whose store it is.
+    pub(super) fn flush_all(&mut self) -> Option<(u64, Arc<Progress>, StoreOwner)> {
+        let store = self.keeping.store.as_mut()?;
+        store.disk.command(Command::Flush);
+        Some((store.disk.position(), Arc::clone(store.progress()), store.checkpoints.owner))
+    }
+
     /// Whether state of a peer waits to be merged.
     pub(super) fn is_merging(&self) -> bool {
         let merges = |waiting: &Waiting| matches!(waiting, Waiting::MergeSlots { .. } | Waiting::MergeListing { .. });
@@ -238,6 +248,7 @@ impl Peers {
             Waiting::Settled => self.hub.open_batch_closed(now),
             Waiting::Moment(clock) => self.take_moment(clock),
             Waiting::Drained { peer, id } => self.answer_drain(peer, id),
+            Waiting::Backup(order) => self.begin_backup(order),
             Waiting::Walked(walk) => self.take_walk(walk),
             Waiting::ReadLess(less) => self.begin_anew(*less),
             Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),

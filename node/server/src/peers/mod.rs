@@ -5,6 +5,7 @@
 //! their changes and go on. It runs on a thread of its own; in a simulation it is a task like any other.
 
 mod audit;
+mod backup;
 mod certificate;
 mod control;
 mod cut;

@@ -16,7 +16,7 @@ use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{CatalogueRows, FoundStore, Life, StoreOwner};
+use storage::{CatalogueRows, FoundStore, Life, Pins, StoreOwner};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use transport::{NotAdmitted, Transport, TransportError, TransportSettings};
@@ -110,7 +110,13 @@ impl Peers {
         let life = Life { generation: recovered.start.boot.generation, nonce: recovered.start.boot.nonce };
         let owner = StoreOwner { cluster: setup.cluster.0, identity: identity.0 };
         let found = match &setup.store {
-            Some(store) => Some((FoundStore::open(Arc::clone(&store.fs), owner)?, store.clone())),
+            Some(store) => {
+                // Whoever removes a file of the store goes by way of this, so that backups keep what they read.
+                let pins = Pins::over(Arc::clone(&store.fs));
+                node.backups.set_store(pins.clone(), owner);
+                let store = StoreSetup { fs: Arc::new(pins), ..store.clone() };
+                Some((FoundStore::open(Arc::clone(&store.fs), owner)?, store))
+            }
             None => None,
         };
         let cut: Arc<parking_lot::RwLock<Cut>> = Arc::default();

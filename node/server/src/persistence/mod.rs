@@ -5,13 +5,14 @@
 //! and decides with it when something may be sent.
 
 mod background;
+pub mod backup;
 mod checkpoints;
 mod reading;
 mod recovery;
 mod verify;
 mod walk;
 
-pub use verify::{CheckError, StoreReport, check_store};
+pub use verify::{BackupFacts, CheckError, StoreReport, check_store};
 
 pub(crate) use background::{Done, ReadBack, Task};
 pub(crate) use checkpoints::CheckpointState;

@@ -1,11 +1,12 @@
 //! Offline verification of a node's directory: its store and its catalogue.
 
 use super::STORE_DIRECTORY;
+use super::backup::{BACKUP_MANIFEST, Backup, BackupError};
 use crate::setup::CATALOGUE_DIRECTORY;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use storage::{CatalogueError, SledCatalogue, StdFs, StoreError, StoreFigures, check};
+use storage::{CatalogueError, CheckReport, SledCatalogue, StdFs, StoreError, StoreFigures, check};
 
 /// What a node's directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -15,17 +16,33 @@ pub struct StoreReport {
     pub store: StoreFigures,
     /// Rows of the catalogue.
     pub catalogue_rows: usize,
+    /// What it is a copy of, if it is a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupFacts>,
     /// What is damaged, each in a sentence.
     pub damage: Vec<String>,
     /// What is worth knowing and no damage, each in a sentence.
     pub notes: Vec<String>,
 }
 
+/// What a backup says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BackupFacts {
+    /// The node.
+    pub node: String,
+    /// When its cut was made, in Unix milliseconds.
+    pub taken_ms: u64,
+    /// Its files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Why a directory cannot be verified. Each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// There is no such thing.
-    #[error("there is no data of a node in {0}; give the directory that has pelago.toml in it")]
+    #[error("there is no data of a node in {0}; give the directory that has pelago.toml in it, or that of a backup")]
     NoData(String),
     /// A node uses it, or the catalogue cannot be read for another reason than damage.
     #[error("{0}")]
@@ -33,10 +50,16 @@ pub enum CheckError {
     /// The store cannot be read for another reason than damage.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The backup cannot be used.
+    #[error("{0}")]
+    Backup(#[from] BackupError),
 }
 
-/// Reads every byte of what a node keeps in its directory, which no node may be using. Changes nothing.
+/// Reads every byte of what a node keeps in its directory, which no node may be using, or of a backup. Changes nothing.
 pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
+    if directory.join(BACKUP_MANIFEST).exists() {
+        return check_backup(&Backup::open(directory)?);
+    }
     let (store, catalogue) = (directory.join(STORE_DIRECTORY), directory.join(CATALOGUE_DIRECTORY));
     if !store.is_dir() && !catalogue.is_dir() {
         return Err(CheckError::NoData(directory.display().to_string()));
@@ -53,18 +76,37 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
         report.damage.push("the catalogue is missing: a peer must give the node another number".to_owned());
     }
     if store.is_dir() {
-        let found = check(Arc::new(StdFs::existing(&store)), None)?;
-        report.store = found.figures;
-        for problem in found.problems {
-            let list = if problem.is_damage() { &mut report.damage } else { &mut report.notes };
-            list.push(problem.to_string());
-        }
+        report.add_store(check(Arc::new(StdFs::existing(&store)), None)?);
     }
     if report.damage.is_empty() && report.store.segments == 0 && report.store.checkpoint == 0 {
         let told = "no keys are kept here: the node starts without any, and gets them from the other regions";
         report.notes.push(told.to_owned());
     }
     Ok(report)
+}
+
+fn check_backup(backup: &Backup) -> Result<StoreReport, CheckError> {
+    let manifest = &backup.manifest;
+    let facts = BackupFacts {
+        node: manifest.node.clone(),
+        taken_ms: manifest.taken_ms,
+        files: manifest.files.len(),
+        bytes: manifest.bytes(),
+    };
+    let damage = backup.damage(&mut |_| ())?;
+    let mut report = StoreReport { backup: Some(facts), damage, ..StoreReport::default() };
+    report.add_store(backup.check()?);
+    Ok(report)
+}
+
+impl StoreReport {
+    fn add_store(&mut self, found: CheckReport) {
+        self.store = found.figures;
+        for problem in found.problems {
+            let list = if problem.is_damage() { &mut self.damage } else { &mut self.notes };
+            list.push(problem.to_string());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::terminal::grouped;
 use crate::wire::Wire;
 use rdb::{Entry, Group, Kind, Object, Stream, StreamId};
 use serde_json::{Value, json};
+use server::persistence::backup::BackupKeys;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What differs.
@@ -232,6 +233,22 @@ pub fn with_file(dump: Dump, into: &Destination) -> Result<Comparison> {
         },
         |_| (),
     )?;
+    progress.end();
+    comparer.end(|_| true)
+}
+
+/// Compares a backup with the target.
+pub fn with_backup(found: &BackupKeys, into: &Destination) -> Result<Comparison> {
+    let progress = Progress::of_keys(found.len());
+    let mut comparer = Comparer::new(into, 0)?;
+    let mut keys = 0_u64;
+    found.each(|entry| {
+        keys += 1;
+        if keys.is_multiple_of(SHOW_EVERY) {
+            progress.show(keys, keys);
+        }
+        comparer.expect(entry, entry.object.kind())
+    })?;
     progress.end();
     comparer.end(|_| true)
 }

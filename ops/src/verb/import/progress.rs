@@ -41,6 +41,12 @@ impl Progress {
         self.bar.set_message(format!("{} keys, {} a second", grouped(keys), grouped(rate as u64)));
     }
 
+    /// Shows where it is, and a text.
+    pub fn show_text(&self, position: u64, text: String) {
+        self.bar.set_position(position);
+        self.bar.set_message(text);
+    }
+
     /// Shows a text.
     pub fn say(&self, text: impl Into<String>) {
         self.bar.set_message(text.into());
