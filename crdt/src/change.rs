@@ -7,6 +7,7 @@
 
 use crate::encoding::{DecodeError, Reader, put_slice, put_stamp, put_varint, put_vector};
 use crate::number::Number;
+use crate::position::Position;
 use crate::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use alloc::vec::Vec;
 use smallvec::SmallVec;
@@ -21,11 +22,15 @@ pub enum Kind {
     Hash = 2,
     /// A set of members.
     Set = 3,
+    /// A set of members in the order of their scores.
+    SortedSet = 4,
+    /// A list of elements, each named by its position.
+    List = 5,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 3] = [Kind::String, Kind::Hash, Kind::Set];
+    pub const ALL: [Kind; 5] = [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List];
 
     /// What `TYPE` answers.
     pub const fn redis_name(self) -> &'static str {
@@ -33,6 +38,8 @@ impl Kind {
             Kind::String => "string",
             Kind::Hash => "hash",
             Kind::Set => "set",
+            Kind::SortedSet => "zset",
+            Kind::List => "list",
         }
     }
 
@@ -42,7 +49,17 @@ impl Kind {
             1 => Some(Kind::String),
             2 => Some(Kind::Hash),
             3 => Some(Kind::Set),
+            4 => Some(Kind::SortedSet),
+            5 => Some(Kind::List),
             _ => None,
+        }
+    }
+
+    /// Whether an element can have this name: those of a list are named by their positions.
+    pub fn has_name(self, name: &[u8]) -> bool {
+        match self {
+            Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet => true,
+            Kind::List => Position::of_name(name).is_some(),
         }
     }
 }
@@ -108,7 +125,8 @@ pub struct Reset {
 #[expect(missing_docs, reason = "the fields mean the same in every variant and are explained once above")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation<'a> {
-    /// Sets an element: the string itself (`name` empty), a hash field, a set member (`value` empty).
+    /// Sets an element: the string itself (`name` empty), a hash field, a set member (`value` empty), a member with its
+    /// score, an element of a list (`name` its position).
     Put { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets, value: &'a [u8] },
     /// Removes what was observed of an element.
     Remove { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets },
@@ -333,7 +351,7 @@ impl<'a> Operations<'a> {
 
     fn element(&mut self, tag: u8) -> Result<(Kind, &'a [u8], Stamps, Resets), DecodeError> {
         let kind = self.kind()?;
-        let name = if kind == Kind::String { &[] } else { self.reader.slice("an element's name")? };
+        let name = if kind == Kind::String { &[] } else { self.name(kind)? };
         let drops = self.stamps(tag)?;
         let mut resets = Resets::new();
         if tag & HAS_RESETS != 0 {
@@ -342,6 +360,11 @@ impl<'a> Operations<'a> {
             }
         }
         Ok((kind, name, drops, resets))
+    }
+
+    fn name(&mut self, kind: Kind) -> Result<&'a [u8], DecodeError> {
+        let name = self.reader.slice("an element's name")?;
+        if kind.has_name(name) { Ok(name) } else { Err(DecodeError::Invalid("an element's name")) }
     }
 
     fn kind(&mut self) -> Result<Kind, DecodeError> {
@@ -363,11 +386,11 @@ impl<'a> Operations<'a> {
         let covered = self.reader.vector(self.stamp, "a clear")?;
         let mut beyond = Vec::new();
         for _ in 0..self.reader.count("a clear")? {
-            beyond.push((self.reader.slice("a clear")?, self.reader.stamp(self.stamp, "a clear")?));
+            beyond.push((self.name(kind)?, self.reader.stamp(self.stamp, "a clear")?));
         }
         let mut resets = Vec::new();
         for _ in 0..self.reader.count("a clear")? {
-            resets.push((self.reader.slice("a clear")?, decode_reset(&mut self.reader, self.stamp)?));
+            resets.push((self.name(kind)?, decode_reset(&mut self.reader, self.stamp)?));
         }
         Ok(Operation::Clear { kind, covered, beyond, resets })
     }

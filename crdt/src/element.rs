@@ -6,7 +6,7 @@
 
 use crate::change::Reset;
 use crate::number::Number;
-use crate::{NodeNumber, Stamp};
+use crate::{NodeNumber, Score, Stamp};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use smallvec::SmallVec;
@@ -130,6 +130,16 @@ impl Element {
         Some(Cow::Owned(self.sum(base).to_redis_text().into_bytes()))
     }
 
+    /// What a reader sees of a sorted set's member: the winner plus the sum, rounded once; an infinity alone if the
+    /// winner is one (the increments then stay hidden until the next whole write drops them).
+    pub fn score(&self) -> Score {
+        let register = self.winner().map_or(Score::ZERO, |(_, value)| Score::from_bytes(value));
+        if self.contributions.is_empty() || !register.is_finite() {
+            return register;
+        }
+        Score::new(self.sum(Number::float(register.to_exact())).to_f64()).unwrap_or(register)
+    }
+
     /// `base` plus what all contributions count, added in the order of node numbers.
     pub fn sum(&self, base: Number) -> Number {
         self.contributions.iter().fold(base, |sum, c| sum.plus(c.worth()))
@@ -190,6 +200,23 @@ mod tests {
         assert_eq!(value(&element), Some(b"abc".to_vec()));
         element.siblings.clear();
         assert_eq!(value(&element), Some(b"4".to_vec()));
+    }
+
+    #[test]
+    fn a_score_is_the_latest_sibling_plus_all_contributions_and_an_infinity_stands_alone() {
+        let score = |value: f64| Score::new(value).unwrap();
+        let mut element = Element::written(stamp(5, 1), (*score(0.1).to_bytes()).into());
+        assert_eq!(element.score(), score(0.1));
+        let float = |value| Number::float(score(value).to_exact());
+        element.restore(Contribution::born(stamp(6, 3), stamp(8, 3), float(0.2)));
+        // As one addition of doubles rounds it.
+        assert_eq!(element.score(), score(0.1 + 0.2));
+        element.restore(Contribution::born(stamp(6, 1), stamp(6, 1), Number::integer(2)));
+        assert_eq!(element.score(), score(2.3));
+        element.siblings.push((stamp(9, 2), (*score(f64::INFINITY).to_bytes()).into()));
+        assert_eq!(element.score(), score(f64::INFINITY));
+        element.siblings.clear();
+        assert_eq!(element.score(), score(2.2));
     }
 
     #[test]

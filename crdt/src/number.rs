@@ -209,6 +209,12 @@ impl Number {
         self.plus(negated)
     }
 
+    /// The nearest double.
+    pub fn to_f64(self) -> f64 {
+        let integer = ExactFloat::from_integer(self.integer);
+        self.float.map_or(integer, |float| integer.plus(float)).to_f64()
+    }
+
     /// What a client reads: an integer, saturated at 64 bits, or a float as Redis prints it.
     pub fn to_redis_text(self) -> String {
         match self.float {

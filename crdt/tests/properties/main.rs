@@ -5,5 +5,6 @@
 mod decimal;
 mod membership;
 mod number;
+mod position;
 mod random;
 mod replicas;

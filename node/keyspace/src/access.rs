@@ -7,6 +7,7 @@ use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, WriterState};
 use crate::shared::Shared;
 use crate::slot::{DATABASES, Slot};
+use crate::sorted::SortedElements;
 use crate::usage::Usage;
 use crdt::{Kind, Lifetime, Stamp, UnixMillis};
 use parking_lot::MutexGuard;
@@ -157,7 +158,7 @@ impl<'a> Access<'a> {
             Some(View::Counter(counter)) => Ok(Some(Cow::Owned(counter.cumulative.to_string().into_bytes()))),
             Some(View::Wide(body)) => match body.kind() {
                 Some(Kind::String) => Ok(body.string.as_ref().and_then(|element| element.value())),
-                Some(Kind::Hash | Kind::Set) => Err(WrongKind),
+                Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List) => Err(WrongKind),
                 None => Ok(None),
             },
         }
@@ -171,6 +172,13 @@ impl<'a> Access<'a> {
     /// The members of a set.
     pub fn set(&mut self, database: Database, key: &[u8]) -> Result<Option<Elements<'_>>, WrongKind> {
         self.elements(database, key, Kind::Set)
+    }
+
+    /// The members of a sorted set.
+    pub fn sorted_set(&mut self, database: Database, key: &[u8]) -> Result<Option<SortedElements<'_>>, WrongKind> {
+        let hasher = &self.keyspace.shared.hasher;
+        let map = self.map(database, key, Kind::SortedSet)?;
+        Ok(map.map(|map| SortedElements::new(map, hasher)))
     }
 
     /// How long a key lives; nothing if it does not exist.
@@ -308,7 +316,7 @@ impl<'a> Access<'a> {
 
     /// The entry of a key that exists for readers, marked as used.
     #[inline]
-    fn used(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
+    pub(crate) fn used(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
         let shared = self.shared();
         let slot = self.held.slot(key);
@@ -328,14 +336,19 @@ impl<'a> Access<'a> {
         Some(entry)
     }
 
-    fn elements(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Elements<'_>>, WrongKind> {
+    pub(crate) fn elements(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Elements<'_>>, WrongKind> {
         let hasher = &self.keyspace.shared.hasher;
+        Ok(self.map(database, key, kind)?.map(|map| Elements { map, hasher }))
+    }
+
+    /// The elements of a collection of this kind.
+    pub(crate) fn map(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<&ElementMap>, WrongKind> {
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(_) | View::Counter(_)) => Err(WrongKind),
             Some(View::Wide(body)) => match body.kind() {
                 None => Ok(None),
-                Some(found) if found == kind => Ok(body.map(kind).map(|map| Elements { map, hasher })),
+                Some(found) if found == kind => Ok(body.map(kind)),
                 Some(_) => Err(WrongKind),
             },
         }

@@ -2,6 +2,7 @@
 
 use crate::elements::{ElementMap, latest_of};
 use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
+use crate::sequence::Sequence;
 use crdt::{Contribution, Element, Kind, Lifetime, Stamp};
 use smallvec::SmallVec;
 
@@ -23,12 +24,17 @@ pub struct KeyBody {
     pub hash: Option<Box<ElementMap>>,
     /// The set, if one is there; not empty.
     pub set: Option<Box<ElementMap>>,
+    /// The sorted set, if one is there; not empty.
+    pub sorted_set: Option<Box<ElementMap>>,
+    /// The list, if one is there; not empty.
+    pub list: Option<Box<Sequence>>,
 }
 
 impl KeyBody {
     /// A key of which nothing is known yet.
     pub fn new(key: &[u8]) -> Self {
-        Self { key: key.into(), access: 0, lives: SmallVec::new(), string: None, hash: None, set: None }
+        let (access, lives) = (0, SmallVec::new());
+        Self { key: key.into(), access, lives, string: None, hash: None, set: None, sorted_set: None, list: None }
     }
 
     /// The body that a packed entry stands for.
@@ -56,7 +62,7 @@ impl KeyBody {
 
     /// Whether there is content of any type: a key without is a ghost, or gone.
     pub fn has_content(&self) -> bool {
-        self.string.is_some() || self.hash.is_some() || self.set.is_some()
+        self.kinds() > 0
     }
 
     /// Drops the shells of content that has become empty.
@@ -64,22 +70,23 @@ impl KeyBody {
         if self.string.as_ref().is_some_and(|element| element.is_empty()) {
             self.string = None;
         }
-        if self.hash.as_ref().is_some_and(|map| map.is_empty()) {
-            self.hash = None;
+        for place in [&mut self.hash, &mut self.set, &mut self.sorted_set] {
+            if place.as_ref().is_some_and(|map| map.is_empty()) {
+                *place = None;
+            }
         }
-        if self.set.as_ref().is_some_and(|map| map.is_empty()) {
-            self.set = None;
+        if self.list.as_ref().is_some_and(|sequence| sequence.is_empty()) {
+            self.list = None;
         }
     }
 
     /// The type that readers see: of several, the one that holds the latest live stamp.
     pub fn kind(&self) -> Option<Kind> {
-        match (&self.string, &self.hash, &self.set) {
-            (None, None, None) => None,
-            (Some(_), None, None) => Some(Kind::String),
-            (None, Some(_), None) => Some(Kind::Hash),
-            (None, None, Some(_)) => Some(Kind::Set),
-            _ => Kind::ALL.into_iter().filter(|&k| self.holds(k)).max_by_key(|&k| self.latest(k)),
+        let mut held = Kind::ALL.into_iter().filter(|&kind| self.holds(kind));
+        let first = held.next()?;
+        match held.next() {
+            None => Some(first),
+            Some(_) => Kind::ALL.into_iter().filter(|&k| self.holds(k)).max_by_key(|&k| self.latest(k)),
         }
     }
 
@@ -89,6 +96,8 @@ impl KeyBody {
             Kind::String => self.string.is_some(),
             Kind::Hash => self.hash.is_some(),
             Kind::Set => self.set.is_some(),
+            Kind::SortedSet => self.sorted_set.is_some(),
+            Kind::List => self.list.is_some(),
         }
     }
 
@@ -97,21 +106,23 @@ impl KeyBody {
         Kind::ALL.into_iter().filter(|&kind| self.holds(kind)).count()
     }
 
-    /// The elements of a hash or set.
+    /// The elements of a collection without an order of its own; strings and lists have none.
     pub fn map(&self, kind: Kind) -> Option<&ElementMap> {
         match kind {
-            Kind::String => None,
+            Kind::String | Kind::List => None,
             Kind::Hash => self.hash.as_deref(),
             Kind::Set => self.set.as_deref(),
+            Kind::SortedSet => self.sorted_set.as_deref(),
         }
     }
 
-    /// The place of the elements of a hash or set; a string has none.
+    /// The place of the elements of such a collection.
     pub fn map_mut(&mut self, kind: Kind) -> Option<&mut Option<Box<ElementMap>>> {
         match kind {
-            Kind::String => None,
+            Kind::String | Kind::List => None,
             Kind::Hash => Some(&mut self.hash),
             Kind::Set => Some(&mut self.set),
+            Kind::SortedSet => Some(&mut self.sorted_set),
         }
     }
 
@@ -132,10 +143,10 @@ impl KeyBody {
 
     /// The packed entry that says the same, if there is one.
     pub fn pack(&self) -> Option<KeyEntry> {
-        if self.hash.is_some() || self.set.is_some() || self.lives.len() > 1 {
+        let element = self.string.as_deref()?;
+        if self.kinds() > 1 || self.lives.len() > 1 {
             return None;
         }
-        let element = self.string.as_deref()?;
         match (&element.siblings[..], &element.contributions[..]) {
             ([(stamp, value)], []) => {
                 let life = PackedLife::from_assertion(self.lives.first().copied(), *stamp);
@@ -155,14 +166,20 @@ impl KeyBody {
             let values: usize = element.siblings.iter().map(|(_, value)| value.len()).sum();
             std::mem::size_of::<Element>() + values
         });
-        let maps = [&self.hash, &self.set].into_iter().flatten();
-        self.key.len() + string + maps.map(|m| m.heap_bytes() + std::mem::size_of::<ElementMap>()).sum::<usize>()
+        let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
+        let maps: usize = maps.map(|map| map.heap_bytes() + std::mem::size_of::<ElementMap>()).sum();
+        let list = self.list.as_ref().map_or(0, |list| list.heap_bytes() + std::mem::size_of::<Sequence>());
+        self.key.len() + string + maps + list
     }
 
     fn latest(&self, kind: Kind) -> Stamp {
         match kind {
             Kind::String => self.string.as_ref().map_or(Stamp::ZERO, |element| element.latest()),
-            Kind::Hash | Kind::Set => {
+            Kind::List => {
+                let dots = self.list.iter().flat_map(|list| list.items().map(|item| list.latest_of(&item)));
+                dots.max().unwrap_or(Stamp::ZERO)
+            }
+            Kind::Hash | Kind::Set | Kind::SortedSet => {
                 self.map(kind).and_then(|map| map.iter().map(latest_of).max()).unwrap_or(Stamp::ZERO)
             }
         }
@@ -182,7 +199,10 @@ pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: 
 pub fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
     match entry.view() {
         View::Packed(_) | View::Counter(_) => None,
-        View::Wide(body) => body.hash.as_deref().or(body.set.as_deref()),
+        View::Wide(body) => {
+            let maps = [&body.hash, &body.set, &body.sorted_set];
+            maps.into_iter().find_map(Option::as_deref)
+        }
     }
 }
 

@@ -117,10 +117,37 @@ impl<W> Buckets<W> {
 
     /// Adds an entry that is not there yet. `hash_of` is asked for all entries when the table grows.
     pub fn insert_new(&mut self, hash: u64, entry: Entry<W>, hash_of: impl Fn(&Entry<W>) -> u64) {
-        if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
-            self.resize(grown(self.buckets.len()), hash_of);
-        }
+        self.make_room(hash_of, |_, _| {});
         self.put(hash, entry);
+    }
+
+    /// The same, for somebody who remembers cells: `moved` is told of each entry that leaves its cell for another, which
+    /// all do when the table grows. Returns the cell of the new entry.
+    pub fn insert_moving(
+        &mut self,
+        hash: u64,
+        entry: Entry<W>,
+        hash_of: impl Fn(&Entry<W>) -> u64,
+        moved: impl FnMut(usize, usize),
+    ) -> usize {
+        self.make_room(hash_of, moved);
+        self.put(hash, entry)
+    }
+
+    fn make_room(&mut self, hash_of: impl Fn(&Entry<W>) -> u64, moved: impl FnMut(usize, usize)) {
+        if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
+            self.resize(grown(self.buckets.len()), hash_of, moved);
+        }
+    }
+
+    /// The cell of the entry with this hash for which `is_it` says so.
+    pub fn find_cell(&self, hash: u64, is_it: impl FnMut(&Entry<W>) -> bool) -> Option<usize> {
+        self.place(hash, is_it).map(|place| place.bucket * CELLS + place.cell)
+    }
+
+    /// What is in a cell, to be changed.
+    pub fn cell_mut(&mut self, at: usize) -> Option<&mut Entry<W>> {
+        self.buckets.get_mut(at / CELLS)?.cells[at % CELLS].as_mut()
     }
 
     /// Takes out the entry with this hash for which `is_it` says so.
@@ -161,6 +188,11 @@ impl<W> Buckets<W> {
 
     /// Gives memory back when most entries are gone.
     pub fn shrink(&mut self, hash_of: impl Fn(&Entry<W>) -> u64) {
+        self.shrink_moving(hash_of, |_, _| {});
+    }
+
+    /// The same, for somebody who remembers cells, as [`Buckets::insert_moving`].
+    pub fn shrink_moving(&mut self, hash_of: impl Fn(&Entry<W>) -> u64, moved: impl FnMut(usize, usize)) {
         if self.is_empty() {
             *self = Self::new();
         } else if self.buckets.len() > 1 && self.len() * 8 < self.buckets.len() * CELLS {
@@ -169,7 +201,7 @@ impl<W> Buckets<W> {
             while buckets < least {
                 buckets = grown(buckets);
             }
-            self.resize(buckets, hash_of);
+            self.resize(buckets, hash_of, moved);
         }
     }
 
@@ -229,8 +261,8 @@ impl<W> Buckets<W> {
         None
     }
 
-    /// Puts an entry into the first free cell from its home on. There is one: the table is never full.
-    fn put(&mut self, hash: u64, entry: Entry<W>) {
+    /// Puts an entry into the first free cell from its home on, and says which. There is one: the table is never full.
+    fn put(&mut self, hash: u64, entry: Entry<W>) -> usize {
         let mut index = self.home(hash);
         loop {
             let bucket = &mut self.buckets[index];
@@ -238,19 +270,21 @@ impl<W> Buckets<W> {
                 bucket.tags[cell] = tag_of(hash);
                 bucket.cells[cell] = Some(entry);
                 self.len += 1;
-                return;
+                return index * CELLS + cell;
             }
             bucket.tags[PASSED] = bucket.tags[PASSED].saturating_add(1);
             index = self.next(index);
         }
     }
 
-    fn resize(&mut self, buckets: usize, hash_of: impl Fn(&Entry<W>) -> u64) {
+    fn resize(&mut self, buckets: usize, hash_of: impl Fn(&Entry<W>) -> u64, mut moved: impl FnMut(usize, usize)) {
         let fresh = (0..buckets).map(|_| Bucket::empty()).collect();
         let old = std::mem::replace(&mut self.buckets, fresh);
         self.len = 0;
-        for entry in old.into_iter().flat_map(|bucket| bucket.cells).flatten() {
-            self.put(hash_of(&entry), entry);
+        for (at, cell) in old.into_iter().flat_map(|bucket| bucket.cells).enumerate() {
+            if let Some(entry) = cell {
+                moved(at, self.put(hash_of(&entry), entry));
+            }
         }
     }
 }

@@ -1,13 +1,15 @@
-//! The elements of one hash or set: a short list while few, a table when many.
+//! The elements of one hash, set or sorted set: a short list while few, a table when many.
 //!
 //! A short list keeps the order of insertion, as Redis' listpacks do, and costs one pointer an element. Past
-//! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty.
+//! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty. The table of a sorted set knows the
+//! order of its members too; a list is sorted when it is read.
 
 use crate::body::packed_counter;
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
-use crdt::{Element, Stamp};
+use crate::ranked::RankedTable;
+use crdt::{Element, Kind, Score, Stamp};
 use std::borrow::Cow;
 
 /// An element that does not fit a packed entry: it has siblings or contributions.
@@ -22,24 +24,21 @@ pub struct WideElement {
 /// One field or member.
 pub type ElementEntry = Entry<WideElement>;
 
-/// The elements of one hash or set.
-#[derive(Debug, Default)]
+/// The elements of one hash, set or sorted set.
+#[derive(Debug)]
 pub struct ElementMap {
     shape: Shape,
     /// Counts the moves of elements inside the table, so that scans notice them.
     moves: u16,
+    /// Whether the elements have scores, by which they are ordered.
+    is_sorted: bool,
 }
 
 #[derive(Debug)]
 enum Shape {
     Flat(Vec<ElementEntry>),
     Indexed(Buckets<WideElement>),
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Shape::Flat(Vec::new())
-    }
+    Ranked(Box<RankedTable>),
 }
 
 /// Elements that a list is searched for one by one. Past this a table is faster, and its 9 to 20 bytes an element do
@@ -49,11 +48,20 @@ pub const FLAT_ELEMENTS_MAX: usize = 24;
 const SCAN_CELLS_PER_ELEMENT: usize = 10;
 
 impl ElementMap {
+    /// No elements of a collection of this kind.
+    pub fn new(kind: Kind) -> Self {
+        let is_sorted = match kind {
+            Kind::String | Kind::Hash | Kind::Set | Kind::List => false,
+            Kind::SortedSet => true,
+        };
+        Self { shape: Shape::Flat(Vec::new()), moves: 0, is_sorted }
+    }
+
     /// How many elements there are.
     pub fn len(&self) -> usize {
         match &self.shape {
             Shape::Flat(list) => list.len(),
-            Shape::Indexed(table) => table.len(),
+            Shape::Indexed(_) | Shape::Ranked(_) => self.table().map_or(0, Buckets::len),
         }
     }
 
@@ -67,26 +75,50 @@ impl ElementMap {
         matches!(self.shape, Shape::Flat(_))
     }
 
+    /// The table of many elements with scores.
+    pub fn ranked(&self) -> Option<&RankedTable> {
+        match &self.shape {
+            Shape::Flat(_) | Shape::Indexed(_) => None,
+            Shape::Ranked(ranked) => Some(ranked),
+        }
+    }
+
+    fn table(&self) -> Option<&Buckets<WideElement>> {
+        match &self.shape {
+            Shape::Flat(_) => None,
+            Shape::Indexed(table) => Some(table),
+            Shape::Ranked(ranked) => Some(ranked.table()),
+        }
+    }
+
     /// The element called `name`.
     pub fn find(&self, hasher: &KeyHasher, name: &[u8]) -> Option<&ElementEntry> {
         match &self.shape {
             Shape::Flat(list) => list.iter().find(|entry| name_of(entry) == name),
-            Shape::Indexed(table) => table.find(hasher.hash(name), |entry| name_of(entry) == name),
+            Shape::Indexed(_) | Shape::Ranked(_) => {
+                self.table()?.find(hasher.hash(name), |entry| name_of(entry) == name)
+            }
         }
     }
 
-    /// The element called `name`, to be changed.
-    pub fn find_mut(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<&mut ElementEntry> {
+    /// Lets `work` change the element called `name`, though not its name. Nothing if it is not there.
+    pub fn change<T>(
+        &mut self,
+        hasher: &KeyHasher,
+        name: &[u8],
+        work: impl FnOnce(&mut ElementEntry) -> T,
+    ) -> Option<T> {
         match &mut self.shape {
-            Shape::Flat(list) => list.iter_mut().find(|entry| name_of(entry) == name),
-            Shape::Indexed(table) => table.find_mut(hasher.hash(name), |entry| name_of(entry) == name),
+            Shape::Flat(list) => list.iter_mut().find(|entry| name_of(entry) == name).map(work),
+            Shape::Indexed(table) => table.find_mut(hasher.hash(name), |entry| name_of(entry) == name).map(work),
+            Shape::Ranked(ranked) => ranked.change(hasher, name, work),
         }
     }
 
     /// Asks for the line of the table that a lookup of this name reads first, without waiting for it.
     #[inline]
     pub fn fetch_bucket(&self, hash: u64) {
-        if let Shape::Indexed(table) = &self.shape {
+        if let Some(table) = self.table() {
             table.fetch_bucket(hash);
         }
     }
@@ -94,7 +126,7 @@ impl ElementMap {
     /// Asks for the elements that a lookup of this name compares first, without waiting for them.
     #[inline]
     pub fn fetch_element(&self, hash: u64) {
-        if let Shape::Indexed(table) = &self.shape {
+        if let Some(table) = self.table() {
             table.fetch_entry(hash);
         }
     }
@@ -106,34 +138,45 @@ impl ElementMap {
                 list.push(entry);
                 return;
             }
-            let mut table = Buckets::new();
-            for old in list.drain(..) {
-                table.insert_new(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
-            }
-            self.shape = Shape::Indexed(table);
+            self.shape = if self.is_sorted {
+                Shape::Ranked(Box::new(RankedTable::of(hasher, list.drain(..))))
+            } else {
+                let mut table = Buckets::new();
+                for old in list.drain(..) {
+                    table.insert_new(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
+                }
+                Shape::Indexed(table)
+            };
         }
-        if let Shape::Indexed(table) = &mut self.shape {
-            let cells = table.cells();
-            table.insert_new(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
-            if table.cells() != cells {
-                self.moves = self.moves.wrapping_add(1);
+        let cells = self.cells();
+        match &mut self.shape {
+            Shape::Flat(list) => list.push(entry),
+            Shape::Indexed(table) => {
+                table.insert_new(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
             }
+            Shape::Ranked(ranked) => ranked.insert_new(hasher, entry),
         }
+        self.note_moves(cells);
     }
 
     /// Takes out the element called `name`.
     pub fn remove(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<ElementEntry> {
-        match &mut self.shape {
+        let cells = self.cells();
+        let removed = match &mut self.shape {
             Shape::Flat(list) => {
                 let at = list.iter().position(|entry| name_of(entry) == name)?;
-                Some(list.remove(at))
+                return Some(list.remove(at));
             }
             Shape::Indexed(table) => {
                 let removed = table.remove(hasher.hash(name), |entry| name_of(entry) == name)?;
-                self.shrink(hasher);
-                Some(removed)
+                // A table that has lost most of its elements gives its memory back.
+                table.shrink(|e| hasher.hash(name_of(e)));
+                removed
             }
-        }
+            Shape::Ranked(ranked) => ranked.remove(hasher, name)?,
+        };
+        self.note_moves(cells);
+        Some(removed)
     }
 
     /// Keeps only the elements for which `keep` says so; it may change them.
@@ -141,27 +184,26 @@ impl ElementMap {
         match &mut self.shape {
             Shape::Flat(list) => list.retain_mut(keep),
             Shape::Indexed(table) => table.retain(keep, |e| hasher.hash(name_of(e))),
+            Shape::Ranked(ranked) => ranked.retain(hasher, keep),
         }
     }
 
     /// All elements; the order means nothing to readers.
     pub fn iter(&self) -> impl Iterator<Item = &ElementEntry> {
-        let (list, table) = match &self.shape {
-            Shape::Flat(list) => (Some(list.iter()), None),
-            Shape::Indexed(table) => (None, Some(table.iter())),
+        let list = match &self.shape {
+            Shape::Flat(list) => Some(list.iter()),
+            Shape::Indexed(_) | Shape::Ranked(_) => None,
         };
+        let table = self.table().map(Buckets::iter);
         list.into_iter().flatten().chain(table.into_iter().flatten())
     }
 
     /// One step of a scan: elements that are there from the first call to the last are seen at least once. Returns
     /// the next cursor, 0 at the end.
     pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(&ElementEntry)) -> u64 {
-        let table = match &self.shape {
-            Shape::Flat(list) => {
-                list.iter().for_each(each);
-                return 0;
-            }
-            Shape::Indexed(table) => table,
+        let Some(table) = self.table() else {
+            self.iter().for_each(each);
+            return 0;
         };
         // A cursor is the next cell and the count of moves that it was made under. After a move it starts again.
         let mut index = if (cursor >> 48) as u16 == self.moves { (cursor & ((1 << 48) - 1)) as usize } else { 0 };
@@ -182,7 +224,7 @@ impl ElementMap {
         match &self.shape {
             Shape::Flat(list) if list.is_empty() => None,
             Shape::Flat(list) => list.get((random % list.len() as u64) as usize),
-            Shape::Indexed(table) => table.random(random),
+            Shape::Indexed(_) | Shape::Ranked(_) => self.table()?.random(random),
         }
     }
 
@@ -191,18 +233,20 @@ impl ElementMap {
         let cells = match &self.shape {
             Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),
             Shape::Indexed(table) => table.heap_bytes(),
+            Shape::Ranked(ranked) => ranked.heap_bytes(),
         };
         cells + self.iter().map(Entry::heap_bytes).sum::<usize>()
     }
 
-    /// A table that has lost most of its elements gives its memory back.
-    fn shrink(&mut self, hasher: &KeyHasher) {
-        if let Shape::Indexed(table) = &mut self.shape {
-            let cells = table.cells();
-            table.shrink(|e| hasher.hash(name_of(e)));
-            if table.cells() != cells {
-                self.moves = self.moves.wrapping_add(1);
-            }
+    /// Cells of the table; none of a list.
+    fn cells(&self) -> usize {
+        self.table().map_or(0, Buckets::cells)
+    }
+
+    /// Elements change their places when a table changes its size.
+    fn note_moves(&mut self, cells_before: usize) {
+        if self.cells() != cells_before {
+            self.moves = self.moves.wrapping_add(1);
         }
     }
 }
@@ -217,12 +261,21 @@ pub fn name_of(entry: &ElementEntry) -> &[u8] {
     })
 }
 
-/// What a reader sees of an entry. An entry is never empty; a set's member has an empty value.
+/// What a reader sees of an entry of a hash or set. An entry is never empty; a set's member has an empty value.
 pub fn value_of(entry: &ElementEntry) -> Cow<'_, [u8]> {
     match entry.view() {
         View::Packed(packed) => Cow::Borrowed(packed.value),
         View::Counter(counter) => Cow::Owned(counter.cumulative.to_string().into_bytes()),
         View::Wide(wide) => wide.element.value().unwrap_or_default(),
+    }
+}
+
+/// What a reader sees of an entry of a sorted set.
+pub fn score_of(entry: &ElementEntry) -> Score {
+    match entry.view() {
+        View::Packed(packed) => Score::from_bytes(packed.value),
+        View::Counter(counter) => Score::new(counter.cumulative as f64).unwrap_or_default(),
+        View::Wide(wide) => wide.element.score(),
     }
 }
 
@@ -266,7 +319,7 @@ mod tests {
     #[test]
     fn a_scan_sees_every_element_that_stays_while_others_come_and_go() {
         let hasher = KeyHasher::fixed();
-        let mut map = ElementMap::default();
+        let mut map = ElementMap::new(Kind::Set);
         (0..500).for_each(|n| map.insert_new(&hasher, member(n)));
         let mut seen = BTreeSet::new();
         let mut cursor = 0;
@@ -289,7 +342,7 @@ mod tests {
     #[test]
     fn a_scan_may_ask_for_more_than_there_can_be() {
         let hasher = KeyHasher::fixed();
-        let mut map = ElementMap::default();
+        let mut map = ElementMap::new(Kind::Set);
         (0..100).for_each(|n| map.insert_new(&hasher, member(n)));
         let mut seen = 0;
         assert_eq!(map.scan(0, usize::MAX, |_| seen += 1), 0);
@@ -300,7 +353,7 @@ mod tests {
     fn elements_are_found_and_removed_in_both_shapes() {
         let hasher = KeyHasher::fixed();
         for size in [3, 24, 25, 1000] {
-            let mut map = ElementMap::default();
+            let mut map = ElementMap::new(Kind::Set);
             (0..size).for_each(|n| map.insert_new(&hasher, member(n)));
             assert_eq!((map.len(), map.is_flat()), (size as usize, size <= 24));
             assert!(map.random(12345).is_some());

@@ -59,21 +59,22 @@ impl Access<'_> {
         let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
         let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
         let mut drops = Stamps::new();
-        let (stamp, is_new) = match map.find_mut(&shared.hasher, name) {
+        let replaced = map.change(&shared.hasher, name, |entry| {
+            let View::Packed(old) = entry.view() else { return None };
+            let stamp = take_stamp();
+            if old.stamp.author() != stamp.author() {
+                drops.push(old.stamp);
+            }
+            memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
+            entry.rewrite(stamp, PackedLife::Own, 0, value);
+            Some(stamp)
+        });
+        let (stamp, is_new) = match replaced {
+            Some(stamp) => (stamp?, false),
             None => {
                 let stamp = take_stamp();
                 map.insert_new(&shared.hasher, Entry::packed(stamp, PackedLife::Own, 0, name, value));
                 (stamp, true)
-            }
-            Some(entry) => {
-                let View::Packed(old) = entry.view() else { return None };
-                let stamp = take_stamp();
-                if old.stamp.author() != stamp.author() {
-                    drops.push(old.stamp);
-                }
-                memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
-                entry.rewrite(stamp, PackedLife::Own, 0, value);
-                (stamp, false)
             }
         };
         // Only now: in other cases the general way notes the use.
@@ -90,7 +91,7 @@ impl Access<'_> {
 
 /// Logs a change of one operation that has been applied.
 #[inline]
-fn log(writer: &mut WriterState, stamp: Stamp, tied: bool, database: Database, key: &[u8], operation: &Operation<'_>) {
+pub(crate) fn log(writer: &mut WriterState, stamp: Stamp, tied: bool, database: Database, key: &[u8], operation: &Operation<'_>) {
     if writer.pending.records.last().is_none_or(|last| last.stamp != stamp) {
         writer.pending.append_operation(stamp, tied, database.0, key, operation);
         return;

@@ -10,7 +10,8 @@ use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
 use crate::shared::Shared;
 use crate::slot::{Memory, RememberedReset, ResetName};
-use crdt::{Contribution, Element, Kind, Lifetime, Number, Operation, Reset, Stamp, VersionVector};
+use crate::sequence::{Item, Piece};
+use crdt::{Contribution, Element, Kind, Lifetime, Number, Operation, Position, Reset, Stamp, VersionVector};
 
 /// One key of one slot while a change is applied to it.
 pub struct Site<'a> {
@@ -125,7 +126,7 @@ impl<'a> Site<'a> {
     }
 
     fn write(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) {
-        if self.write_packed(body, kind, name, write) {
+        if self.write_to_list(body, kind, name, write) || self.write_packed(body, kind, name, write) {
             return;
         }
         self.change_element(body, kind, name, |site, digest, element| site.put(kind, name, digest, element, write));
@@ -139,23 +140,58 @@ impl<'a> Site<'a> {
         };
         let Some(map) = body.map_mut(kind).and_then(|place| place.as_deref_mut()) else { return false };
         let digest = digest_of_element(self.key_digest, kind as u8, name);
-        match map.find_mut(&self.shared.hasher, name) {
-            None if write.drops.is_empty() => {
-                let entry = Entry::packed(write.stamp, PackedLife::Own, 0, name, value);
-                map.insert_new(&self.shared.hasher, entry);
+        let hasher = &self.shared.hasher;
+        // What goes from the digest; nothing if the case is not that simple.
+        let replaced = map.change(hasher, name, |entry| {
+            let View::Packed(old) = entry.view() else { return None };
+            let own = old.stamp.author() == write.stamp.author() && old.stamp <= write.stamp;
+            if !(own && write.drops.is_empty() || write.drops == [old.stamp]) {
+                return None;
             }
-            Some(entry) => {
-                let View::Packed(old) = entry.view() else { return false };
-                let own = old.stamp.author() == write.stamp.author() && old.stamp <= write.stamp;
-                if !(own && write.drops.is_empty() || write.drops == [old.stamp]) {
-                    return false;
-                }
-                self.memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
-                entry.rewrite(write.stamp, PackedLife::Own, 0, value);
+            let gone = digest_of_dot(digest, old.stamp, old.value);
+            entry.rewrite(write.stamp, PackedLife::Own, 0, value);
+            Some(gone)
+        });
+        match replaced {
+            Some(Some(gone)) => self.memory.digest ^= gone,
+            Some(None) => return false,
+            None if write.drops.is_empty() => {
+                map.insert_new(hasher, Entry::packed(write.stamp, PackedLife::Own, 0, name, value));
             }
             None => return false,
         }
         self.memory.digest ^= digest_of_dot(digest, write.stamp, value);
+        true
+    }
+
+    /// The same for an element of a list, which nearly every write puts beside others or removes.
+    fn write_to_list(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) -> bool {
+        if kind != Kind::List || !write.resets.is_empty() || self.memory.context().is_some() {
+            return false;
+        }
+        let (Some(list), Some(position)) = (body.list.as_deref_mut(), Position::of_name(name)) else { return false };
+        let digest = digest_of_element(self.key_digest, kind as u8, name);
+        match (list.find(&position), write.value) {
+            (Err(at), Some(value)) if write.drops.is_empty() => {
+                list.insert(at, &Item::new(&position, name, write.stamp, value));
+            }
+            (Ok(at), value) => {
+                let old = list.item(at).and_then(|item| item.text().map(|text| (item.dot, text)));
+                let Some((dot, text)) = old else { return false };
+                let own = dot.author() == write.stamp.author()
+                    && (dot < write.stamp || dot == write.stamp && value.is_some());
+                if !(own && write.drops.is_empty() || write.drops == [dot]) {
+                    return false;
+                }
+                self.memory.digest ^= digest_of_dot(digest, dot, &text);
+                match value {
+                    Some(value) => list.replace(at, &Item::new(&position, name, write.stamp, value)),
+                    None => list.remove(at),
+                }
+            }
+            (Err(_), _) => return false,
+        }
+        self.memory.digest ^= write.value.map_or(0, |value| digest_of_dot(digest, write.stamp, value));
         true
     }
 
@@ -169,24 +205,31 @@ impl<'a> Site<'a> {
         work: impl FnOnce(&mut Self, u64, &mut Element),
     ) {
         let digest = digest_of_element(self.key_digest, kind as u8, name);
+        if kind == Kind::List {
+            let list = body.list.get_or_insert_default();
+            return list.change(name, |element| work(self, digest, element));
+        }
         let Some(place) = body.map_mut(kind) else {
             let element = body.string.get_or_insert_default();
             work(self, digest, element);
             return;
         };
-        let map = place.get_or_insert_with(|| Box::new(ElementMap::default()));
+        let map = place.get_or_insert_with(|| Box::new(ElementMap::new(kind)));
         let hasher = &self.shared.hasher;
-        match map.find_mut(hasher, name) {
+        let mut work = Some(work);
+        let mut work_on = |element: &mut Element| {
+            if let Some(work) = work.take() {
+                work(self, digest, element);
+            }
+        };
+        match map.change(hasher, name, |entry| rework(entry, &mut work_on)) {
+            Some(true) => {}
+            Some(false) => drop(map.remove(hasher, name)),
             None => {
                 let mut element = Element::default();
-                work(self, digest, &mut element);
+                work_on(&mut element);
                 if !element.is_empty() {
                     map.insert_new(hasher, entry_of(name, element));
-                }
-            }
-            Some(entry) => {
-                if !rework(entry, |element| work(self, digest, element)) {
-                    map.remove(hasher, name);
                 }
             }
         }
@@ -271,6 +314,7 @@ impl<'a> Site<'a> {
     /// Removes the dots of one kind that a clear has observed.
     fn clear(&mut self, body: &mut KeyBody, kind: Kind, stamp: Stamp, covered: &VersionVector) {
         match body.map_mut(kind) {
+            None if kind == Kind::List => self.clear_list(body, stamp, covered),
             None => {
                 if let Some(element) = &mut body.string {
                     let digest = digest_of_element(self.key_digest, kind as u8, &[]);
@@ -291,6 +335,24 @@ impl<'a> Site<'a> {
                 });
             }
         }
+    }
+
+    fn clear_list(&mut self, body: &mut KeyBody, stamp: Stamp, covered: &VersionVector) {
+        let Some(list) = &mut body.list else { return };
+        list.retain(|name, piece| {
+            let digest = digest_of_element(self.key_digest, Kind::List as u8, name);
+            match piece {
+                Piece::Plain(dot, text) => {
+                    let gone = observed(dot, stamp, covered);
+                    self.memory.digest ^= if gone { digest_of_dot(digest, dot, text) } else { 0 };
+                    !gone
+                }
+                Piece::Wide(element) => {
+                    self.clear_element(digest, element, stamp, covered);
+                    !element.is_empty()
+                }
+            }
+        });
     }
 
     fn clear_element(&mut self, digest: u64, element: &mut Element, stamp: Stamp, covered: &VersionVector) {

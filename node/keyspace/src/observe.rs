@@ -32,7 +32,8 @@ pub struct Observed {
 }
 
 impl Observed {
-    fn of(element: &Element, me: NodeNumber) -> Self {
+    /// What is observed of an element.
+    pub fn of(element: &Element, me: NodeNumber) -> Self {
         Self {
             drops: element.siblings.iter().map(|&(dot, _)| dot).filter(|dot| dot.author() != me).collect(),
             resets: element.contributions.iter().map(|c| c.observed()).collect(),
@@ -136,6 +137,7 @@ impl<'a> Recorder<'a> {
 
     fn clear_kind(&mut self, entry: &KeyEntry, body: &KeyBody, kind: Kind) {
         match body.map(kind) {
+            None if kind == Kind::List => self.clear_list(body),
             None => self.remove_string(entry),
             Some(map) => self.clear_map(kind, map),
         }
@@ -174,6 +176,34 @@ impl<'a> Recorder<'a> {
         self.record(&Operation::Clear { kind, covered, beyond, resets });
     }
 
+    fn clear_list(&mut self, body: &KeyBody) {
+        let Some(list) = &body.list else { return };
+        let me = self.stamp.author();
+        let applied = self.shared.applied();
+        let mut covered = VersionVector::new();
+        let (mut beyond, mut resets, mut name) = (Vec::new(), Vec::new(), Vec::new());
+        for item in list.items() {
+            let mut note = |dot: Stamp| match dot.author() {
+                author if author == me => {}
+                author if applied.covers(dot) => {
+                    covered.raise(author, applied.of(author));
+                }
+                _ => beyond.push((item.name_into(&mut name).to_vec(), dot)),
+            };
+            match list.wide_of(&item) {
+                None => note(item.dot),
+                Some(element) => {
+                    element.siblings.iter().for_each(|&(dot, _)| note(dot));
+                    let name = item.name_into(&mut name);
+                    resets.extend(element.contributions.iter().map(|c| (name.to_vec(), c.observed())));
+                }
+            }
+        }
+        let beyond = beyond.iter().map(|(name, dot)| (&**name, *dot)).collect();
+        let resets = resets.iter().map(|(name, reset)| (&**name, *reset)).collect();
+        self.record(&Operation::Clear { kind: Kind::List, covered, beyond, resets });
+    }
+
     /// What a clear of the whole database cannot say by a vector about one key: dots beyond it, and counters.
     pub fn clear_rest(&mut self, entry: &KeyEntry, covered: &VersionVector) {
         let beyond = |dot: Stamp| !covered.covers(dot);
@@ -188,13 +218,18 @@ impl<'a> Recorder<'a> {
             View::Wide(body) => {
                 let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
                 let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
-                let maps = [Kind::Hash, Kind::Set].into_iter().filter_map(|kind| body.map(kind));
+                let maps = Kind::ALL.into_iter().filter_map(|kind| body.map(kind));
                 let elements = maps.flat_map(|map| map.iter()).any(|entry| match entry.view() {
                     View::Packed(packed) => beyond(packed.stamp),
                     View::Counter(_) => true,
                     View::Wide(wide) => needs_listing(&wide.element, covered),
                 });
-                if lives || string || elements {
+                let mut items = body.list.iter().flat_map(|list| list.items().map(move |item| (list, item)));
+                let items = items.any(|(list, item)| match list.wide_of(&item) {
+                    None => beyond(item.dot),
+                    Some(element) => needs_listing(element, covered),
+                });
+                if lives || string || elements || items {
                     self.remove_all(entry);
                 }
             }
@@ -210,7 +245,7 @@ fn needs_listing(element: &Element, covered: &VersionVector) -> bool {
 pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
     let header = |kind: Kind, name: &[u8]| match kind {
         Kind::String => 2,
-        Kind::Hash | Kind::Set => 2 + length_bytes(name.len()) + name.len(),
+        Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => 2 + length_bytes(name.len()) + name.len(),
     };
     match operation {
         Operation::Put { kind, name, drops, resets, .. } if drops.is_empty() && resets.is_empty() => {

@@ -286,6 +286,11 @@ impl Merge<'_> {
         let mut unlisted: Vec<(Kind, Box<[u8]>)> = Vec::new();
         for kind in Kind::ALL {
             match body.map(kind) {
+                None if kind == Kind::List => {
+                    let names = body.list.iter().flat_map(|list| list.items()).map(|item| item.position().name());
+                    let names = names.filter(|name| !listed.contains(&(kind, &**name)));
+                    unlisted.extend(names.map(|name| (kind, name.into())));
+                }
                 Some(map) => {
                     let names = map.iter().map(name_of).filter(|name| !listed.contains(&(kind, *name)));
                     unlisted.extend(names.map(|name| (kind, name.into())));
@@ -442,10 +447,14 @@ fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element
             if let Some(element) = &body.string {
                 each(Kind::String, &[], element);
             }
-            for kind in [Kind::Hash, Kind::Set] {
+            for kind in Kind::ALL {
                 for entry in body.map(kind).into_iter().flat_map(|map| map.iter()) {
                     each(kind, name_of(entry), &widened(entry));
                 }
+            }
+            let mut name = Vec::new();
+            for (list, item) in body.list.iter().flat_map(|list| list.items().map(move |item| (list, item))) {
+                each(Kind::List, item.name_into(&mut name), &list.widened(&item));
             }
         }
     }
@@ -567,7 +576,8 @@ fn decode_remembered(
     let name = reader.slice("a reset")?;
     let Reset { node, birth, stamp, cumulative } = decode_reset(reader, base)?;
     let by = reader.stamp(base, "a reset")?;
-    if database >= crate::slot::DATABASES || Kind::from_number(kind).is_none() || slot_of(key) != slot {
+    let is_named = Kind::from_number(kind).is_some_and(|kind| kind.has_name(name));
+    if database >= crate::slot::DATABASES || !is_named || slot_of(key) != slot {
         return Err(DecodeError::Invalid("a reset"));
     }
     let name = ResetName { database, kind, node, key: key.into(), name: name.into() };
@@ -610,6 +620,9 @@ impl<'a> ArrivedElement<'a> {
     fn decode(reader: &mut Reader<'a>, base: Stamp) -> Result<Self, DecodeError> {
         let kind = Kind::from_number(reader.byte("a kind")?).ok_or(DecodeError::Invalid("a kind"))?;
         let name = reader.slice("a name")?;
+        if !kind.has_name(name) {
+            return Err(DecodeError::Invalid("a name"));
+        }
         let mut siblings = Vec::new();
         for _ in 0..reader.count("siblings")? {
             let dot = reader.stamp(base, "a dot")?;

@@ -7,9 +7,10 @@ use crate::elements::ElementMap;
 use crate::entry::{PackedCounter, View};
 use crate::hash::SLOTS;
 use crate::large::LARGE_VALUE_BYTES;
+use crate::list::end_position;
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
-use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Stamp, UnixMillis};
+use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Score, Stamp, UnixMillis};
 use std::borrow::Cow;
 
 /// What becomes of a key's life when its string is written as a whole.
@@ -40,9 +41,9 @@ impl Delta {
 }
 
 /// What an element write finds.
-struct Found {
+pub(crate) struct Found {
     /// Nothing is there for readers: the write creates the key.
-    creates: bool,
+    pub(crate) creates: bool,
     /// The key has a deadline: the write repeats it.
     repeats: Option<Lifetime>,
 }
@@ -115,14 +116,20 @@ impl Access<'_> {
 
     /// Whether this node's own contribution to a counter stays a finite number. It may leave the range although the sum
     /// of all contributions does not; the increment is then a write of the whole value.
-    fn stays_finite(&mut self, database: Database, key: &[u8], field: Option<&[u8]>, more: ExactFloat) -> bool {
+    fn stays_finite(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        element: Option<(Kind, &[u8])>,
+        more: ExactFloat,
+    ) -> bool {
         let shared = self.shared();
         let me = shared.me();
         let entry = self.locked(key).find(shared, database.0, key);
-        let own = match (entry.map(|entry| entry.view()), field) {
+        let own = match (entry.map(|entry| entry.view()), element) {
             (Some(View::Wide(body)), None) => body.string.as_ref().and_then(|e| e.contribution(me)).copied(),
-            (Some(View::Wide(body)), Some(field)) => {
-                let found = body.map(Kind::Hash).and_then(|map| map.find(&shared.hasher, field));
+            (Some(View::Wide(body)), Some((kind, name))) => {
+                let found = body.map(kind).and_then(|map| map.find(&shared.hasher, name));
                 match found.map(|entry| entry.view()) {
                     Some(View::Wide(wide)) => wide.element.contribution(me).copied(),
                     Some(View::Packed(_) | View::Counter(_)) | None => None,
@@ -175,25 +182,30 @@ impl Access<'_> {
     ) -> Result<(), WrongKind> {
         self.expect_kind(database, key, Kind::Hash)?;
         if let Delta::Float(more) = delta
-            && !self.stays_finite(database, key, Some(field), more)
+            && !self.stays_finite(database, key, Some((Kind::Hash, field)), more)
         {
             let value = self.hash(database, key)?.and_then(|fields| fields.get(field)).map(Cow::into_owned);
             let sum = added(value.as_deref(), delta);
             return self.put_field(database, key, field, sum.as_bytes()).map(drop);
         }
+        self.add_to_element(database, key, Kind::Hash, field, delta);
+        Ok(())
+    }
+
+    /// Adds to the counter that an element of this kind is.
+    fn add_to_element(&mut self, database: Database, key: &[u8], kind: Kind, name: &[u8], delta: Delta) {
         let hasher = self.shared().hasher.clone();
         self.change(database, key, |entry, now, recorder| {
-            let found = begin_element(entry, now, Kind::Hash, recorder);
-            let element = map_in(entry.filter(|_| !found.creates), Kind::Hash).and_then(|m| m.find(&hasher, field));
+            let found = begin_element(entry, now, kind, recorder);
+            let element = map_in(entry.filter(|_| !found.creates), kind).and_then(|m| m.find(&hasher, name));
             let own = match element.map(|element| element.view()) {
                 Some(View::Wide(wide)) => wide.element.contribution(recorder.stamp.author()).copied(),
                 Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
                 Some(View::Packed(_)) | None => None,
             };
-            record_add(recorder, Kind::Hash, field, own, delta);
+            record_add(recorder, kind, name, own, delta);
             end_element(entry, &found, recorder);
         });
-        Ok(())
     }
 
     /// Removes a field of a hash, and the hash with the last one. False if the field was not there.
@@ -212,6 +224,43 @@ impl Access<'_> {
         self.remove_element(database, key, Kind::Set, member)
     }
 
+    /// Sets the score of a member of a sorted set. True if the member is new; the write counts even if the score stays
+    /// the same, since it wins against a concurrent removal.
+    pub fn put_score(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        member: &[u8],
+        score: Score,
+    ) -> Result<bool, WrongKind> {
+        self.put_element(database, key, Kind::SortedSet, member, &score.to_bytes())
+    }
+
+    /// Adds to the score of a member of a sorted set, which may be new. Returns the score that readers see then. The
+    /// caller has seen to it that the sum is a number: it adds no infinity to the opposite one.
+    pub fn add_to_score(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        member: &[u8],
+        more: Score,
+    ) -> Result<Score, WrongKind> {
+        let before = self.sorted_set(database, key)?.and_then(|members| members.score(member)).unwrap_or_default();
+        // What no exact sum holds is a write of the whole score.
+        let sum = Score::new(before + more.to_f64()).unwrap_or(more);
+        if !sum.is_finite() || !self.stays_finite(database, key, Some((Kind::SortedSet, member)), more.to_exact()) {
+            return self.put_score(database, key, member, sum).map(|_| sum);
+        }
+        self.add_to_element(database, key, Kind::SortedSet, member, delta_of(more));
+        let after = self.sorted_set(database, key)?.and_then(|members| members.score(member));
+        Ok(after.and_then(Score::new).unwrap_or(sum))
+    }
+
+    /// Removes a member of a sorted set, and the sorted set with the last one. False if it was not there.
+    pub fn remove_scored(&mut self, database: Database, key: &[u8], member: &[u8]) -> Result<bool, WrongKind> {
+        self.remove_element(database, key, Kind::SortedSet, member)
+    }
+
     /// Copies what readers see of a key, its life included, over another key. False if the source does not exist.
     pub fn copy(&mut self, from: Database, source: &[u8], to: Database, target: &[u8]) -> bool {
         let Some(kind) = self.kind(from, source) else { return false };
@@ -221,17 +270,26 @@ impl Access<'_> {
                 let value = self.string(from, source).ok().flatten().unwrap_or_default().into_owned();
                 vec![(Vec::new(), value)]
             }
+            // Each element gets a position of its own when the change has a stamp.
+            Kind::List => self.texts_of(from, source).into_iter().map(|text| (Vec::new(), text)).collect(),
             Kind::Hash | Kind::Set => {
-                let elements = if kind == Kind::Hash { self.hash(from, source) } else { self.set(from, source) };
+                let elements = self.elements(from, source, kind);
                 let elements = elements.ok().flatten();
                 elements.iter().flat_map(|e| e.iter()).map(|(n, v)| (n.to_vec(), v.into_owned())).collect()
+            }
+            Kind::SortedSet => {
+                let members = self.sorted_set(from, source).ok().flatten();
+                let scored = |(name, score): (&[u8], f64)| Some((name.to_vec(), Score::new(score)?.to_bytes().to_vec()));
+                members.iter().flat_map(|members| members.iter()).filter_map(scored).collect()
             }
         };
         self.change(to, target, |entry, _, recorder| {
             if let Some(entry) = entry {
                 recorder.clear_except(entry, None);
             }
-            for (name, value) in &contents {
+            for (index, (name, value)) in contents.iter().enumerate() {
+                let position = (kind == Kind::List).then(|| end_position(recorder.stamp, index));
+                let name = position.as_ref().unwrap_or(name);
                 let Observed { drops, resets } = Observed::default();
                 recorder.record(&Operation::Put { kind, name, drops, resets, value });
             }
@@ -325,11 +383,10 @@ impl Access<'_> {
     }
 
     fn remove_element(&mut self, database: Database, key: &[u8], kind: Kind, name: &[u8]) -> Result<bool, WrongKind> {
-        let elements = if kind == Kind::Hash { self.hash(database, key) } else { self.set(database, key) }?;
-        if !elements.is_some_and(|elements| elements.contains(name)) {
+        let hasher = self.shared().hasher.clone();
+        if self.map(database, key, kind)?.and_then(|map| map.find(&hasher, name)).is_none() {
             return Ok(false);
         }
-        let hasher = self.shared().hasher.clone();
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, kind, recorder);
             let map = map_in(entry, kind);
@@ -345,7 +402,7 @@ impl Access<'_> {
         Ok(true)
     }
 
-    fn expect_kind(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<(), WrongKind> {
+    pub(crate) fn expect_kind(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<(), WrongKind> {
         match self.kind(database, key) {
             Some(found) if found != kind => Err(WrongKind),
             Some(_) | None => Ok(()),
@@ -353,7 +410,7 @@ impl Access<'_> {
     }
 
     /// Records a change of one key and applies it. The recorder sees the key's entry as it is.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         database: Database,
         key: &[u8],
@@ -416,13 +473,20 @@ fn added(value: Option<&[u8]>, delta: Delta) -> String {
     before.plus(delta.number()).to_redis_text()
 }
 
+/// An increment of a score: whole numbers are kept as such, which takes less.
+fn delta_of(more: Score) -> Delta {
+    let whole = more.to_f64() as i64;
+    let is_whole = whole as f64 == more.to_f64() && whole.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS;
+    if is_whole { Delta::Integer(whole) } else { Delta::Float(more.to_exact()) }
+}
+
 /// The contribution in a packed counter, if it is this node's.
 fn own_counter(counter: &PackedCounter<'_>, me: crdt::NodeNumber) -> Option<Contribution> {
     Some(counter.contribution()).filter(|contribution| contribution.node == me)
 }
 
 /// What every element write does first: a dead life goes as a whole, losing types go.
-fn begin_element(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind, recorder: &mut Recorder<'_>) -> Found {
+pub(crate) fn begin_element(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind, recorder: &mut Recorder<'_>) -> Found {
     let found = found(entry, now);
     if let Some(entry) = entry {
         let kept = if found.creates { None } else { Some(kind) };
@@ -432,7 +496,7 @@ fn begin_element(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind, recorder
 }
 
 /// What every element write does last: a new key asserts that it has no end, a key with an end repeats it.
-fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mut Recorder<'_>) {
+pub(crate) fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mut Recorder<'_>) {
     if found.creates {
         recorder.live(entry, Some(Lifetime::Never));
     } else if found.repeats.is_some() {

@@ -77,6 +77,12 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
             Content::Hash(fields.iter().map(|(field, value)| (text(field), text(&value))).collect())
         }
         Kind::Set => Content::Set(access.set(database, name).ok()??.iter().map(|(member, _)| text(member)).collect()),
+        Kind::SortedSet => {
+            let members = access.sorted_set(database, name).ok()??;
+            Content::SortedSet(members.iter().map(|(member, score)| (text(member), score.to_string())).collect())
+        }
+        // No workload makes one.
+        Kind::List => return None,
     };
     Some(Shown { content, life })
 }

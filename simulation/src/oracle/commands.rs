@@ -24,7 +24,7 @@ pub fn execute(execution: &mut Execution<'_>, database: u8, args: &[String], act
     let name = args.first()?.to_ascii_lowercase();
     let mut call = Call { execution, database, args, actual };
     let answer = call.string(&name).or_else(|| call.counter(&name));
-    let answer = answer.or_else(|| call.hash(&name)).or_else(|| call.set(&name));
+    let answer = answer.or_else(|| call.hash(&name)).or_else(|| call.set(&name)).or_else(|| call.sorted_set(&name));
     let answer = answer.or_else(|| call.generic(&name)).or_else(|| call.life(&name))?;
     Some(answer.unwrap_or_else(|text| Value::Error(text.to_owned())))
 }
@@ -156,7 +156,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeMap::new()),
             Some(Content::Hash(fields)) => Ok(fields),
-            Some(Content::String(_) | Content::Set(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -219,7 +219,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeSet::new()),
             Some(Content::Set(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -269,6 +269,57 @@ impl Call<'_, '_> {
             self.execution.put_element(&target, Place::Member(member), Payload::Member);
         }
         Ok(flag(is_member))
+    }
+
+    fn scores(&mut self, key: &Key) -> Result<BTreeMap<String, String>, &'static str> {
+        match self.execution.shown(key).map(|shown| shown.content) {
+            None => Ok(BTreeMap::new()),
+            Some(Content::SortedSet(members)) => Ok(members),
+            Some(Content::String(_) | Content::Hash(_) | Content::Set(_)) => Err(WRONG_TYPE),
+        }
+    }
+
+    fn sorted_set(&mut self, name: &str) -> Option<Answer> {
+        if !matches!(name, "zadd" | "zincrby" | "zrem" | "zscore" | "zcard" | "zrange" | "zpopmin") {
+            return None;
+        }
+        let key = self.key(1);
+        let members = match self.scores(&key) {
+            Ok(members) => members,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(match name {
+            "zadd" => {
+                let pairs: Vec<(String, String)> =
+                    self.args[2..].chunks_exact(2).map(|pair| (pair[1].clone(), pair[0].clone())).collect();
+                let put = |(member, score)| {
+                    self.execution.put_element(&key, Place::Scored(member), Payload::Value(score))
+                };
+                Ok(count(pairs.into_iter().map(put).filter(|&is_new| is_new).count()))
+            }
+            "zincrby" => {
+                let (amount, member) = (Decimal::parse(self.arg(2)).unwrap_or(Decimal(0)), self.arg(3).to_owned());
+                self.execution.increment(&key, Place::Scored(member.clone()), amount);
+                self.scores(&key).map(|members| Value::bulk(members.get(&member).cloned()))
+            }
+            "zrem" => {
+                let names: Vec<String> = self.args[2..].to_vec();
+                let remove = |name| self.execution.remove_element(&key, Place::Scored(name));
+                Ok(count(names.into_iter().map(remove).filter(|&was_there| was_there).count()))
+            }
+            "zscore" => Ok(Value::bulk(members.get(self.arg(2)).cloned())),
+            "zcard" => Ok(count(members.len())),
+            "zrange" => Ok(Value::Array(
+                by_score(members).into_iter().flat_map(|(m, score)| [Value::Bulk(m), Value::Bulk(score)]).collect(),
+            )),
+            _ => Ok(Value::Array(match by_score(members).into_iter().next() {
+                Some((member, score)) => {
+                    self.execution.remove_element(&key, Place::Scored(member.clone()));
+                    vec![Value::Bulk(member), Value::Bulk(score)]
+                }
+                None => Vec::new(),
+            })),
+        })
     }
 
     fn generic(&mut self, name: &str) -> Option<Answer> {
@@ -360,6 +411,13 @@ fn sum(old: Option<&str>, amount: i64, refusal: &'static str) -> Result<i64, &'s
     old.checked_add(amount).ok_or(OVERFLOW)
 }
 
+/// Members in the order of their scores, those of one score in that of their names.
+fn by_score(members: BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut ordered: Vec<(String, String)> = members.into_iter().collect();
+    ordered.sort_by_key(|(_, score)| Decimal::parse(score).map(|score| score.0));
+    ordered
+}
+
 /// A whole number as Redis reads it: no plus, no leading zeros.
 fn integer(text: &str) -> Option<i64> {
     let value: i64 = text.parse().ok()?;
@@ -380,6 +438,7 @@ fn type_name(shown: Option<Shown>) -> &'static str {
         Some(Kind::String) => "string",
         Some(Kind::Hash) => "hash",
         Some(Kind::Set) => "set",
+        Some(Kind::SortedSet) => "zset",
     }
 }
 
@@ -388,6 +447,7 @@ fn kind(content: &Content) -> Kind {
         Content::String(_) => Kind::String,
         Content::Hash(_) => Kind::Hash,
         Content::Set(_) => Kind::Set,
+        Content::SortedSet(_) => Kind::SortedSet,
     }
 }
 

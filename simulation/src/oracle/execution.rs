@@ -126,7 +126,7 @@ impl<'h> Execution<'h> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(None),
             Some(Content::String(text)) => Ok(Some(text)),
-            Some(Content::Hash(_) | Content::Set(_)) => Err(OtherType),
+            Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) => Err(OtherType),
         }
     }
 
@@ -190,7 +190,8 @@ impl<'h> Execution<'h> {
             (Some(Content::String(_)), Place::String) => true,
             (Some(Content::Hash(fields)), Place::Field(field)) => fields.contains_key(field),
             (Some(Content::Set(members)), Place::Member(member)) => members.contains(member),
-            (Some(Content::String(_) | Content::Hash(_) | Content::Set(_)) | None, _) => false,
+            (Some(Content::SortedSet(members)), Place::Scored(member)) => members.contains_key(member),
+            (Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) | None, _) => false,
         }
     }
 
@@ -221,6 +222,9 @@ impl<'h> Execution<'h> {
                 fields.into_iter().map(|(name, value)| (Place::Field(name), Payload::Value(value))).collect()
             }
             Content::Set(members) => members.into_iter().map(|name| (Place::Member(name), Payload::Member)).collect(),
+            Content::SortedSet(members) => {
+                members.into_iter().map(|(name, score)| (Place::Scored(name), Payload::Value(score))).collect()
+            }
         };
         adds.push((Place::Lifetime, Payload::Life(shown.life)));
         self.apply(target, Change { scopes: vec![Scope::All], adds });

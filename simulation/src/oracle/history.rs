@@ -35,6 +35,8 @@ pub enum Place {
     Field(String),
     /// A member of the set.
     Member(String),
+    /// A member of the sorted set.
+    Scored(String),
     /// How long it lives.
     Lifetime,
 }

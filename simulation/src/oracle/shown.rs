@@ -15,6 +15,8 @@ pub enum Kind {
     Hash,
     /// A set.
     Set,
+    /// A sorted set.
+    SortedSet,
 }
 
 /// What a reader finds under a key.
@@ -26,6 +28,8 @@ pub enum Content {
     Hash(BTreeMap<String, String>),
     /// The members of a set.
     Set(BTreeSet<String>),
+    /// The members of a sorted set with their scores, in the shortest decimal text.
+    SortedSet(BTreeMap<String, String>),
 }
 
 /// A key that is there.
@@ -43,6 +47,7 @@ pub fn kind_of(place: &Place) -> Option<Kind> {
         Place::String => Some(Kind::String),
         Place::Field(_) => Some(Kind::Hash),
         Place::Member(_) => Some(Kind::Set),
+        Place::Scored(_) => Some(Kind::SortedSet),
         Place::Lifetime => None,
     }
 }
@@ -61,6 +66,7 @@ pub fn shown(standing: &[&Atom], now: u64) -> Option<Shown> {
         Kind::String => Content::String(value(standing, &Place::String)?),
         Kind::Hash => Content::Hash(places.into_iter().filter_map(|place| field(standing, place)).collect()),
         Kind::Set => Content::Set(places.into_iter().filter_map(member).collect()),
+        Kind::SortedSet => Content::SortedSet(places.into_iter().filter_map(|place| scored(standing, place)).collect()),
     };
     Some(Shown { content, life })
 }
@@ -85,14 +91,21 @@ pub fn is_over(life: Life, now: u64) -> bool {
 fn field(standing: &[&Atom], place: &Place) -> Option<(String, String)> {
     match place {
         Place::Field(name) => Some((name.clone(), value(standing, place)?)),
-        Place::String | Place::Member(_) | Place::Lifetime => None,
+        Place::String | Place::Member(_) | Place::Scored(_) | Place::Lifetime => None,
+    }
+}
+
+fn scored(standing: &[&Atom], place: &Place) -> Option<(String, String)> {
+    match place {
+        Place::Scored(name) => Some((name.clone(), value(standing, place)?)),
+        Place::String | Place::Field(_) | Place::Member(_) | Place::Lifetime => None,
     }
 }
 
 fn member(place: &Place) -> Option<String> {
     match place {
         Place::Member(name) => Some(name.clone()),
-        Place::String | Place::Field(_) | Place::Lifetime => None,
+        Place::String | Place::Field(_) | Place::Scored(_) | Place::Lifetime => None,
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Res
             members.iter().for_each(|(member, _)| texts.push(member));
             Object::Set(texts)
         }),
+        Some(Kind::SortedSet | Kind::List) => return Err(WrongKind),
     };
     Ok(object)
 }

@@ -111,6 +111,8 @@ fn encoding(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
             Some(elements) if !is_intset(&elements, &config) => "hashtable",
             Some(_) | None => "intset",
         },
+        Some(Kind::SortedSet) => "skiplist",
+        Some(Kind::List) => "quicklist",
     };
     call.reply.bulk(name.as_bytes());
     Ok(())

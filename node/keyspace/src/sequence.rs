@@ -1,0 +1,348 @@
+//! The elements of one list, in the order of their positions: chunks of neighbours.
+//!
+//! Each chunk knows how many elements it has, so an index is found by counting chunks, and a position by halving: chunks
+//! are in order, and in a chunk elements are looked at one by one. Elements that regions have written concurrently, which
+//! are few, are kept beside.
+
+mod chunk;
+
+use chunk::Chunk;
+pub use chunk::{Item, Place, Value};
+use crdt::{Element, Position, Side, Stamp, Step};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The elements of one list.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    chunks: VecDeque<Chunk>,
+    len: usize,
+    /// Elements with siblings or contributions, by the names of their positions.
+    wide: Option<Box<BTreeMap<Box<[u8]>, Element>>>,
+}
+
+/// Where an element is, or where one would be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    chunk: usize,
+    index: usize,
+}
+
+/// An element while it may be removed.
+pub enum Piece<'a> {
+    /// One write has set it: its dot and its text.
+    Plain(Stamp, &'a [u8]),
+    /// It has siblings or contributions, which may be changed.
+    Wide(&'a mut Element),
+}
+
+impl Sequence {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the element number `index` is, or where one would be put behind the last.
+    pub fn at(&self, index: usize) -> At {
+        if index > self.len / 2 {
+            let mut behind = self.len - index.min(self.len);
+            for (chunk, found) in self.chunks.iter().enumerate().rev() {
+                if behind <= found.len() {
+                    return At { chunk, index: found.len() - behind };
+                }
+                behind -= found.len();
+            }
+        }
+        let mut before = index;
+        for (chunk, found) in self.chunks.iter().enumerate() {
+            if before < found.len() {
+                return At { chunk, index: before };
+            }
+            before -= found.len();
+        }
+        At { chunk: self.chunks.len().saturating_sub(1), index: self.chunks.back().map_or(0, Chunk::len) }
+    }
+
+    /// The elements from number `start` on.
+    pub fn items_from(&self, start: usize) -> impl Iterator<Item = Item<'_>> + use<'_> {
+        let At { chunk, index } = self.at(start.min(self.len));
+        let chunks = self.chunks.iter().skip(chunk).enumerate();
+        chunks.flat_map(move |(number, chunk)| chunk.items().skip(if number == 0 { index } else { 0 }))
+    }
+
+    /// All elements.
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        self.chunks.iter().flat_map(Chunk::items)
+    }
+
+    /// All elements from the last to the first.
+    pub fn items_back(&self) -> impl Iterator<Item = Item<'_>> {
+        self.chunks.iter().rev().flat_map(|chunk| {
+            let items: Vec<Item<'_>> = chunk.items().collect();
+            items.into_iter().rev()
+        })
+    }
+
+    /// The element at a place.
+    pub fn item(&self, at: At) -> Option<Item<'_>> {
+        self.chunks.get(at.chunk)?.items().nth(at.index)
+    }
+
+    /// What a reader sees of an element.
+    pub fn text<'a>(&'a self, item: &Item<'a>) -> Cow<'a, [u8]> {
+        item.text().or_else(|| self.wide_of(item)?.value()).unwrap_or_default()
+    }
+
+    /// The siblings and contributions of an element that one write alone did not set.
+    pub fn wide_of(&self, item: &Item<'_>) -> Option<&Element> {
+        match (item.value, item.place) {
+            (Value::Wide, Place::Named(name)) => self.wide.as_ref()?.get(name),
+            (Value::Wide, Place::Edge(_)) | (Value::Integer(_) | Value::Text(_), _) => None,
+        }
+    }
+
+    /// The element as the algebra sees it.
+    pub fn widened(&self, item: &Item<'_>) -> Element {
+        match self.wide_of(item) {
+            Some(element) => element.clone(),
+            None => Element::written(item.dot, item.text().unwrap_or_default().into_owned().into()),
+        }
+    }
+
+    /// The latest live stamp of an element.
+    pub fn latest_of(&self, item: &Item<'_>) -> Stamp {
+        self.wide_of(item).map_or(item.dot, Element::latest)
+    }
+
+    /// The first step of the position of the element at this end.
+    pub fn step_at(&self, side: Side) -> Option<Step> {
+        match side {
+            Side::Behind => self.chunks.front()?.first().map(|item| item.position().steps()[0]),
+            Side::InFront => self.chunks.back().map(Chunk::last_step),
+        }
+    }
+
+    /// Where the element with this position is, or else where it belongs.
+    pub fn find(&self, position: &Position) -> Result<At, At> {
+        if self.belongs_last(position) {
+            return Err(self.at(self.len));
+        }
+        let is_before = |chunk: &Chunk| chunk.first().is_some_and(|item| item.position() <= *position);
+        let chunk = self.chunks.partition_point(is_before).saturating_sub(1);
+        let Some(found) = self.chunks.get(chunk) else { return Err(At { chunk: 0, index: 0 }) };
+        for (index, item) in found.items().enumerate() {
+            match item.position().cmp(position) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Ok(At { chunk, index }),
+                std::cmp::Ordering::Greater => return Err(At { chunk, index }),
+            }
+        }
+        Err(At { chunk, index: found.len() })
+    }
+
+    /// Whether a position is behind all others because its first step is: what a push makes.
+    fn belongs_last(&self, position: &Position) -> bool {
+        let (step, Some(last)) = (position.steps()[0], self.step_at(Side::InFront)) else { return false };
+        let is_later = (step.stamp, step.index) > (last.stamp, last.index);
+        step.side == Side::InFront && (last.side == Side::Behind || is_later)
+    }
+
+    /// Puts an element where it belongs.
+    pub fn insert(&mut self, at: At, item: &Item<'_>) {
+        let At { mut chunk, mut index } = at;
+        self.len += 1;
+        let bytes = item.bytes_max();
+        let room = |sequence: &Self, chunk: usize| sequence.chunks.get(chunk).is_some_and(|c| c.has_room(bytes));
+        if room(self, chunk) {
+            return self.chunks[chunk].splice(index, 0, &[*item]);
+        }
+        let full = self.chunks.get(chunk).map_or(0, Chunk::len);
+        if index > 0 && index < full {
+            let rest = self.chunks[chunk].split_off(full / 2);
+            let kept = self.chunks[chunk].len();
+            self.chunks.insert(chunk + 1, rest);
+            if index > kept {
+                (chunk, index) = (chunk + 1, index - kept);
+            }
+            if room(self, chunk) {
+                return self.chunks[chunk].splice(index, 0, &[*item]);
+            }
+            // Few elements of many bytes: the place is between two chunks after all, or becomes so.
+            let rest = self.chunks[chunk].split_off(index);
+            if rest.len() > 0 {
+                self.chunks.insert(chunk + 1, rest);
+            }
+        } else if index == 0 && chunk > 0 && room(self, chunk - 1) {
+            let end = self.chunks[chunk - 1].len();
+            return self.chunks[chunk - 1].splice(end, 0, &[*item]);
+        } else if index == full && room(self, chunk + 1) {
+            return self.chunks[chunk + 1].splice(0, 0, &[*item]);
+        }
+        let place = if index == 0 { chunk } else { chunk + 1 };
+        for neighbour in [place.checked_sub(1), Some(place)].into_iter().flatten() {
+            if let Some(neighbour) = self.chunks.get_mut(neighbour) {
+                neighbour.close();
+            }
+        }
+        let mut new = Chunk::default();
+        new.splice(0, 0, &[*item]);
+        if self.chunks.capacity() == self.chunks.len() {
+            self.chunks.reserve_exact(1 + self.chunks.len() / 4);
+        }
+        self.chunks.insert(place.min(self.chunks.len()), new);
+    }
+
+    /// Puts an element in the place of the one that is there, at the same position.
+    pub fn replace(&mut self, at: At, item: &Item<'_>) {
+        self.forget_wide(at);
+        let Some(chunk) = self.chunks.get_mut(at.chunk) else { return };
+        chunk.splice(at.index, 1, &[*item]);
+        if chunk.is_oversized() {
+            let rest = chunk.split_off(chunk.len() / 2);
+            self.chunks.insert(at.chunk + 1, rest);
+        }
+    }
+
+    /// Removes an element.
+    pub fn remove(&mut self, at: At) {
+        self.forget_wide(at);
+        let Some(chunk) = self.chunks.get_mut(at.chunk) else { return };
+        chunk.splice(at.index, 1, &[]);
+        self.len -= 1;
+        self.tidy(at.chunk, at.index > 0);
+    }
+
+    /// After elements were taken out of a chunk: without any it goes, with few it may be joined with the next one.
+    fn tidy(&mut self, chunk: usize, may_join: bool) {
+        if self.chunks.get(chunk).is_some_and(|chunk| chunk.len() == 0) {
+            self.chunks.remove(chunk);
+            self.chunks.shrink_to(2 * self.chunks.len());
+        } else if may_join {
+            self.join(chunk);
+        }
+    }
+
+    /// Joins a chunk of which little is left with the one behind it, if that is small as well.
+    fn join(&mut self, chunk: usize) {
+        let small = |chunk: &Chunk| {
+            chunk.len() < chunk::CHUNK_ITEMS_MAX / 4 && chunk.heap_bytes() < chunk::CHUNK_BYTES_MAX / 4
+        };
+        if self.chunks.get(chunk).is_some_and(small)
+            && self.chunks.get(chunk + 1).is_some_and(small)
+            && let Some(rest) = self.chunks.remove(chunk + 1)
+        {
+            self.chunks[chunk].append(&rest);
+        }
+    }
+
+    /// Removes the elements in a range of numbers, and gives each of them to `each` before it goes.
+    pub fn remove_range(&mut self, range: std::ops::Range<usize>, mut each: impl FnMut(&Item<'_>)) {
+        let mut left = range.len();
+        while left > 0 {
+            let At { chunk, index } = self.at(range.start);
+            let Some(found) = self.chunks.get_mut(chunk) else { return };
+            let count = left.min(found.len() - index);
+            found.items().skip(index).take(count).for_each(|item| each(&item));
+            found.splice(index, count, &[]);
+            (left, self.len) = (left - count, self.len - count);
+            self.tidy(chunk, index > 0);
+        }
+    }
+
+    /// Whether there are elements that one write alone did not set.
+    pub fn has_wide(&self) -> bool {
+        self.wide.is_some()
+    }
+
+    fn forget_wide(&mut self, at: At) {
+        if self.wide.is_none() {
+            return;
+        }
+        let name = match self.item(at) {
+            Some(Item { value: Value::Wide, place: Place::Named(name), .. }) => name.to_vec(),
+            Some(_) | None => return,
+        };
+        self.take_wide(&name);
+    }
+
+    fn take_wide(&mut self, name: &[u8]) -> Option<Element> {
+        let wide = self.wide.as_mut()?;
+        let element = wide.remove(name);
+        if wide.is_empty() {
+            self.wide = None;
+        }
+        element
+    }
+
+    /// Lets `work` change the element with this name, there or not, and keeps what is left in its smallest form.
+    pub fn change(&mut self, name: &[u8], work: impl FnOnce(&mut Element)) {
+        let Some(position) = Position::of_name(name) else { return };
+        let found = self.find(&position);
+        let mut element = match found {
+            Ok(at) => self.item(at).map(|item| self.widened(&item)).unwrap_or_default(),
+            Err(_) => Element::default(),
+        };
+        work(&mut element);
+        self.store(found, &position, name, element);
+    }
+
+    fn store(&mut self, found: Result<At, At>, position: &Position, name: &[u8], element: Element) {
+        let plain = match (&element.siblings[..], &element.contributions[..]) {
+            ([(dot, value)], []) => Some(Item::new(position, name, *dot, value)),
+            _ => None,
+        };
+        match (found, plain) {
+            (Ok(at), _) if element.is_empty() => self.remove(at),
+            (Err(_), _) if element.is_empty() => {}
+            (Ok(at), Some(item)) => self.replace(at, &item),
+            (Err(at), Some(item)) => self.insert(at, &item),
+            (Ok(at), None) => {
+                self.replace(at, &Item::wide(name));
+                self.wide.get_or_insert_default().insert(name.into(), element);
+            }
+            (Err(at), None) => {
+                self.insert(at, &Item::wide(name));
+                self.wide.get_or_insert_default().insert(name.into(), element);
+            }
+        }
+    }
+
+    /// Keeps only the elements for which `keep` says so; it may change those that are not plain.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], Piece<'_>) -> bool) {
+        let mut old = std::mem::take(self);
+        let mut wide = old.wide.take();
+        let mut name = Vec::new();
+        for item in old.chunks.iter().flat_map(Chunk::items) {
+            item.name_into(&mut name);
+            if let Some(text) = item.text() {
+                if keep(&name, Piece::Plain(item.dot, &text)) {
+                    self.insert(self.at(self.len), &item);
+                }
+            } else if let Some(mut element) = wide.as_mut().and_then(|wide| wide.remove(&*name))
+                && keep(&name, Piece::Wide(&mut element))
+                && let Some(position) = Position::of_name(&name)
+            {
+                self.store(Err(self.at(self.len)), &position, &name, element);
+            }
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            last.close();
+        }
+    }
+
+    /// Bytes on the heap, without the allocator's rounding.
+    pub fn heap_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Chunk::heap_bytes).sum();
+        let values = |element: &Element| element.siblings.iter().map(|(_, value)| value.len()).sum::<usize>();
+        let wide = self.wide.iter().flat_map(|wide| wide.iter()).map(|(name, element)| name.len() + size_of::<Element>() + values(element));
+        chunks + self.chunks.capacity() * size_of::<Chunk>() + wide.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

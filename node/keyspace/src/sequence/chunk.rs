@@ -1,0 +1,461 @@
+//! Some neighbours of a list in one piece of memory, each written as its difference from the one before.
+//!
+//! An element is a byte that says how, where it stands, and its value. Where it stands is nearly always one step from an
+//! edge of the list, made by the write that is its dot: then the difference of two stamps says everything, or nothing at
+//! all if both were put by one command. A value that is an integer as Redis prints it is kept as the difference from the
+//! one before, in as many bytes as it needs.
+
+use crdt::{Position, Side, Stamp, Step, parse_integer};
+use std::borrow::Cow;
+
+/// An element of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// Where it stands.
+    pub place: Place<'a>,
+    /// The dot of its value; of no meaning if the value is elsewhere.
+    pub dot: Stamp,
+    /// What it holds.
+    pub value: Value<'a>,
+}
+
+/// Where an element stands. Each position has one form for a given dot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// One step from an edge, made by the command that is the dot.
+    Edge(Step),
+    /// Anywhere: the name of the position.
+    Named(&'a [u8]),
+}
+
+/// What an element holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// The text of an integer.
+    Integer(i64),
+    /// Any other text.
+    Text(&'a [u8]),
+    /// Siblings or contributions, which are kept elsewhere.
+    Wide,
+}
+
+/// Neighbours of a list. Never empty for longer than a change takes.
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    count: u32,
+    /// What an element behind the last one is written against.
+    end: Trace,
+}
+
+/// What the next element is written against: the first step and the integer of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trace {
+    step: Step,
+    integer: i64,
+}
+
+/// Reads the elements of a chunk from its front.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    trace: Trace,
+}
+
+/// Elements of a chunk. More make searches in it longer, fewer cost more for what each chunk has of its own.
+pub const CHUNK_ITEMS_MAX: usize = 128;
+/// Bytes of a chunk, unless one element has more: what is put at its front moves all of them.
+pub const CHUNK_BYTES_MAX: usize = 4096;
+
+/// Bytes by which a chunk grows at least.
+const GROWTH_BYTES_MIN: usize = 32;
+
+/// The same command's next element.
+const FORM_NEXT: u8 = 0;
+/// A later (at the beginning of the list: earlier) command of the same author, which put nothing else here.
+const FORM_NEAR: u8 = 1;
+/// Any one step.
+const FORM_FAR: u8 = 2;
+/// Any position and any dot.
+const FORM_NAMED: u8 = 3;
+/// Below it, bytes of an integer's difference.
+const CODE_WIDE: u8 = 9;
+const CODE_TEXT: u8 = 10;
+/// A text with its length before it; down to `CODE_TEXT` the code says the length.
+const CODE_LONG_TEXT: u8 = 63;
+
+const START: Trace = Trace { step: Step { side: Side::InFront, stamp: Stamp::ZERO, index: 0 }, integer: 0 };
+
+impl<'a> Item<'a> {
+    /// An element that one write has set.
+    pub fn new(position: &Position, name: &'a [u8], dot: Stamp, value: &'a [u8]) -> Self {
+        let value = parse_integer(value).map_or(Value::Text(value), Value::Integer);
+        Self { place: Place::of(position, name, dot), dot, value }
+    }
+
+    /// An element whose value is elsewhere.
+    pub fn wide(name: &'a [u8]) -> Self {
+        Self { place: Place::Named(name), dot: Stamp::ZERO, value: Value::Wide }
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> Position {
+        match self.place {
+            Place::Edge(step) => Position::at_edge(step.side, step.stamp, step.index),
+            Place::Named(name) => position_of(name),
+        }
+    }
+
+    /// The name of its position, in place of what is in `out`.
+    pub fn name_into<'o>(&self, out: &'o mut Vec<u8>) -> &'o [u8] {
+        out.clear();
+        match self.place {
+            Place::Edge(_) => self.position().write_name(out),
+            Place::Named(name) => out.extend_from_slice(name),
+        }
+        out
+    }
+
+    /// The text that it holds; nothing if that is elsewhere.
+    pub fn text(&self) -> Option<Cow<'a, [u8]>> {
+        match self.value {
+            Value::Integer(integer) => Some(Cow::Owned(integer.to_string().into_bytes())),
+            Value::Text(text) => Some(Cow::Borrowed(text)),
+            Value::Wide => None,
+        }
+    }
+
+    /// About how many bytes it takes in a chunk, at most.
+    pub fn bytes_max(&self) -> usize {
+        let place = match self.place {
+            Place::Edge(_) => 20,
+            Place::Named(name) => name.len() + 16,
+        };
+        place + if let Value::Text(text) = self.value { text.len() + 6 } else { 9 }
+    }
+
+    /// The first step of its position.
+    fn first_step(&self) -> Step {
+        match self.place {
+            Place::Edge(step) => step,
+            Place::Named(name) => position_of(name).steps()[0],
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    fn of(position: &Position, name: &'a [u8], dot: Stamp) -> Self {
+        match position.steps() {
+            [step] if step.stamp == dot => Self::Edge(*step),
+            _ => Self::Named(name),
+        }
+    }
+}
+
+fn position_of(name: &[u8]) -> Position {
+    Position::of_name(name).expect("the names of a list's elements are positions")
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), count: 0, end: START }
+    }
+}
+
+impl Chunk {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether one more element may come, of so many bytes.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.count == 0 || (self.len() < CHUNK_ITEMS_MAX && self.bytes.len() + bytes <= CHUNK_BYTES_MAX)
+    }
+
+    /// The elements from the first on.
+    pub fn items(&self) -> Cursor<'_> {
+        Cursor { bytes: &self.bytes, at: 0, trace: START }
+    }
+
+    /// The first element.
+    pub fn first(&self) -> Option<Item<'_>> {
+        self.items().next()
+    }
+
+    /// The first step of the last element's position.
+    pub fn last_step(&self) -> Step {
+        self.end.step
+    }
+
+    /// Puts elements in place of `removed` ones from number `at` on.
+    pub fn splice(&mut self, at: usize, removed: usize, items: &[Item<'_>]) {
+        if at == self.len() {
+            for item in items {
+                self.grow(item.bytes_max());
+                self.end = encode(&mut self.bytes, self.end, item);
+                self.count += 1;
+            }
+            return;
+        }
+        let mut cursor = self.items();
+        cursor.by_ref().take(at).for_each(drop);
+        let (from, mut trace) = (cursor.at, cursor.trace);
+        cursor.by_ref().take(removed).for_each(drop);
+        let mut written = Vec::with_capacity(items.iter().map(Item::bytes_max).sum::<usize>() + 64);
+        for item in items {
+            trace = encode(&mut written, trace, item);
+        }
+        // The one behind is written against another one now; those behind it are not touched.
+        let follower = cursor.next();
+        let to = cursor.at;
+        match follower {
+            Some(item) => drop(encode(&mut written, trace, &item)),
+            None => self.end = trace,
+        }
+        self.replace(from, to, &written);
+        self.count = self.count + items.len() as u32 - removed as u32;
+        self.give_back();
+    }
+
+    fn replace(&mut self, from: usize, to: usize, written: &[u8]) {
+        let old = self.bytes.len();
+        let grows = written.len().saturating_sub(to - from);
+        self.grow(grows);
+        self.bytes.resize(old + grows, 0);
+        self.bytes.copy_within(to..old, from + written.len());
+        self.bytes[from..from + written.len()].copy_from_slice(written);
+        self.bytes.truncate(old + written.len() - (to - from));
+    }
+
+    /// Takes the elements from number `at` on into a chunk of their own.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let mut rest = Self::default();
+        self.items().skip(at).for_each(|item| {
+            rest.end = encode(&mut rest.bytes, rest.end, &item);
+            rest.count += 1;
+        });
+        self.splice(at, self.len() - at, &[]);
+        rest.close();
+        rest
+    }
+
+    /// Adds the elements of another chunk at the end.
+    pub fn append(&mut self, other: &Self) {
+        for item in other.items() {
+            self.end = encode(&mut self.bytes, self.end, &item);
+            self.count += 1;
+        }
+    }
+
+    /// Gives back memory that is not needed while nothing is added.
+    pub fn close(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Gives back memory of what was taken out.
+    fn give_back(&mut self) {
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 + 2 * GROWTH_BYTES_MIN {
+            self.bytes.shrink_to(self.bytes.len() + GROWTH_BYTES_MIN);
+        }
+    }
+
+    /// Makes room for so many bytes more, and for little beside them: a list is mostly chunks that do not grow.
+    fn grow(&mut self, bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() < bytes {
+            self.bytes.reserve_exact(bytes.max(self.bytes.len() / 8).max(GROWTH_BYTES_MIN));
+        }
+    }
+
+    /// Whether it has come to hold far more bytes than it should.
+    pub fn is_oversized(&self) -> bool {
+        self.count > 1 && self.bytes.len() > 2 * CHUNK_BYTES_MAX
+    }
+
+    /// Bytes on the heap, without the allocator's rounding.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl<'a> Iterator for Cursor<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let head = *self.bytes.get(self.at)?;
+        self.at += 1;
+        let (place, dot) = self.place(head >> 6);
+        let value = self.value(head & 63);
+        let item = Item { place, dot, value };
+        let integer = if let Value::Integer(integer) = value { integer } else { 0 };
+        self.trace = Trace { step: item.first_step(), integer };
+        Some(item)
+    }
+}
+
+impl<'a> Cursor<'a> {
+    fn place(&mut self, form: u8) -> (Place<'a>, Stamp) {
+        let Step { side, stamp, index } = self.trace.step;
+        let step = match form {
+            FORM_NEXT => Step { side, stamp, index: next_index(side, index).unwrap_or_default() },
+            FORM_NEAR => {
+                let distance = self.varint();
+                let clock = match side {
+                    Side::InFront => clock(stamp) + distance,
+                    Side::Behind => clock(stamp) - distance,
+                };
+                Step { side, stamp: stamped(clock, stamp.bits() & AUTHOR_MASK), index: 0 }
+            }
+            FORM_FAR => {
+                let head = self.varint();
+                let side = if head & 1 == 0 { Side::Behind } else { Side::InFront };
+                let clock = clock(stamp).wrapping_add(unfold(self.varint()) as u64);
+                let index = if head & 2 == 0 { 0 } else { self.varint() as u32 };
+                Step { side, stamp: stamped(clock, head >> 2), index }
+            }
+            _ => {
+                let length = self.varint() as usize;
+                let name = self.bytes(length);
+                let dot = Stamp::from_bits(self.word(8));
+                return (Place::Named(name), dot);
+            }
+        };
+        (Place::Edge(step), step.stamp)
+    }
+
+    fn value(&mut self, code: u8) -> Value<'a> {
+        match code {
+            0..CODE_WIDE => {
+                let difference = unfold(self.word(usize::from(code)));
+                Value::Integer(self.trace.integer.wrapping_add(difference))
+            }
+            CODE_WIDE => Value::Wide,
+            CODE_LONG_TEXT => {
+                let length = self.varint() as usize;
+                Value::Text(self.bytes(length))
+            }
+            _ => Value::Text(self.bytes(usize::from(code - CODE_TEXT))),
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> &'a [u8] {
+        let taken = &self.bytes[self.at..self.at + length];
+        self.at += length;
+        taken
+    }
+
+    fn word(&mut self, length: usize) -> u64 {
+        let mut word = [0; 8];
+        word[..length].copy_from_slice(self.bytes(length));
+        u64::from_le_bytes(word)
+    }
+
+    fn varint(&mut self) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = self.bytes[self.at];
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+            shift += 7;
+        }
+    }
+}
+
+/// Appends an element that stands behind one of this trace, and says what comes behind it is written against.
+fn encode(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> Trace {
+    let (code, integer, difference) = match item.value {
+        Value::Integer(integer) => {
+            let difference = fold(integer.wrapping_sub(trace.integer));
+            ((8 - difference.leading_zeros() / 8) as u8, integer, difference)
+        }
+        Value::Text(text) if text.len() < usize::from(CODE_LONG_TEXT - CODE_TEXT) => {
+            (CODE_TEXT + text.len() as u8, 0, 0)
+        }
+        Value::Text(_) => (CODE_LONG_TEXT, 0, 0),
+        Value::Wide => (CODE_WIDE, 0, 0),
+    };
+    encode_place(out, trace.step, item, code);
+    match item.value {
+        Value::Integer(_) => out.extend_from_slice(&difference.to_le_bytes()[..usize::from(code)]),
+        Value::Text(text) => {
+            if code == CODE_LONG_TEXT {
+                crdt::encoding::put_varint(out, text.len() as u64);
+            }
+            out.extend_from_slice(text);
+        }
+        Value::Wide => {}
+    }
+    Trace { step: item.first_step(), integer }
+}
+
+fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
+    let step = match item.place {
+        Place::Edge(step) => step,
+        Place::Named(name) => {
+            out.push(FORM_NAMED << 6 | code);
+            crdt::encoding::put_slice(out, name);
+            out.extend_from_slice(&item.dot.bits().to_le_bytes());
+            return;
+        }
+    };
+    if step.side == before.side && step.stamp == before.stamp && next_index(step.side, before.index) == Some(step.index)
+    {
+        out.push(FORM_NEXT << 6 | code);
+        return;
+    }
+    let distance = match step.side {
+        Side::InFront => clock(step.stamp).checked_sub(clock(before.stamp)),
+        Side::Behind => clock(before.stamp).checked_sub(clock(step.stamp)),
+    };
+    match distance {
+        Some(distance)
+            if step.side == before.side && step.stamp.author() == before.stamp.author() && step.index == 0 =>
+        {
+            out.push(FORM_NEAR << 6 | code);
+            crdt::encoding::put_varint(out, distance);
+        }
+        Some(_) | None => {
+            out.push(FORM_FAR << 6 | code);
+            let head = (step.stamp.bits() & AUTHOR_MASK) << 2 | u64::from(step.index != 0) << 1 | step.side as u64;
+            crdt::encoding::put_varint(out, head);
+            let distance = clock(step.stamp).wrapping_sub(clock(before.stamp)) as i64;
+            crdt::encoding::put_varint(out, fold(distance));
+            if step.index != 0 {
+                crdt::encoding::put_varint(out, u64::from(step.index));
+            }
+        }
+    }
+}
+
+/// The index of the same command's element behind this one.
+fn next_index(side: Side, index: u32) -> Option<u32> {
+    match side {
+        Side::InFront => index.checked_add(1),
+        Side::Behind => index.checked_sub(1),
+    }
+}
+
+/// Bits of a stamp that say who made it; those above are its clock.
+const AUTHOR_MASK: u64 = (1 << AUTHOR_BITS) - 1;
+const AUTHOR_BITS: u32 = 10;
+
+fn clock(stamp: Stamp) -> u64 {
+    stamp.bits() >> AUTHOR_BITS
+}
+
+fn stamped(clock: u64, author: u64) -> Stamp {
+    Stamp::from_bits(clock << AUTHOR_BITS | author)
+}
+
+/// A signed number as one that is small if it is near zero (zigzag).
+const fn fold(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+const fn unfold(word: u64) -> i64 {
+    (word >> 1) as i64 ^ -((word & 1) as i64)
+}

@@ -1,0 +1,219 @@
+//! Lists as chunks against a plain vector, through everything that is done to them.
+
+use super::chunk::{CHUNK_BYTES_MAX, CHUNK_ITEMS_MAX};
+use super::*;
+use crate::usage::next_random;
+use crdt::{Contribution, Number};
+
+fn stamp(clock: u64, author: u64) -> Stamp {
+    Stamp::from_bits(clock << 10 | author)
+}
+
+/// The model: names with their elements in order.
+type Model = Vec<(Position, Element)>;
+
+struct Pair {
+    list: Sequence,
+    model: Model,
+    clock: u64,
+    word: u64,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        Self { list: Sequence::default(), model: Vec::new(), clock: 1 << 40, word: seed | 1 }
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.word = next_random(self.word);
+        (self.word.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as usize % end
+    }
+
+    fn next_stamp(&mut self) -> Stamp {
+        self.clock += [1, 1, 5000, 1 << 33][self.below(4)];
+        stamp(self.clock, self.below(3) as u64)
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        match self.below(8) {
+            0 => Vec::new(),
+            1 => b"007".to_vec(),
+            2 => vec![b'x'; [52, 53, 200, 5000][self.below(4)]],
+            3 => i64::MIN.to_string().into_bytes(),
+            4 => i64::MAX.to_string().into_bytes(),
+            5 => (self.word as i64).to_string().into_bytes(),
+            6 => self.below(1000).to_string().into_bytes(),
+            _ => b"text".to_vec(),
+        }
+    }
+
+    /// One change of one element.
+    fn step(&mut self) {
+        let dot = self.next_stamp();
+        let length = self.model.len();
+        match self.below(12) {
+            0..3 => self.put(0, dot, 0),
+            3..5 => self.put(length, dot, 0),
+            5 => (0..3).for_each(|index| self.put(if dot.bits() & 1 == 0 { 0 } else { length + index as usize }, dot, index)),
+            6 => {
+                let at = self.below(length + 1);
+                self.put(at, dot, 0);
+            }
+            7 if length > 0 => {
+                let at = self.below(length);
+                let value = self.value();
+                self.change(at, |element| {
+                    element.siblings.clear();
+                    element.siblings.push((dot, value.clone().into()));
+                });
+            }
+            8 if length > 0 => {
+                let at = self.below(length);
+                self.change(at, |element| element.siblings.push((dot, (*b"sibling").into())));
+            }
+            9 if length > 0 => {
+                let at = self.below(length);
+                self.change(at, |element| element.restore(Contribution::born(dot, dot, Number::integer(3))));
+            }
+            _ if length > 0 => {
+                let at = [0, length - 1, self.below(length)][self.below(3)];
+                let (position, _) = self.model.remove(at);
+                let found = self.list.find(&position).unwrap();
+                assert_eq!(found, self.list.at(at));
+                self.list.remove(found);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, at: usize, dot: Stamp, index: u32) {
+        let before = at.checked_sub(1).map(|before| &self.model[before].0);
+        let Some(position) = Position::between(before, self.model.get(at).map(|(p, _)| p), dot, index) else { return };
+        let (name, value) = (position.name(), self.value());
+        let found = self.list.find(&position).unwrap_err();
+        self.list.insert(found, &Item::new(&position, &name, dot, &value));
+        self.model.insert(at, (position, Element::written(dot, value.into())));
+    }
+
+    fn change(&mut self, at: usize, work: impl Fn(&mut Element)) {
+        work(&mut self.model[at].1);
+        let name = self.model[at].0.name();
+        self.list.change(&name, work);
+    }
+
+    fn check(&mut self) {
+        let shown: Model = self.list.items().map(|item| (item.position(), self.list.widened(&item))).collect();
+        assert_eq!(shown, self.model);
+        assert_eq!(self.list.len(), self.model.len());
+        let texts: Vec<_> = self.list.items_back().map(|item| self.list.text(&item).into_owned()).collect();
+        let expected: Vec<_> =
+            self.model.iter().rev().map(|(_, element)| element.value().unwrap_or_default().into_owned()).collect();
+        assert_eq!(texts, expected);
+        let start = self.below(self.model.len() + 1);
+        assert_eq!(self.list.items_from(start).count(), self.model.len() - start);
+        let first = |side| self.list.step_at(side);
+        assert_eq!(first(Side::Behind), self.model.first().map(|(position, _)| position.steps()[0]));
+        assert_eq!(first(Side::InFront), self.model.last().map(|(position, _)| position.steps()[0]));
+        for chunk in &self.list.chunks {
+            assert!((1..=CHUNK_ITEMS_MAX).contains(&chunk.len()));
+            assert!(chunk.len() == 1 || chunk.heap_bytes() <= 4 * CHUNK_BYTES_MAX, "{}", chunk.heap_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_list_of_chunks_is_the_list_that_a_vector_is() {
+    for seed in 0..60 {
+        let mut pair = Pair::new(seed * 7919 + 1);
+        for round in 0..400 {
+            pair.step();
+            if round % 20 == 0 {
+                pair.check();
+            }
+        }
+        pair.check();
+    }
+}
+
+#[test]
+fn ranges_are_removed_across_chunks() {
+    for seed in 0..20 {
+        let mut pair = Pair::new(seed + 1);
+        (0..500).for_each(|_| {
+            let (dot, length) = (pair.next_stamp(), pair.model.len());
+            pair.put(length, dot, 0);
+        });
+        while !pair.model.is_empty() {
+            let start = pair.below(pair.model.len());
+            let end = start + 1 + pair.below((pair.model.len() - start).min(200));
+            let mut gone = Vec::new();
+            pair.list.remove_range(start..end, |item| gone.push(item.position()));
+            let expected: Vec<Position> = pair.model.drain(start..end).map(|(position, _)| position).collect();
+            assert_eq!(gone, expected);
+            pair.check();
+        }
+        assert!(pair.list.chunks.is_empty());
+    }
+}
+
+#[test]
+fn what_is_kept_stays_in_order() {
+    let mut pair = Pair::new(5);
+    (0..600).for_each(|_| pair.step());
+    let mut turn = 0;
+    let mut keeps = || {
+        turn += 1;
+        turn % 3 != 0
+    };
+    pair.list.retain(|_, piece| match piece {
+        Piece::Plain(..) => keeps(),
+        Piece::Wide(element) => {
+            element.contributions.clear();
+            keeps() && !element.is_empty()
+        }
+    });
+    turn = 0;
+    let mut keeps = || {
+        turn += 1;
+        turn % 3 != 0
+    };
+    pair.model.retain_mut(|(_, element)| {
+        let is_plain = element.siblings.len() == 1 && element.contributions.is_empty();
+        if !is_plain {
+            element.contributions.clear();
+        }
+        keeps() && !element.is_empty()
+    });
+    pair.check();
+}
+
+/// Bytes of an element of a list of 800, as the heap sees it.
+fn bytes_each(values: impl Fn(u64) -> String, clocks: impl Fn(u64) -> u64) -> f64 {
+    let mut list = Sequence::default();
+    for number in 0..3200u64 {
+        let dot = stamp((1 << 50) + clocks(number), 7);
+        let position = Position::at_edge(Side::Behind, dot, 0);
+        let (name, value) = (position.name(), values(number));
+        list.insert(list.at(0), &Item::new(&position, &name, dot, value.as_bytes()));
+        if list.len() > 800 {
+            list.remove_range(800..list.len(), |_| {});
+        }
+    }
+    (list.heap_bytes() + size_of::<Sequence>()) as f64 / 800.0
+}
+
+/// Redis' listpacks take 10 bytes for an integer beyond 32 bits and 3 for one below 4096.
+#[test]
+fn a_capped_timeline_takes_hardly_more_than_a_listpack() {
+    let (second, minute) = (1000 << 13, 60_000 << 13);
+    let snowflake = |every_ms: u64| move |number: u64| ((1_300_000_000_000 + number * every_ms) << 22 | (number * 7919) & 0xfff).to_string();
+    let random = |number: u64| next_random(next_random(number | 1) << 17 | 1).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 1;
+    let small = bytes_each(|number| number.to_string(), |number| number);
+    let minutes = bytes_each(snowflake(60_000), |number| number * minute);
+    let seconds = bytes_each(snowflake(1_000), |number| number * second);
+    let any = bytes_each(|number| random(number).to_string(), |number| number * second);
+    eprintln!("bytes an element: small {small:.2}, by minutes {minutes:.2}, by seconds {seconds:.2}, random {any:.2}");
+    assert!(small < 4.5, "{small}");
+    assert!(seconds < 12.0 && minutes < 13.5, "{seconds} {minutes}");
+    assert!(any < 15.0, "{any}");
+}

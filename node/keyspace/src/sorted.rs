@@ -1,0 +1,152 @@
+//! Sorted sets as readers see them: members with their scores, by name and in their order.
+
+use crate::elements::{ElementEntry, ElementMap, FLAT_ELEMENTS_MAX, name_of, score_of};
+use crate::hash::KeyHasher;
+use crate::ordered::Item;
+use crate::ranked::RankedTable;
+use crdt::Score;
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// The members of a sorted set.
+#[derive(Clone, Copy)]
+pub struct SortedElements<'a> {
+    map: &'a ElementMap,
+    hasher: &'a KeyHasher,
+}
+
+/// The members of a sorted set by their ranks.
+pub struct InOrder<'a> {
+    hasher: &'a KeyHasher,
+    members: Members<'a>,
+}
+
+enum Members<'a> {
+    /// Few members, sorted just now.
+    Listed(SmallVec<[(Score, &'a ElementEntry); FLAT_ELEMENTS_MAX]>),
+    Ranked(&'a RankedTable),
+}
+
+impl<'a> SortedElements<'a> {
+    pub(crate) fn new(map: &'a ElementMap, hasher: &'a KeyHasher) -> Self {
+        Self { map, hasher }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there is none; a key without members does not exist, so this is false.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Whether they are few enough to be kept in a list.
+    pub fn is_flat(&self) -> bool {
+        self.map.is_flat()
+    }
+
+    /// The score of a member.
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.map.find(self.hasher, member).map(|entry| score_of(entry).to_f64())
+    }
+
+    /// All members with their scores, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], f64)> + use<'a> {
+        self.map.iter().map(|entry| (name_of(entry), score_of(entry).to_f64()))
+    }
+
+    /// One step over the members, as [`crate::Access::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], f64)) -> u64 {
+        self.map.scan(cursor, count, |entry| each(name_of(entry), score_of(entry).to_f64()))
+    }
+
+    /// Some member, chosen by a random word.
+    pub fn random(&self, random: u64) -> Option<(&'a [u8], f64)> {
+        self.map.random(random).map(|entry| (name_of(entry), score_of(entry).to_f64()))
+    }
+
+    /// The members by their ranks: by score, and those of one score by name.
+    pub fn in_order(&self) -> InOrder<'a> {
+        let members = match self.map.ranked() {
+            Some(ranked) => Members::Ranked(ranked),
+            None => {
+                let mut list: SmallVec<[(Score, &ElementEntry); FLAT_ELEMENTS_MAX]> =
+                    self.map.iter().map(|entry| (score_of(entry), entry)).collect();
+                list.sort_unstable_by(|(one, first), (other, second)| {
+                    let words = one.to_ordered_word().cmp(&other.to_ordered_word());
+                    words.then_with(|| name_of(first).cmp(name_of(second)))
+                });
+                Members::Listed(list)
+            }
+        };
+        InOrder { hasher: self.hasher, members }
+    }
+}
+
+impl<'a> InOrder<'a> {
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        match &self.members {
+            Members::Listed(list) => list.len(),
+            Members::Ranked(ranked) => ranked.order().len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many members come before this one.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        match &self.members {
+            Members::Listed(list) => list.iter().position(|(_, entry)| name_of(entry) == member),
+            Members::Ranked(ranked) => ranked.rank(self.hasher, member),
+        }
+    }
+
+    /// How many members come before the first one of whose score `before` is false; it is false of all higher ones too.
+    pub fn below_score(&self, before: impl Fn(f64) -> bool) -> usize {
+        match &self.members {
+            Members::Listed(list) => list.partition_point(|(score, _)| before(score.to_f64())),
+            Members::Ranked(ranked) => ranked.order().partition_point(|item| before(item.score().to_f64())),
+        }
+    }
+
+    /// How many members come before the first one of whose name `before` is false; it is false of all behind that one
+    /// too, which supposes that all scores are the same.
+    pub fn below_name(&self, before: impl Fn(&[u8]) -> bool) -> usize {
+        match &self.members {
+            Members::Listed(list) => list.partition_point(|(_, entry)| before(name_of(entry))),
+            Members::Ranked(ranked) => {
+                ranked.order().partition_point(|item| before(name_of(ranked.member(item.cell))))
+            }
+        }
+    }
+
+    /// The members of these ranks with their scores, from the last one down if `reversed`.
+    pub fn range(&self, ranks: Range<usize>, reversed: bool) -> impl Iterator<Item = (&'a [u8], f64)> {
+        let (listed, walk) = match &self.members {
+            Members::Listed(list) => {
+                let end = ranks.end.min(list.len());
+                (Some(&list[ranks.start.min(end)..end]), None)
+            }
+            Members::Ranked(ranked) => (None, Some(ranked.order().range(ranks, reversed).map(|item| (*ranked, item)))),
+        };
+        let listed = listed.unwrap_or_default();
+        let count = listed.len();
+        let of_list = (0..count).map(move |at| {
+            let (score, entry) = listed[if reversed { count - 1 - at } else { at }];
+            (name_of(entry), score.to_f64())
+        });
+        of_list.chain(walk.into_iter().flatten().map(member_of))
+    }
+}
+
+/// The order does not know one zero from the other: the score is the member's own.
+fn member_of<'a>((ranked, item): (&'a RankedTable, Item)) -> (&'a [u8], f64) {
+    let member = ranked.member(item.cell);
+    (name_of(member), score_of(member).to_f64())
+}
