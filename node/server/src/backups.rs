@@ -288,3 +288,6 @@ impl std::fmt::Debug for Backups {
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Between two looks at how far a flush is.
 const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

@@ -48,15 +48,12 @@ impl Backup {
             };
             files.push(place.copy(&mut source, &name, length, &mut amount, &stop, &note)?);
         }
-        let manifest = BackupManifest {
-            format: BACKUP_FORMAT,
-            cut: place.cut_number(),
-            files,
-            ..source.cut.manifest.clone()
-        };
+        let manifest =
+            BackupManifest { format: BACKUP_FORMAT, cut: place.cut_number(), files, ..source.cut.manifest.clone() };
+        // Everything is here: the node need keep nothing while it is verified.
+        source.end();
         progress.say("verifying");
         place.finish(&manifest)?;
-        source.end();
         progress.end();
         let (seconds, length) = (progress.seconds(), manifest.bytes());
         terminal::line(if self.json {

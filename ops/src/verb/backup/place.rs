@@ -8,9 +8,7 @@ use super::source::{Cut, Piece, Source};
 use super::stopped;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
-use server::persistence::backup::{
-    BACKUP_FILES, BACKUP_MANIFEST, Backup, BackupChecksum, BackupFile, BackupManifest,
-};
+use server::persistence::backup::{BACKUP_FILES, BACKUP_MANIFEST, Backup, BackupChecksum, BackupFile, BackupManifest};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -70,7 +68,8 @@ impl Place {
             }
         }
         fs::create_dir_all(&files).map_err(failed("make"))?;
-        let lock = OpenOptions::new().create(true).append(true).open(directory.join(LOCK)).map_err(failed("write to"))?;
+        let lock =
+            OpenOptions::new().create(true).append(true).open(directory.join(LOCK)).map_err(failed("write to"))?;
         if lock.try_lock().is_err() {
             return Err(Failure::Arguments(format!("another backup writes to {} just now", directory.display())));
         }
