@@ -226,6 +226,21 @@ impl<'a> Access<'a> {
         Ok(Some(count))
     }
 
+    /// Moves the element at an end to the other one and returns it; nothing if there is no list. The list is never without
+    /// elements meanwhile, so its life goes on.
+    pub fn rotate(&mut self, database: Database, key: &[u8], from: End) -> Result<Option<Vec<u8>>, WrongKind> {
+        let Some(list) = self.list(database, key)? else { return Ok(None) };
+        let last = list.len() - 1;
+        let (index, to) = match from {
+            End::Head => (0, End::Tail),
+            End::Tail => (last + 1, End::Head),
+        };
+        let moved = list.get(index.min(last)).unwrap_or_default().into_owned();
+        self.push(database, key, to, [&*moved])?;
+        self.remove_elements(database, key, std::slice::from_ref(&(index..index + 1)))?;
+        Ok(Some(moved))
+    }
+
     /// Removes the elements in these ranges of numbers, which are in order and do not overlap, and the list with the last
     /// one. Numbers beyond the end are passed over.
     pub fn remove_elements(
@@ -281,7 +296,7 @@ impl<'a> Access<'a> {
         index: usize,
         value: &[u8],
     ) -> Result<bool, WrongKind> {
-        if !self.list(database, key)?.is_some_and(|list| index < list.len()) {
+        if self.list(database, key)?.is_none_or(|list| index >= list.len()) {
             return Ok(false);
         }
         let mut name = Vec::new();

@@ -18,6 +18,7 @@ pub struct Sequence {
     chunks: VecDeque<Chunk>,
     len: usize,
     /// Elements with siblings or contributions, by the names of their positions.
+    #[expect(clippy::box_collection, reason = "nearly no list has any, and each would have three words for them")]
     wide: Option<Box<BTreeMap<Box<[u8]>, Element>>>,
 }
 

@@ -51,6 +51,8 @@ pub struct Profile {
     pub hashes: usize,
     pub field_counters: usize,
     pub sets: usize,
+    pub sorted_sets: usize,
+    pub lists: usize,
     pub deletes: usize,
     pub lives: usize,
     pub copies: usize,
@@ -80,6 +82,8 @@ impl Profile {
         hashes: 12,
         field_counters: 8,
         sets: 12,
+        sorted_sets: 12,
+        lists: 14,
         deletes: 6,
         lives: 8,
         copies: 3,
@@ -101,6 +105,8 @@ impl Profile {
         hashes: 0,
         field_counters: 0,
         sets: 0,
+        sorted_sets: 0,
+        lists: 0,
         deletes: 0,
         lives: 0,
         copies: 0,
@@ -126,19 +132,34 @@ impl Profile {
         Profile { strings: 3, counters: 10, deletes: 1, keys: 1, values: WIDE_VALUES, ..Profile::NOTHING };
     pub const HASHES: Profile = Profile { hashes: 10, field_counters: 8, deletes: 3, ..Profile::NOTHING };
     pub const SETS: Profile = Profile { sets: 10, deletes: 2, ..Profile::NOTHING };
+    pub const LISTS: Profile = Profile { lists: 10, deletes: 1, keys: 1, ..Profile::NOTHING };
+    pub const LIVES_OF_LISTS: Profile =
+        Profile { lists: 10, deletes: 3, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
+    pub const SORTED_SETS: Profile = Profile { sorted_sets: 10, deletes: 1, keys: 1, ..Profile::NOTHING };
     // One type at a time: a write to a key of another type would be refused.
     pub const LIVES: Profile =
         Profile { strings: 2, counters: 8, deletes: 4, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
     pub const LIVES_OF_SETS: Profile =
         Profile { sets: 10, deletes: 3, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
-    pub const KINDS: Profile =
-        Profile { strings: 5, counters: 3, hashes: 5, sets: 5, deletes: 3, keys: 1, ..Profile::NOTHING };
+    pub const KINDS: Profile = Profile {
+        strings: 5,
+        counters: 3,
+        hashes: 5,
+        sets: 5,
+        sorted_sets: 5,
+        lists: 5,
+        deletes: 3,
+        keys: 1,
+        ..Profile::NOTHING
+    };
     pub const CLEARS: Profile = Profile {
         strings: 3,
         counters: 4,
         hashes: 4,
         field_counters: 4,
         sets: 4,
+        sorted_sets: 4,
+        lists: 4,
         lives: 2,
         clears: 6,
         keys: 5,
@@ -150,6 +171,8 @@ impl Profile {
         hashes: 4,
         field_counters: 3,
         sets: 4,
+        sorted_sets: 4,
+        lists: 4,
         lives: 3,
         copies: 8,
         keys: 4,
@@ -160,6 +183,10 @@ impl Profile {
 const NAMES: [&str; 3] = ["f", "g", "h"];
 /// Floats that are printed with few digits, whatever sum they are in: a copy takes over what is printed.
 const SHORT_FLOATS: &[&str] = &["0.5", "-2.25", "10", "1000000.125"];
+const ELEMENTS: &[&str] = &["1", "2", "-7", "word", "", "123456789012"];
+const PUSHES: &[&[&str]] = &[&["a", "b", "c"], &["5"], &["6"], &["7", "8"]];
+/// Scores in their shortest form; sums of a few of them are doubles.
+const SCORES: &[&str] = &["0", "1", "-3", "2.5", "40", "0.125", "inf"];
 const FLOATS: &[&str] = &["0.1", "-2.25", "3.000001", "10", "1000000.5"];
 
 /// A random script of about so many steps.
@@ -197,6 +224,8 @@ fn command(random: &mut Random, profile: &Profile) -> Vec<Write> {
         profile.hashes,
         profile.field_counters,
         profile.sets,
+        profile.sorted_sets,
+        profile.lists,
         profile.deletes,
         profile.lives,
         profile.copies,
@@ -212,9 +241,11 @@ fn command(random: &mut Random, profile: &Profile) -> Vec<Write> {
         }
         4 => vec![Write::AddToField { key, field: name, delta: integer(random) }],
         5 => set_command(random, key, name),
-        6 => vec![Write::Delete { key }],
-        7 => vec![Write::SetLife { key, life: if random.chance(30) { NewLife::Never } else { some_life(random) } }],
-        8 => copy_command(random, profile, key),
+        6 => sorted_set_command(random, key, name),
+        7 => list_command(random, key),
+        8 => vec![Write::Delete { key }],
+        9 => vec![Write::SetLife { key, life: if random.chance(30) { NewLife::Never } else { some_life(random) } }],
+        10 => copy_command(random, profile, key),
         _ => vec![Write::Clear { database: random.chance(70).then_some(key.0) }],
     }
 }
@@ -238,6 +269,37 @@ fn set_command(random: &mut Random, key: Key, member: &'static str) -> Vec<Write
         // As SINTERSTORE does: the old value goes, the new one comes, in one command.
         5 => vec![Write::Delete { key }, add(member), add("f")],
         _ => vec![Write::RemoveMember { key, member }],
+    }
+}
+
+fn list_command(random: &mut Random, key: Key) -> Vec<Write> {
+    let (is_head, index) = (random.chance(50), random.below(6));
+    let value = pick(random, ELEMENTS);
+    match random.below(16) {
+        0..4 => vec![Write::Push { key, is_head, values: PUSHES[random.below(PUSHES.len())] }],
+        4..8 => vec![Write::InsertElement { key, index, value }],
+        8 | 9 => vec![Write::SetElement { key, index, value }],
+        10 | 11 => vec![Write::Pop { key, is_head, count: 1 }],
+        12 => vec![Write::Pop { key, is_head, count: index }],
+        // As LTRIM and LREM do.
+        13 => vec![Write::RemoveElements { key, start: index, end: index + random.below(3) }],
+        14 => vec![Write::Rotate { key, is_head }],
+        // As RESTORE REPLACE does.
+        _ => vec![Write::Delete { key }, Write::Push { key, is_head: false, values: PUSHES[0] }],
+    }
+}
+
+fn sorted_set_command(random: &mut Random, key: Key, member: &'static str) -> Vec<Write> {
+    let put = |member, score| Write::PutScore { key, member, score };
+    let score = pick(random, SCORES);
+    match random.below(12) {
+        0..4 => vec![put(member, score)],
+        4 => vec![put(member, score), put("h", "1")],
+        // As ZINTERSTORE does.
+        5 => vec![Write::Delete { key }, put(member, score), put("f", "2.5")],
+        6 | 7 => vec![Write::AddToScore { key, member, delta: integer(random) }],
+        8 => vec![Write::AddToScore { key, member, delta: Delta::Float("0.375") }],
+        _ => vec![Write::RemoveScored { key, member }],
     }
 }
 

@@ -43,6 +43,17 @@ fn an_add_wins_over_a_concurrent_remove() {
 }
 
 #[test]
+fn a_list_is_what_was_put_into_it_in_one_order_everywhere() {
+    check("a_list_is_what", 120, &Profile::LISTS, TODAY_MS);
+    check("a_list_is_what", 50, &Profile::LIVES_OF_LISTS, TODAY_MS);
+}
+
+#[test]
+fn a_score_is_the_latest_one_set_and_every_increment_that_no_reset_observed() {
+    check("a_score_is", 80, &Profile::SORTED_SETS, TODAY_MS);
+}
+
+#[test]
 fn the_longest_life_wins() {
     check("the_longest_life", 50, &Profile::LIVES, TODAY_MS);
     check("the_longest_life", 50, &Profile::LIVES_OF_SETS, TODAY_MS);

@@ -5,6 +5,7 @@
 //! depends only on the set of writes it has seen.
 
 use crate::spec;
+use crate::spec_list::Spot;
 use crdt::Stamp;
 use std::collections::BTreeMap;
 
@@ -77,6 +78,53 @@ pub enum Write {
         key: Key,
         member: &'static str,
     },
+    /// Sets the score of a member of a sorted set, in the shortest decimal text.
+    PutScore {
+        key: Key,
+        member: &'static str,
+        score: &'static str,
+    },
+    AddToScore {
+        key: Key,
+        member: &'static str,
+        delta: Delta,
+    },
+    RemoveScored {
+        key: Key,
+        member: &'static str,
+    },
+    /// Puts elements at an end of a list, one after the other.
+    Push {
+        key: Key,
+        is_head: bool,
+        values: &'static [&'static str],
+    },
+    Pop {
+        key: Key,
+        is_head: bool,
+        count: usize,
+    },
+    /// Moves an element from an end to the other.
+    Rotate {
+        key: Key,
+        is_head: bool,
+    },
+    SetElement {
+        key: Key,
+        index: usize,
+        value: &'static str,
+    },
+    /// Puts an element before the one with this number.
+    InsertElement {
+        key: Key,
+        index: usize,
+        value: &'static str,
+    },
+    RemoveElements {
+        key: Key,
+        start: usize,
+        end: usize,
+    },
     Copy {
         source: Key,
         target: Key,
@@ -103,6 +151,15 @@ impl Write {
             | Write::RemoveField { key, .. }
             | Write::AddMember { key, .. }
             | Write::RemoveMember { key, .. }
+            | Write::Push { key, .. }
+            | Write::Pop { key, .. }
+            | Write::Rotate { key, .. }
+            | Write::SetElement { key, .. }
+            | Write::InsertElement { key, .. }
+            | Write::RemoveElements { key, .. }
+            | Write::PutScore { key, .. }
+            | Write::AddToScore { key, .. }
+            | Write::RemoveScored { key, .. }
             | Write::Expired { key } => vec![key],
             Write::Copy { source, target } => vec![source, target],
             Write::Clear { .. } => vec![],
@@ -115,6 +172,7 @@ impl Write {
 pub enum Answer {
     Done,
     Flag(bool),
+    Count(usize),
     WrongKind,
     /// A command would have refused: what is there is no number.
     NotANumber,
@@ -126,6 +184,8 @@ pub enum Place {
     String,
     Field(&'static str),
     Member(&'static str),
+    Element(&'static Spot),
+    Scored(&'static str),
     Lifetime,
 }
 
@@ -239,7 +299,7 @@ impl History {
     /// without an effect is no event.
     pub fn write(&mut self, replica: usize, write: &Write, stamp: Stamp, now: u64) -> (Option<usize>, Answer) {
         let before = |key: Key| self.standing(replica, key);
-        let (answer, changes) = spec::effect(&before, &self.keys, write, now);
+        let (answer, changes) = spec::effect(&before, &self.keys, write, stamp, now);
         if changes.is_empty() {
             return (None, answer);
         }

@@ -18,6 +18,7 @@ mod replicas;
 mod rows;
 mod spec;
 mod spec_lifetime;
+mod spec_list;
 mod spec_value;
 mod system;
 mod wild;

@@ -74,6 +74,36 @@ fn srem(member: &'static str) -> Write {
     Write::RemoveMember { key: K, member }
 }
 
+fn rpush(values: &'static [&'static str]) -> Write {
+    Write::Push { key: K, is_head: false, values }
+}
+
+fn lpush(values: &'static [&'static str]) -> Write {
+    Write::Push { key: K, is_head: true, values }
+}
+
+fn insert(index: usize, value: &'static str) -> Write {
+    Write::InsertElement { key: K, index, value }
+}
+
+fn lset(index: usize, value: &'static str) -> Write {
+    Write::SetElement { key: K, index, value }
+}
+
+const LPOP: Write = Write::Pop { key: K, is_head: true, count: 1 };
+
+fn zadd(score: &'static str, member: &'static str) -> Write {
+    Write::PutScore { key: K, member, score }
+}
+
+fn zincrby(delta: Delta, member: &'static str) -> Write {
+    Write::AddToScore { key: K, member, delta }
+}
+
+fn zrem(member: &'static str) -> Write {
+    Write::RemoveScored { key: K, member }
+}
+
 fn expire(ms: u64) -> Write {
     Write::SetLife { key: K, life: NewLife::For(ms) }
 }
@@ -96,7 +126,8 @@ fn both(before: &[Write], one: &[Write], two: &[Write]) -> [Option<Shown>; 2] {
 fn texts(shown: [Option<Shown>; 2]) -> [Option<String>; 2] {
     shown.map(|shown| match shown?.content {
         Content::String(text) => Some(text),
-        Content::Hash(fields) => {
+        Content::List(texts) => Some(texts.join(" ")),
+        Content::Hash(fields) | Content::SortedSet(fields) => {
             Some(fields.into_iter().map(|(field, value)| format!("{field}={value}")).collect::<Vec<_>>().join(" "))
         }
         Content::Set(members) => Some(members.into_iter().collect::<Vec<_>>().join(" ")),
@@ -180,6 +211,49 @@ fn sets() {
     always(&[sadd("f")], &[srem("f")], &[srem("f")], None);
     always(&[sadd("f")], &[srem("f")], &[sadd("g")], Some("g"));
     always(&[sadd("f"), sadd("g")], &[DEL], &[sadd("g")], Some("g"));
+}
+
+#[test]
+fn lists() {
+    let abc = [rpush(&["a", "b", "c"])];
+    later(&[], &[rpush(&["a"])], &[rpush(&["b"])], "b a", "a b");
+    later(&[], &[lpush(&["a"])], &[lpush(&["b"])], "a b", "b a");
+    // What one command puts stays together; one region's own pushes keep their order.
+    later(&[], &[rpush(&["a", "b"])], &[rpush(&["x", "y"])], "x y a b", "a b x y");
+    later(&[], &[lpush(&["a", "b"])], &[lpush(&["x", "y"])], "b a y x", "y x b a");
+    later(&abc, &[rpush(&["1"]), rpush(&["2"])], &[rpush(&["x"])], "a b c x 1 2", "a b c 1 2 x");
+    // Beside the same element the later one is nearer to it.
+    later(&abc, &[insert(1, "1")], &[insert(1, "2")], "a 1 2 b c", "a 2 1 b c");
+    later(&abc, &[insert(1, "1"), insert(2, "3")], &[insert(1, "2")], "a 1 2 3 b c", "a 2 1 3 b c");
+    always(&abc, &[LPOP], &[LPOP], Some("b c"));
+    always(&abc, &[LPOP, LPOP], &[LPOP], Some("c"));
+    always(&abc, &[DEL], &[rpush(&["y"])], Some("y"));
+    always(&abc, &[Write::RemoveElements { key: K, start: 1, end: 3 }], &[rpush(&["y"])], Some("a y"));
+    always(&abc, &[LPOP, LPOP, LPOP], &[rpush(&["y"])], Some("y"));
+    always(&abc, &[LPOP], &[insert(1, "x")], Some("x b c"));
+    later(&abc, &[lset(1, "x")], &[lset(1, "y")], "a x c", "a y c");
+    always(&abc, &[lset(1, "x")], &[Write::RemoveElements { key: K, start: 1, end: 2 }], Some("a x c"));
+    always(&abc, &[lset(0, "x")], &[LPOP], Some("x b c"));
+    let rotate = [Write::Rotate { key: K, is_head: true }];
+    // A rotation in both regions moves the element once or leaves it twice.
+    always(&abc, &rotate, &rotate, Some("b c a a"));
+    later(&[], &[rpush(&["x"])], &[sadd("f")], "x", "f");
+}
+
+#[test]
+fn sorted_sets() {
+    let (two, three) = (Delta::Integer(2), Delta::Integer(3));
+    later(&[], &[zadd("1", "f")], &[zadd("2", "f")], "f=1", "f=2");
+    always(&[], &[zadd("1", "f")], &[zadd("2", "g")], Some("f=1 g=2"));
+    always(&[], &[zincrby(two, "f")], &[zincrby(three, "f")], Some("f=5"));
+    always(&[zadd("1", "f")], &[zadd("4.5", "f")], &[zincrby(two, "f")], Some("f=6.5"));
+    always(&[zadd("4.125", "f")], &[zrem("f")], &[zincrby(two, "f")], Some("f=2"));
+    always(&[zadd("4.125", "f")], &[zincrby(Delta::Float("0.5"), "f")], &[zincrby(two, "f")], Some("f=6.625"));
+    always(&[zadd("1", "f")], &[zrem("f")], &[zadd("1", "f")], Some("f=1"));
+    always(&[zadd("1", "f"), zadd("2", "g")], &[DEL], &[zincrby(two, "g")], Some("g=2"));
+    // An infinity hides an increment.
+    always(&[zadd("1", "f")], &[zadd("inf", "f")], &[zincrby(two, "f")], Some("f=inf"));
+    later(&[], &[zadd("1", "f")], &[sadd("f")], "f=1", "f");
 }
 
 #[test]

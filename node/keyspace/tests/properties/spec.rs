@@ -7,7 +7,9 @@
 use crate::decimal::Decimal;
 use crate::history::{Answer, Atom, Key, Life, NewLife, Payload, Place, Write};
 use crate::spec_lifetime::{self, is_over};
+use crate::spec_list;
 use crate::spec_value;
+use crdt::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -15,6 +17,8 @@ pub enum Kind {
     String,
     Hash,
     Set,
+    SortedSet,
+    List,
 }
 
 /// What a reader finds under a key.
@@ -23,6 +27,9 @@ pub enum Content {
     String(String),
     Hash(BTreeMap<String, String>),
     Set(BTreeSet<String>),
+    /// Members with their scores; their order follows from these.
+    SortedSet(BTreeMap<String, String>),
+    List(Vec<String>),
 }
 
 /// A key that is there.
@@ -51,6 +58,16 @@ enum Scope {
 }
 
 impl Change {
+    /// The removal of everything of a key.
+    pub fn of_all(key: Key) -> Self {
+        Self { key, scope: vec![Scope::All], ..Self::default() }
+    }
+
+    /// Removes what was observed at a place too.
+    pub fn removes_at(&mut self, place: Place) {
+        self.scope.push(Scope::Place(place));
+    }
+
     /// Whether the change removes this observed atom.
     pub fn removes(&self, atom: &Atom) -> bool {
         let kind = kind_of(atom.place);
@@ -69,6 +86,8 @@ fn kind_of(place: Place) -> Option<Kind> {
         Place::String => Some(Kind::String),
         Place::Field(_) => Some(Kind::Hash),
         Place::Member(_) => Some(Kind::Set),
+        Place::Scored(_) => Some(Kind::SortedSet),
+        Place::Element(_) => Some(Kind::List),
         Place::Lifetime => None,
     }
 }
@@ -91,6 +110,8 @@ pub fn shown(standing: &[&Atom], now: u64) -> Option<Shown> {
         Kind::String => Content::String(spec_value::value(standing, Place::String)?),
         Kind::Hash => Content::Hash(places.iter().filter_map(|&place| field(standing, place)).collect()),
         Kind::Set => Content::Set(places.into_iter().filter_map(member).collect()),
+        Kind::List => Content::List(spec_list::texts(standing)),
+        Kind::SortedSet => Content::SortedSet(places.iter().filter_map(|&place| scored(standing, place)).collect()),
     };
     Some(Shown { content, life })
 }
@@ -98,14 +119,21 @@ pub fn shown(standing: &[&Atom], now: u64) -> Option<Shown> {
 fn field(standing: &[&Atom], place: Place) -> Option<(String, String)> {
     match place {
         Place::Field(name) => Some((name.into(), spec_value::value(standing, place)?)),
-        Place::String | Place::Member(_) | Place::Lifetime => None,
+        Place::String | Place::Member(_) | Place::Scored(_) | Place::Element(_) | Place::Lifetime => None,
+    }
+}
+
+fn scored(standing: &[&Atom], place: Place) -> Option<(String, String)> {
+    match place {
+        Place::Scored(name) => Some((name.into(), spec_value::value(standing, place)?)),
+        Place::String | Place::Field(_) | Place::Member(_) | Place::Element(_) | Place::Lifetime => None,
     }
 }
 
 fn member(place: Place) -> Option<String> {
     match place {
         Place::Member(name) => Some(name.into()),
-        Place::String | Place::Field(_) | Place::Lifetime => None,
+        Place::String | Place::Field(_) | Place::Scored(_) | Place::Element(_) | Place::Lifetime => None,
     }
 }
 
@@ -114,6 +142,7 @@ pub fn effect<'h>(
     standing: &dyn Fn(Key) -> Vec<&'h Atom>,
     keys: &[Key],
     write: &Write,
+    stamp: Stamp,
     now: u64,
 ) -> (Answer, Vec<Change>) {
     match *write {
@@ -125,7 +154,7 @@ pub fn effect<'h>(
             let before = standing(key);
             match shown(&before, now).map(|shown| shown.content) {
                 Some(Content::String(text)) if Decimal::parse(&text).is_none() => (Answer::NotANumber, vec![]),
-                Some(Content::Hash(_) | Content::Set(_)) => (Answer::WrongKind, vec![]),
+                Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => (Answer::WrongKind, vec![]),
                 Some(Content::String(_)) | None => {
                     let mut change = element_write(&before, key, Kind::String, now);
                     change.adds.push((Place::String, Payload::Increment(delta)));
@@ -152,8 +181,21 @@ pub fn effect<'h>(
             put_element(&standing(key), key, Place::Member(member), Payload::Member, now)
         }
         Write::RemoveMember { key, member } => remove_element(&standing(key), key, Place::Member(member), now),
+        Write::PutScore { key, member, score } => {
+            put_element(&standing(key), key, Place::Scored(member), Payload::Value(score.into()), now)
+        }
+        Write::AddToScore { key, member, delta } => add_to_score(&standing(key), key, member, delta, now),
+        Write::RemoveScored { key, member } => remove_element(&standing(key), key, Place::Scored(member), now),
+        Write::Push { key, is_head, values } => spec_list::push(&standing(key), key, is_head, values, stamp, now),
+        Write::Pop { key, is_head, count } => spec_list::pop(&standing(key), key, is_head, count, now),
+        Write::Rotate { key, is_head } => spec_list::rotate(&standing(key), key, is_head, stamp, now),
+        Write::SetElement { key, index, value } => spec_list::set(&standing(key), key, index, value, now),
+        Write::InsertElement { key, index, value } => {
+            spec_list::insert(&standing(key), key, index, value, stamp, now)
+        }
+        Write::RemoveElements { key, start, end } => spec_list::remove(&standing(key), key, start..end, now),
         Write::Copy { source, target } => match shown(&standing(source), now) {
-            Some(shown) => (Answer::Flag(true), vec![copy(shown, target)]),
+            Some(shown) => (Answer::Flag(true), vec![copy(shown, target, stamp)]),
             None => (Answer::Flag(false), vec![]),
         },
         Write::Clear { database } => {
@@ -186,7 +228,7 @@ fn put_string(before: &[&Atom], key: Key, value: (Place, Payload), life: NewLife
 
 /// What every write to a part of a key does besides: it drops what it observed of other types, starts a new life where
 /// there was none, and repeats a lifetime that is there.
-fn element_write(before: &[&Atom], key: Key, kind: Kind, now: u64) -> Change {
+pub fn element_write(before: &[&Atom], key: Key, kind: Kind, now: u64) -> Change {
     match shown(before, now).map(|shown| shown.life) {
         // The key is created. What was observed of a former life goes, readable or not.
         None => Change { key, scope: vec![Scope::All], adds: vec![(Place::Lifetime, Payload::Life(Life::Never))] },
@@ -222,7 +264,7 @@ fn add_to_field(
     now: u64,
 ) -> (Answer, Vec<Change>) {
     match shown(before, now).map(|shown| shown.content) {
-        Some(Content::String(_) | Content::Set(_)) => return (Answer::WrongKind, vec![]),
+        Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => return (Answer::WrongKind, vec![]),
         Some(Content::Hash(fields)) if fields.get(field).is_some_and(|text| Decimal::parse(text).is_none()) => {
             return (Answer::NotANumber, vec![]);
         }
@@ -230,6 +272,28 @@ fn add_to_field(
     }
     let mut change = element_write(before, key, Kind::Hash, now);
     change.adds.push((Place::Field(field), Payload::Increment(delta)));
+    (Answer::Done, vec![change])
+}
+
+fn add_to_score(
+    before: &[&Atom],
+    key: Key,
+    member: &'static str,
+    delta: crate::history::Delta,
+    now: u64,
+) -> (Answer, Vec<Change>) {
+    let place = Place::Scored(member);
+    match shown(before, now).map(|shown| shown.content) {
+        Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_)) => return (Answer::WrongKind, vec![]),
+        // Whatever is added to an infinity, it stays one: that is a write of the whole score.
+        Some(Content::SortedSet(members)) if members.get(member).is_some_and(|text| Decimal::parse(text).is_none()) => {
+            let (_, changes) = put_element(before, key, place, Payload::Value(members[member].clone()), now);
+            return (Answer::Done, changes);
+        }
+        Some(Content::SortedSet(_)) | None => {}
+    }
+    let mut change = element_write(before, key, Kind::SortedSet, now);
+    change.adds.push((place, Payload::Increment(delta)));
     (Answer::Done, vec![change])
 }
 
@@ -259,12 +323,13 @@ fn contains(content: &Content, place: Place) -> Option<bool> {
         (Content::String(_), Place::String) => Some(true),
         (Content::Hash(fields), Place::Field(field)) => Some(fields.contains_key(field)),
         (Content::Set(members), Place::Member(member)) => Some(members.contains(member)),
-        (Content::String(_) | Content::Hash(_) | Content::Set(_), _) => None,
+        (Content::SortedSet(members), Place::Scored(member)) => Some(members.contains_key(member)),
+        (Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_), _) => None,
     }
 }
 
 /// A copy holds what is shown, as new writes; the target's former content goes.
-fn copy(shown: Shown, target: Key) -> Change {
+fn copy(shown: Shown, target: Key, stamp: Stamp) -> Change {
     let mut adds: Vec<(Place, Payload)> = match shown.content {
         Content::String(value) => vec![(Place::String, Payload::Value(value))],
         Content::Hash(fields) => fields
@@ -274,6 +339,11 @@ fn copy(shown: Shown, target: Key) -> Change {
         Content::Set(members) => {
             members.into_iter().map(|name| (Place::Member(spec_value::known(&name)), Payload::Member)).collect()
         }
+        Content::List(texts) => spec_list::copied(texts, stamp),
+        Content::SortedSet(members) => members
+            .into_iter()
+            .map(|(name, score)| (Place::Scored(spec_value::known(&name)), Payload::Value(score)))
+            .collect(),
     };
     adds.push((Place::Lifetime, Payload::Life(shown.life)));
     Change { key: target, scope: vec![Scope::All], adds }

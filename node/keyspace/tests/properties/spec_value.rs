@@ -1,4 +1,4 @@
-//! The specification of a value with increments (a string, a hash field): the latest value that stands, plus every
+//! The specification of a value with increments (a string, a hash field, a score): the latest value that stands, plus every
 //! increment that stands if that value is a number. Sums are exact.
 
 use crate::decimal::Decimal;

@@ -7,8 +7,8 @@ use crate::replicas::Replica;
 use crate::spec::{Content, Shown};
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::{
-    Access, Database, Drain, ExactFloat, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, SweepPolicy, Swept, Writer,
-    WrongKind,
+    Access, Database, Drain, End, ExactFloat, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, Score, SortedElements,
+    SweepPolicy, Swept, Writer, WrongKind,
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -125,9 +125,31 @@ impl System {
                 assert_eq!(members.len(), members.iter().count());
                 Content::Set(members.iter().map(|(name, _)| text(name)).collect())
             }
+            Kind::SortedSet => {
+                let members = access.sorted_set(database, name).unwrap()?;
+                check_order(&members);
+                Content::SortedSet(members.iter().map(|(name, score)| (text(name), score.to_string())).collect())
+            }
+            Kind::List => {
+                let list = access.list(database, name).unwrap()?;
+                let texts: Vec<String> = list.iter().map(|value| text(&value)).collect();
+                let mut back: Vec<String> = list.iter_back().map(|value| text(&value)).collect();
+                back.reverse();
+                let by_number = (0..list.len()).map(|index| text(&list.get(index).unwrap()));
+                assert_eq!((texts.clone(), texts.clone()), (back, by_number.collect()));
+                Content::List(texts)
+            }
         };
         Some(Shown { content, life })
     }
+}
+
+/// The order is that of the scores and names.
+fn check_order(members: &SortedElements<'_>) {
+    let mut expected: Vec<(&[u8], f64)> = members.iter().collect();
+    expected.sort_by(|(name, score), (other, other_score)| score.total_cmp(other_score).then_with(|| name.cmp(other)));
+    assert_eq!(members.len(), expected.len());
+    assert_eq!(members.in_order().range(0..usize::MAX, false).collect::<Vec<_>>(), expected);
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -194,6 +216,47 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
         Write::RemoveMember { key: Key(database, key), member } => {
             flag(access.remove_member(Database(database), key.as_bytes(), member.as_bytes()))
         }
+        Write::PutScore { key: Key(database, key), member, score } => {
+            flag(access.put_score(Database(database), key.as_bytes(), member.as_bytes(), score_of(score)))
+        }
+        Write::AddToScore { key: Key(database, key), member, delta } => {
+            let more = match delta {
+                Delta::Integer(value) => Score::new(value as f64).unwrap(),
+                Delta::Float(text) => score_of(text),
+            };
+            let added = access.add_to_score(Database(database), key.as_bytes(), member.as_bytes(), more);
+            added.map_or(Answer::WrongKind, |_| Answer::Done)
+        }
+        Write::RemoveScored { key: Key(database, key), member } => {
+            flag(access.remove_scored(Database(database), key.as_bytes(), member.as_bytes()))
+        }
+        Write::Push { key: Key(database, key), is_head, values } => {
+            let values = values.iter().map(|value| value.as_bytes());
+            count(access.push(Database(database), key.as_bytes(), end(is_head), values))
+        }
+        Write::Pop { key: Key(database, key), is_head, count: most } => {
+            let popped = access.pop(Database(database), key.as_bytes(), end(is_head), most, &mut |_| {});
+            count(popped.map(Option::unwrap_or_default))
+        }
+        Write::Rotate { key: Key(database, key), is_head } => {
+            flag(access.rotate(Database(database), key.as_bytes(), end(is_head)).map(|moved| moved.is_some()))
+        }
+        Write::SetElement { key: Key(database, key), index, value } => {
+            flag(access.set_element(Database(database), key.as_bytes(), index, value.as_bytes()))
+        }
+        Write::InsertElement { key: Key(database, key), index, value } => {
+            match access.insert_element(Database(database), key.as_bytes(), index, value.as_bytes()) {
+                Ok(None) => Answer::Flag(false),
+                other => count(other.map(Option::unwrap_or_default)),
+            }
+        }
+        Write::RemoveElements { key: Key(database, key), start, end } => {
+            let (database, key) = (Database(database), key.as_bytes());
+            let length = access.list(database, key).map(|list| list.map_or(0, |list| list.len()));
+            let removed = length.map(|length| (start.min(length)..end.min(length)).len());
+            let done = access.remove_elements(database, key, std::slice::from_ref(&(start..end)));
+            count(removed.and_then(|removed| done.map(|()| removed)))
+        }
         Write::Copy { source, target } => {
             Answer::Flag(access.copy(Database(source.0), source.1.as_bytes(), Database(target.0), target.1.as_bytes()))
         }
@@ -203,6 +266,18 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
         }
         Write::Expired { .. } => unreachable!("only a sweep removes what is over"),
     }
+}
+
+fn score_of(text: &str) -> Score {
+    Score::new(text.parse().unwrap()).unwrap()
+}
+
+fn count(done: Result<usize, WrongKind>) -> Answer {
+    done.map_or(Answer::WrongKind, Answer::Count)
+}
+
+fn end(is_head: bool) -> End {
+    if is_head { End::Head } else { End::Tail }
 }
 
 fn delta_of(delta: Delta) -> keyspace::Delta {
