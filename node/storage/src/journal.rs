@@ -408,9 +408,10 @@ impl Journal {
         self.covered = self.covered.max(position);
     }
 
-    /// Whether the store is whole as soon as it is marked so: nothing that was lost is missing.
+    /// Whether the store is whole as soon as it is marked so: nothing that was lost is missing, and what comes next has a
+    /// file to go to.
     pub(crate) fn is_mendable(&self) -> bool {
-        self.has_hole && self.covered >= self.durable.from
+        self.has_hole && self.covered >= self.durable.from && self.current.is_some()
     }
 
     /// The store was marked as whole.

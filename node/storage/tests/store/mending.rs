@@ -1,6 +1,6 @@
 //! A single operation fails, wherever it is: what stands is not broken by the next attempt, and the store becomes whole.
 
-use crate::model::{Chance, SETTINGS, SmallNode, record, recover};
+use crate::model::{Chance, NEVER, SETTINGS, SmallNode, record, recover};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,4 +230,27 @@ fn a_flush_that_panics_is_a_flush_that_failed() {
     assert_eq!(disk.progress().panics.load(Ordering::Relaxed), 1);
     fs.at_flushes.store(false, Ordering::Release);
     assert!(disk.stop(2_000).written() == 2);
+}
+
+#[test]
+fn a_checkpoint_that_ends_before_files_can_be_written_again_does_not_mend_the_store() {
+    let (fs, mut node) = with_checkpoint();
+    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    node.write();
+    node.pass(1);
+    assert_ne!(node.disk.progress().health(), Health::Sound);
+    fs.set_faults(DiskFaults::default());
+    // Somebody wishes for one at once, while the journal pauses, and nothing is written meanwhile.
+    assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
+    let last = node.write();
+    node.pass(1);
+    assert!(node.disk.progress().written() > last, "it may be sent");
+    let crashed = fs.backup();
+    let (_, back) = recover(&crashed).unwrap();
+    assert!(back.sound.is_none() && !back.all().contains(&last), "what is sent and not kept is told");
+    // When the journal can go on, the store is whole again, by another checkpoint.
+    node.pass(1_500);
+    assert!(node.disk.progress().can_heal());
+    assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
+    assert_eq!(node.disk.progress().health(), Health::Sound);
 }

@@ -20,8 +20,14 @@ const GROUPS: u16 = 5;
 /// Chance that repeats with its seed.
 pub struct Chance(pub u64);
 
+/// Of this seed everything is nothing.
+pub const NEVER: u64 = u64::MAX;
+
 impl Chance {
     pub fn below(&mut self, end: u64) -> u64 {
+        if self.0 == NEVER {
+            return 0;
+        }
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
