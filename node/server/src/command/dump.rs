@@ -7,7 +7,7 @@ use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
 use keyspace::{Access, Database, Kind, Lifetime, NewLifetime, WrongKind};
 use rdb::payload::{self, Payload};
-use rdb::{Hash, Object, Texts};
+use rdb::{Hash, Object, SortedSet, Texts};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -68,7 +68,19 @@ pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Res
             members.iter().for_each(|(member, _)| texts.push(member));
             Object::Set(texts)
         }),
-        Some(Kind::SortedSet | Kind::List) => return Err(WrongKind),
+        Some(Kind::SortedSet) => store.sorted_set(db, key)?.map(|elements| {
+            let mut sorted = SortedSet::default();
+            for (member, score) in elements.iter() {
+                sorted.members.push(member);
+                sorted.scores.push(score);
+            }
+            Object::SortedSet(sorted)
+        }),
+        Some(Kind::List) => store.list(db, key)?.map(|list| {
+            let mut texts = Texts::new();
+            list.iter().for_each(|element| texts.push(&element));
+            Object::List(texts)
+        }),
     };
     Ok(object)
 }

@@ -91,6 +91,9 @@ pub enum BackupError {
     /// Its files are not what was copied.
     #[error("the backup is damaged: {0}")]
     Damaged(String),
+    /// A key holds what this version cannot show.
+    #[error("the value of the key {0} in the backup cannot be read by this version of Pelago")]
+    Key(String),
     /// The file system refused.
     #[error("cannot read {}: {error}", .path.display())]
     File {

@@ -84,8 +84,9 @@ impl BackupKeys {
         counts.filter(|(_, keys)| *keys > 0)
     }
 
-    /// Shows every key with its value and deadline, database by database. The first error ends it.
-    pub fn each<E>(&self, mut each: impl FnMut(&Entry) -> Result<(), E>) -> Result<(), E> {
+    /// Shows every key with its value and deadline, database by database. The first error ends it, and so does a key whose
+    /// value cannot be shown: nothing is left out without a word.
+    pub fn each<E: From<BackupError>>(&self, mut each: impl FnMut(&Entry) -> Result<(), E>) -> Result<(), E> {
         let mut writer = self.keyspace.writer();
         for database in (0..keyspace::DATABASES).filter(|database| self.keyspace.len(*database) > 0) {
             let mut entry = Entry { database: u32::from(database), ..Entry::default() };
@@ -96,8 +97,9 @@ impl BackupKeys {
                 cursor = writer.access_none(self.taken_ms).scan(database, cursor, PAGE_KEYS, gather);
                 for key in keys {
                     let mut access = writer.access(self.taken_ms, &[&key]);
-                    // Nobody writes here: what was listed is there, and of one type.
-                    let Ok(Some(object)) = object_of(&mut access, database, &key) else { continue };
+                    let Ok(Some(object)) = object_of(&mut access, database, &key) else {
+                        return Err(BackupError::Key(key.escape_ascii().to_string()).into());
+                    };
                     entry.deadline = match access.lifetime(database, &key) {
                         Some(Lifetime::Until(deadline)) => Some(deadline),
                         Some(Lifetime::Never) | None => None,
@@ -118,5 +120,65 @@ impl BackupKeys {
 impl std::fmt::Debug for BackupKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BackupKeys").field("keys", &self.len()).field("taken_ms", &self.taken_ms).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crdt::NodeNumber;
+    use keyspace::{Access, End, Kind, NewLifetime, Score};
+    use rdb::{Hash, Object, SortedSet, Texts};
+
+    const TAKEN_MS: UnixMillis = 1_700_000_000_000;
+
+    /// A key of this kind, and what is to be shown of it.
+    fn put(access: &mut Access<'_>, kind: Kind) -> Object {
+        let (database, texts) = (Database(3), |text: &[u8]| [text].into_iter().collect::<Texts>());
+        match kind {
+            Kind::String => {
+                access.put_string(database, b"k", b"v", NewLifetime::Set(Lifetime::Until(TAKEN_MS + 5)));
+                Object::String(b"v".to_vec())
+            }
+            Kind::Hash => {
+                access.put_field(database, b"k", b"f", b"v").unwrap();
+                let mut hash = Hash::default();
+                hash.push(b"f", b"v", 0);
+                Object::Hash(hash)
+            }
+            Kind::Set => {
+                access.add_member(database, b"k", b"m").unwrap();
+                Object::Set(texts(b"m"))
+            }
+            Kind::SortedSet => {
+                access.put_score(database, b"k", b"m", Score::new(1.5).unwrap()).unwrap();
+                Object::SortedSet(SortedSet { members: texts(b"m"), scores: vec![1.5] })
+            }
+            Kind::List => {
+                access.push(database, b"k", End::Tail, [b"e".as_slice()]).unwrap();
+                Object::List(texts(b"e"))
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_every_kind_are_shown() {
+        for kind in [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List] {
+            let keyspace = Keyspace::new(1);
+            keyspace.set_number(NodeNumber::new(1).unwrap());
+            let mut writer = keyspace.writer();
+            let expected = put(&mut writer.access(TAKEN_MS, &[b"k"]), kind);
+            drop(writer);
+            let (keys, mut shown) = (BackupKeys { keyspace, taken_ms: TAKEN_MS }, Vec::new());
+            assert_eq!(keys.databases().collect::<Vec<_>>(), [(3, 1)]);
+            keys.each(|entry| {
+                shown.push(entry.clone());
+                Ok::<_, BackupError>(())
+            })
+            .unwrap();
+            let deadline = (kind == Kind::String).then_some(TAKEN_MS + 5);
+            let found: Vec<_> = shown.iter().map(|e| (e.database, e.key.as_slice(), &e.object, e.deadline)).collect();
+            assert_eq!(found, [(3, b"k".as_slice(), &expected, deadline)]);
+        }
     }
 }
