@@ -4,8 +4,12 @@
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::crashes::{Outcome, Plan, Round};
+use tests::figure::{Bar, Sheet};
+use tests::latencies::Latencies;
 use tests::metrics::Metrics;
+use tests::random::Random;
 use tests::stalls::Stalls;
+use tests::zipf::Zipf;
 
 #[test]
 fn a_metric_that_is_not_there_is_no_zero() {
@@ -21,7 +25,7 @@ fn a_metric_that_is_not_there_is_no_zero() {
 #[test]
 fn programs_refuse_what_they_do_not_understand() {
     const USAGE: &str = "usage: trial [--seconds N] [--seed S]\n       trial --link [--seconds N] [--ring-bytes SIZE]\n       \
-                         trial --crashes [--rounds N]\nIt tries. --set NAME=VALUE gives all nodes a setting.";
+                         trial --crashes [--rounds N]\n       trial --kills N [--seed S]\nIt tries. --set NAME=VALUE gives all nodes a setting.";
     let parse = |line: &str| {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         Arguments::parse(&words, USAGE)
@@ -31,12 +35,17 @@ fn programs_refuse_what_they_do_not_understand() {
     assert_eq!((arguments.number("--seconds", 1), arguments.number("--rounds", 5)), (7, 5));
     assert_eq!(arguments.all("--set").collect::<Vec<_>>(), ["a=b", "c=d"]);
     assert!(parse("").is_ok());
+    let arguments = parse("--seed 3 --kills 20").unwrap();
+    assert!(arguments.has("--kills"));
+    assert_eq!((arguments.number("--kills", 1), arguments.number("--seed", 1)), (20, 3));
     for (line, error) in [
         ("--second 7", "--second is not understood"),
         ("7", "7 is not understood"),
         ("--seconds", "--seconds wants a value"),
         ("--link --rounds 7", "--rounds does not go with --link"),
         ("--link --crashes", "--link and --crashes do not go together"),
+        ("--kills", "--kills wants a value"),
+        ("--kills 20 --rounds 7", "--rounds does not go with --kills"),
     ] {
         assert_eq!(parse(line).unwrap_err(), error);
     }
@@ -82,4 +91,51 @@ fn long_commands_are_counted_and_the_longest_are_told_in_the_order_of_time() {
     assert_eq!(told.len(), 25);
     assert!(told[1].contains("second    1.000") && told[1].contains("99.0 ms  client   3  SET k99 vvv"), "{}", told[1]);
     assert!(told[24].contains("SET k76 "), "{}", told[24]);
+}
+
+#[test]
+fn a_figure_that_misses_its_bar_or_is_no_number_is_a_fault() {
+    let cases = [
+        (5.0, Bar::AtMost(5.0), true),
+        (5.1, Bar::AtMost(5.0), false),
+        (0.85, Bar::AtLeast(0.85), true),
+        (0.84, Bar::AtLeast(0.85), false),
+        (f64::NAN, Bar::AtMost(5.0), false),
+        (f64::NAN, Bar::AtLeast(5.0), false),
+        (f64::INFINITY, Bar::None, true),
+    ];
+    for (value, bar, is_met) in cases {
+        let mut sheet = Sheet::new("the setting".to_owned());
+        sheet.add("a figure", value, "ms", bar);
+        assert_eq!(sheet.faults().is_empty(), is_met, "{value} {bar:?}");
+        let text = sheet.to_string();
+        assert!(text.contains("the setting") && text.contains("MISSED") != is_met, "{text}");
+    }
+    let mut sheet = Sheet::default();
+    sheet.fault("something else".to_owned());
+    assert_eq!(sheet.faults(), ["something else"]);
+}
+
+#[test]
+fn shares_of_latencies_are_those_of_all_commands() {
+    let mut latencies = Latencies::default();
+    assert!(latencies.longest_ms().is_nan());
+    (1..=1_001).rev().for_each(|ms| latencies.note(Duration::from_millis(ms)));
+    let shares = [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| latencies.within_ms(share));
+    assert_eq!(shares, [1.0, 501.0, 991.0, 1_000.0, 1_001.0]);
+    latencies.note(Duration::from_secs(2));
+    assert_eq!(latencies.longest_ms(), 2_000.0);
+}
+
+#[test]
+fn a_zipfian_trace_asks_for_a_number_as_often_as_its_rank_says() {
+    let (zipf, mut random) = (Zipf::new(1_000, 0.99), Random::new(1));
+    let mut drawn = vec![0_u32; 1_000];
+    (0..200_000).for_each(|_| drawn[zipf.draw(&mut random)] += 1);
+    let sum: f64 = (1..=1_000).map(|rank| f64::from(rank).powf(-0.99)).sum();
+    for rank in [1, 2, 10, 100] {
+        let expected = 200_000.0 * f64::from(rank).powf(-0.99) / sum;
+        let found = f64::from(drawn[rank as usize - 1]);
+        assert!((found - expected).abs() < 5.0 * expected.sqrt(), "rank {rank}: {found}, expected {expected}");
+    }
 }

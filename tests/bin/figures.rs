@@ -1,33 +1,50 @@
-//! What nodes cost, measured on real processes: memory for a key, a core's share of a cluster in which nothing happens,
-//! and the time until a write can be read elsewhere.
+//! What nodes cost, measured on real processes: memory for a key, a core's share of a cluster in which nothing happens, the
+//! time until a write can be read elsewhere; and what checkpoints, flushes, expiry, evictions and an import come to, each
+//! against its bar.
 //!
-//! `cargo run --release -p tests --bin figures -- --memory`, or with `--idle` or `--delay`.
+//! `cargo run --release -p tests --bin figures -- --memory`, or another of the forms that `--help` shows.
 
 use std::process::ExitCode;
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
-use tests::{delay, idle, memory};
+use tests::cores::Cores;
+use tests::figure::Sheet;
+use tests::redis::Redis;
+use tests::texts::Texts;
+use tests::{amplification, checkpoint, delay, eviction, expiry, flush, idle, memory, moving_in, pipelines};
 
 const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value-bytes N]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
        figures --delay [--writes N] [--interval-ms N]
+       figures --checkpoint [--keys N] [--value N] [--before-s N] [--checkpoints N] [--interval-us N] [--journal-keys N] \
+[--load-max-s N] [--seed S] [--server-cores LIST] [--load-cores LIST]
+       figures --amplification [--keys N] [--value N] [--rounds N] [--rate N] [--seed S] [--server-cores LIST] \
+[--load-cores LIST]
+       figures --flush [--clients N] [--depth N] [--keys N] [--value N] [--seconds N] [--rounds N] [--seed S] \
+[--server-cores LIST] [--load-cores LIST]
+       figures --expiry [--keys N] [--value N] [--lifetime-s N] [--spread-ms N] [--interval-us N] [--free-max-s N] \
+[--seed S] [--server-cores LIST] [--load-cores LIST]
+       figures --eviction [--keys N] [--resident N] [--value N] [--accesses N] [--warming N] [--exponent-percent N] \
+[--rate N] [--depth N] [--interval-us N] [--policy NAME] [--seed S] [--server-cores LIST] [--load-cores LIST]
+       figures --import [--keys N] [--value N] [--rate N] [--pause-s N] [--seed S] [--server-cores LIST] [--load-cores LIST]
 Starts nodes as processes with their default settings, and prints what they use. --set NAME=VALUE gives all nodes a
-setting. PELAGO_TESTS_BINARY names the program instead of building it. Memory and processor are those that Linux counts.";
+setting. PELAGO_TESTS_BINARY names the program instead of building it. Memory and processor are those that Linux counts.
+From checkpoints on, the node that is measured (and redis-server beside it) has core 0 and everything else core 1 unless
+other lists are given, a line is a figure with its bar and its setting, and the exit status is 1 if a bar is missed. Sizes
+are for a quick look by default.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
-    let shown = if arguments.has("--memory") {
-        show_memory(&arguments)
-    } else if arguments.has("--idle") {
-        show_idle(&arguments)
-    } else {
-        Ok(show_delay(&arguments))
+    let shown = match FORMS.iter().find(|(name, _)| arguments.has(name)) {
+        Some((name, measure)) => held_to_bars(&arguments, name, measure),
+        None => shown_only(&arguments).map(|text| (text, Vec::new())),
     };
     match shown {
-        Ok(text) => {
+        Ok((text, faults)) => {
             print!("{text}");
-            ExitCode::SUCCESS
+            faults.iter().for_each(|fault| println!("FAULT: {fault}"));
+            if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("it could not be measured: {error}");
@@ -36,9 +53,189 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures something that has bars.
+type Measure = fn(&Scene<'_>) -> Result<Sheet, String>;
+
+/// Those that have.
+const FORMS: &[(&str, Measure)] = &[
+    ("--checkpoint", measure_checkpoint),
+    ("--amplification", measure_amplification),
+    ("--flush", measure_flush),
+    ("--expiry", measure_expiry),
+    ("--eviction", measure_eviction),
+    ("--import", measure_import),
+];
+
+/// What a measurement was asked for, and where it takes place.
+struct Scene<'a> {
+    arguments: &'a Arguments,
+    cores: Cores,
+    name: &'a str,
+}
+
+fn held_to_bars(arguments: &Arguments, name: &str, measure: &Measure) -> Result<(String, Vec<String>), String> {
+    let cores = Cores::asked(arguments);
+    cores.take_load()?;
+    let sheet = measure(&Scene { arguments, cores, name })?;
+    Ok((sheet.to_string(), sheet.faults()))
+}
+
+impl Scene<'_> {
+    /// A cluster with default settings and these, whose first node is measured.
+    fn start(&self, regions: &[&str], more: &[&str]) -> Cluster {
+        let settings: Vec<&str> = DEFAULTS.iter().chain(more).copied().chain(self.arguments.all("--set")).collect();
+        Cluster::start_on(&self.cores.of_cluster(), regions, &settings)
+    }
+
+    /// A Redis in the place of the node, or beside the load.
+    fn redis(&self, cores: &str, options: &[&str]) -> Option<Redis> {
+        Redis::start_on(Some(cores), self.name, options)
+    }
+
+    fn must_redis(&self, cores: &str, options: &[&str]) -> Result<Redis, String> {
+        self.redis(cores, options).ok_or_else(|| "there is no redis-server to compare with".to_owned())
+    }
+
+    /// All that one needs to know to measure the same again.
+    fn setting(&self, plan: &impl std::fmt::Debug) -> String {
+        let set: Vec<&str> = self.arguments.all("--set").collect();
+        let profile = if cfg!(debug_assertions) { "build for tests" } else { "release build" };
+        format!("figures {}: {plan:?}; {}; --set {set:?}; {profile}", self.name, self.cores)
+    }
+
+    fn texts(&self, keys: u64) -> Texts {
+        Texts {
+            keys: self.arguments.count("--keys", keys).max(1),
+            value_bytes: self.arguments.count("--value", 100),
+            seed: self.arguments.number("--seed", 1),
+        }
+    }
+
+    fn seconds(&self, name: &str, default: u64) -> Duration {
+        Duration::from_secs(self.arguments.number(name, default))
+    }
+
+    fn micros(&self, name: &str, default: u64) -> Duration {
+        Duration::from_micros(self.arguments.number(name, default))
+    }
+}
+
+/// What the harness' own settings are set back to: the defaults of a node.
+const DEFAULTS: &[&str] = &["workers=0", "development=no"];
+const NO_FILE: &[&str] = &["--appendonly", "no"];
+
+fn measure_checkpoint(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let plan = checkpoint::Plan {
+        texts: scene.texts(100_000),
+        before: scene.seconds("--before-s", 3),
+        checkpoints: scene.arguments.count("--checkpoints", 3).max(1),
+        interval: scene.micros("--interval-us", 1_000),
+        journal_keys: scene.arguments.count("--journal-keys", 0),
+        load_max: scene.seconds("--load-max-s", 600),
+    };
+    let mut cluster = scene.start(&["only"], &[]);
+    checkpoint::run(&mut cluster, || scene.redis(&scene.cores.server, NO_FILE), &plan, scene.setting(&plan))
+}
+
+fn measure_amplification(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let plan = amplification::Plan {
+        texts: scene.texts(20_000),
+        rounds: scene.arguments.count("--rounds", 40),
+        rate: scene.arguments.count("--rate", 0),
+    };
+    amplification::run(&scene.start(&["only"], &[]), &plan, scene.setting(&plan))
+}
+
+fn measure_flush(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let texts = scene.texts(100_000);
+    let plan = flush::Plan {
+        load: pipelines::Plan {
+            clients: scene.arguments.count("--clients", 50).max(1),
+            depth: scene.arguments.count("--depth", 16).max(1),
+            keys: texts.keys,
+            value_bytes: texts.value_bytes,
+            seed: texts.seed,
+        },
+        time: scene.seconds("--seconds", 2),
+        rounds: scene.arguments.count("--rounds", 3).max(1),
+    };
+    let durable = scene.start(&["only"], &["persistence=on", "appendfsync=everysec"]);
+    let volatile = scene.start(&["only"], &["persistence=off"]);
+    let redis = scene.must_redis(&scene.cores.server, &["--appendonly", "yes", "--appendfsync", "everysec"])?;
+    flush::run(&durable, &volatile, &redis, &plan, scene.setting(&plan))
+}
+
+fn measure_expiry(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let texts = scene.texts(30_000);
+    let plan = expiry::Plan {
+        keys: texts.keys,
+        value_bytes: texts.value_bytes,
+        lifetime: scene.seconds("--lifetime-s", 20),
+        spread: Duration::from_millis(scene.arguments.number("--spread-ms", 1_000)),
+        interval: scene.micros("--interval-us", 1_000),
+        free_max: scene.seconds("--free-max-s", 60),
+        seed: texts.seed,
+    };
+    expiry::run(&scene.start(&["us-east", "eu-west", "ap-south"], &[]), &plan, scene.setting(&plan))
+}
+
+fn measure_eviction(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let texts = scene.texts(50_000);
+    let accesses = scene.arguments.count("--accesses", 100_000);
+    let plan = eviction::Plan {
+        keys: texts.keys,
+        resident: scene.arguments.count("--resident", (texts.keys / 5) as u64).max(1),
+        value_bytes: texts.value_bytes,
+        accesses,
+        warming: scene.arguments.count("--warming", (accesses / 5) as u64),
+        exponent: scene.arguments.number("--exponent-percent", 99) as f64 / 100.0,
+        rate: scene.arguments.count("--rate", 20_000),
+        depth: scene.arguments.count("--depth", 16).max(1),
+        interval: scene.micros("--interval-us", 1_000),
+        seed: texts.seed,
+    };
+    let policies: Vec<&str> = match scene.arguments.all("--policy").collect::<Vec<_>>() {
+        none if none.is_empty() => vec!["allkeys-lru", "allkeys-lfu"],
+        asked => asked,
+    };
+    let cluster = scene.start(&["only"], &[]);
+    let redis = scene.must_redis(&scene.cores.server, NO_FILE)?;
+    let mut sheet = Sheet::new(scene.setting(&plan));
+    for policy in policies {
+        let node = eviction::run(&cluster.nodes[0].resp, policy, &plan)?;
+        let redis = eviction::run(&redis.address, policy, &plan)?;
+        eviction::compare(policy, node, redis, &mut sheet);
+    }
+    Ok(sheet)
+}
+
+fn measure_import(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let texts = scene.texts(100_000);
+    let plan = moving_in::Plan {
+        texts,
+        rate: scene.arguments.count("--rate", 10_000),
+        seed: texts.seed,
+        pause_s: scene.arguments.number("--pause-s", 900),
+    };
+    let cluster = scene.start(&["only"], &[]);
+    let redis = scene.must_redis(&scene.cores.load, NO_FILE)?;
+    moving_in::run(&cluster, &redis, &plan, scene.setting(&plan))
+}
+
+/// Measures something that has no bar here.
+fn shown_only(arguments: &Arguments) -> Result<String, String> {
+    if arguments.has("--memory") {
+        show_memory(arguments)
+    } else if arguments.has("--idle") {
+        show_idle(arguments)
+    } else {
+        Ok(show_delay(arguments))
+    }
+}
+
 /// A cluster with the settings that a node has by default, which are not those of the tests.
 fn start(arguments: &Arguments, regions: &[&str]) -> Cluster {
-    let settings: Vec<&str> = ["workers=0", "development=no"].into_iter().chain(arguments.all("--set")).collect();
+    let settings: Vec<&str> = DEFAULTS.iter().copied().chain(arguments.all("--set")).collect();
     Cluster::start_with(regions, &settings)
 }
 

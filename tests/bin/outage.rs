@@ -1,19 +1,24 @@
 //! The long trials: a region or a link is cut for a minute under load, a region is away until the others have forgotten
-//! its batches, and regions crash again and again.
+//! its batches, regions crash again and again and come back empty, or with what they have on disk.
 //!
-//! `cargo run --release -p tests --bin outage -- --seconds 60`, or with `--link`, `--ring-exceeded` or `--crashes`.
+//! `cargo run --release -p tests --bin outage -- --seconds 60`, or with `--link`, `--ring-exceeded`, `--crashes` or
+//! `--kills 20`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
+use tests::cores::Cores;
 use tests::cut_plan::CutPlan;
-use tests::{crashes, link_cut, outage, ring_exceeded};
+use tests::texts::Texts;
+use tests::{crashes, kills, link_cut, outage, ring_exceeded};
 
 const USAGE: &str = "usage: outage [--seconds N] [--clients N] [--pace-us N] [--seed S]
        outage --link [--seconds N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
        outage --ring-exceeded [--keys N] [--value-bytes N] [--changed N] [--ring-bytes SIZE] [--pace-us N]
        outage --crashes [--rounds N] [--keys N] [--clients N] [--pace-us N] [--writing-ms N] [--seed S]
+       outage --kills N [--keys N] [--value N] [--clients N] [--pace-us N] [--writing-ms N] [--slack-ms N] [--seed S] \
+[--server-cores LIST] [--load-cores LIST]
 Starts three nodes as processes, cuts one off from the others (or a link, or kills them one after the other), and prints
 what clients noticed and what was lost. --set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program
 instead of building it.";
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
         cut_link(&arguments)
     } else if arguments.has("--crashes") {
         crash(&arguments)
+    } else if arguments.has("--kills") {
+        kill(&arguments)
     } else {
         cut_region(&arguments)
     };
@@ -40,6 +47,42 @@ fn start(arguments: &Arguments, settings: &[String]) -> Cluster {
     let settings: Vec<&str> = settings.iter().map(String::as_str).chain(arguments.all("--set")).collect();
     Cluster::start_with(&link_cut::REGIONS, &settings)
 }
+
+/// What a node's clients may miss after a kill under `everysec`: what a flush, a second after the last, did not take.
+const UNFLUSHED_MAX: Duration = Duration::from_secs(1);
+/// What every node of the trial of kills is started with.
+const KILLED_SETTINGS: &[&str] = &["persistence=on", "appendfsync=everysec"];
+
+fn kill(arguments: &Arguments) -> Vec<String> {
+    let seed = arguments.number("--seed", 1);
+    let plan = kills::Plan {
+        kills: arguments.count("--kills", 1),
+        texts: Texts {
+            keys: arguments.count("--keys", 10_000).max(1),
+            value_bytes: arguments.count("--value", 100),
+            seed,
+        },
+        writing: Duration::from_millis(arguments.number("--writing-ms", 2_000)),
+        clients: arguments.count("--clients", 4),
+        pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
+        seed,
+        unflushed: UNFLUSHED_MAX,
+        slack: Duration::from_millis(arguments.number("--slack-ms", 100)),
+    };
+    let cores = Cores::asked(arguments);
+    if let Err(error) = cores.take_load() {
+        return vec![error];
+    }
+    let settings: Vec<&str> = KILLED_SETTINGS.iter().copied().chain(arguments.all("--set")).collect();
+    let mut cluster = Cluster::start_on(&[&cores.server], &link_cut::REGIONS, &settings);
+    let setting =
+        format!("{plan:?}; nodes on core {}, load on core {}; {settings:?}; {PROFILE}", cores.server, cores.load);
+    let sheet = kills::run(&mut cluster, &plan).sheet(setting);
+    print!("{sheet}");
+    sheet.faults()
+}
+
+const PROFILE: &str = if cfg!(debug_assertions) { "build for tests" } else { "release build" };
 
 fn ring(arguments: &Arguments, default: &str) -> String {
     format!("ring-bytes={}", arguments.text("--ring-bytes", default))

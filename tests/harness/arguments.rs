@@ -1,8 +1,8 @@
 //! The arguments of the programs among the tests: names with values, and names alone. The text that explains a program also
 //! says what it takes: what is not in it is refused.
 //!
-//! Each line of the usage up to the first sentence is one form of a call: names without a value choose the form, names in
-//! brackets have a value. What the sentences after them name goes with every form.
+//! Each line of the usage up to the first sentence is one form of a call: names without brackets choose the form, and have a
+//! value if a word follows them; names in brackets have a value. What the sentences after them name goes with every form.
 
 /// What a program was called with.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Arguments {
 #[derive(Debug, Default)]
 struct Form<'u> {
     flags: Vec<&'u str>,
+    /// Those of the flags that have a value.
+    flags_with_value: Vec<&'u str>,
     values: Vec<&'u str>,
 }
 
@@ -44,6 +46,10 @@ impl Arguments {
         while let Some(word) = rest.next() {
             if is_flag(word) {
                 flags.push(word.clone());
+                if forms.iter().any(|form| form.flags_with_value.contains(&word.as_str())) {
+                    let value = rest.next().ok_or_else(|| format!("{word} wants a value"))?;
+                    values.push((word.clone(), value.clone()));
+                }
             } else {
                 let known = forms.iter().any(|form| form.values.contains(&word.as_str()));
                 if !known && !sentences.values.contains(&word.as_str()) {
@@ -58,9 +64,9 @@ impl Arguments {
             [] => "say what to do".to_owned(),
             several => format!("{} do not go together", several.join(" and ")),
         })?;
-        let stray = values
-            .iter()
-            .find(|(name, _)| !form.values.contains(&name.as_str()) && !sentences.values.contains(&name.as_str()));
+        let stray = values.iter().find(|(name, _)| {
+            ![&form.values, &form.flags, &sentences.values].iter().any(|known| known.contains(&name.as_str()))
+        });
         match stray {
             Some((name, _)) => Err(format!("{name} does not go with {}", form.flags.join(" "))),
             None => Ok(Self { flags, values }),
@@ -103,10 +109,19 @@ fn forms(usage: &str) -> (Vec<Form<'_>>, Form<'_>) {
     for line in usage.lines() {
         let is_form = line.starts_with("usage:") || line.starts_with(' ');
         let mut form = Form::default();
-        for word in line.split(' ').filter(|word| word.trim_start_matches('[').starts_with("--")) {
+        let mut words = line.split(' ').peekable();
+        while let Some(word) = words.next() {
+            if !word.trim_start_matches('[').starts_with("--") {
+                continue;
+            }
             match word.strip_prefix('[') {
                 Some(name) => form.values.push(name),
-                None if is_form => form.flags.push(word),
+                None if is_form => {
+                    form.flags.push(word);
+                    if words.peek().is_some_and(|next| !next.starts_with(['[', '-'])) {
+                        form.flags_with_value.push(word);
+                    }
+                }
                 None => form.values.push(word),
             }
         }

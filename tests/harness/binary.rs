@@ -1,5 +1,6 @@
 //! The program under test: built once a run, with the profile and in the directory of the tests themselves.
 
+use crate::cores::program_on;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -18,7 +19,12 @@ fn pelago() -> &'static Path {
 
 /// A call of `pelago`. Variables that begin with PELAGO_ are settings to it, so it gets none from here.
 pub fn command() -> Command {
-    let mut command = Command::new(pelago());
+    command_on(None)
+}
+
+/// The same on these cores, or wherever the system likes.
+pub fn command_on(cores: Option<&str>) -> Command {
+    let mut command = program_on(cores, pelago());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PELAGO_")) {
         command.env_remove(name);
     }

@@ -16,6 +16,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     directory: TempDir,
     settings: Vec<String>,
+    /// The cores of the nodes in the order in which they are planned; the last is that of all others too.
+    cores: Vec<String>,
     /// Nodes that were ever planned: a region that comes again gets another directory.
     planned: usize,
 }
@@ -33,9 +35,15 @@ impl Cluster {
 
     /// As [`Cluster::start`], with more settings.
     pub fn start_with(regions: &[&str], settings: &[&str]) -> Self {
+        Self::start_on(&[], regions, settings)
+    }
+
+    /// As [`Cluster::start_with`], the first node on the first of these cores and so on, all others on the last of them.
+    pub fn start_on(cores: &[&str], regions: &[&str], settings: &[&str]) -> Self {
+        let cores = cores.iter().map(|&cores| cores.to_owned()).collect();
         let directory = tempfile::Builder::new().prefix("pelago-tests-").tempdir().expect("a temporary directory");
         let settings = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
-        let mut cluster = Self { nodes: Vec::new(), directory, settings, planned: 0 };
+        let mut cluster = Self { nodes: Vec::new(), directory, settings, cores, planned: 0 };
         let (first, others) = regions.split_first().expect("a cluster has a region");
         cluster.found(first);
         for region in others {
@@ -108,8 +116,11 @@ impl Cluster {
         let addresses = [free_stream_address(host), free_datagram_address(host), free_stream_address(host)];
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
         let directory = self.directory.path().join(format!("{region}-{}", self.planned));
+        let cores = self.cores.get(self.planned).or(self.cores.last()).cloned();
         self.planned += 1;
-        Node::new(region, directory, addresses, &settings)
+        let mut node = Node::new(region, directory, addresses, &settings);
+        node.cores = cores;
+        node
     }
 
     /// A connection to each node.

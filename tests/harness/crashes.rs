@@ -147,7 +147,12 @@ fn crash(cluster: &mut Cluster, ledger: &Ledger, plan: &Plan, round: usize, vict
 }
 
 /// What the victim's clients wrote in this round and some other node has.
-fn seen_elsewhere(cluster: &Cluster, ledger: &Ledger, round: usize, victim: usize) -> BTreeMap<usize, BTreeSet<u64>> {
+pub(crate) fn seen_elsewhere(
+    cluster: &Cluster,
+    ledger: &Ledger,
+    round: usize,
+    victim: usize,
+) -> BTreeMap<usize, BTreeSet<u64>> {
     let mut others: Vec<_> =
         cluster.nodes.iter().enumerate().filter(|(node, _)| *node != victim).map(|(_, node)| node.client()).collect();
     let mine = |client: &usize| locked(&ledger.pages[*client]).node == victim;
@@ -165,7 +170,7 @@ fn acknowledged(ledger: &Ledger, victim: usize) -> BTreeSet<(usize, u64)> {
 }
 
 /// What each node has of each client's set.
-fn held(cluster: &Cluster, ledger: &Ledger, round: usize) -> Vec<Vec<BTreeSet<u64>>> {
+pub(crate) fn held(cluster: &Cluster, ledger: &Ledger, round: usize) -> Vec<Vec<BTreeSet<u64>>> {
     let of_node = |node: &crate::node::Node| {
         let mut client = node.client();
         (0..ledger.pages.len()).map(|page| members(&mut client, page, round)).collect()
@@ -174,7 +179,7 @@ fn held(cluster: &Cluster, ledger: &Ledger, round: usize) -> Vec<Vec<BTreeSet<u6
 }
 
 /// What clients of others than the victim miss, and what nobody has written.
-fn wrong(ledger: &Ledger, victim: usize, held: &[Vec<BTreeSet<u64>>]) -> Vec<String> {
+pub(crate) fn wrong(ledger: &Ledger, victim: usize, held: &[Vec<BTreeSet<u64>>]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (client, page) in ledger.pages.iter().enumerate() {
         let page = locked(page);
@@ -196,7 +201,7 @@ fn wrong(ledger: &Ledger, victim: usize, held: &[Vec<BTreeSet<u64>>]) -> Vec<Str
 }
 
 /// Counters of nodes that never crashed are exact; others are no greater than what was asked for. Clients hold.
-fn check_counters(cluster: &Cluster, ledger: &Ledger, crashed: &BTreeSet<&str>) -> Vec<String> {
+pub(crate) fn check_counters(cluster: &Cluster, ledger: &Ledger, crashed: &BTreeSet<&str>) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut clients = cluster.clients();
     for (client, page) in ledger.pages.iter().enumerate() {

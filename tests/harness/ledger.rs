@@ -41,6 +41,8 @@ pub struct Page {
     pub node: usize,
     /// Numbers whose addition was acknowledged in this round.
     pub acknowledged: Vec<u64>,
+    /// When each of them was.
+    pub acknowledged_at: Vec<Instant>,
     /// Numbers in this round of which nobody knows whether they were added: the answer did not come, or was an error.
     pub unanswered: BTreeSet<u64>,
     /// Increments of its counter over all rounds that were acknowledged.
@@ -141,7 +143,10 @@ impl Page {
             Err(error) => Some(error.clone()),
         };
         match (added, fault.is_some()) {
-            (Some(number), false) => self.acknowledged.push(number),
+            (Some(number), false) => {
+                self.acknowledged.push(number);
+                self.acknowledged_at.push(Instant::now());
+            }
             (Some(number), true) => drop(self.unanswered.insert(number)),
             (None, false) => self.increments += 1,
             (None, true) => {}

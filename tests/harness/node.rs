@@ -28,6 +28,8 @@ pub struct Node {
     pub http: String,
     /// Given with `--set` at every start.
     pub settings: Vec<String>,
+    /// The cores that its process is kept to, as `taskset` takes them; all of them without.
+    pub cores: Option<String>,
     process: Option<Child>,
 }
 
@@ -36,7 +38,7 @@ impl Node {
     pub fn new(region: &str, directory: PathBuf, [resp, peer, http]: [String; 3], settings: &[&str]) -> Self {
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         let (region, name) = (region.to_owned(), format!("{region}-1"));
-        Self { region, name, directory, resp, peer, http, settings, process: None }
+        Self { region, name, directory, resp, peer, http, settings, cores: None, process: None }
     }
 
     /// Starts the process and returns at once.
@@ -44,7 +46,7 @@ impl Node {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let out = File::create(self.output()).expect("the directory takes files");
         let log = File::options().create(true).append(true).open(self.log()).expect("the directory takes files");
-        let mut command = binary::command();
+        let mut command = binary::command_on(self.cores.as_deref());
         command.args(["serve", "--json", "--dir"]).arg(&self.directory);
         for setting in &self.settings {
             command.args(["--set", setting]);

@@ -18,6 +18,23 @@ pub fn nanoseconds_by_thread(process: u32) -> Result<BTreeMap<String, u64>, Stri
     Ok(used)
 }
 
+/// Nanoseconds on a processor since its start, of all threads that still run.
+pub fn nanoseconds(process: u32) -> Result<u64, String> {
+    nanoseconds_by_thread(process).map(|by_thread| by_thread.values().sum())
+}
+
+/// Bytes that it has caused to be written to a disk since its start, less those of files that went before they were
+/// written. Linux counts them when a page becomes dirty, so a page that is written, flushed and written again counts twice.
+pub fn written_bytes(process: u32) -> Result<u64, String> {
+    let path = format!("/proc/{process}/io");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let row = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        found.ok_or(format!("{path} has no {name}"))
+    };
+    Ok(row("write_bytes:")?.saturating_sub(row("cancelled_write_bytes:")?))
+}
+
 /// Bytes of its memory that are in the machine's.
 pub fn resident_bytes(process: u32) -> Result<u64, String> {
     let path = format!("/proc/{process}/status");

@@ -1,6 +1,7 @@
 //! The reference: a real `redis-server`, where one is installed.
 
 use crate::client::Client;
+use crate::cores::program_on;
 use crate::place::{free_stream_address, own_host};
 use crate::wait;
 use std::process::{Child, Command, Stdio};
@@ -10,19 +11,26 @@ const NEEDED_VARIABLE: &str = "PELAGO_TESTS_NEED_REDIS";
 /// What the documentation and the replies are held against.
 const VERSION: &str = "7.0.";
 
-/// A running `redis-server` without data. It ends with this value.
+/// A running `redis-server`. It ends with this value.
 #[derive(Debug)]
 pub struct Redis {
     process: Child,
     /// Where it listens.
     pub address: String,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
+    options: Vec<String>,
+    cores: Option<String>,
 }
 
 impl Redis {
-    /// Starts one. Without Redis 7.0 on this machine it says so loudly and returns nothing, or panics if
-    /// `PELAGO_TESTS_NEED_REDIS` is set.
+    /// Starts one without data that keeps nothing on disk. Without Redis 7.0 on this machine it says so loudly and returns
+    /// nothing, or panics if `PELAGO_TESTS_NEED_REDIS` is set.
     pub fn start(for_what: &str) -> Option<Self> {
+        Self::start_on(None, for_what, &["--appendonly", "no"])
+    }
+
+    /// As [`Redis::start`], on these cores and with these options.
+    pub fn start_on(cores: Option<&str>, for_what: &str, options: &[&str]) -> Option<Self> {
         let version = Command::new("redis-server").arg("--version").output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         if !version.as_ref().is_ok_and(|text| text.contains(&format!("v={VERSION}"))) {
@@ -34,15 +42,10 @@ impl Redis {
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
         let address = free_stream_address(own_host());
-        let (host, port) = address.rsplit_once(':').expect("an address has a port");
-        let process = Command::new("redis-server")
-            .args(["--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server starts");
-        let redis = Self { process, address, _directory: directory };
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let cores = cores.map(str::to_owned);
+        let process = run(&address, &directory, &options, cores.as_deref());
+        let redis = Self { process, address, directory, options, cores };
         wait::until("redis-server answers", || {
             Client::connect(&redis.address).map(|_| ()).map_err(|error| error.to_string())
         });
@@ -53,6 +56,35 @@ impl Redis {
     pub fn client(&self) -> Client {
         Client::connect(&self.address).expect("redis-server takes connections")
     }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends it without saving anything.
+    pub fn stop(&mut self) {
+        // It answers by closing the connection.
+        let _ = self.client().try_call(&["SHUTDOWN", "NOSAVE"]);
+        self.process.wait().expect("the process is ours");
+    }
+
+    /// Starts it again with what it had saved, and returns at once.
+    pub fn spawn(&mut self) {
+        self.process = run(&self.address, &self.directory, &self.options, self.cores.as_deref());
+    }
+}
+
+fn run(address: &str, directory: &tempfile::TempDir, options: &[String], cores: Option<&str>) -> Child {
+    let (host, port) = address.rsplit_once(':').expect("an address has a port");
+    program_on(cores, "redis-server")
+        .args(["--bind", host, "--port", port, "--save", "", "--dir"])
+        .arg(directory.path())
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server starts")
 }
 
 impl Drop for Redis {
