@@ -282,7 +282,9 @@ impl Loader {
             node.durability.note_loaded(bytes);
         };
         let groups = self.round(&node.readiness.take_wanted(), node.wall_clock(), &note)?;
-        groups.iter().for_each(|&group| node.readiness.note_read(group));
+        // What is lost is not known to be absent: it comes from peers.
+        let is_there = |group: &&u16| !self.loaded.has_refused && !self.loaded.lost.contains_key(group);
+        groups.iter().filter(is_there).for_each(|&group| node.readiness.note_read(group));
         node.condition.let_look();
         tracing::debug!(groups = groups.len(), bytes = read.into_inner(), left = self.left.len(), "keys were loaded");
         Ok(!self.left.is_empty())

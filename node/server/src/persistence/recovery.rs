@@ -4,8 +4,8 @@
 //! What comes out is a cut: everything up to a vector, and nothing that the vector does not say, except where slots know
 //! of themselves that they have seen more. Where something is missing, the vector says less, and peers bring the rest.
 
-use super::reading::Loader;
 use super::journal_settings;
+use super::reading::Loader;
 use crate::config::Config;
 use crate::durability::{Durability, LoadingState};
 use bytes::Bytes;

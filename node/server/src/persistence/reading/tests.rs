@@ -6,7 +6,9 @@ use crate::persistence::recovery::{Recovery, Scanned, encode_tails, scan};
 use crate::testing::{Caller, STARTED_AT, node};
 use keyspace::{Database, Drain, Lifetime, NewLifetime};
 use protocol::{Batch, BatchTail};
-use storage::{CheckpointStart, CheckpointWriter, FoundStore, Fs, JournalSettings, Life, Record, SimulatedFs, StoreOwner};
+use storage::{
+    CheckpointStart, CheckpointWriter, FoundStore, Fs, JournalSettings, Life, Record, SimulatedFs, StoreOwner,
+};
 
 const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
 const LIFE: Life = Life { generation: 1, nonce: 1 };
@@ -137,12 +139,34 @@ fn a_client_that_rather_waits_gets_its_reply_when_the_key_is_there() {
 }
 
 #[test]
+fn what_is_lost_is_not_served_as_if_it_had_never_been() {
+    let (fs, _) = written();
+    let damaged = group_of_key(1);
+    assert!(fs.flip(&storage::image_name(1, damaged), 8 * 90));
+    let node = Arc::new(node());
+    let scanned = scanned(&fs, &node);
+    let mut client = Caller::new(&node);
+    node.condition.set_loading(true);
+    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let whole = (0..KEYS).find(|&number| group_of_key(number) == damaged - 1).unwrap();
+    let mut answers = Vec::new();
+    while reading.poll().is_none() {
+        answers.push(client.call("get key:1"));
+    }
+    assert!(answers.iter().all(|answer| answer.starts_with("-LOADING")), "{answers:?}");
+    assert!(client.call(&format!("get key:{whole}")).starts_with('$'));
+}
+
+#[test]
 fn an_image_that_is_damaged_is_lost_alone_and_moved_aside() {
     let (fs, before) = written();
     let damaged = group_of_key(1);
-    let name = fs.list().unwrap().into_iter().map(|file| file.name).find(|name| {
-        name.starts_with("image-") && name.ends_with(&format!("{damaged:03}"))
-    });
+    let name = fs
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|file| file.name)
+        .find(|name| name.starts_with("image-") && name.ends_with(&format!("{damaged:03}")));
     let name = name.unwrap();
     assert!(fs.flip(&name, 8 * 90));
     let node = Arc::new(node());
