@@ -4,6 +4,7 @@
 //! What a cut of a store is, the node says; what a complete backup is, `server::persistence::backup`. Here bytes are
 //! carried. The cut before stands until the new one is complete, verified and durable.
 
+mod copying;
 mod place;
 mod source;
 
@@ -13,7 +14,8 @@ use crate::stop::Stop;
 use crate::target::Target;
 use crate::terminal::{self, bytes};
 use clap::Args;
-use place::{Amount, Place};
+use copying::{Amount, Copying};
+use place::Place;
 use serde_json::json;
 use server::persistence::backup::{BACKUP_FORMAT, BackupManifest};
 use source::Source;
@@ -40,14 +42,10 @@ impl Backup {
         let mut source = Source::begin(&self.target)?;
         place.check_owner(&source.cut)?;
         let progress = Progress::of_bytes(source.cut.bytes());
-        let mut amount = Amount::default();
-        let mut files = Vec::new();
-        for (name, length) in source.cut.files.clone() {
-            let note = |amount: &Amount| {
-                progress.show_text(amount.copied + amount.reused, format!("{} copied", bytes(amount.copied)));
-            };
-            files.push(place.copy(&mut source, &name, length, &mut amount, &stop, &note)?);
-        }
+        let note = |amount: Amount| {
+            progress.show_text(amount.copied + amount.reused, format!("{} copied", bytes(amount.copied)));
+        };
+        let (files, amount) = Copying::all(&place, &mut source, &stop, &note)?;
         let manifest =
             BackupManifest { format: BACKUP_FORMAT, cut: place.cut_number(), files, ..source.cut.manifest.clone() };
         // Everything is here: the node need keep nothing while it is verified.
