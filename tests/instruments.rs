@@ -5,10 +5,12 @@ use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::crashes::{Outcome, Plan, Round};
 use tests::figure::{Bar, Sheet};
+use tests::kills;
 use tests::latencies::Latencies;
 use tests::metrics::Metrics;
 use tests::random::Random;
 use tests::stalls::Stalls;
+use tests::texts::Texts;
 use tests::zipf::Zipf;
 
 #[test]
@@ -138,4 +140,41 @@ fn a_zipfian_trace_asks_for_a_number_as_often_as_its_rank_says() {
         let found = f64::from(drawn[rank as usize - 1]);
         assert!((found - expected).abs() < 5.0 * expected.sqrt(), "rank {rank}: {found}, expected {expected}");
     }
+}
+
+#[test]
+fn a_write_that_is_lost_is_held_against_when_it_was_acknowledged() {
+    let ms = Duration::from_millis;
+    let plan = kills::Plan {
+        kills: 1,
+        texts: Texts { keys: 1, value_bytes: 1, seed: 1 },
+        writing: ms(1),
+        clients: 1,
+        pace: ms(1),
+        seed: 1,
+        unflushed: ms(1_000),
+        slack: ms(100),
+    };
+    let faults = |round: kills::Round| {
+        let outcome = kills::Outcome { plan, rounds: vec![round], counters_wrong: Vec::new() };
+        outcome.sheet("the setting".to_owned()).faults().len()
+    };
+    let tried = || kills::Round { acknowledged: 2, sent: 1, since: (1, 0), verify: Some(0), ..kills::Round::default() };
+    assert_eq!(faults(tried()), 0);
+    assert_eq!(faults(kills::Round { unsent_lost: vec![ms(1_100), ms(3)], ..tried() }), 0);
+    for wrong in [
+        kills::Round { unsent_lost: vec![ms(1_101), ms(3)], ..tried() },
+        kills::Round { sent_lost: vec!["7 of client 1".to_owned()], ..tried() },
+        kills::Round { verify: Some(1), ..tried() },
+        kills::Round { verify: None, ..tried() },
+        kills::Round { numbers: (0, 1), ..tried() },
+        kills::Round { since: (1, 1), ..tried() },
+        kills::Round { since: (0, 0), ..tried() },
+        kills::Round { sent: 0, ..tried() },
+        kills::Round { wrong: vec!["something else".to_owned()], ..tried() },
+    ] {
+        assert_ne!(faults(wrong.clone()), 0, "{wrong:?}");
+    }
+    let none = kills::Outcome { plan, rounds: Vec::new(), counters_wrong: Vec::new() };
+    assert_ne!(none.sheet(String::new()).faults(), Vec::<String>::new());
 }

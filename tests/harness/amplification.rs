@@ -22,8 +22,10 @@ pub struct Plan {
 }
 
 const TIMES: Bar = Bar::AtMost(3.0);
-/// Overwrites between two looks at the clock.
+/// Overwrites that are sent at once, at most.
 const CHUNK: usize = 1_000;
+/// How often some are sent when there is a rate.
+const CHUNKS_A_SECOND: usize = 1_000;
 /// How long what is written may take to be on disk.
 const REST_MAX: Duration = Duration::from_secs(60);
 
@@ -37,14 +39,16 @@ pub fn run(cluster: &Cluster, plan: &Plan, setting: String) -> Result<Sheet, Str
     let writes = plan.texts.keys * plan.rounds;
     let mut random = Random::new(plan.texts.seed);
     let begin = Instant::now();
-    for done in (0..writes).step_by(CHUNK) {
+    // A calm node closes many small batches: writes at a rate come evenly.
+    let chunk = if plan.rate == 0 { CHUNK } else { (plan.rate / CHUNKS_A_SECOND).clamp(1, CHUNK) };
+    for done in (0..writes).step_by(chunk) {
         if plan.rate > 0 {
             let due = Duration::from_secs_f64(done as f64 / plan.rate as f64);
             wait::pause(due.saturating_sub(begin.elapsed()));
         }
         // Every chunk has values of its own.
         let texts = Texts { seed: random.word(), ..plan.texts };
-        texts.write(&mut client, (0..CHUNK.min(writes - done)).map(|_| random.below(plan.texts.keys)));
+        texts.write(&mut client, (0..chunk.min(writes - done)).map(|_| random.below(plan.texts.keys)));
     }
     let took = begin.elapsed();
     settle(node)?;

@@ -41,6 +41,8 @@ const WRITTEN_SHARE_MIN: f64 = 0.95;
 const MEMORY_INTERVAL: Duration = Duration::from_millis(2);
 /// Between two looks whether something has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Keys that are read at a node that has started.
+const READ_BACK: usize = 10_000;
 const CHECKPOINT_MAX: Duration = Duration::from_secs(600);
 
 const GROWTH_PERCENT: Bar = Bar::AtMost(5.0);
@@ -164,9 +166,10 @@ fn restart(cluster: &mut Cluster, plan: &Plan, random: &mut Random) -> Result<(D
     }
     let started = Instant::now();
     node.spawn();
-    let first = first_key(&node.resp, &plan.texts, started, random);
-    let all = await_all(&mut node.client(), plan, started);
+    let first = first_key(&node.resp, &plan.texts, started, random)?;
+    let all = await_all(&mut node.client(), plan, started)?;
     node.wait_ready();
+    plan.texts.check(&mut node.client(), random, READ_BACK)?;
     Ok((first, all))
 }
 
@@ -182,15 +185,20 @@ fn redis_restart(mut redis: Redis, plan: &Plan) -> Result<Duration, String> {
         reply if reply.is_error() => Err(reply.to_string()),
         _ => Ok(()),
     });
-    Ok(await_all(&mut client, plan, started))
+    await_all(&mut client, plan, started)
 }
 
-fn await_all(client: &mut Client, plan: &Plan, started: Instant) -> Duration {
-    wait::within(plan.load_max, "all keys are there", || match client.line("DBSIZE") {
-        reply if reply.integer() == i64::try_from(plan.texts.keys).ok() => Ok(()),
-        reply => Err(format!("DBSIZE is answered with {reply}")),
+/// Waits until a server counts its keys, which it does when it has all of them. The time since it was started.
+fn await_all(client: &mut Client, plan: &Plan, started: Instant) -> Result<Duration, String> {
+    let size = wait::within(plan.load_max, "all keys are there", || {
+        let reply = client.line("DBSIZE");
+        reply.integer().ok_or_else(|| format!("DBSIZE is answered with {reply}"))
     });
-    started.elapsed()
+    let took = started.elapsed();
+    match usize::try_from(size) == Ok(plan.texts.keys) {
+        true => Ok(took),
+        false => Err(format!("a server that has loaded has {size} keys instead of {}", plan.texts.keys)),
+    }
 }
 
 /// Waits until no checkpoint is taken.

@@ -36,37 +36,43 @@ pub struct Plan {
 }
 
 /// One kill.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Round {
-    victim: String,
+    /// Who was killed.
+    pub victim: String,
     /// The number of its life before and after.
-    numbers: (u64, u64),
+    pub numbers: (u64, u64),
     /// Writes that it had acknowledged before it was killed.
-    acknowledged: usize,
+    pub acknowledged: usize,
     /// Those that another node had.
-    sent: usize,
+    pub sent: usize,
     /// Those of them that some node lacks in the end.
-    sent_lost: Vec<String>,
+    pub sent_lost: Vec<String>,
     /// How long before the kill each write was acknowledged that nobody else had and that is lost, the longest first.
-    unsent_lost: Vec<Duration>,
+    pub unsent_lost: Vec<Duration>,
     /// From the start of the process until a key was answered.
-    first_key: Duration,
+    pub first_key: Duration,
     /// Until it had read everything, and had what others had written before it started.
-    everything: Duration,
+    pub everything: Duration,
     /// From the moment at which clients held until all nodes were equal.
-    equal: Duration,
-    verify: Option<i32>,
+    pub equal: Duration,
+    /// Exit status of `pelago verify` after that.
+    pub verify: Option<i32>,
     /// Writes that it acknowledged after it had started, and those of them that are lost.
-    since: (usize, usize),
-    wrong: Vec<String>,
+    pub since: (usize, usize),
+    /// What else must not be.
+    pub wrong: Vec<String>,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    plan: Plan,
-    rounds: Vec<Round>,
-    counters_wrong: Vec<String>,
+    /// The plan.
+    pub plan: Plan,
+    /// The kills.
+    pub rounds: Vec<Round>,
+    /// What must not be, about the counters at the end.
+    pub counters_wrong: Vec<String>,
 }
 
 /// Between two asks for a first key.
@@ -115,6 +121,7 @@ fn kill(
     let told = told(ledger, victim);
     let sent = had_by_others(cluster, ledger, round, victim);
     let (first_key, everything) = start(cluster, plan, round, victim, random);
+    let is_whole = plan.texts.check(&mut cluster.nodes[victim].client(), random, READ_BACK);
     wait::pause(plan.writing);
     ledger.hold();
     let equal = cluster.await_equal();
@@ -135,20 +142,33 @@ fn kill(
         sent: told.keys().filter(|write| sent.contains(write)).count(),
         sent_lost: sent_lost.map(|(client, number)| format!("{number} of client {client}")).collect(),
         unsent_lost,
-        first_key,
+        first_key: *first_key.as_ref().unwrap_or(&Duration::MAX),
         everything,
         equal,
         verify: cluster.nodes[0].pelago(&["verify"]).status.code(),
         since: (since.len(), since.iter().filter(|write| is_lost(write)).count()),
-        wrong: wrong(ledger, victim, &held).into_iter().chain(errors_elsewhere(ledger, victim)).collect(),
+        wrong: wrong(ledger, victim, &held)
+            .into_iter()
+            .chain(errors_elsewhere(ledger, victim))
+            .chain(first_key.err())
+            .chain(is_whole.err())
+            .collect(),
     }
 }
 
+/// Keys that are read at a node that has started.
+const READ_BACK: usize = 1_000;
 /// Flushes are a second apart.
 const MORE_MS: usize = 1_000;
 
 /// Starts the victim; the time until it answered a key, and until it had everything.
-fn start(cluster: &mut Cluster, plan: &Plan, round: usize, victim: usize, random: &mut Random) -> (Duration, Duration) {
+fn start(
+    cluster: &mut Cluster,
+    plan: &Plan,
+    round: usize,
+    victim: usize,
+    random: &mut Random,
+) -> (Result<Duration, String>, Duration) {
     let marker = |node: usize| format!("marker:{round}:{node}");
     let others: Vec<usize> = (0..cluster.nodes.len()).filter(|&node| node != victim).collect();
     others.iter().for_each(|&node| drop(cluster.nodes[node].client().must(&format!("SET {} 1", marker(node)))));
@@ -166,9 +186,9 @@ fn start(cluster: &mut Cluster, plan: &Plan, round: usize, victim: usize, random
     (first_key, started.elapsed())
 }
 
-/// Asks for one key after the other, chosen at random, from a server that starts. The time until one was answered.
-/// Panics if one is answered with anything but its value.
-pub fn first_key(address: &str, texts: &Texts, started: Instant, random: &mut Random) -> Duration {
+/// Asks for one key after the other, chosen at random, from a server that starts. The time until one was answered; an error
+/// if it was answered with anything but its value.
+pub fn first_key(address: &str, texts: &Texts, started: Instant, random: &mut Random) -> Result<Duration, String> {
     let mut client = None;
     wait::until("a key is answered", || {
         let connected = match client.take() {
@@ -178,10 +198,10 @@ pub fn first_key(address: &str, texts: &Texts, started: Instant, random: &mut Ra
         let client = client.insert(connected);
         loop {
             match texts.read(client, random.below(texts.keys)) {
-                Ok(Some(())) => return Ok(started.elapsed()),
+                Ok(Some(())) => return Ok(Ok(started.elapsed())),
                 Ok(None) if started.elapsed() < wait::PATIENCE => wait::pause(ASK_INTERVAL),
                 Ok(None) => return Err("it loads".to_owned()),
-                Err(error) => panic!("a server that starts: {error}"),
+                Err(error) => return Ok(Err(format!("a server that starts: {error}"))),
             }
         }
     })

@@ -23,6 +23,18 @@ pub fn nanoseconds(process: u32) -> Result<u64, String> {
     nanoseconds_by_thread(process).map(|by_thread| by_thread.values().sum())
 }
 
+/// Nanoseconds for which threads that still run were ready and had no processor, added up, since the start of the process.
+pub fn waited_nanoseconds(process: u32) -> Result<u64, String> {
+    let tasks = format!("/proc/{process}/task");
+    let mut waited = 0;
+    for task in fs::read_dir(&tasks).map_err(|error| format!("{tasks}: {error}"))? {
+        let task = task.map_err(|error| format!("{tasks}: {error}"))?.path();
+        let Ok(schedule) = fs::read_to_string(task.join("schedstat")) else { continue };
+        waited += schedule.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()).ok_or("schedstat is short")?;
+    }
+    Ok(waited)
+}
+
 /// Bytes that it has caused to be written to a disk since its start, less those of files that went before they were
 /// written. Linux counts them when a page becomes dirty, so a page that is written, flushed and written again counts twice.
 pub fn written_bytes(process: u32) -> Result<u64, String> {

@@ -62,6 +62,14 @@ impl Texts {
         settle(client, &mut queued);
     }
 
+    /// Reads so many of them, chosen at random. The error is the first that is not what it must be.
+    pub fn check(&self, client: &mut Client, random: &mut Random, count: usize) -> Result<(), String> {
+        (0..count).try_for_each(|_| match self.read(client, random.below(self.keys))? {
+            Some(()) => Ok(()),
+            None => Err("a server that has loaded says that it loads".to_owned()),
+        })
+    }
+
     /// Reads one of them. Nothing if the server says that it loads; an error if it answers anything but the value.
     pub fn read(&self, client: &mut Client, index: usize) -> Result<Option<()>, String> {
         let key = Self::key(index);
