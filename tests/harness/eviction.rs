@@ -54,8 +54,10 @@ const KEYS_SHARE: f64 = 0.005;
 /// Both must hold the same, or nothing is compared.
 const KEYS_APART_MAX: Bar = Bar::AtMost(1.0);
 const ROUNDS_MAX: usize = 24;
-/// Looks at how many keys are held during the accesses that count.
+/// Looks at how many keys are held during the accesses that count, and in each round while the limit is sought.
 const LOOKS: usize = 50;
+/// How much of what is wrong is mended at each look: a single look may be at an unusual moment.
+const MENDED_SHARE: f64 = 0.5;
 
 /// Runs the trace at a server under a policy, after a limit is found at which it holds as many keys as it is to.
 pub fn run(address: &str, policy: &str, plan: &Plan) -> Result<Held, String> {
@@ -68,15 +70,8 @@ pub fn run(address: &str, policy: &str, plan: &Plan) -> Result<Held, String> {
     let probe = Steady::start(address, plan.interval, 1, Probe);
     // The trace is the same for everybody, however long the limit was sought.
     server.random = Random::new(plan.seed);
-    let (mut hits, mut keys) = (0, 0.0);
     let evicted = info(&mut server.client, "evicted_keys")?;
-    for _ in 0..LOOKS {
-        hits += server.access(plan.accesses / LOOKS)?;
-        let held = server.size()? as f64;
-        keys += held / LOOKS as f64;
-        // What else a server keeps in memory grows and shrinks: the limit goes with it, so that as many keys fit all the time.
-        server.mend_limit(held);
-    }
+    let (hits, keys) = server.access_and_mend(plan.accesses)?;
     let limits = (limit_found, server.limit);
     let probe = probe.stop().remove(0);
     if info(&mut server.client, "evicted_keys")? == evicted {
@@ -139,26 +134,34 @@ impl<'p> Server<'p> {
         }
         let used = info(&mut self.client, "used_memory")?;
         self.limit = used - info(&mut self.client, "mem_not_counted_for_evict")?;
+        self.client.must(&format!("CONFIG SET maxmemory {}", self.limit));
         let mut keys = 0.0;
         for _ in 0..ROUNDS_MAX {
-            self.client.must(&format!("CONFIG SET maxmemory {}", self.limit));
-            self.access(self.plan.warming)?;
-            keys = 0.0;
-            for _ in 0..LOOKS {
-                self.access(self.plan.warming / LOOKS)?;
-                keys += self.size()? as f64 / LOOKS as f64;
-            }
+            keys = self.access_and_mend(self.plan.warming)?.1;
             if (keys / wanted - 1.0).abs() <= KEYS_SHARE {
                 return Ok(());
             }
-            self.mend_limit(keys);
         }
         Err(format!("no limit was found at which {wanted} keys are held; at {} it were {keys}", self.limit))
     }
 
+    /// So many accesses, and looks at how many keys are held meanwhile: what else a server keeps in memory grows and
+    /// shrinks, and the limit goes with it, so that as many keys fit all the time. The accesses that found their key, and how
+    /// many keys were held on average.
+    fn access_and_mend(&mut self, accesses: usize) -> Result<(usize, f64), String> {
+        let (mut hits, mut keys) = (0, 0.0);
+        for _ in 0..LOOKS {
+            hits += self.access(accesses / LOOKS)?;
+            let held = self.size()? as f64;
+            keys += held / LOOKS as f64;
+            self.mend_limit(held);
+        }
+        Ok((hits, keys))
+    }
+
     /// Moves the limit by what is too much or too little when so many keys are held.
     fn mend_limit(&mut self, keys: f64) {
-        let bytes = (self.plan.resident as f64 - keys) * (self.plan.value_bytes + KEY_BYTES) as f64;
+        let bytes = (self.plan.resident as f64 - keys) * (self.plan.value_bytes + KEY_BYTES) as f64 * MENDED_SHARE;
         self.limit = (self.limit as f64 + bytes).max(1.0) as u64;
         self.client.must(&format!("CONFIG SET maxmemory {}", self.limit));
     }
