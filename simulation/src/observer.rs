@@ -243,7 +243,8 @@ impl Observer {
             let name = &self.lives[window.life].name;
             tracing::debug!(name, ?wrong, ahead = ?views.ahead, ?applied, "not judged");
             (wrong, uncertain) = (None, true);
-            if after != window.clock {
+            // What the oracle wrote and the node did not never happened.
+            if after != window.clock || !execution.written().is_empty() {
                 execution.give_up(&named, after);
             }
         }
