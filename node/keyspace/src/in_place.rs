@@ -91,7 +91,14 @@ impl Access<'_> {
 
 /// Logs a change of one operation that has been applied.
 #[inline]
-pub(crate) fn log(writer: &mut WriterState, stamp: Stamp, tied: bool, database: Database, key: &[u8], operation: &Operation<'_>) {
+pub(crate) fn log(
+    writer: &mut WriterState,
+    stamp: Stamp,
+    tied: bool,
+    database: Database,
+    key: &[u8],
+    operation: &Operation<'_>,
+) {
     if writer.pending.records.last().is_none_or(|last| last.stamp != stamp) {
         writer.pending.append_operation(stamp, tied, database.0, key, operation);
         return;

@@ -31,7 +31,7 @@ impl Item {
         u64::from(self.high) << 32 | u64::from(self.low)
     }
 
-    /// The score; of both zeros the positive one.
+    /// The score.
     pub fn score(&self) -> Score {
         Score::from_ordered_word(self.word())
     }
@@ -344,7 +344,8 @@ impl<'a> Walk<'a> {
     /// Goes to the leaf after this one, or before it.
     fn go_on(&mut self) {
         while let Some((children, at)) = self.path.pop() {
-            let next = if self.reversed { at.checked_sub(1) } else { Some(at + 1).filter(|&next| next < children.len()) };
+            let next =
+                if self.reversed { at.checked_sub(1) } else { Some(at + 1).filter(|&next| next < children.len()) };
             if let Some(next) = next {
                 self.path.push((children, next));
                 let rank = if self.reversed { children[next].count as usize - 1 } else { 0 };
@@ -414,7 +415,8 @@ mod tests {
         }
 
         fn expected(&self) -> Vec<u32> {
-            let mut all: Vec<u32> = (0..self.names.len() as u32).filter(|&m| self.scores[m as usize].is_some()).collect();
+            let mut all: Vec<u32> =
+                (0..self.names.len() as u32).filter(|&m| self.scores[m as usize].is_some()).collect();
             all.sort_by(|&one, &other| {
                 let key = |m: u32| (self.scores[m as usize].unwrap().to_ordered_word(), &self.names[m as usize]);
                 key(one).cmp(&key(other))

@@ -59,6 +59,10 @@ impl<'a> SortedElements<'a> {
 
     /// One step over the members, as [`crate::Access::scan`].
     pub fn scan(&self, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], f64)) -> u64 {
+        if self.is_flat() {
+            self.in_order().range(0..usize::MAX, false).for_each(|(name, score)| each(name, score));
+            return 0;
+        }
         self.map.scan(cursor, count, |entry| each(name_of(entry), score_of(entry).to_f64()))
     }
 
@@ -115,13 +119,25 @@ impl<'a> InOrder<'a> {
         }
     }
 
-    /// How many members come before the first one of whose name `before` is false; it is false of all behind that one
-    /// too, which supposes that all scores are the same.
-    pub fn below_name(&self, before: impl Fn(&[u8]) -> bool) -> usize {
+    /// The ranks of the members from the first of whose name `begins` is true to the one before `ends` is; both stay
+    /// true from there on, which supposes that all members have one score. If they have not, some members are found, of
+    /// a list those that Redis finds in one.
+    pub fn names_between(
+        &self,
+        begins: impl Fn(&[u8]) -> bool,
+        ends: impl Fn(&[u8]) -> bool,
+        reversed: bool,
+    ) -> Range<usize> {
         match &self.members {
-            Members::Listed(list) => list.partition_point(|(_, entry)| before(name_of(entry))),
+            Members::Listed(list) => {
+                let names: SmallVec<[&[u8]; FLAT_ELEMENTS_MAX]> =
+                    list.iter().map(|(_, entry)| name_of(entry)).collect();
+                contiguous(&names, begins, ends, reversed).unwrap_or(0..0)
+            }
             Members::Ranked(ranked) => {
-                ranked.order().partition_point(|item| before(name_of(ranked.member(item.cell))))
+                let name = |item: &Item| name_of(ranked.member(item.cell));
+                let start = ranked.order().partition_point(|item| !begins(name(item)));
+                start..ranked.order().partition_point(|item| !ends(name(item))).max(start)
             }
         }
     }
@@ -133,7 +149,10 @@ impl<'a> InOrder<'a> {
                 let end = ranks.end.min(list.len());
                 (Some(&list[ranks.start.min(end)..end]), None)
             }
-            Members::Ranked(ranked) => (None, Some(ranked.order().range(ranks, reversed).map(|item| (*ranked, item)))),
+            Members::Ranked(ranked) => {
+                let named = |item: Item| (name_of(ranked.member(item.cell)), item.score().to_f64());
+                (None, Some(ranked.order().range(ranks, reversed).map(named)))
+            }
         };
         let listed = listed.unwrap_or_default();
         let count = listed.len();
@@ -141,12 +160,28 @@ impl<'a> InOrder<'a> {
             let (score, entry) = listed[if reversed { count - 1 - at } else { at }];
             (name_of(entry), score.to_f64())
         });
-        of_list.chain(walk.into_iter().flatten().map(member_of))
+        of_list.chain(walk.into_iter().flatten())
     }
 }
 
-/// The order does not know one zero from the other: the score is the member's own.
-fn member_of<'a>((ranked, item): (&'a RankedTable, Item)) -> (&'a [u8], f64) {
-    let member = ranked.member(item.cell);
-    (name_of(member), score_of(member).to_f64())
+/// The names from the first that begins to the last before one that ends, looked for from the one end or the other;
+/// nothing if the first name is beyond the range or the last one before it.
+fn contiguous(
+    names: &[&[u8]],
+    begins: impl Fn(&[u8]) -> bool,
+    ends: impl Fn(&[u8]) -> bool,
+    reversed: bool,
+) -> Option<Range<usize>> {
+    if !begins(names.last()?) || ends(names.first()?) {
+        return None;
+    }
+    if reversed {
+        let last = names.iter().rposition(|name| !ends(name))?;
+        let before = names[..=last].iter().rposition(|name| !begins(name)).map_or(0, |at| at + 1);
+        Some(before..last + 1)
+    } else {
+        let first = names.iter().position(|name| begins(name))?;
+        let end = names[first..].iter().position(|name| ends(name)).map_or(names.len(), |at| first + at);
+        Some(first..end)
+    }
 }

@@ -70,6 +70,14 @@ pub fn double_text(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
+    // Most doubles that are printed are whole numbers.
+    let whole = value as i64;
+    if whole as f64 == value
+        && whole.unsigned_abs() < 1 << f64::MANTISSA_DIGITS
+        && (whole != 0 || value.is_sign_positive())
+    {
+        return whole.to_string();
+    }
     let scientific = format!("{value:.16e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);

@@ -72,6 +72,11 @@ impl Reply {
         self.output.truncate(length);
     }
 
+    /// Adds replies that were written elsewhere, for the same version.
+    pub fn append(&mut self, replies: &[u8]) {
+        self.output.extend_from_slice(replies);
+    }
+
     /// Puts `buffer` in place of the output and hands the old one out: an idle connection holds no buffer.
     pub fn replace_buffer(&mut self, buffer: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut self.output, buffer)
@@ -171,6 +176,14 @@ impl Reply {
     /// A double, printed as C's `%.17g`. Version 2 has a string.
     pub fn double(&mut self, value: f64) {
         let text = double_text(value);
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.line(b',', text.as_bytes()),
+        }
+    }
+
+    /// A number that is printed already. Version 2 has a string.
+    pub fn decimal(&mut self, text: &str) {
         match self.version {
             Version::Resp2 => self.bulk(text.as_bytes()),
             Version::Resp3 => self.line(b',', text.as_bytes()),
@@ -295,6 +308,7 @@ mod tests {
         check(|reply| reply.push(2), "*2\r\n", ">2\r\n");
         check(|reply| reply.double(0.1), "$19\r\n0.10000000000000001\r\n", ",0.10000000000000001\r\n");
         check(|reply| reply.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
+        check(|reply| reply.decimal("0.1"), "$3\r\n0.1\r\n", ",0.1\r\n");
         check(|reply| reply.boolean(true), ":1\r\n", "#t\r\n");
         check(|reply| reply.verbatim("txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|reply| reply.big_number("12"), "$2\r\n12\r\n", "(12\r\n");

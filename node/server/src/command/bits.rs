@@ -170,7 +170,15 @@ fn bitcount(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
     let range = match args[2..] {
         [] => BitRange { start: 0, end: -1, counts_bits: false },
         [start, end] => BitRange::parse(start, Some(end), None)?,
-        [start, end, unit] => BitRange::parse(start, Some(end), Some(unit))?,
+        [start, end, unit] => {
+            let range = BitRange::parse(start, Some(end), None)?;
+            // SUBTLE: where nothing can be the unit is not read, as in Redis.
+            if number::is_reversed(range.start, range.end) {
+                range
+            } else {
+                BitRange::parse(start, Some(end), Some(unit))?
+            }
+        }
         _ => return Err(CommandError::Syntax),
     };
     let range = Some(range).filter(|range| !number::is_reversed(range.start, range.end));

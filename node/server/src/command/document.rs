@@ -37,6 +37,8 @@ const GROUPS: &[Group] = &[
     Group::Bitmap,
     Group::Hash,
     Group::Set,
+    Group::SortedSet,
+    Group::Geo,
     Group::Generic,
     Group::Transactions,
     Group::Connection,

@@ -5,7 +5,7 @@
 
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
-use keyspace::{Access, Database, Kind, Lifetime, NewLifetime, WrongKind};
+use keyspace::{Access, Database, End, Kind, Lifetime, NewLifetime, Score, WrongKind};
 use rdb::payload::{self, Payload};
 use rdb::{Hash, Object, SortedSet, Texts};
 
@@ -70,7 +70,8 @@ pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Res
         }),
         Some(Kind::SortedSet) => store.sorted_set(db, key)?.map(|elements| {
             let mut sorted = SortedSet::default();
-            for (member, score) in elements.iter() {
+            // Redis takes the order of a small one on trust.
+            for (member, score) in elements.in_order().range(0..usize::MAX, false) {
                 sorted.members.push(member);
                 sorted.scores.push(score);
             }
@@ -158,10 +159,11 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 /// Whether values of this kind can be held here.
 fn check_kind(kind: rdb::Kind) -> Result<(), CommandError> {
     match kind {
-        rdb::Kind::String | rdb::Kind::Hash | rdb::Kind::Set => Ok(()),
-        rdb::Kind::List | rdb::Kind::SortedSet | rdb::Kind::Stream | rdb::Kind::Module => Err(CommandError::Detailed(
-            format!("ERR values of the type {} are not offered by this version", kind.name()),
-        )),
+        rdb::Kind::String | rdb::Kind::Hash | rdb::Kind::Set | rdb::Kind::SortedSet | rdb::Kind::List => Ok(()),
+        rdb::Kind::Stream | rdb::Kind::Module => Err(CommandError::Detailed(format!(
+            "ERR values of the type {} are not offered by this version",
+            kind.name()
+        ))),
     }
 }
 
@@ -171,9 +173,14 @@ fn check(object: &Object) -> Result<(), CommandError> {
         Object::Hash(hash) if hash.has_deadlines() => {
             Err(CommandError::Plain("ERR fields that expire are not offered by this version"))
         }
-        Object::Hash(_) | Object::Set(_) if object.is_empty() => Err(CommandError::Plain("ERR Bad data format")),
-        Object::String(_) | Object::Hash(_) | Object::Set(_) => Ok(()),
-        Object::List(_) | Object::SortedSet(_) | Object::Stream(_) | Object::Module(_) => check_kind(object.kind()),
+        Object::Hash(_) | Object::Set(_) | Object::SortedSet(_) | Object::List(_) if object.is_empty() => {
+            Err(CommandError::Plain("ERR Bad data format"))
+        }
+        Object::SortedSet(sorted) if sorted.scores.iter().any(|score| score.is_nan()) => {
+            Err(CommandError::Plain("ERR Bad data format"))
+        }
+        Object::String(_) | Object::Hash(_) | Object::Set(_) | Object::SortedSet(_) | Object::List(_) => Ok(()),
+        Object::Stream(_) | Object::Module(_) => check_kind(object.kind()),
     }
 }
 
@@ -194,7 +201,15 @@ fn put(call: &mut Call<'_, '_>, key: &[u8], object: &Object, lifetime: Lifetime)
                 call.store.add_member(db, key, member)?;
             }
         }
-        Object::List(_) | Object::SortedSet(_) | Object::Stream(_) | Object::Module(_) => return check(object),
+        Object::SortedSet(sorted) => {
+            for (member, &score) in sorted.members.iter().zip(&sorted.scores) {
+                call.store.put_score(db, key, member, Score::new(score).unwrap_or_default())?;
+            }
+        }
+        Object::List(elements) => {
+            call.store.push(db, key, End::Tail, elements.iter())?;
+        }
+        Object::Stream(_) | Object::Module(_) => return check(object),
     }
     if lifetime != Lifetime::Never {
         call.store.set_lifetime(db, key, lifetime);

@@ -217,14 +217,16 @@ fn find_keys(call: &Call<'_, '_>, request: &[&[u8]]) -> Result<(&'static Entry, 
 
 /// The access categories of a command, in Redis' order.
 pub fn categories(entry: &Entry) -> impl Iterator<Item = &'static str> {
-    const ORDER: [&str; 15] = [
+    const ORDER: [&str; 17] = [
         "@keyspace",
         "@read",
         "@write",
         "@set",
+        "@sortedset",
         "@hash",
         "@string",
         "@bitmap",
+        "@geo",
         "@pubsub",
         "@admin",
         "@fast",

@@ -13,10 +13,12 @@ pub mod bits;
 pub mod connection;
 pub mod dump;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod introspection;
 pub mod pelago;
 pub mod set;
+pub mod sorted_set;
 pub mod string;
 pub mod transaction;
 
@@ -104,6 +106,10 @@ pub enum Group {
     Hash,
     /// Sets.
     Set,
+    /// Sorted sets.
+    SortedSet,
+    /// Places on the earth, in sorted sets.
+    Geo,
     /// The connection itself.
     Connection,
     /// The node.
@@ -123,6 +129,8 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::Hash => "hash",
             Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::Geo => "geo",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
@@ -138,6 +146,8 @@ impl Group {
             Self::Bitmap => Some("@bitmap"),
             Self::Hash => Some("@hash"),
             Self::Set => Some("@set"),
+            Self::SortedSet => Some("@sortedset"),
+            Self::Geo => Some("@geo"),
             Self::Connection => Some("@connection"),
             Self::Transactions => Some("@transaction"),
             Self::Server => None,
@@ -194,6 +204,11 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,
+    sorted_set::COMMANDS,
+    sorted_set::range::COMMANDS,
+    sorted_set::algebra::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     admin::COMMANDS,
     pelago::COMMANDS,
 ];

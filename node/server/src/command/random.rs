@@ -1,4 +1,4 @@
-//! Random elements of a collection, for `SRANDMEMBER`, `HRANDFIELD` and `SPOP`.
+//! Random elements of a collection, for `SRANDMEMBER`, `HRANDFIELD`, `ZRANDMEMBER` and `SPOP`.
 //!
 //! A command draws one seed from its call and goes on from there by itself, because the call is borrowed while its
 //! elements are read. The same seed gives the same answer.
@@ -6,7 +6,7 @@
 use super::CommandError;
 use super::number;
 use crate::limits::RANDOM_ELEMENTS_MAX;
-use keyspace::Elements;
+use keyspace::{Elements, SortedElements};
 use resp::{Reply, Version};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,8 +14,61 @@ use std::collections::HashSet;
 /// A sequence of random words from one seed (splitmix64; Steele, Lea and Flood, 2014).
 pub(super) struct Draws(u64);
 
-/// A field or member, and its value (empty for members).
-pub(super) type Element<'e> = (&'e [u8], Cow<'e, [u8]>);
+/// What elements are drawn from.
+pub(super) trait Pool<'e> {
+    /// What stands beside a name.
+    type Value;
+    /// How many elements there are.
+    fn len(&self) -> usize;
+    /// Some element, chosen by a random word.
+    fn random(&self, word: u64) -> Option<(&'e [u8], Self::Value)>;
+    /// All elements.
+    fn all(&self) -> Vec<(&'e [u8], Self::Value)>;
+    /// Answers a value.
+    fn write(reply: &mut Reply, value: &Self::Value);
+}
+
+/// Fields with their values; those of members are empty.
+impl<'e> Pool<'e> for Elements<'e> {
+    type Value = Cow<'e, [u8]>;
+
+    fn len(&self) -> usize {
+        Elements::len(self)
+    }
+
+    fn random(&self, word: u64) -> Option<(&'e [u8], Cow<'e, [u8]>)> {
+        Elements::random(self, word)
+    }
+
+    fn all(&self) -> Vec<(&'e [u8], Cow<'e, [u8]>)> {
+        self.iter().collect()
+    }
+
+    fn write(reply: &mut Reply, value: &Cow<'e, [u8]>) {
+        reply.bulk(value);
+    }
+}
+
+/// Members with their scores.
+impl<'e> Pool<'e> for SortedElements<'e> {
+    type Value = f64;
+
+    fn len(&self) -> usize {
+        SortedElements::len(self)
+    }
+
+    fn random(&self, word: u64) -> Option<(&'e [u8], f64)> {
+        SortedElements::random(self, word)
+    }
+
+    fn all(&self) -> Vec<(&'e [u8], f64)> {
+        self.iter().collect()
+    }
+
+    fn write(reply: &mut Reply, value: &f64) {
+        reply.double(*value);
+    }
+}
 
 impl Draws {
     /// The sequence of this seed.
@@ -40,7 +93,7 @@ impl Draws {
 
 /// `count` different elements, or all if there are not that many. Few of many are drawn until they differ; many of
 /// few are shuffled, as Redis does it.
-pub(super) fn distinct<'e>(elements: &'e Elements<'_>, count: usize, draws: &mut Draws) -> Vec<Element<'e>> {
+pub(super) fn distinct<'e, P: Pool<'e>>(elements: &P, count: usize, draws: &mut Draws) -> Vec<(&'e [u8], P::Value)> {
     let length = elements.len();
     if count < length / DRAW_ONE_OF {
         let mut seen = HashSet::with_capacity(count);
@@ -56,7 +109,7 @@ pub(super) fn distinct<'e>(elements: &'e Elements<'_>, count: usize, draws: &mut
             }
         }
     }
-    let mut all: Vec<Element<'e>> = elements.iter().collect();
+    let mut all = elements.all();
     if count < all.len() {
         for index in 0..count {
             let other = index + draws.below(all.len() - index);
@@ -78,9 +131,9 @@ pub(super) fn signed_count(text: &[u8]) -> Result<i64, CommandError> {
 }
 
 /// Answers `count` random elements: different ones, or with repeats for a negative count.
-pub(super) fn answer(
+pub(super) fn answer<'e, P: Pool<'e>>(
     reply: &mut Reply,
-    elements: &Elements<'_>,
+    elements: &P,
     count: i64,
     with_values: bool,
     draws: &mut Draws,
@@ -89,7 +142,7 @@ pub(super) fn answer(
     if count >= 0 {
         let chosen = distinct(elements, wanted, draws);
         write_header(reply, chosen.len(), with_values);
-        chosen.iter().for_each(|element| write_element(reply, element, with_values));
+        chosen.iter().for_each(|element| write_element::<P>(reply, element, with_values));
         return Ok(());
     }
     if wanted > RANDOM_ELEMENTS_MAX {
@@ -98,7 +151,7 @@ pub(super) fn answer(
     write_header(reply, wanted, with_values);
     for _ in 0..wanted {
         if let Some(element) = elements.random(draws.next()) {
-            write_element(reply, &element, with_values);
+            write_element::<P>(reply, &element, with_values);
         }
     }
     Ok(())
@@ -112,14 +165,14 @@ fn write_header(reply: &mut Reply, length: usize, with_values: bool) {
     }
 }
 
-fn write_element(reply: &mut Reply, (name, value): &Element<'_>, with_values: bool) {
+fn write_element<'e, P: Pool<'e>>(reply: &mut Reply, (name, value): &(&'e [u8], P::Value), with_values: bool) {
     match reply.version() {
         Version::Resp3 if with_values => reply.array(2),
         Version::Resp2 | Version::Resp3 => {}
     }
     reply.bulk(name);
     if with_values {
-        reply.bulk(value);
+        P::write(reply, value);
     }
 }
 

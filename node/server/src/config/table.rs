@@ -216,6 +216,10 @@ settings! {
     hash_max_listpack_entries: u64 = ["hash-max-listpack-entries", "hash-max-ziplist-entries"], Memory, AtOnce, count(), "512";
     /// The longest field or value in such a hash, in bytes.
     hash_max_listpack_value: u64 = ["hash-max-listpack-value", "hash-max-ziplist-value"], Memory, AtOnce, any_bytes(), "64";
+    /// Members up to which `OBJECT ENCODING` calls a sorted set a listpack.
+    zset_max_listpack_entries: u64 = ["zset-max-listpack-entries", "zset-max-ziplist-entries"], Memory, AtOnce, count(), "128";
+    /// Bytes of a member up to which `OBJECT ENCODING` calls a sorted set a listpack.
+    zset_max_listpack_value: u64 = ["zset-max-listpack-value", "zset-max-ziplist-value"], Memory, AtOnce, any_bytes(), "64";
     /// Members up to which `OBJECT ENCODING` calls a set of whole numbers an intset.
     set_max_intset_entries: u64 = ["set-max-intset-entries"], Memory, AtOnce, count(), "512";
 

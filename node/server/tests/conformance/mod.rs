@@ -23,6 +23,8 @@ pub const SCRIPTS: &[(&str, &str)] = &[
     ("dump", include_str!("scripts/dump.txt")),
     ("hash", include_str!("scripts/hash.txt")),
     ("set", include_str!("scripts/set.txt")),
+    ("sorted_set", include_str!("scripts/sorted_set.txt")),
+    ("geo", include_str!("scripts/geo.txt")),
     ("admin", include_str!("scripts/admin.txt")),
 ];
 
@@ -83,7 +85,7 @@ fn the_scripts_say_what_redis_answers() {
 
 #[test]
 fn every_command_of_the_families_has_a_line_in_a_script() {
-    use server::command::{Command, bits, generic, hash, set, string};
+    use server::command::{Command, bits, generic, geo, hash, set, sorted_set, string};
     const FAMILIES: &[&[Command]] = &[
         string::COMMANDS,
         string::counter::COMMANDS,
@@ -96,6 +98,11 @@ fn every_command_of_the_families_has_a_line_in_a_script() {
         hash::COMMANDS,
         set::COMMANDS,
         set::algebra::COMMANDS,
+        sorted_set::COMMANDS,
+        sorted_set::range::COMMANDS,
+        sorted_set::algebra::COMMANDS,
+        geo::COMMANDS,
+        geo::search::COMMANDS,
     ];
     let mut named = std::collections::HashSet::new();
     for (family, text) in SCRIPTS {

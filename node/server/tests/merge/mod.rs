@@ -142,7 +142,14 @@ fn every_command_that_writes_keys_has_a_scenario() {
 /// `SWAPDB` counts as a write, but is always refused.
 fn writes_keys(command: &Command) -> bool {
     let holds_keys = match command.group {
-        Group::Generic | Group::String | Group::Bitmap | Group::Hash | Group::Set | Group::Server => true,
+        Group::Generic
+        | Group::String
+        | Group::Bitmap
+        | Group::Hash
+        | Group::Set
+        | Group::SortedSet
+        | Group::Geo
+        | Group::Server => true,
         Group::Connection | Group::Transactions | Group::Pelago => false,
     };
     holds_keys && matches!(command.merge, Merge::Writes(_)) && command.name != "swapdb"

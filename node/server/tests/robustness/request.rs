@@ -91,6 +91,9 @@ const MORE: &[&str] = &[
     "OBJECT FREQ k",
     "RANDOMKEY",
     "SPOP s 2",
+    "ZRANDMEMBER z -5 WITHSCORES",
+    "ZRANGE z 0 9223372036854775807 REV WITHSCORES",
+    "ZADD large 9223372036854775807 x",
     "SSCAN words 0 COUNT 9223372036854775807",
     "SRANDMEMBER words -5",
     "HRANDFIELD h -3 WITHVALUES",
@@ -229,6 +232,31 @@ const WORDS: &[&[u8]] = &[
     b"yes",
     b"no",
     b"SAMPLES",
+    b"z",
+    b"places",
+    b"(1",
+    b"(inf",
+    b"[a",
+    b"(a",
+    b"-",
+    b"+",
+    b"CH",
+    b"INCR",
+    b"BYSCORE",
+    b"BYLEX",
+    b"REV",
+    b"WITHSCORES",
+    b"WEIGHTS",
+    b"AGGREGATE",
+    b"MAX",
+    b"km",
+    b"FROMMEMBER",
+    b"FROMLONLAT",
+    b"BYRADIUS",
+    b"BYBOX",
+    b"ANY",
+    b"STORE",
+    b"STOREDIST",
 ];
 
 /// Random words from a seed (splitmix64).
@@ -368,9 +396,23 @@ pub fn damage(bytes: &mut Vec<u8>, first: usize, chance: &mut Chance) {
 pub fn is_comparable(request: &Request) -> bool {
     let Some(entry) = table().find(&request[0]) else { return false };
     let command = entry.command;
-    let of_data = matches!(command.group, Group::String | Group::Bitmap | Group::Hash | Group::Set | Group::Generic);
-    let by_chance =
-        ["spop", "srandmember", "hrandfield", "randomkey", "object", "keys", "wait", "migrate", "restore", "dump"];
+    let of_data = matches!(
+        command.group,
+        Group::String | Group::Bitmap | Group::Hash | Group::Set | Group::SortedSet | Group::Geo | Group::Generic
+    );
+    let by_chance = [
+        "spop",
+        "srandmember",
+        "hrandfield",
+        "zrandmember",
+        "randomkey",
+        "object",
+        "keys",
+        "wait",
+        "migrate",
+        "restore",
+        "dump",
+    ];
     // A life that ends while the test runs ends at another time there than here.
     let lives = ["expire", "pexpire", "setex", "psetex", "getex", "set", "expireat", "pexpireat"];
     let is_short = |word: &Vec<u8>| {

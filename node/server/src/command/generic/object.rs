@@ -5,7 +5,7 @@
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::config::Config;
-use keyspace::{Elements, Kind};
+use keyspace::{Elements, Kind, SortedElements};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command {
@@ -111,7 +111,10 @@ fn encoding(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
             Some(elements) if !is_intset(&elements, &config) => "hashtable",
             Some(_) | None => "intset",
         },
-        Some(Kind::SortedSet) => "skiplist",
+        Some(Kind::SortedSet) => match call.store.sorted_set(db, key)? {
+            Some(members) if !is_sorted_listpack(&members, &config) => "skiplist",
+            Some(_) | None => "listpack",
+        },
         Some(Kind::List) => "quicklist",
     };
     call.reply.bulk(name.as_bytes());
@@ -131,6 +134,11 @@ fn string_encoding(value: &[u8]) -> &'static str {
 fn is_listpack(hash: &Elements<'_>, config: &Config) -> bool {
     hash.len() as u64 <= config.hash_max_listpack_entries
         && hash.iter().all(|(field, value)| field.len().max(value.len()) as u64 <= config.hash_max_listpack_value)
+}
+
+fn is_sorted_listpack(members: &SortedElements<'_>, config: &Config) -> bool {
+    members.len() as u64 <= config.zset_max_listpack_entries
+        && members.iter().all(|(member, _)| member.len() as u64 <= config.zset_max_listpack_value)
 }
 
 fn is_intset(set: &Elements<'_>, config: &Config) -> bool {
