@@ -205,11 +205,13 @@ mod tests {
         for position in [&first, &last, &middle] {
             assert_eq!(Position::of_name(&position.name()).as_ref(), Some(position));
             let name = position.name();
-            (0..name.len()).for_each(|end| assert_eq!(Position::of_name(&name[..end]).map(|p| p.steps.len()), {
-                // A path that ends at a step is the position that it comes from.
-                let is_step = end == 9 && position.steps.len() == 2;
-                is_step.then_some(1)
-            }));
+            (0..name.len()).for_each(|end| {
+                assert_eq!(Position::of_name(&name[..end]).map(|p| p.steps.len()), {
+                    // A path that ends at a step is the position that it comes from.
+                    let is_step = end == 9 && position.steps.len() == 2;
+                    is_step.then_some(1)
+                })
+            });
         }
         // The same head in two bytes instead of one.
         let mut padded = vec![0x80, 0];

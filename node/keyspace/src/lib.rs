@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod awaited;
 mod body;
 mod buckets;
 mod drain;
@@ -35,6 +36,7 @@ mod usage;
 mod write;
 
 pub use access::{Access, Database, Elements, Lookups, Watch, WrongKind};
+pub use awaited::KeyObserver;
 pub use crdt::{ExactFloat, Kind, Lifetime, Score, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use evict::{EVICTION_RESETS_MAX, Eviction, EvictionPolicy, EvictionRank, Evictor};

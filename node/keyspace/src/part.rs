@@ -46,7 +46,12 @@ impl Keyspace {
             let mut slot = self.slot(number);
             // Whoever watches a key did so before it was there.
             slot.memory.touch_all();
+            let awaited = slot.memory.take_awaited();
             *slot = read;
+            if let Some(awaited) = awaited {
+                *slot.memory.awaited_mut() = awaited;
+                slot.memory.touch_all();
+            }
         }
         self.shared.absorb(&part.shared);
     }

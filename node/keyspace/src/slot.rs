@@ -4,6 +4,7 @@
 //! felt), of the digests that regions compare, and of state catch-up. Changes of this node and of others come in
 //! through the same door, [`Slot::apply`].
 
+use crate::awaited::Awaited;
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
@@ -47,6 +48,7 @@ struct Rare {
     context: Option<Context>,
     resets: BTreeMap<ResetName, RememberedReset>,
     watched: Watched,
+    awaited: Awaited,
 }
 
 /// What was seen of a slot beyond the node's vector.
@@ -369,11 +371,26 @@ impl Memory {
     pub fn touch_all(&mut self) {
         let watched = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.watched)).unwrap_or_default();
         watched.into_values().flatten().for_each(|flag| flag.store(true, Ordering::Release));
+        self.rare.iter().for_each(|rare| rare.awaited.tell_all());
+    }
+
+    /// Keys that somebody waits for.
+    pub(crate) fn awaited_mut(&mut self) -> &mut Awaited {
+        &mut self.rare.get_or_insert_default().awaited
+    }
+
+    /// The keys that somebody waits for, when what is known of the slot is about to be replaced.
+    pub(crate) fn take_awaited(&mut self) -> Option<Awaited> {
+        let rare = self.rare.as_mut().filter(|rare| !rare.awaited.is_empty())?;
+        Some(std::mem::take(&mut rare.awaited))
     }
 
     /// Gives the memory of rare things back when there is none.
     pub fn tidy(&mut self) {
-        if self.rare.as_ref().is_some_and(|r| r.context.is_none() && r.resets.is_empty() && r.watched.is_empty()) {
+        let is_empty = |rare: &Rare| {
+            rare.context.is_none() && rare.resets.is_empty() && rare.watched.is_empty() && rare.awaited.is_empty()
+        };
+        if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;
         }
     }
@@ -400,6 +417,7 @@ impl Memory {
     #[cold]
     fn tell(&mut self, database: u8, key: &[u8]) {
         let Some(rare) = &mut self.rare else { return };
+        rare.awaited.tell(database, key);
         if !rare.watched.is_empty() {
             let flags = rare.watched.remove(&(database, Box::from(key)));
             flags.into_iter().flatten().for_each(|flag| flag.store(true, Ordering::Release));

@@ -1,6 +1,7 @@
 //! One client's state: what commands find and leave on their connection.
 
 use crate::backups::ChunkReply;
+use crate::blocking::Waiting;
 use crate::clients::{Look, Marks, Presence};
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
@@ -30,6 +31,10 @@ pub struct ClientState {
     pub closing: bool,
     /// An order to another thread whose answer is the reply.
     pub order: Option<Order>,
+    /// It waits for a key to hold something for it.
+    pub waiting: Option<Waiting>,
+    /// Its transaction is being executed: nothing in it waits.
+    pub is_in_exec: bool,
     /// What it waits for before its last command is answered.
     pub wish: Option<Wish>,
     /// `CLIENT NO-EVICT`.
@@ -80,6 +85,8 @@ impl ClientState {
             closing: false,
             order: None,
             wish: None,
+            waiting: None,
+            is_in_exec: false,
             no_evict: false,
             no_touch: false,
             last_command: None,
@@ -104,6 +111,7 @@ impl ClientState {
         let mut marks = Marks::empty();
         marks.set(Marks::TRANSACTION, self.transaction.is_some());
         marks.set(Marks::WATCHING, !self.watches.is_empty());
+        marks.set(Marks::BLOCKED, self.waiting.is_some());
         marks.set(Marks::CLOSING, self.closing);
         marks.set(Marks::NO_EVICT, self.no_evict);
         marks.set(Marks::NO_TOUCH, self.no_touch);

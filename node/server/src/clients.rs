@@ -84,7 +84,8 @@ impl Clients {
             return;
         }
         for presence in self.open.lock().values() {
-            if presence.idle(now) > silence && !presence.is_ended() {
+            let is_waiting = presence.look().marks.contains(Marks::BLOCKED);
+            if presence.idle(now) > silence && !is_waiting && !presence.is_ended() {
                 self.ended_for_silence.fetch_add(1, Ordering::Relaxed);
                 presence.end();
             }
@@ -111,6 +112,8 @@ bitflags! {
         const NO_EVICT = 1 << 3;
         /// Its commands do not count as use of keys.
         const NO_TOUCH = 1 << 4;
+        /// It waits for a key to hold something for it.
+        const BLOCKED = 1 << 5;
     }
 }
 

@@ -9,7 +9,7 @@ use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
 use crate::config::OutputLimit;
-use crate::dispatch::{Outcome, dispatch, dispatch_named};
+use crate::dispatch::{self, dispatch, dispatch_named};
 use crate::durability::Wish;
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
@@ -99,6 +99,8 @@ enum Stop {
     Paused(UnixMillis),
     /// The last request's answer comes later.
     Ordered,
+    /// The last request waits for a key.
+    Waiting,
     /// The connection is to be closed.
     Close,
 }
@@ -198,6 +200,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     Stop::Ordered => {
                         self.write().await?;
                         now = self.wait_for_answer().await?;
+                    }
+                    Stop::Waiting => {
+                        self.write().await?;
+                        self.release();
+                        // In memory of its own: nearly no connection ever waits for a key.
+                        now = Box::pin(self.wait_for_key(now)).await?;
                     }
                     Stop::Paused(until) => {
                         self.write().await?;
@@ -310,7 +318,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if let (Ahead::Inline(length), true) = (&behind, requests.is_empty()) {
             let args: Arguments<'_> = self.parser.arguments(input).collect();
             let outcome = if args.is_empty() {
-                Outcome::Done
+                dispatch::Outcome::Done
             } else {
                 dispatch(self.worker, &mut self.client, &mut self.reply, now, &args)
             };
@@ -327,7 +335,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         for Parsed { length, words: range, named } in requests {
             let args = &words[range];
             if !args.is_empty()
-                && let Outcome::Paused(until) =
+                && let dispatch::Outcome::Paused(until) =
                     dispatch_named(self.worker, &mut self.client, &mut self.reply, now, named, args)
             {
                 stop = Some(Stop::Paused(until));
@@ -349,8 +357,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     }
 
     /// What follows from a request that was executed alone.
-    fn after(&mut self, outcome: Outcome, length: usize) -> Option<Stop> {
-        if let Outcome::Paused(until) = outcome {
+    fn after(&mut self, outcome: dispatch::Outcome, length: usize) -> Option<Stop> {
+        if let dispatch::Outcome::Paused(until) = outcome {
             self.parser = Parser::new();
             return Some(Stop::Paused(until));
         }
@@ -580,6 +588,8 @@ fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
         Some(Stop::Close)
     } else if client.order.is_some() || client.wish.is_some() {
         Some(Stop::Ordered)
+    } else if client.waiting.is_some() {
+        Some(Stop::Waiting)
     } else if output >= OUTPUT_BYTES_FLUSH {
         Some(Stop::Output)
     } else {
@@ -626,6 +636,8 @@ impl Input {
         }
     }
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,9 @@ pub fn dispatch_named(
         Err(Unknown::Refused(error)) => refuse(client, reply, None, &error),
     }
     if client.replies != Replies::On {
+        if let Some(waiting) = &mut client.waiting {
+            waiting.is_silent = true;
+        }
         withhold(client, reply, before);
     }
     Outcome::Done
@@ -238,6 +241,7 @@ fn execute(
     let started = if timed { worker.node.monotonic_ns() } else { 0 };
     client.last_command = Some(entry.ordinal);
     let before = reply.len();
+    serve_waiting(worker, now);
     let result = {
         let mut writer = worker.writer();
         let mut access = access(&mut writer, client, now, entry, args);
@@ -247,6 +251,7 @@ fn execute(
         worker.tally.looked(entry.command.flags, access.lookups());
         result
     };
+    serve_waiting(worker, now);
     if let Err(error) = result {
         let text = error.to_string();
         worker.tally.failed(entry.ordinal, &text);
@@ -257,6 +262,15 @@ fn execute(
         let taken_ns = worker.node.monotonic_ns().saturating_sub(started);
         worker.tally.time(entry.ordinal, taken_ns);
         note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
+    }
+}
+
+/// Serves the clients that wait for keys that have changed, before anybody else sees these.
+#[inline]
+fn serve_waiting(worker: &Worker, now: UnixMillis) {
+    if worker.node.blocking.is_ready() {
+        // While nothing may be served, their own threads look again.
+        let _ = worker.node.blocking.serve(&worker.node, &mut worker.writer(), now);
     }
 }
 

@@ -4,6 +4,7 @@
 //! time, chance and streams come in from outside.
 
 pub mod backups;
+pub mod blocking;
 pub mod certificates;
 pub mod client;
 pub mod clients;

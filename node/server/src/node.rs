@@ -1,6 +1,7 @@
 //! What all connections of a node share, and the seams through which time and chance come in.
 
 use crate::backups::Backups;
+use crate::blocking::Blocking;
 use crate::clients::Clients;
 use crate::command::table::{Table, table};
 use crate::condition::Condition;
@@ -41,6 +42,8 @@ pub struct Node {
     pub config: Arc<Settings>,
     /// The connections there are.
     pub clients: Clients,
+    /// The clients that wait for a key.
+    pub blocking: Blocking,
     /// Filling, paused, refusing.
     pub condition: Condition,
     /// What is there while the node reads its disk.
@@ -75,6 +78,7 @@ impl Node {
             keyspace,
             config,
             clients: Clients::default(),
+            blocking: Blocking::default(),
             condition: Condition::default(),
             readiness: Readiness::default(),
             tallies: Tallies::default(),

@@ -54,7 +54,8 @@ impl Pair {
         match self.below(12) {
             0..3 => self.put(0, dot, 0),
             3..5 => self.put(length, dot, 0),
-            5 => (0..3).for_each(|index| self.put(if dot.bits() & 1 == 0 { 0 } else { length + index as usize }, dot, index)),
+            5 => (0..3)
+                .for_each(|index| self.put(if dot.bits() & 1 == 0 { 0 } else { length + index as usize }, dot, index)),
             6 => {
                 let at = self.below(length + 1);
                 self.put(at, dot, 0);
@@ -206,7 +207,9 @@ fn bytes_each(values: impl Fn(u64) -> String, clocks: impl Fn(u64) -> u64) -> f6
 #[test]
 fn a_capped_timeline_takes_hardly_more_than_a_listpack() {
     let (second, minute) = (1000 << 13, 60_000 << 13);
-    let snowflake = |every_ms: u64| move |number: u64| ((1_300_000_000_000 + number * every_ms) << 22 | (number * 7919) & 0xfff).to_string();
+    let snowflake = |every_ms: u64| {
+        move |number: u64| ((1_300_000_000_000 + number * every_ms) << 22 | (number * 7919) & 0xfff).to_string()
+    };
     let random = |number: u64| next_random(next_random(number | 1) << 17 | 1).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 1;
     let small = bytes_each(|number| number.to_string(), |number| number);
     let minutes = bytes_each(snowflake(60_000), |number| number * minute);

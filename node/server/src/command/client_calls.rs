@@ -136,8 +136,13 @@ fn describe(call: &Call<'_, '_>, presence: &Presence, text: &mut String) {
 }
 
 fn letters(marks: Marks) -> String {
-    const LETTERS: [(Marks, char); 4] =
-        [(Marks::TRANSACTION, 'x'), (Marks::CLOSING, 'c'), (Marks::NO_EVICT, 'e'), (Marks::NO_TOUCH, 'T')];
+    const LETTERS: [(Marks, char); 5] = [
+        (Marks::TRANSACTION, 'x'),
+        (Marks::BLOCKED, 'b'),
+        (Marks::CLOSING, 'c'),
+        (Marks::NO_EVICT, 'e'),
+        (Marks::NO_TOUCH, 'T'),
+    ];
     let letters: String = LETTERS.iter().filter(|(mark, _)| marks.contains(*mark)).map(|(_, letter)| letter).collect();
     if letters.is_empty() { "N".to_owned() } else { letters }
 }
@@ -352,15 +357,16 @@ pub(super) fn trackinginfo(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(
 }
 
 pub(super) fn unblock(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    match args {
-        [_, _, _] => {}
-        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error") => {}
+    let with_error = match args {
+        [_, _, _] => false,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") => false,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"error") => true,
         [_, _, _, _] => return Err(CommandError::Plain("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
         _ => return Err(CommandError::wrong_arity("client|unblock")),
-    }
-    resp::parse_integer(args[2]).ok_or(CommandError::NotAnInteger)?;
-    // No command blocks, so nobody is to be woken.
-    call.reply.integer(0);
+    };
+    let id = resp::parse_integer(args[2]).ok_or(CommandError::NotAnInteger)?;
+    let waited = u64::try_from(id).is_ok_and(|id| call.node.blocking.unblock(id, with_error));
+    call.reply.integer(i64::from(waited));
     Ok(())
 }
 

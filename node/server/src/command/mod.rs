@@ -16,6 +16,7 @@ pub mod generic;
 pub mod geo;
 pub mod hash;
 pub mod introspection;
+pub mod list;
 pub mod pelago;
 pub mod set;
 pub mod sorted_set;
@@ -106,6 +107,8 @@ pub enum Group {
     Hash,
     /// Sets.
     Set,
+    /// Lists.
+    List,
     /// Sorted sets.
     SortedSet,
     /// Places on the earth, in sorted sets.
@@ -129,6 +132,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::Hash => "hash",
             Self::Set => "set",
+            Self::List => "list",
             Self::SortedSet => "sorted-set",
             Self::Geo => "geo",
             Self::Connection => "connection",
@@ -146,6 +150,7 @@ impl Group {
             Self::Bitmap => Some("@bitmap"),
             Self::Hash => Some("@hash"),
             Self::Set => Some("@set"),
+            Self::List => Some("@list"),
             Self::SortedSet => Some("@sortedset"),
             Self::Geo => Some("@geo"),
             Self::Connection => Some("@connection"),
@@ -204,6 +209,8 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,
+    list::COMMANDS,
+    list::moving::COMMANDS,
     sorted_set::COMMANDS,
     sorted_set::range::COMMANDS,
     sorted_set::algebra::COMMANDS,

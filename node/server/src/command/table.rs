@@ -139,7 +139,9 @@ impl Entry {
         let is_fast = command.flags.contains(Flags::FAST) && !command.flags.contains(Flags::GROWS);
         let grows = if !grows {
             Growth::Not
-        } else if command.complexity.starts_with("Without the count argument O(1)") {
+        } else if command.complexity.starts_with("Without the count argument O(1)")
+            || is_fast && command.complexity.ends_with("number of elements returned")
+        {
             Growth::WithArguments(command.arity.unsigned_abs() as usize)
         } else if is_fast {
             Growth::WithArguments(UNTIMED_ARGUMENTS_MAX)

@@ -110,6 +110,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     }
     call.reply.array(transaction.len());
     call.store.begin_group();
+    call.client.is_in_exec = true;
     for (entry, args) in transaction.commands() {
         let before = call.reply.len();
         call.client.tally.call(entry.ordinal);
@@ -122,6 +123,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
     }
+    call.client.is_in_exec = false;
     call.store.end_group();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Connections over in-memory pipes: fragments, pipelines, limits and ends.
 
+mod waiting;
+
 use super::*;
 use crate::node::Node;
 use crate::testing::node;

@@ -122,7 +122,8 @@ fn clients(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("maxclients", scene.config.maxclients)
         .put("client_recent_max_input_buffer", clients.request_bytes_waiting_max.value())
         .put("client_recent_max_output_buffer", clients.reply_bytes_waiting_max.value())
-        .put_all(&[("blocked_clients", "0"), ("tracking_clients", "0"), ("clients_in_timeout_table", "0")]);
+        .put("blocked_clients", clients.blocked.value())
+        .put_all(&[("tracking_clients", "0"), ("clients_in_timeout_table", "0")]);
 }
 
 fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {

@@ -14,6 +14,10 @@ metric_group! {
         connections_closed_idle: Counter,
         /// Clients connected now.
         connections_open: Gauge,
+        /// Clients that wait for a key to hold something for them (BLPOP and its like).
+        blocked: Gauge,
+        /// Commands that were not let wait because clients wait for too many keys already.
+        waits_refused: Counter,
         /// Requests that were not the Redis protocol; each closes its connection.
         protocol_errors: Counter,
         /// Connections closed because more waited for them than client-output-buffer-limit allows.

@@ -231,6 +231,8 @@ impl Metrics {
         own.connections_refused.mirror(clients.refused());
         own.connections_closed_idle.mirror(clients.ended_for_silence());
         own.connections_open.set_count(clients.count() as u64);
+        own.blocked.set_count(node.blocking.count() as u64);
+        own.waits_refused.mirror(node.blocking.refused());
         own.protocol_errors.mirror(totals.protocol_errors);
         own.connections_closed_output_limit.mirror(totals.output_limit_closed);
         self.keyspace.hits.mirror(totals.hits);

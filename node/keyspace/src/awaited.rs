@@ -1,0 +1,70 @@
+//! Keys that somebody waits for: whoever waits is told of every change of them, from wherever it comes.
+//!
+//! A watched key (`WATCH`) is asked about later; an awaited one tells at once. Keys that nobody waits for cost nothing:
+//! the marks lie with what few slots have.
+
+use crate::access::{Access, Database};
+use crate::hash::slot_of;
+use crate::keyspace::Keyspace;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Who is told of changes of awaited keys. There is one for a keyspace.
+pub trait KeyObserver: Send + Sync {
+    /// A key that is awaited has changed; it may also be gone. Its slot is locked: look at nothing in the keyspace here.
+    fn changed(&self, database: u8, key: &[u8]);
+}
+
+/// A key and the number of its database.
+type Key = (u8, Box<[u8]>);
+
+/// The awaited keys of a slot.
+#[derive(Default)]
+pub(crate) struct Awaited(HashMap<Key, Arc<dyn KeyObserver>>);
+
+impl Awaited {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells whoever waits for a key.
+    pub(crate) fn tell(&self, database: u8, key: &[u8]) {
+        if let Some(observer) = self.0.get(&(database, Box::from(key))) {
+            observer.changed(database, key);
+        }
+    }
+
+    /// Tells whoever waits for any of these keys.
+    pub(crate) fn tell_all(&self) {
+        self.0.iter().for_each(|((database, key), observer)| observer.changed(*database, key));
+    }
+}
+
+impl fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Access<'_> {
+    /// Has `observer` told of every change of a key from now on, until [`Keyspace::stop_awaiting`]. No change that comes
+    /// after what this access has seen of the key is missed.
+    pub fn await_key(&mut self, database: Database, key: &[u8], observer: &Arc<dyn KeyObserver>) {
+        let awaited = self.locked(key).memory.awaited_mut();
+        awaited.0.entry((database.0, key.into())).or_insert_with(|| Arc::clone(observer));
+    }
+}
+
+impl Keyspace {
+    /// Ends [`Access::await_key`] if `is_over` says so, which is asked with the key's slot locked: nobody begins to wait
+    /// for the key meanwhile.
+    pub fn stop_awaiting(&self, database: Database, key: &[u8], is_over: impl FnOnce() -> bool) {
+        let mut slot = self.slot(slot_of(key));
+        if is_over() {
+            slot.memory.awaited_mut().0.remove(&(database.0, Box::from(key)));
+            slot.memory.tidy();
+        }
+    }
+}

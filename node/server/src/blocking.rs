@@ -1,0 +1,409 @@
+//! Clients that wait until a key holds something for them: `BLPOP` and its like, for every type.
+//!
+//! **How a command uses it.** It first tries to take what it wants. If there is nothing, it calls [`wait`] with the keys,
+//! the kind of value that it waits for, and what is to be done when one of them holds such a value: a function that is
+//! given the store with that key (and `also`, the target of a move) locked, takes what it can and writes the whole reply.
+//! Inside a transaction `wait` answers at once that there is nothing. Everything else (time, `CLIENT UNBLOCK`, the end of
+//! the connection) is done here and in `connection`.
+//!
+//! **Who is served, and when.** A key that is waited for tells of each of its changes, whoever makes it: a command, the end
+//! of a transaction, a batch from another region. Before the next command runs on the thread that made the change, the
+//! waiting clients are served in the order in which they began to wait; for changes that no command made, the thread of the
+//! first of them is woken for that. The thread that serves takes the value for the client and hands over the reply, so none
+//! is taken for a client that has gone. Nothing is served while writes are paused or refused.
+//!
+//! While nobody waits, a command looks at one word.
+
+use crate::command::{Call, CommandError};
+use crate::limits::AWAITED_KEYS_MAX;
+use crate::node::Node;
+use crdt::{Stamp, UnixMillis};
+use keyspace::{Access, Database, KeyObserver, Kind, Writer};
+use parking_lot::Mutex;
+use resp::{Reply, Version};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Takes what a client waits for from a key that holds a value of its kind, and writes the whole reply. False if there is
+/// nothing for it after all. A refusal is the client's reply.
+pub type Serve =
+    dyn Fn(&mut Access<'_>, Database, &[u8], &mut Reply) -> Result<bool, CommandError> + Send + Sync + 'static;
+
+/// What a client waits for.
+pub struct Wanted<'k> {
+    /// The keys; one of them is enough.
+    pub keys: &'k [&'k [u8]],
+    /// Another key that serving needs: the target of a move.
+    pub also: Option<&'k [u8]>,
+    /// The kind of value.
+    pub kind: Kind,
+    /// For how long; nothing is for ever.
+    pub timeout: Option<Duration>,
+    /// Whether the reply inside a transaction, where there is nothing, is an array's and not a single value's.
+    pub answers_array: bool,
+    /// What is done when a key holds such a value.
+    pub serve: Box<Serve>,
+}
+
+/// Everybody who waits.
+#[derive(Debug, Default)]
+pub struct Blocking {
+    room: Arc<Room>,
+}
+
+/// What the keyspace tells of changes.
+#[derive(Debug, Default)]
+struct Room {
+    /// Whether keys have changed and nobody has looked yet who waits for them.
+    is_ready: AtomicBool,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+    inner: Mutex<Inner>,
+    /// Held by the one thread that serves, so that the order is kept. No slot is locked by whoever waits for it.
+    serving: Mutex<()>,
+}
+
+type Key = (u8, Box<[u8]>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Who waits for a key, in the order in which they began.
+    queues: HashMap<Key, VecDeque<Arc<Waiter>>>,
+    by_client: HashMap<u64, Arc<Waiter>>,
+    /// Keys that have changed, the first one first.
+    ready: VecDeque<Key>,
+    /// Entries of all queues together.
+    keys: usize,
+}
+
+/// A client that waits.
+pub struct Waiter {
+    client: u64,
+    database: Database,
+    keys: Vec<Box<[u8]>>,
+    also: Option<Box<[u8]>>,
+    kind: Kind,
+    version: Version,
+    serve: Box<Serve>,
+    /// What ended it, once.
+    outcome: Mutex<Option<Outcome>>,
+    /// It is to look whether there is something to do.
+    is_called: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// How waiting ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With this reply, after a change with this stamp or an earlier one.
+    Served {
+        /// The bytes.
+        reply: Vec<u8>,
+        /// The last stamp of whoever served it.
+        stamp: Stamp,
+    },
+    /// There was nothing for as long as it would wait, or somebody ended it as if.
+    Nothing,
+    /// `CLIENT UNBLOCK ERROR`.
+    Unblocked,
+}
+
+/// What a connection that waits keeps.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Itself, as others see it.
+    pub waiter: Arc<Waiter>,
+    /// For how long; nothing is for ever.
+    pub timeout: Option<Duration>,
+    /// The client does not want the reply.
+    pub is_silent: bool,
+}
+
+impl Waiting {
+    /// Writes the reply.
+    pub fn answer(&self, outcome: &Outcome, reply: &mut Reply) {
+        match outcome {
+            _ if self.is_silent => {}
+            Outcome::Served { reply: bytes, .. } => reply.append(bytes),
+            // As Redis answers for all of them, also for those that answer a single value.
+            Outcome::Nothing => reply.null_array(),
+            Outcome::Unblocked => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        }
+    }
+}
+
+/// Lets the client of a call wait. Inside a transaction it is answered that there is nothing.
+pub fn wait(call: &mut Call<'_, '_>, wanted: Wanted<'_>) -> Result<(), CommandError> {
+    if call.client.is_in_exec {
+        if wanted.answers_array {
+            call.reply.null_array()
+        } else {
+            call.reply.null()
+        }
+        return Ok(());
+    }
+    let database = call.db();
+    let mut keys: Vec<Box<[u8]>> = wanted.keys.iter().map(|key| Box::from(*key)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let waiter = Arc::new(Waiter {
+        client: call.client.id(),
+        database,
+        keys,
+        also: wanted.also.map(Box::from),
+        kind: wanted.kind,
+        version: call.reply.version(),
+        serve: wanted.serve,
+        outcome: Mutex::default(),
+        is_called: AtomicBool::new(false),
+        waker: Mutex::default(),
+    });
+    // SUBTLE: with the keys' slots locked: whoever changes one of them after this finds the client waiting.
+    call.node.blocking.enter(&waiter, call.store)?;
+    call.client.waiting = Some(Waiting { waiter, timeout: wanted.timeout, is_silent: false });
+    Ok(())
+}
+
+impl Blocking {
+    /// How many clients wait.
+    pub fn count(&self) -> usize {
+        self.room.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many commands were refused because too many keys are waited for.
+    pub fn refused(&self) -> u64 {
+        self.room.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether keys have changed that somebody waits for, and nobody has served them yet.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.room.is_ready.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self, waiter: &Arc<Waiter>, store: &mut Access<'_>) -> Result<(), CommandError> {
+        let mut inner = self.room.inner.lock();
+        if inner.keys + waiter.keys.len() > AWAITED_KEYS_MAX {
+            self.room.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(CommandError::Plain("ERR too many keys are waited for"));
+        }
+        inner.keys += waiter.keys.len();
+        for key in &waiter.keys {
+            let queue = inner.queues.entry((waiter.database.0, key.clone())).or_default();
+            queue.push_back(Arc::clone(waiter));
+        }
+        inner.by_client.insert(waiter.client, Arc::clone(waiter));
+        drop(inner);
+        self.room.waiting.fetch_add(1, Ordering::Relaxed);
+        let observer: Arc<dyn KeyObserver> = Arc::clone(&self.room) as _;
+        waiter.keys.iter().for_each(|key| store.await_key(waiter.database, key, &observer));
+        Ok(())
+    }
+
+    /// Takes out a client that has ended waiting. Call it once for each, with no slot locked.
+    pub fn leave(&self, node: &Node, waiter: &Waiter) {
+        let mut over = Vec::new();
+        {
+            let mut inner = self.room.inner.lock();
+            inner.by_client.remove(&waiter.client);
+            for key in &waiter.keys {
+                inner.take_from(waiter.database, key, waiter);
+                over.push(key);
+            }
+        }
+        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
+        for key in over {
+            node.keyspace.stop_awaiting(waiter.database, key, || {
+                !self.room.inner.lock().queues.contains_key(&(waiter.database.0, key.clone()))
+            });
+        }
+        // It may have been called to serve others.
+        self.call_next();
+    }
+
+    /// Ends the waiting of a client, as if its time were over or with an error. False if it does not wait.
+    pub fn unblock(&self, client: u64, with_error: bool) -> bool {
+        let waiter = self.room.inner.lock().by_client.get(&client).cloned();
+        let outcome = if with_error { Outcome::Unblocked } else { Outcome::Nothing };
+        waiter.is_some_and(|waiter| waiter.end(outcome))
+    }
+
+    /// Serves whoever waits for keys that have changed. If that must not be now, says until when to wait.
+    pub fn serve(&self, node: &Node, writer: &mut Writer, now: UnixMillis) -> Option<UnixMillis> {
+        let _turn = self.is_ready().then(|| self.room.serving.lock());
+        while self.is_ready() {
+            if let Some(until) = node.condition.paused_until(now, true) {
+                return Some(until);
+            }
+            if node.condition.writes_refused().is_some() {
+                return Some(now + REFUSED_LOOK_MS);
+            }
+            let key = self.room.inner.lock().next_ready(&self.room.is_ready);
+            if let Some((database, key)) = key {
+                self.serve_key(writer, now, Database(database), &key);
+            }
+        }
+        None
+    }
+
+    fn serve_key(&self, writer: &mut Writer, now: UnixMillis, database: Database, key: &[u8]) {
+        let name: Key = (database.0, key.into());
+        let mut place = 0;
+        loop {
+            let waiter = self.room.inner.lock().queues.get(&name).and_then(|queue| queue.get(place).cloned());
+            let Some(waiter) = waiter else { return };
+            match waiter.try_serve(writer, now, key) {
+                Tried::Served => {
+                    // Its own thread takes it out of the other queues.
+                    self.room.inner.lock().take_from(database, key, &waiter);
+                }
+                Tried::Nothing => place += 1,
+                Tried::KeyIsGone => return,
+            }
+        }
+    }
+
+    /// Calls the first who waits for a key that has changed.
+    fn call_next(&self) {
+        let inner = self.room.inner.lock();
+        let first = inner.ready.iter().find_map(|key| inner.queues.get(key).and_then(|queue| queue.front()));
+        if let Some(first) = first {
+            first.call();
+        }
+    }
+}
+
+/// Milliseconds after which it is looked again whether writes are still refused.
+const REFUSED_LOOK_MS: u64 = 100;
+
+impl KeyObserver for Room {
+    fn changed(&self, database: u8, key: &[u8]) {
+        let mut inner = self.inner.lock();
+        let name: Key = (database, key.into());
+        let Some(first) = inner.queues.get(&name).and_then(|queue| queue.front()) else { return };
+        first.call();
+        if !inner.ready.contains(&name) {
+            inner.ready.push_back(name);
+        }
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn next_ready(&mut self, is_ready: &AtomicBool) -> Option<Key> {
+        let next = self.ready.pop_front();
+        if self.ready.is_empty() {
+            is_ready.store(false, Ordering::Relaxed);
+        }
+        next
+    }
+
+    /// Takes a client out of the queue of a key, if it is there.
+    fn take_from(&mut self, database: Database, key: &[u8], waiter: &Waiter) {
+        let name: Key = (database.0, key.into());
+        let Some(queue) = self.queues.get_mut(&name) else { return };
+        if let Some(at) = queue.iter().position(|other| std::ptr::eq(&**other, waiter)) {
+            queue.remove(at);
+            self.keys -= 1;
+        }
+        if queue.is_empty() {
+            self.queues.remove(&name);
+        }
+    }
+}
+
+/// What came of trying to serve a client.
+enum Tried {
+    Served,
+    /// It waits for another kind, or has just ended waiting.
+    Nothing,
+    KeyIsGone,
+}
+
+impl Waiter {
+    /// What ended it, if anything has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome.lock().clone()
+    }
+
+    /// Ends it, unless something else has. True if this did.
+    pub fn end(&self, outcome: Outcome) -> bool {
+        let mut ended = self.outcome.lock();
+        if ended.is_some() {
+            return false;
+        }
+        *ended = Some(outcome);
+        drop(ended);
+        self.call();
+        true
+    }
+
+    /// Whether it was called since it was asked; the next call wakes `waker`.
+    pub fn is_called(&self, waker: &Waker) -> bool {
+        *self.waker.lock() = Some(waker.clone());
+        self.is_called.swap(false, Ordering::AcqRel)
+    }
+
+    fn call(&self) {
+        self.is_called.store(true, Ordering::Release);
+        if let Some(waker) = self.waker.lock().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn try_serve(&self, writer: &mut Writer, now: UnixMillis, key: &[u8]) -> Tried {
+        // Held while the value is taken: nothing ends the waiting in between.
+        let mut outcome = self.outcome.lock();
+        if outcome.is_some() {
+            return Tried::Nothing;
+        }
+        let mut reply = Reply::new(self.version);
+        {
+            let mut keys = vec![key];
+            keys.extend(self.also.as_deref());
+            let mut access = writer.access(now, &keys);
+            access.begin_command();
+            match access.kind(self.database, key) {
+                None => return Tried::KeyIsGone,
+                Some(kind) if kind != self.kind => return Tried::Nothing,
+                Some(_) => {}
+            }
+            match (self.serve)(&mut access, self.database, key, &mut reply) {
+                Ok(true) => {}
+                Ok(false) => return Tried::Nothing,
+                Err(refusal) => {
+                    reply.truncate(0);
+                    reply.error(&refusal.to_string());
+                }
+            }
+        }
+        *outcome = Some(Outcome::Served { reply: reply.bytes().to_vec(), stamp: writer.last_stamp() });
+        drop(outcome);
+        self.call();
+        Tried::Served
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("client", &self.client).field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+/// How long a command waits, from its argument in seconds: nothing is for ever.
+pub fn timeout(argument: &[u8]) -> Result<Option<Duration>, CommandError> {
+    let text = std::str::from_utf8(argument).ok().filter(|text| !text.starts_with(char::is_whitespace));
+    let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|seconds| !seconds.is_nan());
+    let seconds = seconds.ok_or(CommandError::Plain("ERR timeout is not a float or out of range"))?;
+    let ms = (seconds * 1000.0).ceil();
+    // What does not fit 64 bits is negative to Redis too.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
+        return Err(CommandError::Plain("ERR timeout is negative"));
+    }
+    let ms = ms as u64;
+    Ok((ms > 0).then_some(Duration::from_millis(ms)))
+}

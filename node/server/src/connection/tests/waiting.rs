@@ -1,0 +1,241 @@
+//! Clients that wait for a key: who is served by what, in which order, and what ends the waiting.
+
+use super::{Client, Scene, run};
+use crate::testing::STARTED_AT;
+use crdt::NodeNumber;
+use keyspace::{Database, Drain, End, Keyspace};
+use tokio::task::yield_now;
+
+impl Client {
+    /// Sends a request of which no answer comes now, and lets it be executed.
+    async fn begin(&mut self, request: &str, scene: &Scene, waiting: usize) {
+        self.send(format!("{request}\r\n").as_bytes()).await;
+        until(|| scene.node().blocking.count() == waiting).await;
+    }
+
+    async fn ask(&mut self, request: &str, reply: &str) {
+        self.send(format!("{request}\r\n").as_bytes()).await;
+        self.expect(reply).await;
+    }
+}
+
+/// Lets the other tasks of this thread go on until something is true.
+async fn until(is_true: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if is_true() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("it did not come true");
+}
+
+/// The answer of `BLPOP` and its like.
+fn popped(key: &str, element: &str) -> String {
+    format!("*2\r\n${}\r\n{key}\r\n${}\r\n{element}\r\n", key.len(), element.len())
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_began_to_wait_first_is_served_first() {
+    run(async |scene| {
+        let [mut one, mut two, mut three, mut pusher] = [(); 4].map(|()| scene.connect());
+        one.begin("BLPOP other q 0", &scene, 1).await;
+        two.begin("BRPOP q 0", &scene, 2).await;
+        three.begin("BLMPOP 0 1 q LEFT COUNT 5", &scene, 3).await;
+        pusher.ask("RPUSH q a b c d", ":4\r\n").await;
+        one.expect(&popped("q", "a")).await;
+        two.expect(&popped("q", "d")).await;
+        three.expect("*2\r\n$1\r\nq\r\n*2\r\n$1\r\nb\r\n$1\r\nc\r\n").await;
+        pusher.ask("EXISTS q", ":0\r\n").await;
+        until(|| scene.node().blocking.count() == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_pusher_finds_nothing_of_what_others_waited_for() {
+    run(async |scene| {
+        let [mut waiter, mut pusher] = [(); 2].map(|()| scene.connect());
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        // In one pipeline: the waiting client comes before the next command.
+        pusher.ask("RPUSH q a\r\nLPOP q\r\nLLEN q", ":1\r\n$-1\r\n:0\r\n").await;
+        waiter.expect(&popped("q", "a")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_comes_behind_a_waiting_command_is_executed_after_it() {
+    run(async |scene| {
+        let [mut waiter, mut pusher] = [(); 2].map(|()| scene.connect());
+        waiter.begin("PING\r\nBLPOP q 0\r\nPING\r\nECHO x", &scene, 1).await;
+        waiter.expect("+PONG\r\n").await;
+        waiter.send(b"ECHO y\r\n").await;
+        pusher.ask("LPUSH q a", ":1\r\n").await;
+        waiter.expect(&format!("{}+PONG\r\n$1\r\nx\r\n$1\r\ny\r\n", popped("q", "a"))).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_transaction_serves_whoever_waits_when_it_is_over_and_never_waits_itself() {
+    run(async |scene| {
+        let [mut waiter, mut other] = [(); 2].map(|()| scene.connect());
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other.ask("MULTI\r\nRPUSH q a\r\nDEL q\r\nEXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n:1\r\n").await;
+        assert_eq!(scene.node().blocking.count(), 1);
+        other
+            .ask("MULTI\r\nRPUSH q a b\r\nLPOP q\r\nEXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:2\r\n$1\r\na\r\n")
+            .await;
+        waiter.expect(&popped("q", "b")).await;
+        let queued = "+OK\r\n+QUEUED\r\n+QUEUED\r\n";
+        other
+            .ask("MULTI\r\nBLPOP q 0\r\nBLMOVE q r LEFT LEFT 0\r\nEXEC", &format!("{queued}*2\r\n*-1\r\n$-1\r\n"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whatever_puts_a_list_there_serves_whoever_waits_for_it() {
+    run(async |scene| {
+        let [mut waiter, mut other] = [(); 2].map(|()| scene.connect());
+        for command in ["RENAME full q", "COPY full q", "LMOVE full q LEFT LEFT", "MOVE q 0"] {
+            waiter.begin("BLPOP q 0", &scene, 1).await;
+            let select = if command.starts_with("MOVE") { "SELECT 1\r\nRPUSH q a" } else { "SELECT 0\r\nRPUSH full a" };
+            other.ask(&format!("FLUSHALL\r\n{select}"), "+OK\r\n+OK\r\n:1\r\n").await;
+            other.send(format!("{command}\r\n").as_bytes()).await;
+            waiter.expect(&popped("q", "a")).await;
+            other.ask("CLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON", answer_of(command)).await;
+        }
+        // Another kind of value serves nobody, and what is there afterwards does.
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other.ask("SELECT 0\r\nSET q x\r\nDEL q\r\nSADD q x\r\nDEL q", "+OK\r\n+OK\r\n:1\r\n:1\r\n:1\r\n").await;
+        assert_eq!(scene.node().blocking.count(), 1);
+        other.ask("RPUSH q a", ":1\r\n").await;
+        waiter.expect(&popped("q", "a")).await;
+    })
+    .await;
+}
+
+/// What a command answers, and `CLIENT REPLY ON` behind it.
+fn answer_of(command: &str) -> &'static str {
+    match command.split(' ').next() {
+        Some("RENAME") => "+OK\r\n+OK\r\n",
+        Some("LMOVE") => "$1\r\na\r\n+OK\r\n",
+        _ => ":1\r\n+OK\r\n",
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_move_that_was_waited_for_serves_whoever_waits_for_its_target() {
+    run(async |scene| {
+        let [mut mover, mut popper, mut pusher] = [(); 3].map(|()| scene.connect());
+        mover.begin("BLMOVE a b LEFT RIGHT 0", &scene, 1).await;
+        popper.begin("BLPOP b 0", &scene, 2).await;
+        pusher.ask("RPUSH a x", ":1\r\n").await;
+        mover.expect("$1\r\nx\r\n").await;
+        popper.expect(&popped("b", "x")).await;
+        // A target of another type is the mover's error, and the element stays.
+        pusher.ask("SET b text", "+OK\r\n").await;
+        mover.begin("BRPOPLPUSH a b 0", &scene, 1).await;
+        pusher.ask("RPUSH a x", ":1\r\n").await;
+        mover.expect("-WRONGTYPE Operation against a key holding the wrong kind of value\r\n").await;
+        pusher.ask("LLEN a", ":1\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_write_of_another_region_serves_whoever_waits() {
+    run(async |scene| {
+        let [mut one, mut two] = [(); 2].map(|()| scene.connect());
+        one.begin("BLPOP q 0", &scene, 1).await;
+        two.begin("BLPOP q 0", &scene, 2).await;
+        let elsewhere = Keyspace::new(2);
+        let number = NodeNumber::new(7).unwrap();
+        elsewhere.set_number(number);
+        let (mut writer, mut drain) = (elsewhere.writer(), Drain::default());
+        {
+            let mut access = writer.access(STARTED_AT, &[b"q"]);
+            access.begin_command();
+            access.push(Database(0), b"q", End::Tail, [&b"a"[..], b"b"]).unwrap();
+        }
+        for batch in drain.take(&elsewhere) {
+            let keyspace = &scene.node().keyspace;
+            keyspace.apply(number, batch.previous, batch.last, &batch.payload, STARTED_AT).unwrap();
+        }
+        one.expect(&popped("q", "a")).await;
+        two.expect(&popped("q", "b")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn waiting_ends_by_time_by_order_and_with_the_connection() {
+    run(async |scene| {
+        let [mut waiter, mut other] = [(); 2].map(|()| scene.connect());
+        waiter.ask("CLIENT ID", ":1\r\n").await;
+        waiter.ask("BLPOP q 0.01", "*-1\r\n").await;
+        waiter.ask("BLMOVE q r LEFT LEFT 0.01", "*-1\r\n").await;
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other.ask("CLIENT UNBLOCK 1", ":1\r\n").await;
+        waiter.expect("*-1\r\n").await;
+        other.ask("CLIENT UNBLOCK 1", ":0\r\n").await;
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other.ask("CLIENT UNBLOCK 1 ERROR", ":1\r\n").await;
+        waiter.expect("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n").await;
+        // Ended by somebody, and by the client itself: what is pushed then stays.
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other.ask("CLIENT KILL ID 1", ":1\r\n").await;
+        assert_eq!(waiter.rest().await, "");
+        let mut waiter = scene.connect();
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        drop(waiter);
+        until(|| scene.node().blocking.count() == 0).await;
+        other.ask("RPUSH q a\r\nLLEN q", ":1\r\n:1\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn nobody_is_served_while_writes_are_paused() {
+    run(async |scene| {
+        let [mut waiter, mut late, mut other] = [(); 3].map(|()| scene.connect());
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        other
+            .ask(
+                "MULTI\r\nRPUSH q a\r\nCLIENT PAUSE 100000 WRITE\r\nEXEC",
+                "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n+OK\r\n",
+            )
+            .await;
+        other.ask("LLEN q", ":1\r\n").await;
+        other.ask("CLIENT UNPAUSE", "+OK\r\n").await;
+        // Whoever comes now finds the first one served already.
+        late.ask("LPOP q", "$-1\r\n").await;
+        waiter.expect(&popped("q", "a")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn those_who_wait_are_counted_and_shown_and_keep_nothing_afterwards() {
+    run(async |scene| {
+        let [mut waiter, mut other] = [(); 2].map(|()| scene.connect());
+        waiter.begin("BLPOP q r s q 0", &scene, 1).await;
+        other.send(b"CLIENT LIST ID 1\r\nINFO clients\r\nCLIENT UNBLOCK 1\r\n").await;
+        waiter.expect("*-1\r\n").await;
+        other.send(b"QUIT\r\n").await;
+        let text = other.rest().await;
+        assert!(text.contains(" flags=b ") && text.contains("cmd=blpop"), "{text}");
+        assert!(text.contains("\r\nblocked_clients:1\r\n"), "{text}");
+        until(|| scene.node().blocking.count() == 0).await;
+        assert!(!scene.node().blocking.is_ready());
+        let debug = format!("{:?}", scene.node().blocking);
+        assert!(
+            debug.contains("queues: {}") && debug.contains("by_client: {}") && debug.contains("keys: 0"),
+            "{debug}"
+        );
+    })
+    .await;
+}
