@@ -95,6 +95,23 @@ pub const ROWS: &[Row] = &[
     any("SPOP ‖ SPOP: both may be told the same, it is gone", &["SADD K x"], &["SPOP K"], &["SPOP K"], &[("SMEMBERS K", "[]")]),
     any("SMOVE ‖ SADD: the member stands in both", &["SADD K x"], &["SMOVE K L x"], &["SADD K x"], &[("SMEMBERS K", "[x]"), ("SMEMBERS L", "[x]")]),
     any("SUNIONSTORE ‖ SADD to the target", &["SADD K x", "SADD L old"], &["SUNIONSTORE L K"], &["SADD L y"], &[("SMEMBERS L", "[x y]")]),
+    // sorted set
+    any("ZADD x ‖ ZADD y", &[], &["ZADD K 1 x"], &["ZADD K 2 y"], &[("ZRANGE K 0 -1 WITHSCORES", "[x 1 y 2]"), ("ZCARD K", "2")]),
+    later("ZADD x 1 ‖ ZADD x 2: the later stamp per member", &["ZADD K 0 x 0 y"], &["ZADD K 1 x 1 y"], &["ZADD K 2 x"], &[("ZRANGE K 0 -1 WITHSCORES", "[y 1 x 2]")]),
+    any("ZREM x ‖ ZADD x: x stands", &["ZADD K 1 x 2 y"], &["ZREM K x"], &["ZADD K 1 x"], &[("ZRANGE K 0 -1 WITHSCORES", "[x 1 y 2]")]),
+    any("ZINCRBY ‖ ZINCRBY: the sum", &["ZADD K 10 x"], &["ZINCRBY K 5 x"], &["ZINCRBY K 0.5 x"], &[("ZSCORE K x", "15.5")]),
+    any("ZADD x s ‖ ZINCRBY x: s and the increment", &["ZADD K 10 x"], &["ZADD K 100 x"], &["ZINCRBY K 5 x"], &[("ZSCORE K x", "105")]),
+    any("ZREM x ‖ ZINCRBY x: the unobserved increments", &["ZADD K 4.1 x"], &["ZREM K x"], &["ZINCRBY K 2 x"], &[("ZRANGE K 0 -1 WITHSCORES", "[x 2]")]),
+    any("ZADD x inf ‖ ZINCRBY x: the infinity stands", &["ZADD K 1 x"], &["ZADD K inf x"], &["ZINCRBY K 2 x"], &[("ZSCORE K x", "inf")]),
+    any("DEL ‖ ZADD y: what was observed is gone", &["ZADD K 1 x"], &["DEL K"], &["ZADD K 2 y"], &[("ZRANGE K 0 -1 WITHSCORES", "[y 2]")]),
+    any("ZPOPMIN ‖ ZPOPMIN: both may be told the same, it is gone", &["ZADD K 1 x 2 y"], &["ZPOPMIN K"], &["ZPOPMIN K"], &[("ZRANGE K 0 -1", "[y]")]),
+    any("ZREMRANGEBYSCORE ‖ ZADD into the range", &["ZADD K 1 x 2 y"], &["ZREMRANGEBYSCORE K 0 5"], &["ZADD K 3 z"], &[("ZRANGE K 0 -1", "[z]")]),
+    any("ZUNIONSTORE ‖ ZADD to the target", &["ZADD K 1 x", "ZADD L 9 old"], &["ZUNIONSTORE L 1 K"], &["ZADD L 2 y"], &[("ZRANGE L 0 -1 WITHSCORES", "[x 1 y 2]")]),
+    any("EXPIRE ‖ ZADD on a key with a longer TTL", &["ZADD K 1 x", "EXPIRE K 5000"], &["EXPIRE K 1000"], &["ZADD K 2 y"], &[("ZCARD K", "2"), ("TTL K", "4900..5000")]),
+    later("SADD ‖ ZADD: one winner, the later", &[], &["SADD K x"], &["ZADD K 1 y"], &[("TYPE K", "zset"), ("ZRANGE K 0 -1", "[y]")]),
+    // geo
+    later("GEOADD x ‖ GEOADD x: the later stamp", &[], &["GEOADD K 0 0 x"], &["GEOADD K 13.361389 38.115556 x"], &[("GEOHASH K x", "[sqc8b49rny0]")]),
+    any("GEOADD x ‖ GEOADD y", &[], &["GEOADD K 13.361389 38.115556 x"], &["GEOADD K 15.087269 37.502669 y"], &[("GEODIST K x y km", "166.2742"), ("ZCARD K", "2")]),
     // TTL
     any("EXPIRE ‖ EXPIRE: the longest life", &["SET K v"], &["EXPIRE K 1000"], &["EXPIRE K 5000"], &[("TTL K", "4900..5000")]),
     any("PERSIST ‖ EXPIRE: no TTL is the longest", &["SET K v EX 900"], &["PERSIST K"], &["EXPIRE K 5000"], &[("TTL K", "-1")]),

@@ -11,14 +11,21 @@ pub struct Generator<'a> {
     random: Random,
     /// Calls that are still to be queued in the transaction that was begun.
     queue_left: Option<usize>,
+    /// Whether the command is one of sorted sets or geo, and what the ends of its ranges are.
+    is_scored: bool,
+    ends: Keys,
 }
 
 /// The keys that one call mostly uses.
 type Keys = &'static [&'static str];
 
 /// Calls whose answers are random or depend on another's: no sense in a transaction, where they cannot be repeated.
+#[rustfmt::skip]
 const ALONE: &[&str] =
-    &["spop", "srandmember", "hrandfield", "randomkey", "scan", "sscan", "hscan", "time", "reset", "swapdb", "watch"];
+    &[
+    "spop", "srandmember", "hrandfield", "zrandmember", "randomkey", "scan", "sscan", "hscan", "zscan", "time", "reset",
+    "swapdb", "watch",
+];
 /// Commands that would empty the databases all the time, or that are tried in every sequence anyway.
 const RARE: &[&str] =
     &["flushall", "flushdb", "reset", "select", "swapdb", "multi", "exec", "discard", "time", "move", "ping", "echo"];
@@ -28,7 +35,8 @@ const RARE_ONE_OF: usize = 8;
 impl<'a> Generator<'a> {
     /// For one sequence.
     pub fn new(grammar: &'a Grammar, random: Random) -> Self {
-        Self { grammar, names: grammar.commands.keys().map(String::as_str).collect(), random, queue_left: None }
+        let names = grammar.commands.keys().map(String::as_str).collect();
+        Self { grammar, names, random, queue_left: None, is_scored: false, ends: pools::ENDS }
     }
 
     /// The next call.
@@ -73,6 +81,8 @@ impl<'a> Generator<'a> {
             return words;
         }
         let keys = self.keys(syntax);
+        self.is_scored = matches!(syntax.group.as_str(), "sorted-set" | "geo");
+        self.ends = ends_of(name);
         self.all(&syntax.arguments, keys, &mut words);
         if self.random.percent(6) {
             self.spoil(&mut words);
@@ -88,9 +98,14 @@ impl<'a> Generator<'a> {
         match syntax.group.as_str() {
             "hash" => pools::HASH_KEYS,
             "set" => pools::SET_KEYS,
+            // Sets are taken too.
+            "sorted-set" if self.random.percent(10) => pools::SET_KEYS,
+            "sorted-set" => pools::SORTED_KEYS,
+            "geo" => pools::PLACE_KEYS,
             "string" | "bitmap" => pools::STRING_KEYS,
             _ => {
-                let pools: [Keys; 4] = [pools::HASH_KEYS, pools::SET_KEYS, pools::STRING_KEYS, pools::ALL_KEYS];
+                let pools: [Keys; 5] =
+                    [pools::HASH_KEYS, pools::SET_KEYS, pools::SORTED_KEYS, pools::STRING_KEYS, pools::ALL_KEYS];
                 pools[self.random.below(pools.len())]
             }
         }
@@ -137,10 +152,19 @@ impl<'a> Generator<'a> {
                     self.all(&[chosen], keys, words);
                 }
             }
+            // No two places are alike: nobody promises anything about the order of those that are equally far away.
+            "double" if argument.name.ends_with("itude") && self.random.percent(85) => {
+                let degrees = self.random.below(1_600_000) as f64 / 10_000.0 - 80.0;
+                words.push(degrees.to_string().into_bytes());
+            }
             kind => {
                 let pool = match (kind, argument.name.as_str()) {
                     ("key", _) => keys,
                     ("pattern", _) => pools::PATTERNS,
+                    (_, name) if self.is_scored && of_scores(name).is_some() => {
+                        let ends = self.ends;
+                        of_scores(name).map_or(pools::VALUES, |pool| if pool.is_empty() { ends } else { pool })
+                    }
                     ("double", _) => pools::DOUBLES,
                     ("unix-time", name) if name.contains("milli") => pools::MOMENTS_MS,
                     ("unix-time", _) => pools::MOMENTS,
@@ -187,6 +211,32 @@ impl<'a> Generator<'a> {
     fn cased(&mut self, word: &str) -> Vec<u8> {
         let word = if self.random.percent(50) { word.to_ascii_uppercase() } else { word.to_ascii_lowercase() };
         word.into_bytes()
+    }
+}
+
+/// What the arguments of sorted sets are drawn from, by their names; an empty pool stands for the ends of ranges.
+fn of_scores(name: &str) -> Option<Keys> {
+    match name {
+        "score" | "weight" | "increment" => Some(pools::SCORES),
+        "longitude" | "latitude" => Some(pools::DEGREES),
+        "radius" | "width" | "height" => Some(pools::RADII),
+        "min" | "max" | "start" | "stop" => Some(&[]),
+        "offset" => Some(pools::RANKS),
+        "member" | "member1" | "member2" => Some(pools::NAMES),
+        _ => None,
+    }
+}
+
+/// The ends of a range, by the name of the command.
+fn ends_of(name: &str) -> Keys {
+    if name.contains("rank") || name == "zrevrange" {
+        pools::RANKS
+    } else if name.contains("lex") {
+        pools::NAME_ENDS
+    } else if name.contains("score") || name == "zcount" {
+        pools::SCORE_ENDS
+    } else {
+        pools::ENDS
     }
 }
 

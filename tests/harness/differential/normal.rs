@@ -9,7 +9,7 @@ pub fn normal(call: &[Vec<u8>], answer: Reply) -> Reply {
         ("KEYS" | "HKEYS" | "HVALS" | "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF", answer) => sorted(answer, 1),
         ("HGETALL", answer) => sorted(answer, 2),
         // Picks with a count of at least all of them are not random.
-        ("SRANDMEMBER" | "HRANDFIELD" | "SPOP", answer) => picked(answer),
+        ("SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" | "SPOP", answer) => picked(answer),
         ("RANDOMKEY", Reply::Bulk(_)) => Reply::Simple("some key".to_owned()),
         ("TTL" | "EXPIRETIME", Reply::Integer(number)) => Reply::Integer(rounded(number, 10)),
         ("PTTL" | "PEXPIRETIME", Reply::Integer(number)) => Reply::Integer(rounded(number, 10_000)),

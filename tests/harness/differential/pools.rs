@@ -8,8 +8,13 @@ pub const STRING_KEYS: &[&str] = &["s1", "s2", "s3", "n1", "n2"];
 pub const HASH_KEYS: &[&str] = &["h1", "h2", "h3"];
 /// Sets.
 pub const SET_KEYS: &[&str] = &["t1", "t2", "t3"];
+/// Sorted sets.
+pub const SORTED_KEYS: &[&str] = &["z1", "z2", "z3"];
+/// Sorted sets of places.
+pub const PLACE_KEYS: &[&str] = &["g1", "g2"];
 /// All of them, and strange ones.
-pub const ALL_KEYS: &[&str] = &["s1", "s2", "n1", "h1", "h2", "t1", "t2", "none", "", "{tag}k", "k\r\n\0\u{ff}"];
+pub const ALL_KEYS: &[&str] =
+    &["s1", "s2", "n1", "h1", "h2", "t1", "t2", "z1", "g1", "none", "", "{tag}k", "k\r\n\0\u{ff}"];
 /// Fields and members.
 pub const NAMES: &[&str] = &["a", "b", "c", "10", "-3", "007", "", "f\0g", "a longer name than others, with blanks"];
 /// Values of strings and fields.
@@ -75,6 +80,25 @@ pub const POSITIONS: &[&str] =
 /// Increments of floats.
 pub const DOUBLES: &[&str] =
     &["0", "1", "-1", "0.5", "-2.25", "3.0e3", "1e-3", "10.5", "inf", "-inf", "nan", "abc", "", "1e400", " 1"];
+/// Scores; sums of a few of them are doubles.
+pub const SCORES: &[&str] =
+    &["0", "1", "2", "-1", "0.5", "-2.25", "3.0e3", "10.5", "7", "4", "inf", "-inf", "nan", "abc", "", "1e400", " 1"];
+/// Ends of ranges of scores and of names, and ranks.
+pub const ENDS: &[&str] = &[
+    "0", "1", "-1", "2", "-2", "5", "(1", "(0", "-inf", "+inf", "(inf", "10.5", "-", "+", "[a", "(b", "[c", "[", "x",
+    "", "100", "-100",
+];
+/// Ends of ranges of scores.
+pub const SCORE_ENDS: &[&str] = &["0", "1", "-1", "(2", "5", "(1", "-inf", "+inf", "(inf", "10.5", "x", "", "100"];
+/// Ends of ranges of names.
+pub const NAME_ENDS: &[&str] = &["-", "+", "[a", "(b", "[c", "[", "(a longer", "[f", "x", ""];
+/// Ranks.
+pub const RANKS: &[&str] = &["0", "0", "1", "2", "-1", "-1", "-2", "100", "-100", "x", "9223372036854775807"];
+/// Degrees that are both.
+pub const DEGREES: &[&str] =
+    &["13.361389", "38.115556", "15.087269", "37.502669", "-73.9", "40.7", "0", "84.5", "-12.25", "179.9", "86", "x"];
+/// Radii, widths and heights.
+pub const RADII: &[&str] = &["0", "1", "200", "1000", "5000", "20000", "0.5", "-1", "x"];
 /// Kinds of bit fields.
 pub const WIDTHS: &[&str] = &["u1", "i1", "u5", "i8", "u16", "i32", "u63", "i64", "u64", "u0", "i65", "x8", "8"];
 /// Glob patterns.

@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
         }
         match name.as_str() {
             "SPOP" => self.pop_the_same(call, &raw),
-            "SCAN" | "SSCAN" | "HSCAN" => return self.scan_to_the_end(call, raw),
+            "SCAN" | "SSCAN" | "HSCAN" | "ZSCAN" => return self.scan_to_the_end(call, raw),
             _ => {}
         }
         raw.map(|reply| normal(call, reply))
@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
     /// Both may return as much at a time as they like; what they return together is compared.
     fn scan_to_the_end(&mut self, call: &[Vec<u8>], raw: Answers) -> Answers {
         let scan = if name_of(call) == "SCAN" { 1 } else { 2 };
-        let group = if name_of(call) == "HSCAN" { 2 } else { 1 };
+        let group = if matches!(name_of(call).as_str(), "HSCAN" | "ZSCAN") { 2 } else { 1 };
         let from_the_beginning = call.get(scan).is_some_and(|cursor| cursor == b"0");
         if !from_the_beginning || raw.node.elements().len() != 2 || raw.redis.elements().len() != 2 {
             // Where another cursor leads is each server's own business.

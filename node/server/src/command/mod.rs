@@ -214,6 +214,7 @@ pub const FAMILIES: &[&[Command]] = &[
     sorted_set::COMMANDS,
     sorted_set::range::COMMANDS,
     sorted_set::algebra::COMMANDS,
+    sorted_set::waiting::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,
     admin::COMMANDS,

@@ -1,10 +1,11 @@
 //! Sorted sets: members in the order of their scores, where scores merge as counters do.
 //!
-//! Ranges, and what several sorted sets have together, have files of their own.
+//! Ranges, what several sorted sets have together, and what waits have files of their own.
 
 pub mod algebra;
 mod bounds;
 pub mod range;
+pub mod waiting;
 
 use super::members::Names;
 use super::number;

@@ -101,6 +101,7 @@ fn every_command_of_the_families_has_a_line_in_a_script() {
         sorted_set::COMMANDS,
         sorted_set::range::COMMANDS,
         sorted_set::algebra::COMMANDS,
+        sorted_set::waiting::COMMANDS,
         geo::COMMANDS,
         geo::search::COMMANDS,
     ];

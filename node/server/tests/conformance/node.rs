@@ -5,6 +5,7 @@ use super::reply::Answer;
 use super::script::Audience;
 use keyspace::Keyspace;
 use resp::{Reply, Version};
+use server::blocking;
 use server::client::ClientState;
 use server::config::{Config, Settings};
 use server::dispatch::{Outcome, dispatch};
@@ -58,6 +59,12 @@ impl Pelago {
         self.reply.truncate(0);
         let outcome = dispatch(&self.worker, &mut self.client, &mut self.reply, self.now, words);
         assert_eq!(outcome, Outcome::Done);
+        if let Some(waiting) = self.client.waiting.take() {
+            // There is nobody else who could serve it: its time is over at once.
+            waiting.waiter.end(blocking::Outcome::Nothing);
+            self.worker.node.blocking.leave(&self.worker.node, &waiting.waiter);
+            waiting.answer(&blocking::Outcome::Nothing, &mut self.reply);
+        }
         let mut bytes = self.reply.bytes();
         let answer = Answer::read(&mut bytes).unwrap();
         assert!(bytes.is_empty(), "{} bytes after the answer {answer}", bytes.len());

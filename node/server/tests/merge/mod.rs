@@ -146,6 +146,7 @@ fn writes_keys(command: &Command) -> bool {
         | Group::String
         | Group::Bitmap
         | Group::Hash
+        | Group::List
         | Group::Set
         | Group::SortedSet
         | Group::Geo

@@ -239,3 +239,29 @@ async fn those_who_wait_are_counted_and_shown_and_keep_nothing_afterwards() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn members_of_sorted_sets_are_waited_for_too() {
+    run(async |scene| {
+        let [mut one, mut two, mut three, mut four, mut pusher] = [(); 5].map(|()| scene.connect());
+        one.begin("BZPOPMIN z 0", &scene, 1).await;
+        two.begin("BZPOPMAX other z 0", &scene, 2).await;
+        three.begin("BZMPOP 0 1 z MIN COUNT 2", &scene, 3).await;
+        // A list is not what they wait for.
+        pusher.ask("RPUSH other a", ":1\r\n").await;
+        pusher.ask("ZADD z 1 a 2 b 3 c 4 d", ":4\r\n").await;
+        one.expect("*3\r\n$1\r\nz\r\n$1\r\na\r\n$1\r\n1\r\n").await;
+        two.expect("*3\r\n$1\r\nz\r\n$1\r\nd\r\n$1\r\n4\r\n").await;
+        three.expect("*2\r\n$1\r\nz\r\n*2\r\n*2\r\n$1\r\nb\r\n$1\r\n2\r\n*2\r\n$1\r\nc\r\n$1\r\n3\r\n").await;
+        pusher.ask("EXISTS z", ":0\r\n").await;
+        for (write, answer, score) in
+            [("ZINCRBY z 2.5 m", "$3\r\n2.5\r\n", "2.5"), ("GEOADD z 0 0 m", ":1\r\n", "3377699720527872")]
+        {
+            four.begin("BZPOPMIN z 0", &scene, 1).await;
+            pusher.ask(write, answer).await;
+            four.expect(&format!("*3\r\n$1\r\nz\r\n$1\r\nm\r\n${}\r\n{score}\r\n", score.len())).await;
+        }
+        until(|| scene.node().blocking.count() == 0).await;
+    })
+    .await;
+}
