@@ -280,12 +280,13 @@ fn lindex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The range of numbers that two arguments name in a list of this length.
+/// The range of numbers that two arguments name in a list of this length. An end before the beginning leaves nothing, other
+/// than in strings.
 fn range_in(start: i64, end: i64, length: usize) -> Range<usize> {
-    match number::range(start, end, length as u64) {
-        Some((start, end)) => start as usize..end as usize + 1,
-        None => 0..0,
-    }
+    let last = length as i64 - 1;
+    let from_end = |index: i64| if index < 0 { index.saturating_add(last + 1) } else { index };
+    let (start, end) = (from_end(start).max(0), from_end(end).min(last));
+    if start > end { 0..0 } else { start as usize..end as usize + 1 }
 }
 
 fn lrange(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

@@ -62,6 +62,16 @@ const SORTED_SETS: &[&str] = &[
     "ZUNIONSTORE K 2 K K", "ZINTERSTORE K 2 K K AGGREGATE MAX", "ZDIFFSTORE K 2 K K", "ZINTERCARD 2 K K",
     "ZINTERCARD 2 K K LIMIT 1",
 ];
+#[rustfmt::skip]
+const LISTS: &[&str] = &[
+    "RPUSH K V", "LPUSH K V", "RPUSH K V V V", "LPUSH K I I V", "RPUSH K Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z Z",
+    "LPUSHX K V", "RPUSHX K V", "LPOP K", "RPOP K", "LPOP K 3", "RPOP K 2", "LPOP K 0", "LLEN K", "LINDEX K N", "LSET K N V",
+    "LRANGE K N N", "LRANGE K 0 -1", "LRANGE K 0 99", "LINSERT K BEFORE V V", "LINSERT K AFTER V F", "LINSERT K AFTER F V",
+    "LREM K N V", "LREM K 0 F", "LREM K -2 Z", "LTRIM K 0 40", "LTRIM K N -1", "LTRIM K N N", "LPOS K V", "LPOS K V COUNT 0",
+    "LPOS K F RANK N COUNT 2", "LPOS K V RANK -1 MAXLEN 7", "LMOVE K K LEFT RIGHT", "LMOVE K K RIGHT LEFT",
+    "LMOVE K K LEFT LEFT", "RPOPLPUSH K K", "LMPOP 2 K K LEFT", "LMPOP 2 K K RIGHT COUNT 3", "BLPOP K K 0.001",
+    "COPY K K REPLACE", "RENAME K K",
+];
 /// Sets that are so large that their order is kept.
 #[rustfmt::skip]
 const LARGE_SORTED_SETS: &[&str] = &[
@@ -91,6 +101,8 @@ const PLACES: &[&str] = &[
 
 /// Each family with the keys it mostly works on.
 const FAMILIES: &[(&[&str], &[&str])] = &[
+    (LISTS, &["q1", "q2"]),
+    (LISTS, &["q3"]),
     (SORTED_SETS, &["z1", "z2"]),
     (LARGE_SORTED_SETS, &["y1", "y2"]),
     (LEXICAL, &["x1"]),
@@ -103,11 +115,11 @@ const FAMILIES: &[(&[&str], &[&str])] = &[
 ];
 
 /// The first of them answer in an order, so that version 2 can be compared too.
-const ORDERED_FAMILIES: usize = 4;
+const ORDERED_FAMILIES: usize = 6;
 
 /// One call in so many takes its keys from all families.
 const STRAY_ONE_OF: u64 = 8;
-const KEYS: &[&str] = &["s1", "s2", "s3", "h1", "h2", "m1", "m2", "m3", "z1", "z2", "y1", "g1"];
+const KEYS: &[&str] = &["s1", "s2", "s3", "h1", "h2", "m1", "m2", "m3", "z1", "z2", "y1", "g1", "q1"];
 /// More than a list holds.
 const MEMBERS: [&str; 60] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "a1", "b1",

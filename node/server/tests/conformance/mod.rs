@@ -23,6 +23,7 @@ pub const SCRIPTS: &[(&str, &str)] = &[
     ("dump", include_str!("scripts/dump.txt")),
     ("hash", include_str!("scripts/hash.txt")),
     ("set", include_str!("scripts/set.txt")),
+    ("list", include_str!("scripts/list.txt")),
     ("sorted_set", include_str!("scripts/sorted_set.txt")),
     ("geo", include_str!("scripts/geo.txt")),
     ("admin", include_str!("scripts/admin.txt")),
@@ -85,7 +86,7 @@ fn the_scripts_say_what_redis_answers() {
 
 #[test]
 fn every_command_of_the_families_has_a_line_in_a_script() {
-    use server::command::{Command, bits, generic, geo, hash, set, sorted_set, string};
+    use server::command::{Command, bits, generic, geo, hash, list, set, sorted_set, string};
     const FAMILIES: &[&[Command]] = &[
         string::COMMANDS,
         string::counter::COMMANDS,
@@ -98,6 +99,8 @@ fn every_command_of_the_families_has_a_line_in_a_script() {
         hash::COMMANDS,
         set::COMMANDS,
         set::algebra::COMMANDS,
+        list::COMMANDS,
+        list::moving::COMMANDS,
         sorted_set::COMMANDS,
         sorted_set::range::COMMANDS,
         sorted_set::algebra::COMMANDS,

@@ -48,6 +48,7 @@ const PREPARATION: &[&str] = &[
     "HINCRBY h n 1",
     "SADD s 1 2 3 -9223372036854775808 9223372036854775807",
     "SADD words a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb cc dd",
+    "RPUSH l 9223372036854775807 -9223372036854775808 text '' 1 2 3",
     "ZADD z 1 a 2 b 3 c inf top -inf bottom 1e308 large 0 0 1.5 1",
     "ZADD names 0 a 0 b 0 c 0 d 0 e",
     "GEOADD places 13.361389 38.115556 a 15.087269 37.502669 b 180 85 c",
