@@ -154,8 +154,8 @@ const QUIET: Duration = Duration::from_millis(1);
 const SWEEP_SLOTS_MAX: usize = 512;
 /// Keys that one sweep removes, and for how long it goes on removing: batches and links wait no longer than that. What
 /// is left is swept after `SWEEP_AGAIN`.
-const SWEEP_REMOVALS_MAX: u64 = 1024;
-const SWEEP_TURN_MAX: Duration = Duration::from_millis(2);
+const SWEEP_REMOVALS_MAX: u64 = 512;
+const SWEEP_TURN_MAX: Duration = Duration::from_micros(500);
 /// Between two sweeps of which the first was cut short: a hundred thousand keys a second and more go, and a third of the
 /// thread's time is left for everything else.
 const SWEEP_AGAIN: Duration = Duration::from_millis(1);

@@ -52,6 +52,11 @@ pub(crate) enum CheckpointState {
 /// The first pause after a failed checkpoint; it doubles.
 const RETRY_MS: u64 = 5_000;
 const RETRY_DOUBLINGS_MAX: u32 = 6;
+/// For so many times as long as the last checkpoint took the next one rests, so that they take a small part of a core and
+/// of the disk however much is written.
+const REST_FACTOR: u64 = 10;
+/// But not when the journal has grown to so many times the size at which it is due: a start has to read it.
+const GROWN_FACTOR_MAX: u128 = 3;
 
 impl Checkpoints {
     pub(crate) fn new(last: Option<Manifest>, owner: StoreOwner, now_ms: UnixMillis) -> Self {
@@ -104,8 +109,10 @@ impl Checkpoints {
         let share = config.auto_aof_rewrite_percentage;
         let grown = u128::from(base) * u128::from(share) / 100;
         let uncovered = self.uncovered_bytes(appended);
-        let is_large = share > 0 && uncovered >= config.auto_aof_rewrite_min_size && u128::from(uncovered) >= grown;
-        heals || is_large
+        let enough = grown.max(u128::from(config.auto_aof_rewrite_min_size));
+        let has_rested = now_ms.saturating_sub(self.finished_ms) >= self.took_ms.saturating_mul(REST_FACTOR);
+        let due_at = if has_rested { enough } else { enough * GROWN_FACTOR_MAX };
+        heals || (share > 0 && u128::from(uncovered) >= due_at)
     }
 
     /// A checkpoint has begun.
@@ -169,5 +176,36 @@ impl Checkpoints {
         let runs = !matches!(self.state, CheckpointState::Idle);
         state.checkpoint_since_ms = runs.then_some(self.began_ms);
         state.changes_since_checkpoint = changes_made.saturating_sub(self.changes_before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
+
+    #[test]
+    fn checkpoints_rest_in_proportion_to_what_they_take_unless_the_journal_grows_too_far() {
+        let config = Config { auto_aof_rewrite_min_size: 1_000, ..Config::default() };
+        let mut checkpoints = Checkpoints::new(None, OWNER, 0);
+        let due = |checkpoints: &Checkpoints, bytes, at| checkpoints.is_due(&config, bytes, false, false, at);
+        assert!(!due(&checkpoints, 999, 0) && due(&checkpoints, 1_000, 0));
+        checkpoints.begun(1_000, 0, 10_000);
+        let manifest = Manifest {
+            number: 1,
+            position: 1,
+            vector: VersionVector::new(),
+            end: VersionVector::new(),
+            notes: Vec::new(),
+            finished_ms: 10_400,
+            keys: 0,
+            images: std::collections::BTreeMap::new(),
+        };
+        checkpoints.committed(manifest, Stamp::ZERO, 0, 10_400);
+        // It took 400 ms: the next one comes 4 s later, or when three times as much is there.
+        assert!(!due(&checkpoints, 2_000, 14_399) && due(&checkpoints, 2_000, 14_400));
+        assert!(!due(&checkpoints, 3_999, 10_500) && due(&checkpoints, 4_000, 10_500));
+        assert!(checkpoints.is_due(&config, 1_000, true, false, 10_500), "who wishes for one gets one");
     }
 }
