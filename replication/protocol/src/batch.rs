@@ -184,10 +184,16 @@ impl Batch {
         BatchTail { last: self.last, checksum: self.checksum }
     }
 
-    /// Bytes that this batch takes in a ring or a waiting space.
+    /// Bytes of memory that this batch takes in a ring or a waiting space, as allocators hand them out.
     pub(crate) fn weight(&self) -> usize {
-        self.encoded.len() + size_of::<Batch>()
+        allocated(self.encoded.len()) + allocated(size_of::<Batch>() + 2 * size_of::<usize>())
     }
+}
+
+/// What an allocator takes for so many bytes: its classes are a quarter of a power of two apart.
+fn allocated(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    bytes.next_multiple_of(step)
 }
 
 /// Appends the changes, compressed if that makes them smaller; says whether it did. Nothing else holds a copy of them
@@ -207,6 +213,7 @@ fn append_packed(out: &mut Vec<u8>, raw: &[u8]) -> bool {
     }
     out.reserve_exact(raw.len());
     out.extend_from_slice(raw);
+    out.shrink_to_fit();
     false
 }
 
