@@ -7,6 +7,8 @@ pub mod commands;
 pub mod decimal;
 pub mod execution;
 pub mod history;
+mod list_commands;
+pub mod lists;
 pub mod shown;
 
 pub use commands::{execute, in_order};

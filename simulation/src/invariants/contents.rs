@@ -81,8 +81,7 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
             let members = access.sorted_set(database, name).ok()??;
             Content::SortedSet(members.iter().map(|(member, score)| (text(member), score.to_string())).collect())
         }
-        // No workload makes one.
-        Kind::List => return None,
+        Kind::List => Content::List(access.list(database, name).ok()??.iter().map(|element| text(&element)).collect()),
     };
     Some(Shown { content, life })
 }

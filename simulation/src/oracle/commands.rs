@@ -7,7 +7,7 @@ use super::shown::{Content, Kind, Shown};
 use crate::reply::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+pub(super) const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const NO_INTEGER: &str = "ERR value is not an integer or out of range";
 const NO_FLOAT: &str = "ERR value is not a valid float";
 const NO_FIELD_INTEGER: &str = "ERR hash value is not an integer";
@@ -16,7 +16,7 @@ const NO_KEY: &str = "ERR no such key";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 
 /// What a command answers; a refusal is an answer too.
-type Answer = Result<Value, &'static str>;
+pub(super) type Answer = Result<Value, &'static str>;
 
 /// Executes a command in database `database` and says what it must answer. `actual` is what it did answer: the choice
 /// of a command with a random outcome is taken from there. None: the oracle does not know the command.
@@ -25,23 +25,24 @@ pub fn execute(execution: &mut Execution<'_>, database: u8, args: &[String], act
     let mut call = Call { execution, database, args, actual };
     let answer = call.string(&name).or_else(|| call.counter(&name));
     let answer = answer.or_else(|| call.hash(&name)).or_else(|| call.set(&name)).or_else(|| call.sorted_set(&name));
+    let answer = answer.or_else(|| call.list(&name));
     let answer = answer.or_else(|| call.generic(&name)).or_else(|| call.life(&name))?;
     Some(answer.unwrap_or_else(|text| Value::Error(text.to_owned())))
 }
 
-struct Call<'c, 'h> {
-    execution: &'c mut Execution<'h>,
+pub(super) struct Call<'c, 'h> {
+    pub(super) execution: &'c mut Execution<'h>,
     database: u8,
-    args: &'c [String],
+    pub(super) args: &'c [String],
     actual: &'c Value,
 }
 
 impl Call<'_, '_> {
-    fn key(&self, at: usize) -> Key {
+    pub(super) fn key(&self, at: usize) -> Key {
         Key::new(self.database, self.arg(at))
     }
 
-    fn arg(&self, at: usize) -> &str {
+    pub(super) fn arg(&self, at: usize) -> &str {
         self.args.get(at).map_or("", String::as_str)
     }
 
@@ -156,7 +157,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeMap::new()),
             Some(Content::Hash(fields)) => Ok(fields),
-            Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -219,7 +220,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeSet::new()),
             Some(Content::Set(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_) | Content::List(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -275,7 +276,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeMap::new()),
             Some(Content::SortedSet(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::Set(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -292,9 +293,8 @@ impl Call<'_, '_> {
             "zadd" => {
                 let pairs: Vec<(String, String)> =
                     self.args[2..].chunks_exact(2).map(|pair| (pair[1].clone(), pair[0].clone())).collect();
-                let put = |(member, score)| {
-                    self.execution.put_element(&key, Place::Scored(member), Payload::Value(score))
-                };
+                let put =
+                    |(member, score)| self.execution.put_element(&key, Place::Scored(member), Payload::Value(score));
                 Ok(count(pairs.into_iter().map(put).filter(|&is_new| is_new).count()))
             }
             "zincrby" => {
@@ -424,7 +424,7 @@ fn integer(text: &str) -> Option<i64> {
     (value.to_string() == text).then_some(value)
 }
 
-fn count(value: usize) -> Value {
+pub(super) fn count(value: usize) -> Value {
     Value::Integer(value as i64)
 }
 
@@ -439,6 +439,7 @@ fn type_name(shown: Option<Shown>) -> &'static str {
         Some(Kind::Hash) => "hash",
         Some(Kind::Set) => "set",
         Some(Kind::SortedSet) => "zset",
+        Some(Kind::List) => "list",
     }
 }
 
@@ -448,6 +449,7 @@ fn kind(content: &Content) -> Kind {
         Content::Hash(_) => Kind::Hash,
         Content::Set(_) => Kind::Set,
         Content::SortedSet(_) => Kind::SortedSet,
+        Content::List(_) => Kind::List,
     }
 }
 

@@ -41,7 +41,7 @@ pub enum NewLife {
 
 /// Which of the observed atoms go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Scope {
+pub(super) enum Scope {
     All,
     Content,
     Lifetimes,
@@ -68,9 +68,9 @@ impl Scope {
 
 /// A change of one key.
 #[derive(Default, Debug)]
-struct Change {
-    scopes: Vec<Scope>,
-    adds: Vec<(Place, Payload)>,
+pub(super) struct Change {
+    pub(super) scopes: Vec<Scope>,
+    pub(super) adds: Vec<(Place, Payload)>,
 }
 
 impl<'h> Execution<'h> {
@@ -126,7 +126,7 @@ impl<'h> Execution<'h> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(None),
             Some(Content::String(text)) => Ok(Some(text)),
-            Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) => Err(OtherType),
+            Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => Err(OtherType),
         }
     }
 
@@ -191,7 +191,13 @@ impl<'h> Execution<'h> {
             (Some(Content::Hash(fields)), Place::Field(field)) => fields.contains_key(field),
             (Some(Content::Set(members)), Place::Member(member)) => members.contains(member),
             (Some(Content::SortedSet(members)), Place::Scored(member)) => members.contains_key(member),
-            (Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) | None, _) => false,
+            (
+                Some(
+                    Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_),
+                )
+                | None,
+                _,
+            ) => false,
         }
     }
 
@@ -222,6 +228,7 @@ impl<'h> Execution<'h> {
                 fields.into_iter().map(|(name, value)| (Place::Field(name), Payload::Value(value))).collect()
             }
             Content::Set(members) => members.into_iter().map(|name| (Place::Member(name), Payload::Member)).collect(),
+            Content::List(texts) => super::lists::copied(texts, self.stamp()),
             Content::SortedSet(members) => {
                 members.into_iter().map(|(name, score)| (Place::Scored(name), Payload::Value(score))).collect()
             }
@@ -257,14 +264,14 @@ impl<'h> Execution<'h> {
         rightly
     }
 
-    fn standing(&self, key: &Key) -> Vec<&Atom> {
+    pub(super) fn standing(&self, key: &Key) -> Vec<&Atom> {
         let (me, sees) = (self.me, self.sees);
         self.history.standing(key, &|stamp| stamp.author() == me || sees(key, stamp))
     }
 
     /// What every write to a part of a key does besides: it drops what it observed of other types, starts a new life
     /// where there was none, and repeats a lifetime that is there.
-    fn element_write(&mut self, key: &Key, kind: Kind) -> Change {
+    pub(super) fn element_write(&mut self, key: &Key, kind: Kind) -> Change {
         match self.shown(key).map(|shown| shown.life) {
             // The key is created. What was observed of a former life goes, readable or not.
             None => Change { scopes: vec![Scope::All], adds: vec![(Place::Lifetime, Payload::Life(Life::Never))] },
@@ -277,7 +284,7 @@ impl<'h> Execution<'h> {
         }
     }
 
-    fn apply(&mut self, key: &Key, change: Change) {
+    pub(super) fn apply(&mut self, key: &Key, change: Change) {
         let stamp = self.stamp();
         let (me, sees) = (self.me, self.sees);
         let seen = |seen: Stamp| seen.author() == me || sees(key, seen);

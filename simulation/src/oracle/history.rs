@@ -5,8 +5,10 @@
 //! function of the set of writes it has seen.
 
 use super::decimal::Decimal;
+use super::lists::Spot;
 use crdt::{NodeNumber, Stamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A database and a key in it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,6 +39,8 @@ pub enum Place {
     Member(String),
     /// A member of the sorted set.
     Scored(String),
+    /// An element of the list.
+    Element(Arc<Spot>),
     /// How long it lives.
     Lifetime,
 }

@@ -17,6 +17,8 @@ pub enum Kind {
     Set,
     /// A sorted set.
     SortedSet,
+    /// A list.
+    List,
 }
 
 /// What a reader finds under a key.
@@ -30,6 +32,8 @@ pub enum Content {
     Set(BTreeSet<String>),
     /// The members of a sorted set with their scores, in the shortest decimal text.
     SortedSet(BTreeMap<String, String>),
+    /// The elements of a list, the first one first.
+    List(Vec<String>),
 }
 
 /// A key that is there.
@@ -48,6 +52,7 @@ pub fn kind_of(place: &Place) -> Option<Kind> {
         Place::Field(_) => Some(Kind::Hash),
         Place::Member(_) => Some(Kind::Set),
         Place::Scored(_) => Some(Kind::SortedSet),
+        Place::Element(_) => Some(Kind::List),
         Place::Lifetime => None,
     }
 }
@@ -66,6 +71,7 @@ pub fn shown(standing: &[&Atom], now: u64) -> Option<Shown> {
         Kind::String => Content::String(value(standing, &Place::String)?),
         Kind::Hash => Content::Hash(places.into_iter().filter_map(|place| field(standing, place)).collect()),
         Kind::Set => Content::Set(places.into_iter().filter_map(member).collect()),
+        Kind::List => Content::List(super::lists::texts(standing)),
         Kind::SortedSet => Content::SortedSet(places.into_iter().filter_map(|place| scored(standing, place)).collect()),
     };
     Some(Shown { content, life })
@@ -91,26 +97,26 @@ pub fn is_over(life: Life, now: u64) -> bool {
 fn field(standing: &[&Atom], place: &Place) -> Option<(String, String)> {
     match place {
         Place::Field(name) => Some((name.clone(), value(standing, place)?)),
-        Place::String | Place::Member(_) | Place::Scored(_) | Place::Lifetime => None,
+        Place::String | Place::Member(_) | Place::Scored(_) | Place::Element(_) | Place::Lifetime => None,
     }
 }
 
 fn scored(standing: &[&Atom], place: &Place) -> Option<(String, String)> {
     match place {
         Place::Scored(name) => Some((name.clone(), value(standing, place)?)),
-        Place::String | Place::Field(_) | Place::Member(_) | Place::Lifetime => None,
+        Place::String | Place::Field(_) | Place::Member(_) | Place::Element(_) | Place::Lifetime => None,
     }
 }
 
 fn member(place: &Place) -> Option<String> {
     match place {
         Place::Member(name) => Some(name.clone()),
-        Place::String | Place::Field(_) | Place::Scored(_) | Place::Lifetime => None,
+        Place::String | Place::Field(_) | Place::Scored(_) | Place::Element(_) | Place::Lifetime => None,
     }
 }
 
 /// The value at a place: the latest value that stands, plus every increment that stands if that value is a number.
-fn value(standing: &[&Atom], place: &Place) -> Option<String> {
+pub(super) fn value(standing: &[&Atom], place: &Place) -> Option<String> {
     let here = || standing.iter().filter(|atom| atom.place == *place);
     let values = here().filter_map(|atom| match &atom.payload {
         Payload::Value(text) => Some((atom.stamp, atom.index, text)),

@@ -1,0 +1,31 @@
+//! Lists: pushes and pops at both ends, capped timelines, and elements that are put, set and removed in the middle.
+
+use super::{Family, LISTS, NAMES, Requests, VALUES, request, two};
+use crate::random::Random;
+
+/// The family.
+pub const FAMILY: Family = Family { name: "lists", summary: "LPUSH, RPUSH, pops, LTRIM, LINSERT, LSET, LMOVE", draw };
+
+fn draw(random: &mut Random) -> Requests {
+    let (key, value, other) = (*random.pick(LISTS), *random.pick(VALUES), *random.pick(NAMES));
+    let index = ["0", "1", "-1", "2"][random.below(4)];
+    let push = ["LPUSH", "RPUSH"][random.below(2)];
+    match random.below(20) {
+        0..4 => vec![request(&[push, key, value])],
+        4 => vec![request(&[push, key, value, other, "1"])],
+        5 => vec![request(&["LPUSH", key, value]), request(&["LTRIM", key, "0", "4"])],
+        6..8 => vec![request(&["LPOP", key])],
+        8 => vec![request(&["RPOP", key])],
+        9..11 => vec![request(&["LINSERT", key, ["BEFORE", "AFTER"][random.below(2)], value, other])],
+        11 => vec![request(&["LSET", key, index, other])],
+        12 => vec![request(&["LREM", key, index, value])],
+        13 => vec![request(&["LTRIM", key, "0", "2"])],
+        14 => {
+            let (source, target) = two(random, LISTS);
+            vec![request(&["LMOVE", source, target, "LEFT", "RIGHT"])]
+        }
+        15 => vec![request(&["LMOVE", key, key, "LEFT", "RIGHT"])],
+        16 => vec![request(&["LLEN", key])],
+        _ => vec![request(&["LRANGE", key, "0", "-1"])],
+    }
+}
