@@ -336,7 +336,12 @@ impl<'a> Access<'a> {
         Some(entry)
     }
 
-    pub(crate) fn elements(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Elements<'_>>, WrongKind> {
+    pub(crate) fn elements(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+    ) -> Result<Option<Elements<'_>>, WrongKind> {
         let hasher = &self.keyspace.shared.hasher;
         Ok(self.map(database, key, kind)?.map(|map| Elements { map, hasher }))
     }

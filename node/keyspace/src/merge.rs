@@ -8,9 +8,9 @@ use crate::body::KeyBody;
 use crate::elements::{ElementMap, WideElement, entry_of, name_of, widened};
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
+use crate::sequence::{Item, Piece};
 use crate::shared::Shared;
 use crate::slot::{Memory, RememberedReset, ResetName};
-use crate::sequence::{Item, Piece};
 use crdt::{Contribution, Element, Kind, Lifetime, Number, Operation, Position, Reset, Stamp, VersionVector};
 
 /// One key of one slot while a change is applied to it.

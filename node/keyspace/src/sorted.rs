@@ -21,6 +21,7 @@ pub struct InOrder<'a> {
     members: Members<'a>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for one command, and a list needs no memory so")]
 enum Members<'a> {
     /// Few members, sorted just now.
     Listed(SmallVec<[(Score, &'a ElementEntry); FLAT_ELEMENTS_MAX]>),

@@ -279,7 +279,8 @@ impl Access<'_> {
             }
             Kind::SortedSet => {
                 let members = self.sorted_set(from, source).ok().flatten();
-                let scored = |(name, score): (&[u8], f64)| Some((name.to_vec(), Score::new(score)?.to_bytes().to_vec()));
+                let scored =
+                    |(name, score): (&[u8], f64)| Some((name.to_vec(), Score::new(score)?.to_bytes().to_vec()));
                 members.iter().flat_map(|members| members.iter()).filter_map(scored).collect()
             }
         };
@@ -486,7 +487,12 @@ fn own_counter(counter: &PackedCounter<'_>, me: crdt::NodeNumber) -> Option<Cont
 }
 
 /// What every element write does first: a dead life goes as a whole, losing types go.
-pub(crate) fn begin_element(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind, recorder: &mut Recorder<'_>) -> Found {
+pub(crate) fn begin_element(
+    entry: Option<&KeyEntry>,
+    now: UnixMillis,
+    kind: Kind,
+    recorder: &mut Recorder<'_>,
+) -> Found {
     let found = found(entry, now);
     if let Some(entry) = entry {
         let kept = if found.creates { None } else { Some(kind) };

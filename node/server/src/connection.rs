@@ -123,7 +123,14 @@ impl Parsed {
         let args = &words[self.words.clone()];
         let first = first_key(entry)?;
         let key = *args.get(first)?;
-        let element = if matches!(entry.command.group, Group::Hash | Group::Set) { args.get(first + 1) } else { None };
+        let element = if matches!(entry.command.group, Group::Hash | Group::Set) {
+            args.get(first + 1)
+        } else if entry.command.group == Group::SortedSet {
+            // Behind a score, if there is one.
+            args.get(first + 2).or(args.get(first + 1))
+        } else {
+            None
+        };
         Some(Expected { key, element: element.copied() })
     }
 }

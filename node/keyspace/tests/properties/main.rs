@@ -11,6 +11,7 @@ mod history;
 mod images;
 #[path = "../../../../crdt/tests/properties/random.rs"]
 mod random;
+mod ranked;
 mod recovery;
 mod reference;
 #[path = "../../../../crdt/tests/properties/replicas.rs"]

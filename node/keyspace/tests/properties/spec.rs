@@ -154,7 +154,9 @@ pub fn effect<'h>(
             let before = standing(key);
             match shown(&before, now).map(|shown| shown.content) {
                 Some(Content::String(text)) if Decimal::parse(&text).is_none() => (Answer::NotANumber, vec![]),
-                Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => (Answer::WrongKind, vec![]),
+                Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => {
+                    (Answer::WrongKind, vec![])
+                }
                 Some(Content::String(_)) | None => {
                     let mut change = element_write(&before, key, Kind::String, now);
                     change.adds.push((Place::String, Payload::Increment(delta)));
@@ -190,9 +192,7 @@ pub fn effect<'h>(
         Write::Pop { key, is_head, count } => spec_list::pop(&standing(key), key, is_head, count, now),
         Write::Rotate { key, is_head } => spec_list::rotate(&standing(key), key, is_head, stamp, now),
         Write::SetElement { key, index, value } => spec_list::set(&standing(key), key, index, value, now),
-        Write::InsertElement { key, index, value } => {
-            spec_list::insert(&standing(key), key, index, value, stamp, now)
-        }
+        Write::InsertElement { key, index, value } => spec_list::insert(&standing(key), key, index, value, stamp, now),
         Write::RemoveElements { key, start, end } => spec_list::remove(&standing(key), key, start..end, now),
         Write::Copy { source, target } => match shown(&standing(source), now) {
             Some(shown) => (Answer::Flag(true), vec![copy(shown, target, stamp)]),
@@ -264,7 +264,9 @@ fn add_to_field(
     now: u64,
 ) -> (Answer, Vec<Change>) {
     match shown(before, now).map(|shown| shown.content) {
-        Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => return (Answer::WrongKind, vec![]),
+        Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => {
+            return (Answer::WrongKind, vec![]);
+        }
         Some(Content::Hash(fields)) if fields.get(field).is_some_and(|text| Decimal::parse(text).is_none()) => {
             return (Answer::NotANumber, vec![]);
         }
@@ -284,7 +286,9 @@ fn add_to_score(
 ) -> (Answer, Vec<Change>) {
     let place = Place::Scored(member);
     match shown(before, now).map(|shown| shown.content) {
-        Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_)) => return (Answer::WrongKind, vec![]),
+        Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_)) => {
+            return (Answer::WrongKind, vec![]);
+        }
         // Whatever is added to an infinity, it stays one: that is a write of the whole score.
         Some(Content::SortedSet(members)) if members.get(member).is_some_and(|text| Decimal::parse(text).is_none()) => {
             let (_, changes) = put_element(before, key, place, Payload::Value(members[member].clone()), now);

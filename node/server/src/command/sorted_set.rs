@@ -237,6 +237,12 @@ impl AddOptions {
         (options, words.len())
     }
 
+    /// Whether every score is written, and new members are counted.
+    fn is_plain(self) -> bool {
+        let Self { only_new, only_known, only_greater, only_less, counts_changes, adds } = self;
+        ![only_new, only_known, only_greater, only_less, counts_changes, adds].contains(&true)
+    }
+
     /// The score that a member gets which has `current` now; nothing if it keeps what it has.
     fn decide(self, current: Option<f64>, score: f64) -> Result<Option<f64>, CommandError> {
         let Some(current) = current else {
@@ -272,7 +278,7 @@ fn add(call: &mut Call<'_, '_>, key: &[u8], options: AddOptions, args: &[&[u8]])
         return Err(CommandError::Plain("ERR XX and NX options at the same time are not compatible"));
     }
     let AddOptions { only_new, only_greater, only_less, .. } = options;
-    if only_greater && only_new || only_less && only_new || only_greater && only_less {
+    if [only_new, only_greater, only_less].into_iter().filter(|&is_set| is_set).count() > 1 {
         return Err(CommandError::Plain("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if options.adds && args.len() > 2 {
@@ -312,6 +318,14 @@ pub(super) fn put(
     pairs: &[(&[u8], f64)],
 ) -> Result<(), CommandError> {
     let db = call.db();
+    if let ([(member, score)], true) = (pairs, options.is_plain())
+        && let Some(score) = Score::new(*score)
+    {
+        // What nearly all calls are: nothing that is there has to be known.
+        let is_new = call.store.put_score(db, key, member, score)?;
+        call.reply.integer(i64::from(is_new));
+        return Ok(());
+    }
     let members = call.store.sorted_set(db, key)?;
     let (mut added, mut changed) = (0, 0);
     // One stamp for one name: of a member that is named twice the last score is written, and each is judged by the one

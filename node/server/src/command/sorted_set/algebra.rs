@@ -151,9 +151,12 @@ fn or_zero(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
 
+/// Some of the arguments.
+type Words<'a> = &'a [&'a [u8]];
+
 /// What the arguments ask for.
 struct Request<'a> {
-    keys: &'a [&'a [u8]],
+    keys: Words<'a>,
     weights: Vec<f64>,
     aggregate: Aggregate,
     with_scores: bool,
@@ -171,7 +174,7 @@ enum Use {
 
 impl<'a> Request<'a> {
     /// Reads the number of keys and the keys. The words behind them come later, because Redis looks at the keys first.
-    fn keys(name: &str, args: &'a [&'a [u8]]) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), CommandError> {
+    fn keys(name: &str, args: Words<'a>) -> Result<(Words<'a>, Words<'a>), CommandError> {
         let keys = number::integer(args[0])?;
         if keys < 1 {
             return Err(CommandError::Detailed(format!("ERR at least 1 input key is needed for '{name}' command")));
@@ -343,7 +346,7 @@ fn difference(store: &mut Access<'_>, db: Database, keys: &[&[u8]]) -> Result<Sc
 fn result_of<'a>(
     call: &mut Call<'_, '_>,
     name: &str,
-    args: &'a [&'a [u8]],
+    args: Words<'a>,
     algebra: Algebra,
     purpose: Use,
 ) -> Result<(Request<'a>, Scored), CommandError> {
