@@ -37,6 +37,7 @@ const GROUPS: &[Group] = &[
     Group::Bitmap,
     Group::Hash,
     Group::Set,
+    Group::List,
     Group::SortedSet,
     Group::Geo,
     Group::Generic,

@@ -252,17 +252,23 @@ mod tests {
         caller.call("HINCRBY hash n 2");
         caller.call("SADD numbers 3 1 2");
         caller.call("SADD words a b");
+        caller.call("RPUSH list a 1 -70000 b");
         let cases = [
             ("string", "GET", "$5\r\nhello\r\n"),
             ("counter", "GET", "$5\r\n70000\r\n"),
             ("hash", "HGETALL", "*4\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\nn\r\n$1\r\n7\r\n"),
             ("numbers", "SMISMEMBER", "*3\r\n:1\r\n:1\r\n:0\r\n"),
             ("words", "SCARD", ":2\r\n"),
+            ("list", "LRANGE", "*4\r\n$1\r\na\r\n$1\r\n1\r\n$6\r\n-70000\r\n$1\r\nb\r\n"),
         ];
         for (key, read, expected) in cases {
             let payload = dump(&mut caller, key);
             assert_eq!(restore(&mut caller, "copy", "0", &payload, &["REPLACE"]), "+OK\r\n");
-            let arguments = if read == "SMISMEMBER" { " 1 3 4" } else { "" };
+            let arguments = match read {
+                "SMISMEMBER" => " 1 3 4",
+                "LRANGE" => " 0 -1",
+                _ => "",
+            };
             assert_eq!(caller.call(&format!("{read} copy{arguments}")), expected, "{key}");
             assert_eq!(caller.call("TTL copy"), ":-1\r\n");
         }
@@ -319,13 +325,13 @@ mod tests {
     #[test]
     fn what_cannot_be_held_is_refused_by_name() {
         let mut caller = Caller::new(&Arc::new(node()));
-        let (mut list, mut empty) = (Vec::new(), Vec::new());
-        payload::write(&mut list, &Object::List([b"a".as_slice()].into_iter().collect())).unwrap();
+        let (mut stream, mut empty) = (Vec::new(), Vec::new());
+        payload::write(&mut stream, &Object::Stream(Box::default())).unwrap();
         payload::write(&mut empty, &Object::Set(Texts::new())).unwrap();
-        let refusal = "-ERR values of the type list are not offered by this version\r\n";
-        assert_eq!(restore(&mut caller, "k", "0", &list, &[]), refusal);
+        let refusal = "-ERR values of the type stream are not offered by this version\r\n";
+        assert_eq!(restore(&mut caller, "k", "0", &stream, &[]), refusal);
         // By its first byte alone: this one is damaged behind it.
-        let damaged = [18, 1, 1, 1, 10, 0, 49, 254, 128, 153, 53, 91, 161, 200];
+        let damaged = [21, 1, 1, 1, 10, 0, 75, 32, 237, 209, 47, 109, 192, 52];
         assert_eq!(restore(&mut caller, "k", "0", &damaged, &[]), refusal);
         assert_eq!(restore(&mut caller, "k", "0", &empty, &[]), "-ERR Bad data format\r\n");
         assert_eq!(caller.call("EXISTS k"), ":0\r\n");
