@@ -10,7 +10,7 @@ use tests::node::{run, text};
 use tests::redis::Redis;
 use tests::wait;
 
-/// Fills a Redis with strings, hashes and sets of every size, in several databases, some with deadlines.
+/// Fills a Redis with strings, hashes, sets and sorted sets of every size, in several databases, some with deadlines.
 fn fill(redis: &mut Client, keys: usize) {
     for index in 0..keys {
         if index % 100 == 0 {
@@ -42,12 +42,14 @@ fn fill(redis: &mut Client, keys: usize) {
     for index in 0..1000 {
         redis.queue(&["HSET".to_owned(), "large hash".to_owned(), format!("field {index}"), "z".repeat(index % 90)]);
         redis.queue(&["SADD".to_owned(), "large set".to_owned(), format!("member {index}")]);
+        let score = format!("{}.5", index * 37 % 1000);
+        redis.queue(&["ZADD".to_owned(), "large sorted set".to_owned(), score, format!("member {index}")]);
     }
     redis.queue(&["PEXPIREAT", "large set", "4000000000999"]);
     redis.queue(&["SET", "\r\n\0 any bytes", "\r\n"]);
     redis.queue(&["SELECT", "0"]);
     redis.send().expect("redis takes it");
-    for _ in 0..keys + keys.div_ceil(100) + 2004 {
+    for _ in 0..keys + keys.div_ceil(100) + 3004 {
         let reply = redis.receive().expect("an answer");
         assert!(!reply.is_error(), "{reply}");
     }
