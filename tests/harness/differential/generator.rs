@@ -102,10 +102,17 @@ impl<'a> Generator<'a> {
             "sorted-set" if self.random.percent(10) => pools::SET_KEYS,
             "sorted-set" => pools::SORTED_KEYS,
             "geo" => pools::PLACE_KEYS,
+            "list" => pools::LIST_KEYS,
             "string" | "bitmap" => pools::STRING_KEYS,
             _ => {
-                let pools: [Keys; 5] =
-                    [pools::HASH_KEYS, pools::SET_KEYS, pools::SORTED_KEYS, pools::STRING_KEYS, pools::ALL_KEYS];
+                let pools: [Keys; 6] = [
+                    pools::HASH_KEYS,
+                    pools::SET_KEYS,
+                    pools::SORTED_KEYS,
+                    pools::LIST_KEYS,
+                    pools::STRING_KEYS,
+                    pools::ALL_KEYS,
+                ];
                 pools[self.random.below(pools.len())]
             }
         }

@@ -8,6 +8,8 @@ pub const STRING_KEYS: &[&str] = &["s1", "s2", "s3", "n1", "n2"];
 pub const HASH_KEYS: &[&str] = &["h1", "h2", "h3"];
 /// Sets.
 pub const SET_KEYS: &[&str] = &["t1", "t2", "t3"];
+/// Lists.
+pub const LIST_KEYS: &[&str] = &["l1", "l2"];
 /// Sorted sets.
 pub const SORTED_KEYS: &[&str] = &["z1", "z2", "z3"];
 /// Sorted sets of places.
