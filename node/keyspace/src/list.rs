@@ -217,6 +217,10 @@ impl<'a> Access<'a> {
                 list.iter().take(count).for_each(|text| each(&text));
                 0..count
             }
+            End::Tail if count == 1 => {
+                list.get(length - 1).iter().for_each(|text| each(text));
+                length - 1..length
+            }
             End::Tail => {
                 list.iter_back().take(count).for_each(|text| each(&text));
                 length - count..length

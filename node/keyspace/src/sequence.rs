@@ -248,8 +248,7 @@ impl Sequence {
             let At { chunk, index } = self.at(range.start);
             let Some(found) = self.chunks.get_mut(chunk) else { return };
             let count = left.min(found.len() - index);
-            found.items().skip(index).take(count).for_each(|item| each(&item));
-            found.splice(index, count, &[]);
+            found.take_out(index, count, &mut each);
             (left, self.len) = (left - count, self.len - count);
             self.tidy(chunk, index > 0);
         }

@@ -64,9 +64,10 @@ pub struct Cursor<'a> {
 }
 
 /// Elements of a chunk. More make searches in it longer, fewer cost more for what each chunk has of its own.
-pub const CHUNK_ITEMS_MAX: usize = 128;
-/// Bytes of a chunk, unless one element has more: what is put at its front moves all of them.
-pub const CHUNK_BYTES_MAX: usize = 4096;
+pub const CHUNK_ITEMS_MAX: usize = 256;
+/// Bytes of a chunk, unless one element has more: what is put at its front moves all of them. A full chunk is as large as
+/// what allocators hand out.
+pub const CHUNK_BYTES_MAX: usize = 2048;
 
 /// Bytes by which a chunk grows at least.
 const GROWTH_BYTES_MIN: usize = 32;
@@ -216,6 +217,24 @@ impl Chunk {
         }
         self.replace(from, to, &written);
         self.count = self.count + items.len() as u32 - removed as u32;
+        self.give_back();
+    }
+
+    /// Takes out `count` elements from number `at` on, each after `each` has seen it.
+    pub fn take_out(&mut self, at: usize, count: usize, mut each: impl FnMut(&Item<'_>)) {
+        let mut cursor = self.items();
+        cursor.by_ref().take(at).for_each(drop);
+        let (from, trace) = (cursor.at, cursor.trace);
+        cursor.by_ref().take(count).for_each(|item| each(&item));
+        let mut written = Vec::new();
+        let follower = cursor.next();
+        let to = cursor.at;
+        match follower {
+            Some(item) => drop(encode(&mut written, trace, &item)),
+            None => self.end = trace,
+        }
+        self.replace(from, to, &written);
+        self.count -= count as u32;
         self.give_back();
     }
 

@@ -117,7 +117,7 @@ impl Pair {
         assert_eq!(first(Side::InFront), self.model.last().map(|(position, _)| position.steps()[0]));
         for chunk in &self.list.chunks {
             assert!((1..=CHUNK_ITEMS_MAX).contains(&chunk.len()));
-            assert!(chunk.len() == 1 || chunk.heap_bytes() <= 4 * CHUNK_BYTES_MAX, "{}", chunk.heap_bytes());
+            assert!(chunk.len() == 1 || chunk.heap_bytes() <= 8 * CHUNK_BYTES_MAX, "{}", chunk.heap_bytes());
         }
     }
 }
