@@ -3,10 +3,11 @@
 //! if its case is not that simple.
 
 use crate::access::{Access, Database};
+use crate::elements::ElementEntry;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key};
 use crate::keyspace::WriterState;
-use crdt::{Contribution, Kind, Lifetime, Number, Operation, Resets, Stamp, Stamps};
+use crdt::{Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
 impl Access<'_> {
     /// Adds to a counter that only this node has moved and that has no end. Returns the new value. Nothing if the case
@@ -35,6 +36,39 @@ impl Access<'_> {
         let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative: cumulative_sum };
         log(writer, stamp, self.in_group, database, key, &operation);
         Some(cumulative)
+    }
+
+    /// Adds to an element to which only this node, or this node too, has added before, of a collection that has no end and
+    /// is of one type. Nothing if the case is not that simple.
+    pub(crate) fn add_to_element_in_place(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        more: Number,
+    ) -> Option<()> {
+        let shared = &self.keyspace.shared;
+        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
+        let body = entry.wide_mut()?;
+        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
+            return None;
+        }
+        let map = body.map_mut(kind)?.as_deref_mut()?;
+        let writer = &mut *self.writer;
+        let now = self.now;
+        let take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
+        let (stamp, before, after) =
+            map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
+        body.access = shared.access_after(body.access);
+        let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
+        memory.digest ^= digest_of_contribution(digest, &before) ^ digest_of_contribution(digest, &after);
+        memory.changed = stamp;
+        memory.touched(database.0, key);
+        self.lookups.note(key, true);
+        let operation = Operation::Add { kind, name, birth: before.birth, cumulative: after.cumulative };
+        log(self.writer, stamp, self.in_group, database, key, &operation);
+        Some(())
     }
 
     /// Sets an element of a collection that has no end, is of one type, and holds at most one write under this name.
@@ -87,6 +121,40 @@ impl Access<'_> {
         log(self.writer, stamp, self.in_group, database, key, &operation);
         Some(is_new)
     }
+}
+
+/// What a contribution was and what it has become, and when.
+type Moved = (Stamp, Contribution, Contribution);
+
+/// Moves this node's own contribution to an element on. Nothing if there is none, or if that is not done in place.
+fn move_own(
+    entry: &mut ElementEntry,
+    me: NodeNumber,
+    more: Number,
+    take_stamp: impl FnOnce() -> Stamp,
+) -> Option<Moved> {
+    let (before, is_packed) = match entry.view() {
+        View::Packed(_) => return None,
+        View::Counter(counter) => (counter.contribution(), true),
+        View::Wide(wide) => (*wide.element.contribution(me)?, false),
+    };
+    let cumulative = before.cumulative.plus(more);
+    let whole = i64::try_from(cumulative.integer).ok().filter(|_| cumulative.float.is_none());
+    if before.node != me || is_packed && whole.is_none() {
+        return None;
+    }
+    let stamp = take_stamp();
+    // What the same command has added already is for the general way to judge.
+    if stamp <= before.stamp {
+        return None;
+    }
+    let after = Contribution { stamp, cumulative, ..before };
+    match (entry.wide_mut(), whole) {
+        (Some(wide), _) => wide.element.restore(after),
+        (None, Some(whole)) => entry.move_counter(stamp, whole, 0),
+        (None, None) => return None,
+    }
+    Some((stamp, before, after))
 }
 
 /// Logs a change of one operation that has been applied.

@@ -194,6 +194,9 @@ impl Access<'_> {
 
     /// Adds to the counter that an element of this kind is.
     fn add_to_element(&mut self, database: Database, key: &[u8], kind: Kind, name: &[u8], delta: Delta) {
+        if self.add_to_element_in_place(database, key, kind, name, delta.number()).is_some() {
+            return;
+        }
         let hasher = self.shared().hasher.clone();
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, kind, recorder);
