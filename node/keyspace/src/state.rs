@@ -64,6 +64,8 @@ struct Arrived<'a> {
 struct ArrivedKey<'a> {
     database: u8,
     key: &'a [u8],
+    /// A string and nothing else, with a life without an end by the same dot: nearly every key.
+    plain: Option<(Stamp, &'a [u8])>,
     elements: Vec<ArrivedElement<'a>>,
     lives: Option<Vec<(Stamp, Lifetime)>>,
 }
@@ -217,15 +219,27 @@ impl Keyspace {
         for (name, reset) in &arrived.resets {
             take_reset(slot, &self.shared, name, reset);
         }
+        // Into a slot of which nothing is known, as at a start, plain strings go as they are.
+        let is_new =
+            slot.memory.context().is_none() && slot.databases().all(|database| slot.keys(database).next().is_none());
         let mut named = HashSet::new();
         for key in &arrived.keys {
-            named.insert((key.database, key.key));
+            if !is_new {
+                named.insert((key.database, key.key));
+            } else if let Some((dot, value)) = key.plain
+                && !self.shared.has_seen(dot)
+                && slot.apply_plain_set(&self.shared, dot, key.database, key.key, value)
+            {
+                continue;
+            }
+            let in_full = key.in_full();
+            let key = in_full.as_ref().unwrap_or(key);
             slot.change_key(&self.shared, key.database, key.key, |body, site| {
                 merge.key(site, body, key, arrived.extent);
             });
             slot.memory.touched(key.database, key.key);
         }
-        if arrived.extent == Extent::Listing {
+        if arrived.extent == Extent::Listing && !is_new {
             let nothing = ArrivedKey { lives: Some(Vec::new()), ..ArrivedKey::default() };
             for (database, key) in keys_of(slot).into_iter().filter(|(d, k)| !named.contains(&(*d, &**k))) {
                 slot.change_key(&self.shared, database, &key, |body, site| {
@@ -585,22 +599,30 @@ fn decode_remembered(
 }
 
 impl<'a> ArrivedKey<'a> {
+    /// The same with what a plain string stands for.
+    fn in_full(&self) -> Option<Self> {
+        let (dot, value) = self.plain?;
+        let (kind, name, contributions) = (Kind::String, &[][..], Vec::new());
+        let elements = vec![ArrivedElement { kind, name, siblings: vec![(dot, Some(value))], contributions }];
+        let lives = Some(vec![(dot, Lifetime::Never)]);
+        Some(Self { database: self.database, key: self.key, plain: None, elements, lives })
+    }
+
     fn decode(reader: &mut Reader<'a>, base: Stamp, database: u8, slot: u16) -> Result<Self, DecodeError> {
         let key = reader.slice("a key")?;
         if slot_of(key) != slot {
             return Err(DecodeError::Invalid("a key of another slot"));
         }
-        let mut arrived = Self { database, key, elements: Vec::new(), lives: None };
+        let mut arrived = Self { database, key, ..Self::default() };
         loop {
             match reader.byte("an item")? {
                 END_OF_ITEMS => return Ok(arrived),
-                ITEM_PLAIN => {
+                ITEM_PLAIN if arrived.plain.is_none() && arrived.elements.is_empty() && arrived.lives.is_none() => {
                     let dot = reader.stamp(base, "a dot")?;
-                    let siblings = vec![(dot, Some(reader.slice("a value")?))];
-                    let (kind, name, contributions) = (Kind::String, &[][..], Vec::new());
-                    arrived.elements.push(ArrivedElement { kind, name, siblings, contributions });
-                    arrived.lives = Some(vec![(dot, Lifetime::Never)]);
+                    arrived.plain = Some((dot, reader.slice("a value")?));
                 }
+                // Nothing stands beside a plain string.
+                _ if arrived.plain.is_some() => return Err(DecodeError::Invalid("an item")),
                 ITEM_ELEMENT => arrived.elements.push(ArrivedElement::decode(reader, base)?),
                 ITEM_LIVES => {
                     let mut lives = Vec::new();
