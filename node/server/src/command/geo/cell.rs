@@ -148,7 +148,12 @@ impl Area {
             if goes(towards_east, towards_north) {
                 continue;
             }
-            let range = cell.neighbour(towards_east, towards_north).scores();
+            // The cell of the last degree is the one past the others, and itself no neighbour of its neighbours.
+            let there = match (towards_east, towards_north) {
+                (0, 0) => cell,
+                _ => cell.neighbour(towards_east, towards_north),
+            };
+            let range = there.scores();
             // Around the whole earth a cell can be its own neighbour.
             if !ranges.contains(&range) {
                 ranges.push(range);
@@ -334,6 +339,16 @@ mod tests {
                 .sum();
             assert_eq!(woven(east, north), expected);
             assert_eq!(apart(expected), [east, north]);
+        }
+    }
+
+    #[test]
+    fn the_edge_of_the_earth_is_in_the_area_around_it() {
+        for (longitude, latitude) in [(180.0, 0.0), (180.0, LATITUDES[1]), (0.0, LATITUDES[1]), (-180.0, LATITUDES[0])] {
+            let place = Position { longitude, latitude };
+            let ranges = Area { middle: place, shape: Shape::Circle { radius: 10.0 } }.scores();
+            let score = place.score() as u64;
+            assert!(ranges.iter().any(|range| range.contains(&score)), "{place:?} {ranges:?}");
         }
     }
 
