@@ -15,7 +15,7 @@
 //! While nobody waits, a command looks at one word.
 
 use crate::command::{Call, CommandError};
-use crate::limits::AWAITED_KEYS_MAX;
+use crate::limits::AWAITED_BYTES_MAX;
 use crate::node::Node;
 use crdt::{Stamp, UnixMillis};
 use keyspace::{Access, Database, KeyObserver, Kind, Writer};
@@ -63,7 +63,8 @@ struct Room {
     waiting: AtomicUsize,
     refused: AtomicU64,
     inner: Mutex<Inner>,
-    /// Held by the one thread that serves, so that the order is kept. No slot is locked by whoever waits for it.
+    /// Held by the one thread that serves, so that the order is kept, and by whoever leaves the queues, so that nobody moves
+    /// up in one that is being walked. No slot is locked by whoever waits for it.
     serving: Mutex<()>,
 }
 
@@ -71,13 +72,21 @@ type Key = (u8, Box<[u8]>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Who waits for a key, in the order in which they began.
-    queues: HashMap<Key, VecDeque<Arc<Waiter>>>,
+    /// Who waits for a key.
+    queues: HashMap<Key, Queue>,
     by_client: HashMap<u64, Arc<Waiter>>,
-    /// Keys that have changed, the first one first.
+    /// Keys that have changed, the first one first; each is there once.
     ready: VecDeque<Key>,
-    /// Entries of all queues together.
-    keys: usize,
+    /// What all who wait take together, see [`Waiter::bytes`].
+    bytes: usize,
+}
+
+/// Who waits for one key, in the order in which they began.
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// The key is among those that have changed. Then the queue is kept, also if nobody is left in it.
+    is_ready: bool,
 }
 
 /// A client that waits.
@@ -89,7 +98,8 @@ pub struct Waiter {
     kind: Kind,
     version: Version,
     serve: Box<Serve>,
-    /// What ended it, once.
+    /// What ended it, once. Whoever locks both locks slots before this: inside a transaction somebody may end the waiting
+    /// with slots locked.
     outcome: Mutex<Option<Outcome>>,
     /// It is to look whether there is something to do.
     is_called: AtomicBool,
@@ -182,19 +192,20 @@ impl Blocking {
     /// Whether keys have changed that somebody waits for, and nobody has served them yet.
     #[inline]
     pub fn is_ready(&self) -> bool {
-        self.room.is_ready.load(Ordering::Relaxed)
+        // With `Room::changed`: who was called for a change finds it.
+        self.room.is_ready.load(Ordering::Acquire)
     }
 
     fn enter(&self, waiter: &Arc<Waiter>, store: &mut Access<'_>) -> Result<(), CommandError> {
         let mut inner = self.room.inner.lock();
-        if inner.keys + waiter.keys.len() > AWAITED_KEYS_MAX {
+        if inner.bytes.saturating_add(waiter.bytes()) > AWAITED_BYTES_MAX {
             self.room.refused.fetch_add(1, Ordering::Relaxed);
             return Err(CommandError::Plain("ERR too many keys are waited for"));
         }
-        inner.keys += waiter.keys.len();
+        inner.bytes += waiter.bytes();
         for key in &waiter.keys {
             let queue = inner.queues.entry((waiter.database.0, key.clone())).or_default();
-            queue.push_back(Arc::clone(waiter));
+            queue.waiters.push_back(Arc::clone(waiter));
         }
         inner.by_client.insert(waiter.client, Arc::clone(waiter));
         drop(inner);
@@ -206,20 +217,19 @@ impl Blocking {
 
     /// Takes out a client that has ended waiting. Call it once for each, with no slot locked.
     pub fn leave(&self, node: &Node, waiter: &Waiter) {
-        let mut over = Vec::new();
         {
+            let _turn = self.room.serving.lock();
             let mut inner = self.room.inner.lock();
             inner.by_client.remove(&waiter.client);
+            inner.bytes -= waiter.bytes();
             for key in &waiter.keys {
                 inner.take_from(waiter.database, key, waiter);
-                over.push(key);
             }
         }
         self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        for key in over {
-            node.keyspace.stop_awaiting(waiter.database, key, || {
-                !self.room.inner.lock().queues.contains_key(&(waiter.database.0, key.clone()))
-            });
+        for key in &waiter.keys {
+            let name: Key = (waiter.database.0, key.clone());
+            node.keyspace.stop_awaiting(waiter.database, key, || self.room.inner.lock().first(&name).is_none());
         }
         // It may have been called to serve others.
         self.call_next();
@@ -254,7 +264,7 @@ impl Blocking {
         let name: Key = (database.0, key.into());
         let mut place = 0;
         loop {
-            let waiter = self.room.inner.lock().queues.get(&name).and_then(|queue| queue.get(place).cloned());
+            let waiter = self.room.inner.lock().queues.get(&name).and_then(|queue| queue.waiters.get(place).cloned());
             let Some(waiter) = waiter else { return };
             match waiter.try_serve(writer, now, key) {
                 Tried::Served => {
@@ -269,13 +279,18 @@ impl Blocking {
 
     /// Calls the first who waits for a key that has changed.
     fn call_next(&self) {
-        let inner = self.room.inner.lock();
-        let first = inner.ready.iter().find_map(|key| inner.queues.get(key).and_then(|queue| queue.front()));
+        let first = {
+            let inner = self.room.inner.lock();
+            inner.ready.iter().find_map(|key| inner.first(key).cloned())
+        };
         if let Some(first) = first {
             first.call();
         }
     }
 }
+
+/// What waiting for a key takes beside the bytes of the key.
+const AWAITED_KEY_BYTES: usize = 200;
 
 /// Milliseconds after which it is looked again whether writes are still refused.
 const REFUSED_LOOK_MS: u64 = 100;
@@ -284,18 +299,27 @@ impl KeyObserver for Room {
     fn changed(&self, database: u8, key: &[u8]) {
         let mut inner = self.inner.lock();
         let name: Key = (database, key.into());
-        let Some(first) = inner.queues.get(&name).and_then(|queue| queue.front()) else { return };
-        first.call();
-        if !inner.ready.contains(&name) {
+        let Some(queue) = inner.queues.get_mut(&name) else { return };
+        let Some(first) = queue.waiters.front().cloned() else { return };
+        if !std::mem::replace(&mut queue.is_ready, true) {
             inner.ready.push_back(name);
         }
-        self.is_ready.store(true, Ordering::Relaxed);
+        // SUBTLE: the call comes last: whoever is called looks at this word first, and nobody calls again.
+        self.is_ready.store(true, Ordering::Release);
+        drop(inner);
+        first.call();
     }
 }
 
 impl Inner {
     fn next_ready(&mut self, is_ready: &AtomicBool) -> Option<Key> {
         let next = self.ready.pop_front();
+        if let Some(name) = &next {
+            if let Some(queue) = self.queues.get_mut(name) {
+                queue.is_ready = false;
+            }
+            self.tidy(name);
+        }
         if self.ready.is_empty() {
             is_ready.store(false, Ordering::Relaxed);
         }
@@ -306,12 +330,21 @@ impl Inner {
     fn take_from(&mut self, database: Database, key: &[u8], waiter: &Waiter) {
         let name: Key = (database.0, key.into());
         let Some(queue) = self.queues.get_mut(&name) else { return };
-        if let Some(at) = queue.iter().position(|other| std::ptr::eq(&**other, waiter)) {
-            queue.remove(at);
-            self.keys -= 1;
+        if let Some(at) = queue.waiters.iter().position(|other| std::ptr::eq(&**other, waiter)) {
+            queue.waiters.remove(at);
         }
-        if queue.is_empty() {
-            self.queues.remove(&name);
+        self.tidy(&name);
+    }
+
+    /// Who has waited longest for a key.
+    fn first(&self, name: &Key) -> Option<&Arc<Waiter>> {
+        self.queues.get(name).and_then(|queue| queue.waiters.front())
+    }
+
+    /// Drops the queue of a key if it says nothing any more.
+    fn tidy(&mut self, name: &Key) {
+        if self.queues.get(name).is_some_and(|queue| queue.waiters.is_empty() && !queue.is_ready) {
+            self.queues.remove(name);
         }
     }
 }
@@ -355,32 +388,37 @@ impl Waiter {
         }
     }
 
+    /// About how many bytes its waiting takes: of each key the waiter, the queue and the keyspace have their own.
+    fn bytes(&self) -> usize {
+        let keys: usize = self.keys.iter().map(|key| key.len() * 3 + AWAITED_KEY_BYTES).sum();
+        keys + self.also.as_ref().map_or(0, |key| key.len())
+    }
+
     fn try_serve(&self, writer: &mut Writer, now: UnixMillis, key: &[u8]) -> Tried {
+        let mut keys = vec![key];
+        keys.extend(self.also.as_deref());
+        let mut access = writer.access(now, &keys);
         // Held while the value is taken: nothing ends the waiting in between.
         let mut outcome = self.outcome.lock();
         if outcome.is_some() {
             return Tried::Nothing;
         }
         let mut reply = Reply::new(self.version);
-        {
-            let mut keys = vec![key];
-            keys.extend(self.also.as_deref());
-            let mut access = writer.access(now, &keys);
-            access.begin_command();
-            match access.kind(self.database, key) {
-                None => return Tried::KeyIsGone,
-                Some(kind) if kind != self.kind => return Tried::Nothing,
-                Some(_) => {}
-            }
-            match (self.serve)(&mut access, self.database, key, &mut reply) {
-                Ok(true) => {}
-                Ok(false) => return Tried::Nothing,
-                Err(refusal) => {
-                    reply.truncate(0);
-                    reply.error(&refusal.to_string());
-                }
+        access.begin_command();
+        match access.kind(self.database, key) {
+            None => return Tried::KeyIsGone,
+            Some(kind) if kind != self.kind => return Tried::Nothing,
+            Some(_) => {}
+        }
+        match (self.serve)(&mut access, self.database, key, &mut reply) {
+            Ok(true) => {}
+            Ok(false) => return Tried::Nothing,
+            Err(refusal) => {
+                reply.truncate(0);
+                reply.error(&refusal.to_string());
             }
         }
+        drop(access);
         *outcome = Some(Outcome::Served { reply: reply.bytes().to_vec(), stamp: writer.last_stamp() });
         drop(outcome);
         self.call();
@@ -407,3 +445,6 @@ pub fn timeout(argument: &[u8]) -> Result<Option<Duration>, CommandError> {
     let ms = ms as u64;
     Ok((ms > 0).then_some(Duration::from_millis(ms)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,9 +26,10 @@ pub const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// Keys one connection may watch. Each costs a look at `EXEC`; Redis has no limit, honest clients watch a few.
 pub const WATCHES_MAX: usize = 1 << 16;
 
-/// Keys that clients wait for, of all clients together, each as often as one waits for it. An entry takes some two hundred
-/// bytes, so this is about 200 MB; with it met, more clients wait for more keys than any queue has workers.
-pub const AWAITED_KEYS_MAX: usize = 1 << 20;
+/// Bytes that the waiting of all clients together takes: for each key that one waits for three times its bytes, since the
+/// client, the queue and the keyspace have their own, and two hundred beside them. With it met, more clients wait for more
+/// keys than any queue has workers.
+pub const AWAITED_BYTES_MAX: usize = 200 << 20;
 
 /// Bytes of a client's or library's name.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1024;

@@ -233,7 +233,7 @@ async fn those_who_wait_are_counted_and_shown_and_keep_nothing_afterwards() {
         assert!(!scene.node().blocking.is_ready());
         let debug = format!("{:?}", scene.node().blocking);
         assert!(
-            debug.contains("queues: {}") && debug.contains("by_client: {}") && debug.contains("keys: 0"),
+            debug.contains("queues: {}") && debug.contains("by_client: {}") && debug.contains("bytes: 0"),
             "{debug}"
         );
     })
