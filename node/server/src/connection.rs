@@ -209,8 +209,6 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                         now = self.wait_for_answer().await?;
                     }
                     Stop::Waiting => {
-                        self.write().await?;
-                        self.release();
                         // In memory of its own: nearly no connection ever waits for a key.
                         now = Box::pin(self.wait_for_key(now)).await?;
                     }
@@ -376,11 +374,22 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     /// Waits for bytes, for the end of the stream or for somebody to end the connection.
     async fn read(&mut self) -> io::Result<Wait> {
         let most = self.worker.config(|config| config.client_query_buffer_limit);
-        if self.input.len() as u64 >= most {
-            tracing::warn!(client = self.presence.id, "a client's request is longer than client-query-buffer-limit");
+        if self.is_input_over(most) {
             return Ok(Wait::Over);
         }
         poll_fn(|context| self.poll_read(context)).await
+    }
+
+    /// Whether more has come unexecuted than may; says so, since the connection ends with it.
+    fn is_input_over(&self, most: u64) -> bool {
+        let is_over = self.input.len() as u64 >= most;
+        if is_over {
+            tracing::warn!(
+                client = self.presence.id,
+                "what a client has sent is longer than client-query-buffer-limit"
+            );
+        }
+        is_over
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Wait>> {

@@ -2,26 +2,30 @@
 
 use super::{Connection, PAUSE_LOOK, Wait};
 use crate::blocking::{Outcome, Waiter};
-use crate::limits::READ_BUFFER_BYTES;
 use crate::worker::Worker;
 use crdt::UnixMillis;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    /// Waits until a key holds something for the last command, answers it, and reads the clock again.
+    /// Writes the replies of what came before the last command, waits until a key holds something for that, answers it, and
+    /// reads the clock again.
     #[cold]
     pub(super) async fn wait_for_key(&mut self, now: UnixMillis) -> io::Result<UnixMillis> {
         let (worker, presence) = (self.worker, self.presence);
         presence.update(&self.client.look(now, self.reply.version(), self.input.len()));
         let Some(waiting) = self.client.waiting.take() else { return Ok(now) };
+        // SUBTLE: before the first wait: others see the client in the queues already, and it may end while it is written to.
         let turn = Turn { worker, waiter: &waiting.waiter };
         let mut time = waiting.timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
         let mut pause = None;
+        self.write_in_turn(&turn, &mut pause).await?;
+        self.release();
+        let most = worker.config(|config| config.client_query_buffer_limit);
         let outcome = poll_fn(|context| {
             loop {
                 if let Some(outcome) = turn.waiter.outcome() {
@@ -34,12 +38,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     turn.waiter.end(Outcome::Nothing);
                     continue;
                 }
-                // What comes meanwhile is kept, up to a bound; the end is to be known.
-                if self.input.len() >= READ_BUFFER_BYTES {
-                    presence.wake_at_end(context.waker());
-                    if !presence.is_ended() {
-                        return Poll::Pending;
-                    }
+                // What comes meanwhile is kept: the end is behind it, and is to be known.
+                if self.is_input_over(most) {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
                 }
                 match self.poll_read(context) {
                     Poll::Ready(Ok(Wait::Bytes)) => {}
@@ -61,7 +62,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         presence.update(&self.client.look(now, self.reply.version(), self.input.len()));
         Ok(now)
     }
+
+    /// Writes all replies so far. Meanwhile it serves others, as one that waits does.
+    async fn write_in_turn(&mut self, turn: &Turn<'_>, pause: &mut Pause) -> io::Result<()> {
+        let mut write = pin!(self.write());
+        poll_fn(|context| {
+            while turn.look(pause, context) {}
+            write.as_mut().poll(context)
+        })
+        .await
+    }
 }
+
+/// The time until it is looked again whether somebody may be served.
+type Pause = Option<Pin<Box<tokio::time::Sleep>>>;
 
 /// A client that waits for a key. However it ends, it leaves the queues.
 struct Turn<'t> {
@@ -72,7 +86,7 @@ struct Turn<'t> {
 impl Turn<'_> {
     /// Serves whoever waits, itself or others, if it was called for that or a pause may be over. True if something may
     /// have come of it.
-    fn look(&self, pause: &mut Option<Pin<Box<tokio::time::Sleep>>>, context: &mut Context<'_>) -> bool {
+    fn look(&self, pause: &mut Pause, context: &mut Context<'_>) -> bool {
         let is_called = self.waiter.is_called(context.waker());
         let is_over = pause.as_mut().is_some_and(|pause| pause.as_mut().poll(context).is_ready());
         if !is_called && !is_over {

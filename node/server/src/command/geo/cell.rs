@@ -344,7 +344,8 @@ mod tests {
 
     #[test]
     fn the_edge_of_the_earth_is_in_the_area_around_it() {
-        for (longitude, latitude) in [(180.0, 0.0), (180.0, LATITUDES[1]), (0.0, LATITUDES[1]), (-180.0, LATITUDES[0])] {
+        for (longitude, latitude) in [(180.0, 0.0), (180.0, LATITUDES[1]), (0.0, LATITUDES[1]), (-180.0, LATITUDES[0])]
+        {
             let place = Position { longitude, latitude };
             let ranges = Area { middle: place, shape: Shape::Circle { radius: 10.0 } }.scores();
             let score = place.score() as u64;

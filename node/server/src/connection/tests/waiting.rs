@@ -265,3 +265,46 @@ async fn members_of_sorted_sets_are_waited_for_too() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_that_ends_while_earlier_replies_are_written_waits_no_longer() {
+    run(async |scene| {
+        let mut other = scene.connect();
+        other.ask("SETRANGE large 9999 x", ":10000\r\n").await;
+        for ends_by in ["its own", "somebody"] {
+            // Far less room than the reply needs.
+            let mut waiter = scene.connect_with_room(1000);
+            waiter.begin("CLIENT ID\r\nGET large\r\nBLPOP q 0", &scene, 1).await;
+            if ends_by == "somebody" {
+                other.ask("CLIENT KILL ID 3", ":1\r\n").await;
+            } else {
+                drop(waiter);
+            }
+            until(|| scene.node().blocking.count() == 0).await;
+            other.ask("RPUSH q a\r\nLPOP q", ":1\r\n$1\r\na\r\n").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_that_has_sent_much_behind_a_waiting_command_is_known_to_be_gone() {
+    run(async |scene| {
+        let much = "PING\r\n".repeat(100_000);
+        let mut waiter = scene.connect();
+        waiter.begin(&format!("BLPOP q 0\r\n{much}"), &scene, 1).await;
+        drop(waiter);
+        until(|| scene.node().blocking.count() == 0).await;
+        // All of it is executed behind the command, and more than may be kept ends the connection.
+        scene.node().config.set(&[("client-query-buffer-limit", "1mb")]).unwrap();
+        let [mut waiter, mut pusher] = [(); 2].map(|()| scene.connect());
+        waiter.begin(&format!("BLPOP q 0\r\n{much}"), &scene, 1).await;
+        pusher.ask("RPUSH q a", ":1\r\n").await;
+        waiter.expect(&popped("q", "a")).await;
+        waiter.expect(&"+PONG\r\n".repeat(100_000)).await;
+        waiter.begin("\r\nBLPOP q 0", &scene, 1).await;
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut waiter.stream, &[b'x'; 2 << 20]).await;
+        until(|| scene.node().blocking.count() == 0).await;
+    })
+    .await;
+}
