@@ -275,9 +275,14 @@ impl Journal {
             return Ok(());
         }
         let result = self.write_buffer(now_ms);
-        if result.is_err() {
+        if let Err(error) = &result {
+            let retry_at_ms = self.retry_at_ms;
             self.given_up += self.buffered.len() as u64;
             self.give_up(self.next, now_ms);
+            if matches!(error, StoreError::Paused) {
+                // SUBTLE: nothing was tried. Who writes without a pause would put the next attempt off for ever.
+                self.retry_at_ms = retry_at_ms;
+            }
         }
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_BYTES_TARGET);

@@ -254,3 +254,21 @@ fn a_checkpoint_that_ends_before_files_can_be_written_again_does_not_mend_the_st
     assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
     assert_eq!(node.disk.progress().health(), Health::Sound);
 }
+
+#[test]
+fn a_store_that_is_written_without_a_pause_is_mended_all_the_same() {
+    let (fs, mut node) = with_checkpoint();
+    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    node.write();
+    node.pass(1);
+    assert_ne!(node.disk.progress().health(), Health::Sound);
+    fs.set_faults(DiskFaults::default());
+    // What is written while the journal pauses does not make the pause longer.
+    for _ in 0..30 {
+        node.write();
+        node.pass(100);
+    }
+    assert!(node.disk.progress().can_heal());
+    assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
+    assert_eq!(node.disk.progress().health(), Health::Sound);
+}
