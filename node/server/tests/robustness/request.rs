@@ -107,6 +107,16 @@ const MORE: &[&str] = &[
     "PELAGO REGION REMOVE x",
     "PELAGO SEAL x",
     "PELAGO RELEASE-DRIFT x",
+    "PELAGO BACKUP",
+    "PELAGO BACKUP BEGIN",
+    "PELAGO BACKUP BEGIN LEASE 1000",
+    "PELAGO BACKUP BEGIN LEASE x",
+    "PELAGO BACKUP READ 0123456789abcdef checkpoint 0 100",
+    "PELAGO BACKUP READ 0123456789abcdef checkpoint 0 100 UNLESS 0123456789abcdef",
+    "PELAGO BACKUP READ 0123456789abcdef ../../etc/passwd -1 9223372036854775807 UNLESS x",
+    "PELAGO BACKUP END 0123456789abcdef",
+    "PELAGO BACKUP END",
+    "PELAGO BACKUP x",
 ];
 
 /// What takes the place of a word: ends of ranges, wrong types, words of the grammar.
