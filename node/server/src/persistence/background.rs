@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use storage::{Fs, JournalReader, Manifest, StoreError};
+use storage::{JournalReader, Manifest, StoreError};
 
 /// A wish for batches out of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,6 @@ const GROUPS_A_TURN: usize = 24;
 
 impl Background {
     pub(crate) fn on_thread(
-        _fs: Arc<dyn Fs>,
         keyspace: Arc<Keyspace>,
         reader: JournalReader,
         wake: Arc<dyn Fn() + Send + Sync>,
@@ -82,7 +81,7 @@ impl Background {
         Ok(Self { runner: Runner::Thread { tasks, done }, groups, panics })
     }
 
-    pub(crate) fn in_place(_fs: Arc<dyn Fs>, keyspace: Arc<Keyspace>, reader: JournalReader) -> Self {
+    pub(crate) fn in_place(keyspace: Arc<Keyspace>, reader: JournalReader) -> Self {
         let panics: Arc<AtomicU64> = Arc::default();
         let hands = Hands { keyspace, reader, panics: Arc::clone(&panics) };
         let runner = Runner::InPlace { hands, tasks: VecDeque::new(), walk: None };

@@ -86,14 +86,13 @@ impl Persistence {
         }
         worker.progress().observe(Arc::clone(&wake));
         let (disk, background) = match setup.threads {
-            Some(_) => (
-                Disk::on_threads(worker, wall_clock)?,
-                Background::on_thread(Arc::clone(&fs), Arc::clone(keyspace), reader, wake)?,
-            ),
+            Some(_) => {
+                (Disk::on_threads(worker, wall_clock)?, Background::on_thread(Arc::clone(keyspace), reader, wake)?)
+            }
             None => {
                 let flush_ms = Arc::clone(&setup.flush_ms);
                 let disk = Disk::in_place(worker, move || flush_ms());
-                (disk, Background::in_place(Arc::clone(&fs), Arc::clone(keyspace), reader))
+                (disk, Background::in_place(Arc::clone(keyspace), reader))
             }
         };
         Ok(Self { disk, background, checkpoints, fs, panics_before: 0 })
