@@ -7,7 +7,6 @@
 use super::Peers;
 use super::backup::BackupOrder;
 use super::flow::packed;
-use super::reading::ReadLess;
 use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
@@ -69,8 +68,6 @@ pub(super) enum Waiting {
     Drained { peer: NodeIdentity, id: RequestId },
     /// The keyspace was walked over for a checkpoint, and all that can be in its images is in the journal.
     Walked(Box<Walk>),
-    /// Less was read from the disk than the vector says, and everything written since is in the journal.
-    ReadLess(Box<ReadLess>),
     /// A state session is fed from here on.
     SessionBegun { peer: NodeIdentity, session: SessionId },
     /// A backup begins: everything that was acknowledged before is in the journal.
@@ -250,7 +247,6 @@ impl Peers {
             Waiting::Drained { peer, id } => self.answer_drain(peer, id),
             Waiting::Backup(order) => self.begin_backup(order),
             Waiting::Walked(walk) => self.take_walk(walk),
-            Waiting::ReadLess(less) => self.begin_anew(*less),
             Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),
             Waiting::SlotsRead { peer, session, next, bytes } => self.hub.slots_read(peer, session, next, bytes, now),
             Waiting::ListingRead { peer, session, covered, bytes } => {
@@ -476,6 +472,12 @@ impl Peers {
         store.checkpoints.begun(appended, changes, wall);
         store.background.start(Task::Walk(Box::new(walk)));
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
+    }
+
+    /// The hub that own batches would have gone to is gone: they stay in the journal. Returns the last stamp of any.
+    pub(super) fn forget_unpublished(&mut self) -> Stamp {
+        self.keeping.waiting.retain(|queued| !matches!(queued.then, Waiting::Publish(_)));
+        std::mem::take(&mut self.keeping.sealed).last
     }
 
     /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.

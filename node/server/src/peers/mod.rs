@@ -393,8 +393,10 @@ impl Peers {
         self.pump();
         while !(is_closed && self.is_published() && self.peers_have_all()) && Instant::now() < until {
             let wait = tokio::time::sleep(Duration::from_millis(5));
+            // A node that has not read all its keys tells no peer what it has.
+            let has_read = self.has_read_all();
             tokio::select! {
-                event = self.transport_events.recv() => match event {
+                event = self.transport_events.recv(), if has_read => match event {
                     Some(event) => self.take_transport_events(event).await,
                     None => break,
                 },

@@ -2,33 +2,37 @@
 //! until everything is there.
 
 use super::Peers;
-use super::keeping::{IN_PLACE_INTERVAL, Waiting};
+use super::keeping::IN_PLACE_INTERVAL;
+use super::start::settle;
 use crate::console::Stop;
 use crate::persistence::{Loaded, Reading};
-use crdt::{Stamp, VersionVector};
+use crdt::{NodeNumber, Stamp, VersionVector};
 use protocol::{Hub, HubSettings};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// Keys that are being read.
+/// Keys that are being read, or turned out to be lost.
 pub(super) struct StillRead {
-    reading: Reading,
+    state: State,
     /// For another hub, should less be there than this one believes.
     hub: HubSettings,
     due: Option<Instant>,
 }
 
-/// Less was read than the vector says.
-#[derive(Debug)]
-pub(super) struct ReadLess {
-    loaded: Loaded,
-    hub: HubSettings,
+enum State {
+    Reading(Reading),
+    /// Less was read than the vector says: what was written since is on its way to the journal.
+    Less(Loaded),
 }
+
+/// Until what is on its way is looked at again: the disk may take it at any moment.
+const LESS_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StillRead {
     pub(super) fn new(reading: Reading, hub: HubSettings) -> Self {
         let due = reading.is_in_place().then(Instant::now);
-        Self { reading, hub, due }
+        Self { state: State::Reading(reading), hub, due }
     }
 
     /// When it goes on, if it does not tell by itself.
@@ -50,12 +54,21 @@ impl Peers {
         if still.due.is_some_and(|due| due > now) {
             return;
         }
-        still.due = still.due.map(|_| now + IN_PLACE_INTERVAL);
-        let Some(outcome) = still.reading.poll() else { return };
-        let Some(StillRead { hub, .. }) = self.still_read.take() else { return };
+        let outcome = match &mut still.state {
+            State::Reading(reading) => {
+                still.due = still.due.map(|_| now + IN_PLACE_INTERVAL);
+                reading.poll()
+            }
+            State::Less(_) => {
+                still.due = Some(now + LESS_INTERVAL);
+                return self.begin_anew();
+            }
+        };
         match outcome {
-            Ok(loaded) => self.finish_reading(loaded, hub),
-            Err(error) => {
+            None => {}
+            Some(Ok(loaded)) => self.finish_reading(loaded),
+            Some(Err(error)) => {
+                self.still_read = None;
                 // What has been read is served no longer.
                 self.node.readiness.end();
                 tracing::error!(%error, "the node cannot go on: its keys cannot be read from the disk");
@@ -64,12 +77,23 @@ impl Peers {
         }
     }
 
-    fn finish_reading(&mut self, loaded: Loaded, hub: HubSettings) {
+    fn finish_reading(&mut self, loaded: Loaded) {
         self.note_loaded(&loaded);
         self.node.readiness.end();
-        if loaded.has_less() {
-            self.go_on_with_less(ReadLess { loaded, hub });
+        match &mut self.still_read {
+            Some(still) if loaded.has_less() => {
+                // From here on nobody is served. Commands that run now end before the next look.
+                still.state = State::Less(loaded);
+                still.due = Some(Instant::now() + LESS_INTERVAL);
+                self.filled = false;
+                self.note_incomplete();
+            }
+            _ => self.still_read = None,
         }
+        self.end_reading();
+    }
+
+    fn end_reading(&mut self) {
         self.update_condition();
         self.node.condition.let_look();
         self.status_now();
@@ -91,26 +115,56 @@ impl Peers {
 
     /// Some images turned out to be damaged: the node has less than its vector said. It goes on as a node that starts with
     /// such a store does: under a fresh number, with a vector that begins anew, and peers bring what is missing. What was
-    /// written meanwhile is in its slots and its journal, like what it wrote in its life before.
-    fn go_on_with_less(&mut self, less: ReadLess) {
-        self.filled = false;
-        self.update_condition();
-        self.note_incomplete();
-        self.renumber();
-        self.when_closed(Waiting::ReadLess(Box::new(less)));
-    }
-
-    /// Everything that was written under the old number is in the journal.
-    pub(super) fn begin_anew(&mut self, less: ReadLess) {
-        let ReadLess { loaded, hub: mut settings } = less;
+    /// written meanwhile is in its slots and its journal, like what it wrote in its life before. Nothing is done while
+    /// the disk has not taken that.
+    fn begin_anew(&mut self) {
+        if !self.close_logged() || !self.is_published() {
+            return;
+        }
+        let (me, wall) = (self.identity, self.node.wall_clock());
+        let number = match settle(&mut self.membership, me, &self.rows, false, wall) {
+            Ok(number) => number,
+            Err(error) => {
+                tracing::error!(%error, "no fresh number can be noted; it is tried again");
+                return;
+            }
+        };
+        let Some(StillRead { state: State::Less(loaded), hub: mut settings, .. }) = self.still_read.take() else {
+            return;
+        };
+        self.leave_number(number);
         loaded.forget_applied(&self.node.keyspace);
-        settings.number = self.number();
-        settings.numbers = self.membership.view().numbers_of(self.identity).iter().copied().collect();
+        settings.number = number;
+        settings.numbers = self.membership.view().numbers_of(me).iter().copied().collect();
         settings.vector = VersionVector::new();
         settings.tails = BTreeMap::new();
-        let (now, wall) = (self.now(), self.node.wall_clock());
+        let now = self.now();
         self.hub = Hub::new(settings, now, wall);
         self.drain = keyspace::Drain::after(Stamp::ZERO);
+        self.drain_at = Some(Instant::now());
+        self.has_number = number.is_some();
+        tracing::info!(number = number.map(NodeNumber::value), "the node fills what its disk has lost");
         self.membership_changed();
+        self.end_reading();
+    }
+
+    /// From here on the node stamps with `next`, if there is one, and all that it wrote before counts as seen here.
+    fn leave_number(&mut self, next: Option<NodeNumber>) {
+        if let Some(next) = next {
+            let last = self.node.keyspace.change_number(next);
+            while !self.node.keyspace.is_logged_up_to(last) {
+                std::thread::yield_now();
+            }
+            // Whoever was about to write when the end of reading came.
+            self.close_batches_up_to(last);
+        }
+        self.node.keyspace.raise_applied(self.hub.closed_vector());
+        let end = self.forget_unpublished();
+        if end > Stamp::ZERO {
+            self.node.keyspace.raise_applied(&[(end.author(), end)].into_iter().collect());
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

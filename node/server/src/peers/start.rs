@@ -268,7 +268,9 @@ impl Peers {
         match loader {
             Some(mut loader) => {
                 number.into_iter().for_each(|number| loader.set_number(number, self.everything()));
-                let reading = Reading::begin(loader, &node, self.keeping.wake())?;
+                // Without a number, or with nothing in a cluster that has data, nobody is served by what is read.
+                let serves = number.is_some() && !self.hub.is_filling();
+                let reading = Reading::begin(loader, &node, serves, self.keeping.wake())?;
                 self.still_read = Some(StillRead::new(reading, settings));
                 self.update_condition();
             }
@@ -414,7 +416,7 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
 }
 
 /// The number that a node writes under from now on: the one it has, if it may be `kept`, or a fresh one of its own range.
-fn settle(
+pub(super) fn settle(
     membership: &mut Membership,
     me: crdt::NodeIdentity,
     rows: &CatalogueRows,

@@ -88,6 +88,20 @@ const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// A node that has founded its cluster, on a disk if there is one, and a way to write to it.
 pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
+    let (mut peers, writer) = begun(disk, &Arc::new(MemoryCatalogue::new()), 1);
+    let began = std::time::Instant::now();
+    while !peers.has_read_all() {
+        assert!(began.elapsed() < PATIENCE, "an empty store is not read");
+        peers.turn();
+    }
+    peers.turn();
+    assert!(peers.node.condition.writes_refused().is_none());
+    (peers, writer)
+}
+
+/// A life of that node, with this catalogue, which the first one makes; what is on its disk may still be read.
+pub(super) fn begun(disk: Option<&SlowDisk>, catalogue: &Arc<MemoryCatalogue>, boot: u64) -> (Peers, Writer) {
+    let rows = CatalogueRows::new(Arc::<MemoryCatalogue>::clone(catalogue));
     let began = i64::try_from(STARTED_AT / 1_000).unwrap();
     let authority = Authority::create(CLUSTER, Validity::of_authority(began), Some([1; 32])).unwrap();
     let request = CertificateRequest { name: "a".into(), validity: Validity::days(began, 10), seed: Some([2; 32]) };
@@ -102,17 +116,18 @@ pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
     };
     let first = NodeNumber::new(0).unwrap();
     let membership = Membership::found(identity, record.clone(), Stamp::at(STARTED_AT, first)).unwrap();
-    let rows = CatalogueRows::new(Arc::new(MemoryCatalogue::new()));
-    rows.set_membership(&membership.encode()).unwrap();
+    if boot == 1 {
+        rows.set_membership(&membership.encode()).unwrap();
+    }
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let store = disk.map(|disk| StoreSetup { fs: Arc::new(disk.clone()), threads: Some(1), flush_ms: Arc::new(|| 0) });
     let setup = PeerSetup {
         cluster: CLUSTER,
         record,
-        boot: 1,
+        boot,
         host_boot: "boot".into(),
         rows,
-        bootstrap: None,
+        bootstrap: Some(membership.encode()),
         certificates: None,
         store,
         transport: TransportSettings::new(Bind::Socket(socket), credentials, CLUSTER),
@@ -128,8 +143,6 @@ pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
     let writer = node.keyspace.writer();
     let mut peers = Peers::new(node, setup).unwrap();
     assert!(peers.load());
-    peers.turn();
-    assert!(peers.node.condition.writes_refused().is_none());
     (peers, writer)
 }
 

@@ -5,7 +5,7 @@
 //! no longer than reading their images, and what clients have asked for comes first.
 
 use super::group_of;
-use super::recovery::Replay;
+use super::recovery::{BEAT_RECORDS, Replay};
 use super::walk::slots_of;
 use crate::node::Node;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
@@ -94,7 +94,7 @@ impl Loader {
     }
 
     /// Loads some groups and says which, those that are `wanted` first; none when everything is there. `note` hears of
-    /// bytes that were read.
+    /// bytes that were read, and now and then of none.
     fn round(
         &mut self,
         wanted: &BTreeSet<u16>,
@@ -127,7 +127,14 @@ impl Loader {
         }
         let as_read = part.clock();
         let mut replay = Replay::new(self.source.manifest.as_ref(), Some(&part), now);
-        self.source.contents.replay(&mut |sequence, record| replay.take(sequence, record))?;
+        let mut records = 0_u64;
+        self.source.contents.replay(&mut |sequence, record| {
+            replay.take(sequence, record);
+            records += 1;
+            if records.is_multiple_of(BEAT_RECORDS) {
+                note(0);
+            }
+        })?;
         self.loaded.has_refused |= replay.refused > 0;
         part.prune();
         // While the journal was read, the node's own history was anybody's. It knows its own resets.
@@ -219,14 +226,17 @@ pub(crate) enum ReadingError {
 }
 
 impl Reading {
-    /// Begins to load; what is there is served from here on. `wake` is called when the end has come.
+    /// Begins to load; if the node `serves` what is there, from here on. `wake` is called when the end has come.
     pub(crate) fn begin(
         mut loader: Loader,
         node: &Arc<Node>,
+        serves: bool,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> std::io::Result<Self> {
         let has_stopped = Arc::new(AtomicBool::new(false));
-        node.readiness.begin();
+        if serves {
+            node.readiness.begin();
+        }
         let runner = if loader.source.threads.is_none() {
             Runner::InPlace(Box::new(loader))
         } else {

@@ -217,7 +217,7 @@ impl<'a> Replay<'a> {
 }
 
 /// Records between two signs of life.
-const BEAT_RECORDS: u64 = 4_096;
+pub(super) const BEAT_RECORDS: u64 = 4_096;
 
 /// The tails of all origins, for a manifest's notes.
 pub(crate) fn encode_tails(tails: &BTreeMap<NodeNumber, BatchTail>) -> Vec<u8> {

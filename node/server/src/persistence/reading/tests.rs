@@ -89,7 +89,7 @@ fn keys_are_served_round_by_round_and_those_that_are_asked_for_first() {
     assert!(scanned.is_whole);
     let mut client = Caller::new(&node);
     node.condition.set_loading(true);
-    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let mut reading = Reading::begin(scanned.loader, &node, true, Arc::new(|| ())).unwrap();
     let late = format!("get key:{}", last_key());
     let loading = "-LOADING Redis is loading the dataset in memory\r\n";
     assert_eq!(client.call(&late), loading);
@@ -128,7 +128,7 @@ fn a_client_that_rather_waits_gets_its_reply_when_the_key_is_there() {
     node.config.set(&[("loading-replies", "wait")]).unwrap();
     let scanned = scanned(&fs, &node);
     node.condition.set_loading(true);
-    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let mut reading = Reading::begin(scanned.loader, &node, true, Arc::new(|| ())).unwrap();
     let mut client = Caller::new(&node);
     let late = [b"get".to_vec(), key(last_key())];
     let words: Vec<&[u8]> = late.iter().map(Vec::as_slice).collect();
@@ -147,7 +147,7 @@ fn what_is_lost_is_not_served_as_if_it_had_never_been() {
     let scanned = scanned(&fs, &node);
     let mut client = Caller::new(&node);
     node.condition.set_loading(true);
-    let mut reading = Reading::begin(scanned.loader, &node, Arc::new(|| ())).unwrap();
+    let mut reading = Reading::begin(scanned.loader, &node, true, Arc::new(|| ())).unwrap();
     let whole = (0..KEYS).find(|&number| group_of_key(number) == damaged - 1).unwrap();
     let mut answers = Vec::new();
     while reading.poll().is_none() {
