@@ -14,6 +14,7 @@ use crate::shared::Shared;
 use crate::slot::Memory;
 use crate::write::{begin_element, end_element};
 use crdt::{Kind, Lifetime, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -256,7 +257,8 @@ impl<'a> Access<'a> {
         let Some(list) = self.list(database, key)? else { return Ok(()) };
         let length = list.len();
         let within = |range: &Range<usize>| range.start.min(length)..range.end.min(length);
-        let removed: usize = ranges.iter().map(|range| within(range).len()).sum();
+        let ranges: SmallVec<[Range<usize>; 2]> = ranges.iter().map(within).collect();
+        let removed: usize = ranges.iter().map(Range::len).sum();
         if removed == 0 {
             return Ok(());
         }
@@ -267,10 +269,7 @@ impl<'a> Access<'a> {
         if let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) {
             let mut list = std::mem::take(site.list);
             let mut name = Vec::with_capacity(16);
-            // From the end on: what is before stays where it is.
-            for range in ranges.iter().rev() {
-                list.remove_range(within(range), |item| site.remove(item.name_into(&mut name), item));
-            }
+            list.remove_ranges(&ranges, |item| site.remove(item.name_into(&mut name), item));
             *site.list = list;
             site.finish();
             return Ok(());
@@ -279,13 +278,11 @@ impl<'a> Access<'a> {
             let found = begin_element(entry, now, Kind::List, recorder);
             if let Some(list) = list_in(entry) {
                 let (me, mut name) = (recorder.stamp.author(), Vec::new());
-                for range in ranges {
-                    for item in list.items_from(range.start).take(within(range).len()) {
-                        let Observed { drops, resets } = observed(list, &item, me);
-                        let name = item.name_into(&mut name);
-                        recorder.record(&Operation::Remove { kind: Kind::List, name, drops, resets });
-                    }
-                }
+                list.for_each_in(&ranges, |item| {
+                    let Observed { drops, resets } = observed(list, &item, me);
+                    let name = item.name_into(&mut name);
+                    recorder.record(&Operation::Remove { kind: Kind::List, name, drops, resets });
+                });
             }
             end_element(entry, &found, recorder);
         });

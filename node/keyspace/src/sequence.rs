@@ -11,6 +11,7 @@ pub use chunk::{Item, Place, Value};
 use crdt::{Element, Position, Side, Stamp, Step};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 /// The elements of one list.
 #[derive(Debug, Default)]
@@ -222,17 +223,19 @@ impl Sequence {
     fn tidy(&mut self, chunk: usize, may_join: bool) {
         if self.chunks.get(chunk).is_some_and(|chunk| chunk.len() == 0) {
             self.chunks.remove(chunk);
-            self.chunks.shrink_to(2 * self.chunks.len());
         } else if may_join {
             self.join(chunk);
+        }
+        // Not at each: a list that is emptied from an end would be moved again and again.
+        if self.chunks.capacity() > 4 * self.chunks.len() {
+            self.chunks.shrink_to(2 * self.chunks.len());
         }
     }
 
     /// Joins a chunk of which little is left with the one behind it, if that is small as well.
     fn join(&mut self, chunk: usize) {
-        let small = |chunk: &Chunk| {
-            chunk.len() < chunk::CHUNK_ITEMS_MAX / 4 && chunk.heap_bytes() < chunk::CHUNK_BYTES_MAX / 4
-        };
+        let small =
+            |chunk: &Chunk| chunk.len() < chunk::CHUNK_ITEMS_MAX / 4 && chunk.heap_bytes() < chunk::CHUNK_BYTES_MAX / 4;
         if self.chunks.get(chunk).is_some_and(small)
             && self.chunks.get(chunk + 1).is_some_and(small)
             && let Some(rest) = self.chunks.remove(chunk + 1)
@@ -241,16 +244,68 @@ impl Sequence {
         }
     }
 
-    /// Removes the elements in a range of numbers, and gives each of them to `each` before it goes.
-    pub fn remove_range(&mut self, range: std::ops::Range<usize>, mut each: impl FnMut(&Item<'_>)) {
-        let mut left = range.len();
+    /// Removes the elements in these ranges of numbers, which are in order, do not overlap and lie within the list, and gives
+    /// each element to `each` before it goes. Chunks are walked once, from the end on: what is before stays where it is.
+    pub fn remove_ranges(&mut self, mut ranges: &[Range<usize>], mut each: impl FnMut(&Item<'_>)) {
+        let (mut chunk, mut start) = (self.chunks.len(), self.len);
+        while let [before @ .., last] = ranges {
+            if last.is_empty() {
+                ranges = before;
+                continue;
+            }
+            if last.start < start / 2 {
+                // The front is nearer.
+                let at = self.at(last.start);
+                (chunk, start) = (at.chunk, last.start - at.index);
+            }
+            while start > last.start {
+                chunk -= 1;
+                start -= self.chunks[chunk].len();
+            }
+            let here = ranges.partition_point(|range| range.start < start);
+            let (before, here) = ranges.split_at(here);
+            self.remove_in(chunk, start, here, &mut each);
+            self.tidy(chunk, here[0].start > start);
+            ranges = before;
+        }
+    }
+
+    /// Removes the elements in ranges that begin in the chunk whose first element has the number `start`. The last one may
+    /// go on behind it.
+    fn remove_in(&mut self, chunk: usize, start: usize, ranges: &[Range<usize>], each: &mut impl FnMut(&Item<'_>)) {
+        self.len -= ranges.iter().map(Range::len).sum::<usize>();
+        let end = start + self.chunks[chunk].len();
+        let inside = |range: &Range<usize>| range.start - start..range.end.min(end) - start;
+        match ranges {
+            [range] => self.chunks[chunk].take_out(inside(range).start, inside(range).len(), &mut *each),
+            _ => self.chunks[chunk].take_out_all(ranges.iter().map(inside), &mut *each),
+        }
+        let mut left = ranges.last().map_or(0, |last| last.end.saturating_sub(end));
+        let mut behind = chunk + 1;
         while left > 0 {
-            let At { chunk, index } = self.at(range.start);
-            let Some(found) = self.chunks.get_mut(chunk) else { return };
-            let count = left.min(found.len() - index);
-            found.take_out(index, count, &mut each);
-            (left, self.len) = (left - count, self.len - count);
-            self.tidy(chunk, index > 0);
+            let found = &mut self.chunks[behind];
+            let count = left.min(found.len());
+            left -= count;
+            if count < found.len() {
+                found.take_out(0, count, &mut *each);
+            } else {
+                found.items().for_each(|item| each(&item));
+                behind += 1;
+            }
+        }
+        self.chunks.drain(chunk + 1..behind);
+    }
+
+    /// Gives `each` the elements in these ranges of numbers, which are in order and do not overlap.
+    pub fn for_each_in(&self, ranges: &[Range<usize>], mut each: impl FnMut(Item<'_>)) {
+        let (mut items, mut next) = (self.items_from(0), 0);
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            if range.start - next > self.chunks.len() {
+                // Counting chunks takes less than passing over elements.
+                (items, next) = (self.items_from(range.start), range.start);
+            }
+            items.by_ref().skip(range.start - next).take(range.len()).for_each(&mut each);
+            next = range.end;
         }
     }
 
@@ -339,7 +394,11 @@ impl Sequence {
     pub fn heap_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(Chunk::heap_bytes).sum();
         let values = |element: &Element| element.siblings.iter().map(|(_, value)| value.len()).sum::<usize>();
-        let wide = self.wide.iter().flat_map(|wide| wide.iter()).map(|(name, element)| name.len() + size_of::<Element>() + values(element));
+        let wide = self
+            .wide
+            .iter()
+            .flat_map(|wide| wide.iter())
+            .map(|(name, element)| name.len() + size_of::<Element>() + values(element));
         chunks + self.chunks.capacity() * size_of::<Chunk>() + wide.sum::<usize>()
     }
 }

@@ -7,6 +7,7 @@
 
 use crdt::{Position, Side, Stamp, Step, parse_integer};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// An element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +237,22 @@ impl Chunk {
         self.replace(from, to, &written);
         self.count -= count as u32;
         self.give_back();
+    }
+
+    /// Takes out the elements in ranges of numbers, which are in order, each after `each` has seen it.
+    pub fn take_out_all(&mut self, ranges: impl Iterator<Item = Range<usize>>, mut each: impl FnMut(&Item<'_>)) {
+        let (mut ranges, mut kept) = (ranges.peekable(), Self::default());
+        for (number, item) in self.items().enumerate() {
+            while ranges.next_if(|range| range.end <= number).is_some() {}
+            if ranges.peek().is_some_and(|range| range.start <= number) {
+                each(&item);
+            } else {
+                kept.end = encode(&mut kept.bytes, kept.end, &item);
+                kept.count += 1;
+            }
+        }
+        kept.close();
+        *self = kept;
     }
 
     fn replace(&mut self, from: usize, to: usize, written: &[u8]) {

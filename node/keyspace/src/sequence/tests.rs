@@ -148,12 +148,47 @@ fn ranges_are_removed_across_chunks() {
             let start = pair.below(pair.model.len());
             let end = start + 1 + pair.below((pair.model.len() - start).min(200));
             let mut gone = Vec::new();
-            pair.list.remove_range(start..end, |item| gone.push(item.position()));
+            pair.list.remove_ranges(std::slice::from_ref(&(start..end)), |item| gone.push(item.position()));
             let expected: Vec<Position> = pair.model.drain(start..end).map(|(position, _)| position).collect();
             assert_eq!(gone, expected);
             pair.check();
         }
         assert!(pair.list.chunks.is_empty());
+    }
+}
+
+#[test]
+fn many_ranges_are_removed_in_one_walk() {
+    for seed in 0..12 {
+        let mut pair = Pair::new(seed + 1);
+        (0..4000).for_each(|_| {
+            let (dot, length) = (pair.next_stamp(), pair.model.len());
+            pair.put(length, dot, 0);
+        });
+        // Gaps and lengths of elements, of chunks, and of many chunks; ranges without elements too.
+        let (gap, length) = ([2, 20, 300, 2000][seed as usize % 4], [2, 9, 400][seed as usize % 3]);
+        for _ in 0..10 {
+            let mut ranges = Vec::new();
+            let mut next = pair.below(gap);
+            while next < pair.model.len() {
+                let end = (next + pair.below(length)).min(pair.model.len());
+                ranges.push(next..end);
+                next = end + pair.below(gap);
+            }
+            let (mut seen, mut gone) = (Vec::new(), Vec::new());
+            pair.list.for_each_in(&ranges, |item| seen.push(item.position()));
+            pair.list.remove_ranges(&ranges, |item| gone.push(item.position()));
+            let expected: Vec<Position> = ranges
+                .iter()
+                .flat_map(|range| &pair.model[range.clone()])
+                .map(|(position, _)| position.clone())
+                .collect();
+            ranges.iter().rev().for_each(|range| drop(pair.model.drain(range.clone())));
+            gone.sort_unstable();
+            assert_eq!((&seen, &gone), (&expected, &expected));
+            pair.check();
+            assert!(pair.list.chunks.capacity() <= 4 * pair.list.chunks.len().max(1));
+        }
     }
 }
 
@@ -197,7 +232,7 @@ fn bytes_each(values: impl Fn(u64) -> String, clocks: impl Fn(u64) -> u64) -> f6
         let (name, value) = (position.name(), values(number));
         list.insert(list.at(0), &Item::new(&position, &name, dot, value.as_bytes()));
         if list.len() > 800 {
-            list.remove_range(800..list.len(), |_| {});
+            list.remove_ranges(std::slice::from_ref(&(800..list.len())), |_| {});
         }
     }
     (list.heap_bytes() + size_of::<Sequence>()) as f64 / 800.0

@@ -147,14 +147,7 @@ pub fn set(before: &[&Atom], key: Key, index: usize, value: &str, now: u64) -> (
     (Answer::Flag(true), vec![change])
 }
 
-pub fn insert(
-    before: &[&Atom],
-    key: Key,
-    index: usize,
-    value: &str,
-    stamp: Stamp,
-    now: u64,
-) -> (Answer, Vec<Change>) {
+pub fn insert(before: &[&Atom], key: Key, index: usize, value: &str, stamp: Stamp, now: u64) -> (Answer, Vec<Change>) {
     let elements = match list(before, now) {
         Ok(elements) if !elements.is_empty() => elements,
         Ok(_) => return (Answer::Flag(false), vec![]),
