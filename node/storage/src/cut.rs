@@ -1,7 +1,8 @@
 //! A cut: the files, and how much of each, from which a store recovers to one position of its journal.
 //!
 //! It is what a start would read: the last checkpoint's manifest, the images that it names, and the journal from the
-//! checkpoint's position on. Whoever copies it pins it first.
+//! checkpoint's position on. Whoever copies it pins it first. Whoever removes a file waits for a pin, so what is pinned is
+//! chosen by names and by the manifest alone; how much of it belongs to the cut is found out afterwards.
 
 use crate::checkpoint::{MANIFEST, MANIFEST_COPY, Manifest, image_name};
 use crate::frame::{Place, Step, step};
@@ -9,6 +10,7 @@ use crate::fs::{Fs, StoreError, list, read_whole};
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::segment::{HeadFound, SegmentHead, StoreOwner, read_head, segment_name, segment_number};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The files of a cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,17 @@ struct CutFile {
     bytes: u64,
     /// What is in it, if that is small and replaced while a copy is made.
     contents: Option<Vec<u8>>,
+}
+
+/// A cut of which the checkpoint is known, and not yet what of the journal belongs to it. It can be pinned.
+#[derive(Clone, Debug)]
+pub struct ChosenCut {
+    cut: Cut,
+    owner: StoreOwner,
+    /// The lengths of all segments, by number.
+    segments: BTreeMap<u64, u64>,
+    /// The records that replay over the checkpoint.
+    records: Range<u64>,
 }
 
 /// Why there is no cut. Each is a sentence for the operator.
@@ -54,13 +67,19 @@ pub enum CutError {
 }
 
 impl Cut {
-    /// Finds the cut of a store at `position`: every record before it is in the journal's files, and durable.
+    /// Finds the cut of a store at `position`: every record before it is in the journal's files, and durable. The last
+    /// checkpoint has nothing in it from behind `position`.
     pub fn find(fs: &dyn Fs, owner: StoreOwner, position: u64) -> Result<Self, CutError> {
+        Self::choose(fs, owner, position)?.measure(fs)
+    }
+
+    /// The same in two steps. This one is quick: it reads the manifest and no part of the journal.
+    pub fn choose(fs: &dyn Fs, owner: StoreOwner, position: u64) -> Result<ChosenCut, CutError> {
         let lengths: BTreeMap<String, u64> = list(fs)?.into_iter().map(|file| (file.name, file.bytes)).collect();
         let mut cut = Self::default();
         let from = cut.add_checkpoint(fs, owner, &lengths)?;
-        cut.add_journal(fs, owner, &lengths, from..position)?;
-        Ok(cut)
+        let segments = lengths.iter().filter_map(|(name, &bytes)| Some((segment_number(name)?, bytes))).collect();
+        Ok(ChosenCut { cut, owner, segments, records: from..position })
     }
 
     /// Every file with its length.
@@ -131,41 +150,44 @@ impl Cut {
         (self.checkpoint, self.image_keys) = (manifest.number, manifest.keys);
         Ok(manifest.position)
     }
+}
 
-    /// The segments with these records, the last one up to its end.
-    fn add_journal(
-        &mut self,
-        fs: &dyn Fs,
-        owner: StoreOwner,
-        lengths: &BTreeMap<String, u64>,
-        records: std::ops::Range<u64>,
-    ) -> Result<(), CutError> {
+impl ChosenCut {
+    /// The files that must stay where they are until the cut is measured: those of the cut, and every segment.
+    pub fn pinned(&self) -> BTreeSet<String> {
+        let segments = self.segments.keys().map(|&number| segment_name(number));
+        self.cut.pinned().into_iter().chain(segments).collect()
+    }
+
+    /// Finds the segments of the cut, and where the last one ends. This reads the head of every segment and all of the
+    /// last one.
+    pub fn measure(self, fs: &dyn Fs) -> Result<Cut, CutError> {
+        let Self { mut cut, owner, segments, records } = self;
         if records.is_empty() {
-            return Ok(());
+            return Ok(cut);
         }
-        let mut segments = Vec::new();
-        for (name, &bytes) in lengths {
-            let Some(number) = segment_number(name) else { continue };
+        let mut whole = Vec::new();
+        for (number, bytes) in segments {
             match read_head(fs, number)? {
                 HeadFound::Whole(head, _) if head.owner != owner => {
-                    return Err(StoreError::Foreign(name.clone()).into());
+                    return Err(StoreError::Foreign(segment_name(number)).into());
                 }
-                HeadFound::Whole(head, _) => segments.push((number, head.first, bytes)),
+                HeadFound::Whole(head, _) => whole.push((number, head.first, bytes)),
                 // Without a head it holds nothing, or nothing that a start could read.
                 HeadFound::Torn | HeadFound::Damaged => {}
             }
         }
         let missing = || CutError::NotWhole("a part of its journal is missing".to_owned());
-        let first = segments.iter().rposition(|(_, first, _)| *first <= records.start).ok_or_else(missing)?;
-        for (at, &(number, begin, bytes)) in segments.iter().enumerate().skip(first) {
+        let first = whole.iter().rposition(|(_, first, _)| *first <= records.start).ok_or_else(missing)?;
+        for (at, &(number, begin, bytes)) in whole.iter().enumerate().skip(first) {
             if begin >= records.end {
                 break;
             }
-            let is_last = segments.get(at + 1).is_none_or(|(_, next, _)| *next >= records.end);
+            let is_last = whole.get(at + 1).is_none_or(|(_, next, _)| *next >= records.end);
             let bytes = if is_last { offset_of(fs, number, records.end)?.ok_or_else(missing)? } else { bytes };
-            self.files.insert(segment_name(number), CutFile { bytes, contents: None });
+            cut.files.insert(segment_name(number), CutFile { bytes, contents: None });
         }
-        Ok(())
+        Ok(cut)
     }
 }
 

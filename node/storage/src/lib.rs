@@ -32,7 +32,7 @@ pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, StoreFigures, check, is_store_file};
 pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest, image_name};
 pub use contents::Contents;
-pub use cut::{Cut, CutError};
+pub use cut::{ChosenCut, Cut, CutError};
 pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};
 pub use fs::{FileFacts, Fs, FsFile, StoreError};
 pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};

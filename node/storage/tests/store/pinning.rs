@@ -3,8 +3,9 @@
 
 use crate::model::{Chance, OWNER, SmallNode, recover};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use storage::{Command, Cut, CutError, FlushPolicy, Fs, Pin, Pins, SimulatedFs};
+use std::io;
+use std::sync::{Arc, Mutex};
+use storage::{Command, Cut, CutError, FileFacts, FlushPolicy, Fs, FsFile, Pin, Pins, SimulatedFs};
 
 /// Makes everything that was written durable, and pins the cut there.
 fn pin(pins: &Pins, node: &mut SmallNode) -> (u64, Cut, Pin) {
@@ -13,11 +14,14 @@ fn pin(pins: &Pins, node: &mut SmallNode) -> (u64, Cut, Pin) {
     let position = node.disk.position();
     assert!(node.disk.progress().durable().to >= position);
     let choose = |fs: &dyn Fs| {
-        let cut = Cut::find(fs, OWNER, position)?;
-        let pinned = cut.pinned();
-        Ok::<_, CutError>((cut, pinned))
+        let chosen = Cut::choose(fs, OWNER, position)?;
+        let pinned = chosen.pinned();
+        Ok::<_, CutError>((chosen, pinned))
     };
-    let (cut, pin) = pins.pin(choose).unwrap();
+    let (chosen, all) = pins.pin(choose).unwrap();
+    let cut = chosen.measure(pins).unwrap();
+    let ((), pin) = pins.pin(|_| Ok::<_, ()>(((), cut.pinned()))).unwrap();
+    drop(all);
     (position, cut, pin)
 }
 
@@ -109,6 +113,85 @@ fn a_cut_at_any_moment_of_any_run_recovers_to_its_position_and_to_nothing_else()
             disk.end_process();
         }
     }
+}
+
+/// A directory that knows which segments were read.
+#[derive(Debug)]
+struct WatchedFs(SimulatedFs, Mutex<Vec<String>>);
+
+impl Fs for WatchedFs {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
+        self.0.create(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<FileFacts>> {
+        self.0.list()
+    }
+
+    fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        if name.starts_with("journal-") {
+            self.1.lock().unwrap().push(name.to_owned());
+        }
+        self.0.read(name, offset, bytes_max)
+    }
+
+    fn rename(&self, old: &str, new: &str) -> io::Result<()> {
+        self.0.rename(old, new)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.0.sync_directory()
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.0.sync_file(name)
+    }
+
+    fn space(&self) -> io::Result<u64> {
+        self.0.space()
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_segment_to_be_read_and_what_is_removed_before_it_is_read_is_there() {
+    let disk = SimulatedFs::new(1);
+    let watched = Arc::new(WatchedFs(disk.clone(), Mutex::default()));
+    let pins = Pins::over(Arc::<WatchedFs>::clone(&watched));
+    let (mut node, _) = SmallNode::start_on(Arc::new(pins.clone()), 1, FlushPolicy::Always).unwrap();
+    for round in 0..60 {
+        node.write();
+        node.pass(1);
+        if round == 30 {
+            assert!(node.checkpoint(&mut Chance(1)).unwrap());
+        }
+    }
+    let position = node.disk.position();
+    watched.1.lock().unwrap().clear();
+    let choose = |fs: &dyn Fs| {
+        let chosen = Cut::choose(fs, OWNER, position)?;
+        let pinned = chosen.pinned();
+        Ok::<_, CutError>((chosen, pinned))
+    };
+    let (chosen, pin) = pins.pin(choose).unwrap();
+    assert_eq!(*watched.1.lock().unwrap(), [""; 0], "who removes a file would wait for this");
+    // Meanwhile a checkpoint covers all of it, and retention removes it.
+    for _ in 0..100 {
+        node.write();
+        node.pass(1);
+    }
+    assert!(node.checkpoint(&mut Chance(2)).unwrap());
+    node.pass(1);
+    assert!(pins.put_off_bytes() > 0);
+    let cut = chosen.measure(&pins).unwrap();
+    assert!(!watched.1.lock().unwrap().is_empty());
+    let (_, back) = recover(&copy(&cut, &pins, 2)).unwrap();
+    assert_eq!((back.problems.as_slice(), back.next, back.all()), (&[][..], position, (0..position).collect()));
+    drop(pin);
+    assert_eq!((names(&disk), pins.put_off_bytes()), (names(&pins), 0));
 }
 
 #[test]
