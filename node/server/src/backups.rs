@@ -49,7 +49,7 @@ pub struct BackupFigures {
 
 /// The beginning of a backup: where its cut is to be.
 pub(crate) struct Beginning {
-    /// Every record before this one is in the cut.
+    /// Every record before this one is in the cut. It may reach further.
     pub position: u64,
     /// How far the disk is; a flush is under way.
     pub progress: Arc<Progress>,
@@ -206,15 +206,11 @@ impl Shared {
             return Err("as many backups as may run at once run already; try again when one of them is done".to_owned());
         }
         wait_until_durable(&progress, position)?;
-        let choose = |fs: &dyn storage::Fs| {
-            let cut = Cut::find(fs, owner, position)?;
-            let pinned = cut.pinned();
-            Ok::<_, CutError>((cut, pinned))
-        };
-        let (cut, pin) = pins.pin(choose).map_err(|error| error.to_string())?;
+        let (position, cut, pin) = pin_cut(&pins, owner, position, &progress).map_err(|error| error.to_string())?;
         let files: Vec<Value> = cut.files().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
         tracing::info!(files = files.len(), bytes = cut.bytes(), position, "a backup begins");
         let token = format!("{:016x}", Random::system().word());
+        facts["position"] = position.into();
         facts["files"] = files.into();
         facts["token"] = token.clone().into();
         facts["checkpoint"] = cut.checkpoint.into();
@@ -255,6 +251,24 @@ impl Shared {
         }
         self.cut_short.fetch_add(ended.len() as u64, Ordering::Relaxed);
     }
+}
+
+/// Chooses the cut at `position` or behind it, and pins it. Returns its position too.
+fn pin_cut(pins: &Pins, owner: StoreOwner, position: u64, progress: &Progress) -> Result<(u64, Cut, Pin), CutError> {
+    let choose = |fs: &dyn storage::Fs| {
+        // SUBTLE: a checkpoint that was committed since the order has in its images what was written after it, and all of
+        // that was durable before. None is committed here: its manifest could not be put in its place.
+        let position = position.max(progress.durable().to);
+        let chosen = Cut::choose(fs, owner, position)?;
+        let pinned = chosen.pinned();
+        Ok::<_, CutError>(((position, chosen), pinned))
+    };
+    let ((position, chosen), all) = pins.pin(choose)?;
+    // Whoever removes a file does not wait while the journal is read.
+    let cut = chosen.measure(pins)?;
+    let ((), pin) = pins.pin(|_| Ok::<_, CutError>(((), cut.pinned())))?;
+    drop(all);
+    Ok((position, cut, pin))
 }
 
 /// Waits for the flush that is under way. A disk that does not keep everything has no cut to give.

@@ -2,8 +2,10 @@
 
 use super::*;
 use bytes::Bytes;
+use crdt::VersionVector;
 use storage::{
-    Command, Disk, DiskFaults, DiskWorker, FlushPolicy, FoundStore, Fs, JournalSettings, Life, Record, SimulatedFs,
+    CheckpointStart, CheckpointWriter, Command, Disk, DiskFaults, DiskWorker, FlushPolicy, FoundStore, Fs,
+    JournalSettings, Life, Record, SimulatedFs,
 };
 
 const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
@@ -97,6 +99,25 @@ fn files_go_when_the_backup_ends_and_not_before() {
     assert!(scene.backups.end(token).blocking_recv().unwrap().is_ok());
     assert_eq!(scene.backups.figures().kept_bytes, 0);
     assert!(!scene.simulated.list().unwrap().iter().any(|file| file.name == name));
+}
+
+#[test]
+fn a_checkpoint_that_ends_between_the_order_and_the_cut_is_in_the_cut_with_all_that_its_images_hold() {
+    let mut scene = Scene::new();
+    let ordered = scene.disk.position();
+    scene.write();
+    // It began at the order, and its image has in it what was written since.
+    let start = CheckpointStart { position: ordered, vector: VersionVector::new() };
+    let mut writer = CheckpointWriter::begin(Arc::new(scene.simulated.clone()), OWNER, None, start);
+    let mut image = writer.image(0).unwrap();
+    image.write(b"what was written since").unwrap();
+    writer.finish(image).unwrap();
+    writer.commit(VersionVector::new(), Vec::new(), 1, 1_000).unwrap();
+    let told: Value = serde_json::from_str(&scene.begin_at(ordered).unwrap()).unwrap();
+    assert_eq!(told["position"], scene.disk.position(), "{told}");
+    let whole = scene.simulated.list().unwrap().into_iter().find(|file| file.name.starts_with("journal-")).unwrap();
+    let files = told["files"].as_array().unwrap();
+    assert!(files.contains(&json!({ "name": whole.name, "bytes": whole.bytes })), "{told}");
 }
 
 #[test]
