@@ -23,7 +23,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Prepend one or multiple elements to a list",
         group: Group::List,
         complexity: "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments",
-        merge: Merge::Writes("LPUSH a ‖ LPUSH b: both, in the same order everywhere; what one command pushes stays together, and one region's pushes keep their order; DEL ‖ LPUSH y: y stands"),
+        merge: Merge::Writes(
+            "LPUSH a ‖ LPUSH b: both, in the same order everywhere; what one command pushes stays together, and one region's pushes keep their order; DEL ‖ LPUSH y: y stands",
+        ),
         subcommands: &[],
     },
     Command {
@@ -36,7 +38,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Append one or multiple elements to a list",
         group: Group::List,
         complexity: "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments",
-        merge: Merge::Writes("RPUSH a ‖ RPUSH b: both, in the same order everywhere; what one command pushes stays together, and one region's pushes keep their order; DEL ‖ RPUSH y: y stands"),
+        merge: Merge::Writes(
+            "RPUSH a ‖ RPUSH b: both, in the same order everywhere; what one command pushes stays together, and one region's pushes keep their order; DEL ‖ RPUSH y: y stands",
+        ),
         subcommands: &[],
     },
     Command {
@@ -75,7 +79,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Remove and get the first elements in a list",
         group: Group::List,
         complexity: "O(N) where N is the number of elements returned",
-        merge: Merge::Writes("LPOP ‖ LPOP may both answer the same element, which is gone afterwards; an element set meanwhile stands"),
+        merge: Merge::Writes(
+            "LPOP ‖ LPOP may both answer the same element, which is gone afterwards; an element set meanwhile stands",
+        ),
         subcommands: &[],
     },
     Command {
@@ -88,7 +94,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Remove and get the last elements in a list",
         group: Group::List,
         complexity: "O(N) where N is the number of elements returned",
-        merge: Merge::Writes("RPOP ‖ RPOP may both answer the same element, which is gone afterwards; an element set meanwhile stands"),
+        merge: Merge::Writes(
+            "RPOP ‖ RPOP may both answer the same element, which is gone afterwards; an element set meanwhile stands",
+        ),
         subcommands: &[],
     },
     Command {
@@ -140,7 +148,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Insert an element before or after another element in a list",
         group: Group::List,
         complexity: "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right end (tail) is O(N).",
-        merge: Merge::Writes("LINSERT AFTER x a ‖ LINSERT AFTER x b: both after x, in the same order everywhere; ‖ LREM x: what was inserted stands where it was put"),
+        merge: Merge::Writes(
+            "LINSERT AFTER x a ‖ LINSERT AFTER x b: both after x, in the same order everywhere; ‖ LREM x: what was inserted stands where it was put",
+        ),
         subcommands: &[],
     },
     Command {
@@ -153,7 +163,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Set the value of an element in a list by its index",
         group: Group::List,
         complexity: "O(N) where N is the length of the list. Setting either the first or the last element of the list is O(1).",
-        merge: Merge::Writes("LSET i x ‖ LSET i y: the later one; ‖ a removal of the element: the set element stands where it was"),
+        merge: Merge::Writes(
+            "LSET i x ‖ LSET i y: the later one; ‖ a removal of the element: the set element stands where it was",
+        ),
         subcommands: &[],
     },
     Command {
@@ -166,7 +178,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Remove elements from a list",
         group: Group::List,
         complexity: "O(N+M) where N is the length of the list and M is the number of elements removed.",
-        merge: Merge::Writes("Removes the elements that its region had observed: LREM x ‖ RPUSH x: the new x stands; ‖ LSET of such an element: it stands"),
+        merge: Merge::Writes(
+            "Removes the elements that its region had observed: LREM x ‖ RPUSH x: the new x stands; ‖ LSET of such an element: it stands",
+        ),
         subcommands: &[],
     },
     Command {
@@ -179,7 +193,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Trim a list to the specified range",
         group: Group::List,
         complexity: "O(N) where N is the number of elements to be removed by the operation.",
-        merge: Merge::Writes("Removes the elements that its region had observed: LTRIM ‖ RPUSH y: y stands, also beyond the range"),
+        merge: Merge::Writes(
+            "Removes the elements that its region had observed: LTRIM ‖ RPUSH y: y stands, also beyond the range",
+        ),
         subcommands: &[],
     },
     Command {
@@ -240,7 +256,11 @@ fn pop(call: &mut Call<'_, '_>, args: &[&[u8]], end: End, name: &str) -> Result<
         _ => return Err(CommandError::wrong_arity(name)),
     };
     let Some(length) = call.store.list(db, key)?.map(|list| list.len()) else {
-        if count.is_some() { call.reply.null_array() } else { call.reply.null() }
+        if count.is_some() {
+            call.reply.null_array()
+        } else {
+            call.reply.null()
+        }
         return Ok(());
     };
     if let Some(count) = count {
@@ -341,18 +361,26 @@ fn lrem(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     };
     let most = if count == 0 { usize::MAX } else { usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) };
     let is_wanted = |(_, element): &(usize, Cow<'_, [u8]>)| **element == *args[3];
-    let mut found: Vec<Range<usize>> = if count < 0 {
-        let last = list.len() - 1;
-        list.iter_back().enumerate().filter(is_wanted).take(most).map(|(back, _)| last - back..last - back + 1).collect()
-    } else {
-        list.iter().enumerate().filter(is_wanted).take(most).map(|(index, _)| index..index + 1).collect()
-    };
+    let mut found = Vec::new();
     if count < 0 {
+        let last = list.len() - 1;
+        list.iter_back().enumerate().filter(is_wanted).take(most).for_each(|(back, _)| join(&mut found, last - back));
         found.reverse();
+    } else {
+        list.iter().enumerate().filter(is_wanted).take(most).for_each(|(index, _)| join(&mut found, index));
     }
     call.store.remove_elements(db, key, &found)?;
-    call.reply.count(found.len());
+    call.reply.count(found.iter().map(Range::len).sum());
     Ok(())
+}
+
+/// Adds a number to ranges of them: to the last one, if it is next to that.
+fn join(ranges: &mut Vec<Range<usize>>, index: usize) {
+    match ranges.last_mut() {
+        Some(last) if last.end == index => last.end += 1,
+        Some(last) if last.start == index + 1 => last.start = index,
+        _ => ranges.push(index..index + 1),
+    }
 }
 
 fn ltrim(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
