@@ -203,7 +203,9 @@ impl Making {
         match piece {
             _ if self.differs => {}
             Piece::Same => {
-                self.checksum.add(here.as_deref().unwrap_or_default());
+                // The node has seen no checksum to which this would be the answer.
+                let Some(here) = here else { return Err(self.wrong_length(0, bytes)) };
+                self.checksum.add(&here);
                 self.amount.reused += bytes;
             }
             Piece::Bytes(came) if came.len() as u64 == bytes => {
@@ -217,15 +219,34 @@ impl Making {
                 self.must_sync = true;
                 self.amount.copied += bytes;
             }
-            Piece::Bytes(came) => {
-                let (name, came) = (&self.name, came.len());
-                return Err(Failure::Arguments(format!("{name} was answered with {came} bytes instead of {bytes}")));
-            }
+            Piece::Bytes(came) => return Err(self.wrong_length(came.len(), bytes)),
         }
         Ok(())
+    }
+
+    fn wrong_length(&self, came: usize, bytes: u64) -> Failure {
+        Failure::Arguments(format!("{} was answered with {came} bytes instead of {bytes}", self.name))
     }
 }
 
 fn failed(doing: &'static str, path: &std::path::Path, error: io::Error) -> Failure {
     Failure::File { doing, path: path.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_calls_the_same_what_was_not_offered_is_not_believed() {
+        let home = tempfile::tempdir().unwrap();
+        let spot = Spot { stored: "image".to_owned(), kept: 0 };
+        let mut making = Making::begin("image".to_owned(), 8, spot, home.path().join("image")).unwrap();
+        making.unanswered = 2;
+        let offered = Asked { offset: 0, bytes: 4, here: Some(vec![1; 4]) };
+        making.take(offered, Piece::Same).unwrap();
+        let refusal = making.take(Asked { offset: 4, bytes: 4, here: None }, Piece::Same).unwrap_err();
+        assert_eq!(refusal.to_string(), "image was answered with 0 bytes instead of 4");
+        assert_eq!(making.amount, Amount { copied: 0, reused: 4 });
+    }
 }
