@@ -227,7 +227,7 @@ fn is_over(lifetime: Lifetime, now: UnixMillis) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::testing::{Caller, STARTED_AT, node};
-    use rdb::{Object, Texts, payload};
+    use rdb::{Object, SortedSet, Texts, payload};
     use std::sync::Arc;
 
     fn restore(caller: &mut Caller, key: &str, time: &str, payload: &[u8], options: &[&str]) -> String {
@@ -253,6 +253,7 @@ mod tests {
         caller.call("SADD numbers 3 1 2");
         caller.call("SADD words a b");
         caller.call("RPUSH list a 1 -70000 b");
+        caller.call("ZADD scores 2 b 1.5 a -inf c");
         let cases = [
             ("string", "GET", "$5\r\nhello\r\n"),
             ("counter", "GET", "$5\r\n70000\r\n"),
@@ -260,6 +261,7 @@ mod tests {
             ("numbers", "SMISMEMBER", "*3\r\n:1\r\n:1\r\n:0\r\n"),
             ("words", "SCARD", ":2\r\n"),
             ("list", "LRANGE", "*4\r\n$1\r\na\r\n$1\r\n1\r\n$6\r\n-70000\r\n$1\r\nb\r\n"),
+            ("scores", "ZMSCORE", "*3\r\n$4\r\n-inf\r\n$3\r\n1.5\r\n$1\r\n2\r\n"),
         ];
         for (key, read, expected) in cases {
             let payload = dump(&mut caller, key);
@@ -267,6 +269,7 @@ mod tests {
             let arguments = match read {
                 "SMISMEMBER" => " 1 3 4",
                 "LRANGE" => " 0 -1",
+                "ZMSCORE" => " c a b",
                 _ => "",
             };
             assert_eq!(caller.call(&format!("{read} copy{arguments}")), expected, "{key}");
@@ -325,15 +328,20 @@ mod tests {
     #[test]
     fn what_cannot_be_held_is_refused_by_name() {
         let mut caller = Caller::new(&Arc::new(node()));
-        let (mut stream, mut empty) = (Vec::new(), Vec::new());
+        let mut stream = Vec::new();
         payload::write(&mut stream, &Object::Stream(Box::default())).unwrap();
-        payload::write(&mut empty, &Object::Set(Texts::new())).unwrap();
         let refusal = "-ERR values of the type stream are not offered by this version\r\n";
         assert_eq!(restore(&mut caller, "k", "0", &stream, &[]), refusal);
         // By its first byte alone: this one is damaged behind it.
         let damaged = [21, 1, 1, 1, 10, 0, 75, 32, 237, 209, 47, 109, 192, 52];
         assert_eq!(restore(&mut caller, "k", "0", &damaged, &[]), refusal);
-        assert_eq!(restore(&mut caller, "k", "0", &empty, &[]), "-ERR Bad data format\r\n");
+        let lost = SortedSet { members: [b"m".as_slice()].into_iter().collect(), scores: vec![f64::NAN] };
+        let without = [Object::Set(Texts::new()), Object::List(Texts::new()), Object::SortedSet(SortedSet::default())];
+        for object in without.into_iter().chain([Object::SortedSet(lost)]) {
+            let mut payload = Vec::new();
+            payload::write(&mut payload, &object).unwrap();
+            assert_eq!(restore(&mut caller, "k", "0", &payload, &[]), "-ERR Bad data format\r\n", "{object:?}");
+        }
         assert_eq!(caller.call("EXISTS k"), ":0\r\n");
     }
 }
