@@ -42,12 +42,12 @@ pub struct Argument {
 }
 
 /// The families that are compared.
-pub const GROUPS: &[&str] = &["string", "bitmap", "generic", "hash", "set", "sorted-set", "geo", "list", "transactions"];
+pub const GROUPS: &[&str] =
+    &["string", "bitmap", "generic", "hash", "set", "sorted-set", "geo", "list", "transactions"];
 /// Commands beyond the families whose answers depend on nothing but what was called before.
 const OTHERS: &[&str] = &["ping", "echo", "select", "dbsize", "flushdb", "flushall", "reset", "swapdb", "time"];
 /// Commands of the families that wait for other clients, of which there are none here.
-const WAITING: &[&str] =
-    &["bzpopmin", "bzpopmax", "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop"];
+const WAITING: &[&str] = &["bzpopmin", "bzpopmax", "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop"];
 const OTHER_SUBCOMMANDS: &[&str] = &["client|getname", "client|setname", "command|getkeys"];
 
 impl Grammar {
