@@ -126,6 +126,14 @@ impl KeyBody {
         }
     }
 
+    /// The elements of a collection of this type and no other, that has no end.
+    pub fn simple_map_mut(&mut self, kind: Kind) -> Option<&mut ElementMap> {
+        if self.kinds() != 1 || self.lifetime() != Lifetime::Never {
+            return None;
+        }
+        self.map_mut(kind)?.as_deref_mut()
+    }
+
     /// The life that counts: the longest one asserted; never, if none is.
     pub fn lifetime(&self) -> Lifetime {
         self.lives.iter().map(|&(_, lifetime)| lifetime).max().unwrap_or(Lifetime::Never)

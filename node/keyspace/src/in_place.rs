@@ -7,7 +7,7 @@ use crate::elements::ElementEntry;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key};
 use crate::keyspace::WriterState;
-use crdt::{Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
+use crdt::{Contribution, Kind, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
 impl Access<'_> {
     /// Adds to a counter that only this node has moved and that has no end. Returns the new value. Nothing if the case
@@ -51,10 +51,7 @@ impl Access<'_> {
         let shared = &self.keyspace.shared;
         let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
         let body = entry.wide_mut()?;
-        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
-            return None;
-        }
-        let map = body.map_mut(kind)?.as_deref_mut()?;
+        let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;
         let now = self.now;
         let take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
@@ -84,10 +81,7 @@ impl Access<'_> {
         let shared = &self.keyspace.shared;
         let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
         let body = entry.wide_mut()?;
-        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
-            return None;
-        }
-        let map = body.map_mut(kind)?.as_deref_mut()?;
+        let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;
         let now = self.now;
         let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));

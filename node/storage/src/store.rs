@@ -3,9 +3,7 @@
 //! Opening only reads. What is damaged is reported as a [`Problem`], in a sentence, and moved aside where nothing of it is
 //! needed; what is missing is for the caller to get from peers.
 
-use crate::checkpoint::{
-    ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_name, image_of, read_image, remove_orphans,
-};
+use crate::checkpoint::{ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_of, remove_orphans};
 use crate::contents::Contents;
 use crate::fs::{
     DAMAGED, FileFacts, Fs, StoreError, UNFINISHED, list, move_aside, read_whole, remove_if_there, replace_file,
@@ -231,8 +229,7 @@ impl FoundStore {
         facts: ImageFacts,
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<Option<Problem>, StoreError> {
-        let fault = read_image(&*self.fs, self.owner, group, facts, visit)?;
-        Ok(fault.map(|fault| Problem::Image { name: image_name(facts.checkpoint, group), fault }))
+        self.contents(0).read_image(group, facts, visit)
     }
 
     /// What can be read again, after [`FoundStore::replay`], which found `next` to be the number of the next record.

@@ -89,11 +89,7 @@ const CLUSTER: ClusterId = ClusterId([7; 16]);
 /// A node that has founded its cluster, on a disk if there is one, and a way to write to it.
 pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
     let (mut peers, writer) = begun(disk, &Arc::new(MemoryCatalogue::new()), 1);
-    let began = std::time::Instant::now();
-    while !peers.has_read_all() {
-        assert!(began.elapsed() < PATIENCE, "an empty store is not read");
-        peers.turn();
-    }
+    until(&mut peers, |peers| peers.has_read_all());
     peers.turn();
     assert!(peers.node.condition.writes_refused().is_none());
     (peers, writer)
@@ -156,7 +152,7 @@ pub(super) fn write(writer: &mut Writer, key: &[u8], value: &[u8]) -> Stamp {
 }
 
 /// Bytes that no batch makes smaller.
-fn noise(bytes: usize) -> Vec<u8> {
+pub(super) fn noise(bytes: usize) -> Vec<u8> {
     let mut word: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut next = || {
         word ^= word << 13;
@@ -165,6 +161,16 @@ fn noise(bytes: usize) -> Vec<u8> {
         word
     };
     (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// Takes turns until something is so.
+pub(super) fn until(peers: &mut Peers, is_so: impl Fn(&mut Peers) -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so(peers) {
+        assert!(began.elapsed() < PATIENCE, "it never comes");
+        peers.turn();
+        std::thread::yield_now();
+    }
 }
 
 /// Runs `test` where sockets can be opened.

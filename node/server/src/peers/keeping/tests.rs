@@ -1,20 +1,8 @@
 //! What waits for a slow disk: it is done late, and nothing that builds on it is said before.
 
 use super::*;
-use crate::peers::tests::{PATIENCE, SlowDisk, founded, in_a_runtime, write};
+use crate::peers::tests::{SlowDisk, founded, in_a_runtime, noise, until, write};
 use keyspace::Writer;
-
-/// Bytes that no batch makes smaller.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut word: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut next = || {
-        word ^= word << 13;
-        word ^= word >> 7;
-        word ^= word << 17;
-        word
-    };
-    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
-}
 
 /// Writes until the disk, whose gate is shut, takes no more.
 fn fill_queue(peers: &mut Peers, writer: &mut Writer) {
@@ -22,16 +10,6 @@ fn fill_queue(peers: &mut Peers, writer: &mut Writer) {
     while peers.keeping.has_room() {
         write(writer, b"large", &value);
         peers.close_batches();
-    }
-}
-
-/// Looks at the disk until something is so.
-fn until(peers: &mut Peers, is_so: impl Fn(&mut Peers) -> bool) {
-    let began = std::time::Instant::now();
-    while !is_so(peers) {
-        assert!(began.elapsed() < PATIENCE, "it never comes");
-        peers.turn();
-        std::thread::yield_now();
     }
 }
 
