@@ -118,7 +118,8 @@ fn cut_link(arguments: &Arguments) -> Vec<String> {
 }
 
 fn crash(arguments: &Arguments) -> Vec<String> {
-    let mut cluster = start(arguments, &[]);
+    // Regions come back empty, unless `--set persistence=on` says otherwise: a later setting wins.
+    let mut cluster = start(arguments, &["persistence=off".to_owned()]);
     let plan = crashes::Plan {
         rounds: arguments.count("--rounds", 10),
         keys: arguments.count("--keys", 100_000),
