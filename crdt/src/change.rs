@@ -198,6 +198,14 @@ pub fn encode_plain_set(out: &mut Vec<u8>, value: &[u8]) {
     put_slice(out, value);
 }
 
+/// Appends an [`Operation::Add`] of a whole number to the string itself, of a change stamped `stamp`.
+#[inline]
+pub fn encode_increment(out: &mut Vec<u8>, stamp: Stamp, birth: Stamp, cumulative: i64) {
+    out.extend_from_slice(&[ADD, Kind::String as u8]);
+    put_stamp(out, stamp, birth);
+    Number::encode_whole(cumulative, out);
+}
+
 /// Appends one operation of a change stamped `stamp`.
 pub fn encode_operation(out: &mut Vec<u8>, stamp: Stamp, operation: &Operation<'_>) {
     match operation {
@@ -533,6 +541,18 @@ mod tests {
         let operations: Vec<_> = Operations::of(&changes[1]).map(Result::unwrap).collect();
         assert_eq!(operations.len(), 2);
         assert_eq!(operations[1], Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Never) });
+    }
+
+    #[test]
+    fn an_increment_is_written_like_any_other_operation() {
+        for cumulative in [0, 1, -1, 63, 64, -65, i64::MAX, i64::MIN] {
+            let (mut short, mut general) = (vec![], vec![]);
+            let sum = Number::integer(i128::from(cumulative));
+            let operation = Operation::Add { kind: Kind::String, name: &[], birth: stamp(2, 1), cumulative: sum };
+            encode_increment(&mut short, stamp(900, 1), stamp(2, 1), cumulative);
+            encode_operation(&mut general, stamp(900, 1), &operation);
+            assert_eq!(short, general);
+        }
     }
 
     #[test]

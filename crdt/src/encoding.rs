@@ -28,6 +28,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a signed integer: zig-zag, then LEB128.
+#[inline]
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
@@ -51,6 +52,7 @@ pub fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a stamp as its distance from `base`: the author, then the signed difference of the clock parts. Stamps of
 /// one batch or one slot are near each other, so this takes 2 to 8 bytes instead of 8.
+#[inline]
 pub fn put_stamp(out: &mut Vec<u8>, base: Stamp, stamp: Stamp) {
     put_varint(out, u64::from(stamp.author().value()));
     put_signed(out, clock_part(base).wrapping_sub(clock_part(stamp)));

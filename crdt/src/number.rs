@@ -4,7 +4,7 @@
 //! sum over all nodes does not depend on the order in which increments arrived. It is rounded once, when printed, as
 //! Redis prints an `INCRBYFLOAT` result: from a 64-bit mantissa, fixed notation, 17 decimals, trailing zeros cut.
 
-use crate::encoding::{DecodeError, Reader, put_wide};
+use crate::encoding::{DecodeError, Reader, put_signed, put_wide};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -239,6 +239,13 @@ impl Number {
             out.extend_from_slice(&float.high.to_bits().to_le_bytes());
             out.extend_from_slice(&float.low.to_bits().to_le_bytes());
         }
+    }
+
+    /// Appends a whole number, as [`Number::encode`] does.
+    #[inline]
+    pub fn encode_whole(integer: i64, out: &mut Vec<u8>) {
+        out.push(0);
+        put_signed(out, integer);
     }
 
     /// Reads what [`Number::encode`] wrote. Infinities and NaN are refused: no sum contains one.

@@ -4,7 +4,7 @@ use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::elements::{ElementMap, name_of, value_of};
 use crate::entry::{Packed, PackedCounter, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
-use crate::keyspace::{Keyspace, WriterState};
+use crate::keyspace::{Keyspace, Place, WriterState};
 use crate::shared::Shared;
 use crate::slot::{DATABASES, Slot};
 use crate::sorted::SortedElements;
@@ -63,6 +63,8 @@ pub struct Access<'a> {
     pub(crate) keyspace: &'a Keyspace,
     pub(crate) writer: &'a mut WriterState,
     pub(crate) held: Held<'a>,
+    /// The key that it was made for and its hash, if that was known.
+    known: Option<(&'a [u8], u64)>,
     pub(crate) now: UnixMillis,
     pub(crate) stamp: Option<Stamp>,
     pub(crate) in_group: bool,
@@ -109,7 +111,32 @@ pub struct Elements<'a> {
 impl<'a> Access<'a> {
     pub(crate) fn new(keyspace: &'a Keyspace, writer: &'a mut WriterState, held: Held<'a>, now: UnixMillis) -> Self {
         keyspace.shared.set_now(now);
-        Self { keyspace, writer, held, now, stamp: None, in_group: false, lookups: Lookups::default() }
+        let lookups = Lookups::default();
+        Self { keyspace, writer, held, known: None, now, stamp: None, in_group: false, lookups }
+    }
+
+    /// The same for one key, whose place was looked for before.
+    #[inline]
+    pub(crate) fn at(
+        keyspace: &'a Keyspace,
+        writer: &'a mut WriterState,
+        place: Place,
+        key: &'a [u8],
+        now: UnixMillis,
+    ) -> Self {
+        let mut access = Self::new(keyspace, writer, Held::One(place.slot, keyspace.slot(place.slot)), now);
+        access.known = Some((key, place.hash));
+        access
+    }
+
+    /// The table hash of a key.
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        match self.known {
+            // The very bytes: nobody else can have changed them, since they are borrowed.
+            Some((known, hash)) if std::ptr::eq(known, key) => hash,
+            Some(_) | None => self.keyspace.shared.hasher.hash(key),
+        }
     }
 
     /// Begins a command: its first write takes a stamp that all its writes share.
@@ -307,8 +334,8 @@ impl<'a> Access<'a> {
     /// The entry of a key that exists for readers.
     fn visible(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
-        let shared = self.shared();
-        let found = self.held.slot(key).find(shared, database.0, key);
+        let hash = self.hash_of(key);
+        let found = self.held.slot(key).find_hashed(hash, database.0, key);
         let visible = found.filter(|entry| kind_of(entry).is_some() && !lifetime_of(entry).is_over(now));
         self.lookups.note(key, visible.is_some());
         visible
@@ -319,9 +346,9 @@ impl<'a> Access<'a> {
     pub(crate) fn used(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
         let shared = self.shared();
+        let hash = self.hash_of(key);
         let slot = self.held.slot(key);
         let found = if slot.table(database.0).is_some() {
-            let hash = shared.hasher.hash(key);
             slot.table_mut(database.0).find_mut(hash, |entry| key_of(entry) == key)
         } else {
             None

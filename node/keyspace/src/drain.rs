@@ -23,6 +23,13 @@ const AROUND_A_CHANGE_BYTES: usize = 20;
 /// Places for records that the drain keeps between two batches; what a burst needed beyond is given back.
 const ORDER_KEPT_MAX: usize = 1 << 14;
 
+/// A group of so many changes says whether elements are written repeatedly...
+const LOOKED_CHANGES_MIN: usize = 64;
+/// ...namely if at least one in so many is replaced by a later one...
+const REPLACED_ONE_OF: usize = 16;
+/// ...and if not, so many groups are sent without a look.
+const UNLOOKED_GROUPS: u32 = 7;
+
 /// Changes of this node that belong into one batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OpenBatch {
@@ -51,6 +58,8 @@ pub struct Drain {
     /// Which records of the group at hand are sent, and the names that its later ones have: kept for the next group.
     sent: Vec<bool>,
     seen: Vec<u32>,
+    /// How many groups are sent as they are before one is looked at again.
+    unlooked: u32,
 }
 
 /// A record taken out of a log.
@@ -205,11 +214,16 @@ impl Drain {
 
     /// Which changes of a group must be sent: not those that a later one of the same element replaces entirely.
     fn mark_sent(&mut self, start: usize, end: usize) {
-        let Self { taken, order, sent, seen, .. } = self;
+        let Self { taken, order, sent, seen, unlooked, .. } = self;
         let group = &order[start..end];
         sent.clear();
         sent.resize(group.len(), true);
         if group.len() < 2 {
+            return;
+        }
+        // Looking for them takes as long as sending a few: where hardly any were, one group of some is looked at.
+        if *unlooked > 0 {
+            *unlooked -= 1;
             return;
         }
         // A table of positions (plus one) in the group, at most half full; what a group needed beyond is given back.
@@ -233,6 +247,10 @@ impl Drain {
                     _ => place = (place + 1) & (places - 1),
                 }
             };
+        }
+        let replaced = sent.iter().filter(|&&sent| !sent).count();
+        if group.len() >= LOOKED_CHANGES_MIN && replaced * REPLACED_ONE_OF < group.len() {
+            *unlooked = UNLOOKED_GROUPS;
         }
     }
 }
@@ -311,6 +329,24 @@ mod tests {
         drain.rest(&keyspace);
         let Drain { taken, order, sent, seen, .. } = &drain;
         assert_eq!((taken.capacity(), order.capacity(), sent.capacity(), seen.capacity()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn repeated_writes_are_sent_once_also_after_a_time_without_any() {
+        let keyspace = keyspace();
+        let (mut writer, mut drain) = (keyspace.writer(), Drain::default());
+        let mut round = |names: &mut dyn FnMut(u32) -> u32| {
+            (0..GROUP_CHANGES_MAX as u32).for_each(|number| set(&mut writer, &names(number).to_le_bytes()));
+            let [batch] = &drain.take(&keyspace)[..] else { panic!("one group is one batch") };
+            assert_eq!(batch.made as usize, GROUP_CHANGES_MAX);
+            batch.changes
+        };
+        assert_eq!(round(&mut |number| number % 8), 8);
+        assert_eq!(round(&mut |number| number), GROUP_CHANGES_MAX as u32);
+        let sent: Vec<u32> = (0..=UNLOOKED_GROUPS).map(|_| round(&mut |number| number % 8)).collect();
+        assert_eq!(sent[..UNLOOKED_GROUPS as usize], [GROUP_CHANGES_MAX as u32; UNLOOKED_GROUPS as usize]);
+        assert_eq!(sent.last(), Some(&8));
+        assert_eq!(round(&mut |number| number % 8), 8);
     }
 
     #[test]

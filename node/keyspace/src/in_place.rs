@@ -5,7 +5,7 @@
 use crate::access::{Access, Database};
 use crate::elements::ElementEntry;
 use crate::entry::{Entry, PackedLife, View};
-use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key};
+use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_move};
 use crate::keyspace::WriterState;
 use crdt::{Contribution, Kind, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
@@ -14,11 +14,12 @@ impl Access<'_> {
     /// is not that simple, or if the sum would leave the 64 bits.
     pub fn increment_in_place(&mut self, database: Database, key: &[u8], more: i64) -> Option<i64> {
         let shared = &self.keyspace.shared;
-        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
+        let hash = self.hash_of(key);
+        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
         let View::Counter(counter) = entry.view() else { return None };
-        let before = counter.contribution();
+        let (birth, from) = (counter.birth, (counter.stamp, counter.cumulative));
         let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
-        if !endless || before.node != shared.me() {
+        if !endless || from.0.author() != shared.me() {
             return None;
         }
         let cumulative = counter.cumulative.checked_add(more)?;
@@ -26,15 +27,18 @@ impl Access<'_> {
         let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, self.now));
         let access = shared.access_after(counter.access);
         entry.move_counter(stamp, cumulative, access);
-        let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
         let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
-        memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
+        memory.digest ^= digest_of_move(name, birth, from, (stamp, cumulative));
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
-        let (birth, cumulative_sum) = (before.birth, after.cumulative);
-        let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative: cumulative_sum };
-        log(writer, stamp, self.in_group, database, key, &operation);
+        if writer.pending.records.last().is_none_or(|last| last.stamp != stamp) {
+            writer.pending.append_increment(stamp, self.in_group, database.0, key, birth, cumulative);
+        } else {
+            let cumulative = Number::integer(i128::from(cumulative));
+            let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative };
+            log(writer, stamp, self.in_group, database, key, &operation);
+        }
         Some(cumulative)
     }
 
@@ -49,7 +53,8 @@ impl Access<'_> {
         more: Number,
     ) -> Option<()> {
         let shared = &self.keyspace.shared;
-        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
+        let hash = self.hash_of(key);
+        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
         let body = entry.wide_mut()?;
         let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;
@@ -79,7 +84,8 @@ impl Access<'_> {
         value: &[u8],
     ) -> Option<bool> {
         let shared = &self.keyspace.shared;
-        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
+        let hash = self.hash_of(key);
+        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
         let body = entry.wide_mut()?;
         let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;

@@ -2,7 +2,6 @@
 
 use crate::access::{Access, Held};
 use crate::body::{key_of, only_map};
-use crate::buckets::Buckets;
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::hash::{SLOTS, slot_of};
@@ -223,51 +222,48 @@ impl Keyspace {
     }
 
     /// Fetches the other memory that lookups of these places read, step by step for all of them, where each lookup alone
-    /// would wait for one line after the other. There should be at most [`EXPECTED_MAX`].
+    /// would wait for one line after the other; of more than [`EXPECTED_MAX`] the first count.
     pub fn fetch(&self, places: &[Place]) {
-        let each = |work: fn(&KeyTable, u64)| {
-            for place in places {
-                // A slot that somebody holds is not waited for.
-                if let Some(slot) = self.slots[usize::from(place.slot)].0.try_lock()
-                    && let Some(table) = slot.table(place.database)
-                {
-                    work(table, place.hash);
-                }
-            }
-        };
-        each(Buckets::fetch_bucket);
-        each(Buckets::fetch_entry);
+        self.fetch_keys(places.iter().take(EXPECTED_MAX).copied());
     }
 
-    /// Says which keys (and perhaps elements) will be asked for soon; of more than [`EXPECTED_MAX`] the first count. All
-    /// the memory that their lookups read is fetched at once.
-    pub fn expect<'k>(&self, database: u8, wanted: impl Iterator<Item = Expected<'k>>) {
-        let mut places: SmallVec<[Place; EXPECTED_MAX]> = SmallVec::new();
-        let mut elements: SmallVec<[(Place, Expected<'_>); EXPECTED_MAX]> = SmallVec::new();
-        for expected in wanted.take(EXPECTED_MAX) {
-            let place = self.place(database, expected.key);
-            places.push(place);
-            if expected.element.is_some() {
-                elements.push((place, expected));
+    /// The same for keys (and perhaps elements) that will be asked for soon.
+    pub fn expect(&self, wanted: &[Expected<'_>]) {
+        let wanted = wanted.get(..EXPECTED_MAX).unwrap_or(wanted);
+        let slots = self.fetch_keys(wanted.iter().map(|expected| expected.place));
+        if wanted.iter().all(|expected| expected.element.is_none()) {
+            return;
+        }
+        let mut maps: SmallVec<[(&ElementMap, u64); EXPECTED_MAX]> = SmallVec::new();
+        for (at, Expected { place, key, element }) in wanted.iter().enumerate() {
+            if let Some(element) = element
+                && let Some(table) = slots.table_of(at, place)
+                && let Some(map) = table.find(place.hash, |entry| key_of(entry) == *key).and_then(only_map)
+            {
+                let hash = self.shared.hasher.hash(element);
+                map.fetch_bucket(hash);
+                maps.push((map, hash));
             }
         }
-        self.fetch(&places);
-        if !elements.is_empty() {
-            let each_map = |work: fn(&ElementMap, u64)| {
-                for (place, expected) in &elements {
-                    if let Some(element) = expected.element
-                        && let Some(slot) = self.slots[usize::from(place.slot)].0.try_lock()
-                        && let Some(table) = slot.table(database)
-                        && let Some(map) =
-                            table.find(place.hash, |entry| key_of(entry) == expected.key).and_then(only_map)
-                    {
-                        work(map, self.shared.hasher.hash(element));
-                    }
-                }
-            };
-            each_map(ElementMap::fetch_bucket);
-            each_map(ElementMap::fetch_element);
+        maps.iter().for_each(|(map, hash)| map.fetch_element(*hash));
+    }
+
+    /// Fetches what lookups of some keys read, and leaves their slots locked.
+    #[inline]
+    fn fetch_keys(&self, places: impl Iterator<Item = Place> + Clone) -> Locked<'_> {
+        let mut locked = Locked::default();
+        for (at, place) in places.clone().enumerate() {
+            locked.lock(&self.slots[usize::from(place.slot)].0, place.slot);
+            if let Some(table) = locked.table_of(at, &place) {
+                table.fetch_bucket(place.hash);
+            }
         }
+        for (at, place) in places.enumerate() {
+            if let Some(table) = locked.table_of(at, &place) {
+                table.fetch_entry(place.hash);
+            }
+        }
+        locked
     }
 
     pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {
@@ -332,6 +328,13 @@ impl Writer {
             }
         };
         Access::new(keyspace, &mut self.state, held, now)
+    }
+
+    /// The same for one key whose place has been looked for.
+    #[inline]
+    pub fn access_at<'a>(&'a mut self, now: UnixMillis, place: Place, key: &'a [u8]) -> Access<'a> {
+        debug_assert_eq!(place.slot, slot_of(key), "the place is another key's");
+        Access::at(&self.keyspace, &mut self.state, place, key, now)
     }
 
     /// Locks every slot: for a transaction with a command that looks at a whole database.
@@ -405,17 +408,49 @@ impl WriterState {
     }
 }
 
+/// The slots of some places, each locked once. A slot that somebody else holds is not waited for.
+#[derive(Default)]
+struct Locked<'a> {
+    slots: SmallVec<[(u16, MutexGuard<'a, Slot>); EXPECTED_MAX]>,
+    /// Which of them each place is in.
+    of_places: SmallVec<[Option<u8>; EXPECTED_MAX]>,
+}
+
+impl<'a> Locked<'a> {
+    /// Adds the slot of the next place.
+    #[inline]
+    fn lock(&mut self, slot: &'a Mutex<Slot>, number: u16) {
+        let index = match slot.try_lock() {
+            Some(slot) => {
+                self.slots.push((number, slot));
+                Some(self.slots.len() - 1)
+            }
+            None => self.slots.iter().position(|(known, _)| *known == number),
+        };
+        self.of_places.push(index.map(|index| index as u8));
+    }
+
+    /// The keys among which the place with this index is.
+    #[inline]
+    fn table_of(&self, at: usize, place: &Place) -> Option<&KeyTable> {
+        let index = usize::from((*self.of_places.get(at)?)?);
+        self.slots[index].1.table(place.database)
+    }
+}
+
 /// Where a key is looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    hash: u64,
-    slot: u16,
+    pub(crate) hash: u64,
+    pub(crate) slot: u16,
     database: u8,
 }
 
 /// A key that will be asked for soon.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'k> {
+    /// Where it is looked for.
+    pub place: Place,
     /// The key.
     pub key: &'k [u8],
     /// The field or member that will be asked for.

@@ -366,7 +366,8 @@ impl<'a> Access<'a> {
         'a: 's,
     {
         let shared = &self.keyspace.shared;
-        let (entry, memory) = self.held.slot(key).find_in_place(shared, database.0, key)?;
+        let hash = self.hash_of(key);
+        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
         let body = entry.wide_mut()?;
         if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
             return None;

@@ -4,7 +4,7 @@
 //! publishes says below which stamp its log is complete, so that the drain never waits for a worker.
 
 use crate::observe::replaceable_bytes;
-use crdt::change::{encode_operation, encode_plain_set, encode_subject};
+use crdt::change::{encode_increment, encode_operation, encode_plain_set, encode_subject};
 use crdt::{Operation, Stamp};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +83,25 @@ impl LogBuffer {
         let subject = self.bytes.len() + 1 - start;
         encode_plain_set(&mut self.bytes, value);
         let superseded_by = if tied { 0 } else { subject as u32 };
+        self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
+    }
+
+    /// Appends an increment of a counter by this node: its sum is now `cumulative`.
+    #[inline]
+    pub fn append_increment(
+        &mut self,
+        stamp: Stamp,
+        tied: bool,
+        database: u8,
+        key: &[u8],
+        birth: Stamp,
+        cumulative: i64,
+    ) {
+        let start = self.bytes.len();
+        encode_subject(&mut self.bytes, database, key);
+        let named = self.bytes.len() + INCREMENT_NAMED_BYTES - start;
+        encode_increment(&mut self.bytes, stamp, birth, cumulative);
+        let superseded_by = if tied { 0 } else { named as u32 };
         self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
     }
 
@@ -167,6 +186,9 @@ impl LogBuffer {
         self.records.push(Record { stamp, end: self.bytes.len(), superseded_by, tied });
     }
 }
+
+/// Bytes of an increment that name what it replaces: its tag and its kind.
+const INCREMENT_NAMED_BYTES: usize = 2;
 
 /// Bytes of memory that an emptied log keeps for the next changes: a few milliseconds of the fastest writer.
 pub const LOG_BYTES_KEPT_MAX: usize = 1 << 18;

@@ -138,19 +138,25 @@ impl Slot {
     /// The entry of a key.
     #[inline]
     pub fn find(&self, shared: &Shared, database: u8, key: &[u8]) -> Option<&KeyEntry> {
-        self.table(database)?.find(shared.hasher.hash(key), |entry| key_of(entry) == key)
+        self.find_hashed(shared.hasher.hash(key), database, key)
+    }
+
+    /// The same, of a key whose hash is known.
+    #[inline]
+    pub fn find_hashed(&self, hash: u64, database: u8, key: &[u8]) -> Option<&KeyEntry> {
+        self.table(database)?.find(hash, |entry| key_of(entry) == key)
     }
 
     /// The entry of a key, to be changed in place, and the slot's memory. Nothing if the key is not there, or if
     /// something has been seen here out of order: the rules that then count are those of [`Slot::apply`].
     #[inline]
-    pub fn find_in_place(&mut self, shared: &Shared, database: u8, key: &[u8]) -> Option<(&mut KeyEntry, &mut Memory)> {
+    pub fn find_in_place(&mut self, hash: u64, database: u8, key: &[u8]) -> Option<(&mut KeyEntry, &mut Memory)> {
         if self.memory.context().is_some() {
             return None;
         }
         self.table(database)?;
         let (table, memory) = self.split(database);
-        let entry = table.find_mut(shared.hasher.hash(key), |entry| key_of(entry) == key)?;
+        let entry = table.find_mut(hash, |entry| key_of(entry) == key)?;
         Some((entry, memory))
     }
 
@@ -174,11 +180,24 @@ impl Slot {
     /// False if the case is not that simple and nothing was done.
     #[inline]
     pub fn apply_plain_set(&mut self, shared: &Shared, stamp: Stamp, database: u8, key: &[u8], value: &[u8]) -> bool {
+        self.apply_plain_set_hashed(shared, shared.hasher.hash(key), stamp, database, key, value)
+    }
+
+    /// The same, to a key whose hash is known.
+    #[inline]
+    pub fn apply_plain_set_hashed(
+        &mut self,
+        shared: &Shared,
+        hash: u64,
+        stamp: Stamp,
+        database: u8,
+        key: &[u8],
+        value: &[u8],
+    ) -> bool {
         if self.memory.context().is_some() {
             return false;
         }
         let author = stamp.author();
-        let hash = shared.hasher.hash(key);
         let key_digest = digest_of_key(database, key);
         let element = digest_of_element(key_digest, 1, &[]);
         let life = digest_of_element(key_digest, 0, &[]);

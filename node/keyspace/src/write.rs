@@ -54,8 +54,9 @@ impl Access<'_> {
         let stamp = self.stamp();
         if lifetime == NewLifetime::Set(Lifetime::Never) {
             let shared = self.shared();
+            let hash = self.hash_of(key);
             let slot = self.locked(key);
-            if slot.apply_plain_set(shared, stamp, database.0, key, value) {
+            if slot.apply_plain_set_hashed(shared, hash, stamp, database.0, key, value) {
                 slot.memory.changed = stamp;
                 let tied = self.in_group;
                 let pending = &mut self.writer.pending;

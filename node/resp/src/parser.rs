@@ -144,6 +144,33 @@ impl Parser {
         }
     }
 
+    /// A whole request at the start of `input` of few and short words, as nearly all are: hands each to `take` and returns
+    /// the request's length in bytes. Nothing if it is another one or not all there, which [`Self::next`] says; `take` may
+    /// have been called by then.
+    #[inline]
+    pub fn simple<'i>(&self, input: &'i [u8], limits: Limits, mut take: impl FnMut(&'i [u8])) -> Option<usize> {
+        if !self.is_between_requests() || input.first() != Some(&b'*') {
+            return None;
+        }
+        let (count, mut at) = short_number(input, 1)?;
+        if !(1..=SIMPLE_WORDS_MAX).contains(&count) || limits.bulk_bytes_max < SIMPLE_WORD_BYTES_MAX {
+            return None;
+        }
+        for _ in 0..count {
+            if input.get(at) != Some(&b'$') {
+                return None;
+            }
+            let (length, start) = short_number(input, at + 1)?;
+            let end = start + length;
+            if end + 2 > input.len() {
+                return None;
+            }
+            take(&input[start..end]);
+            at = end + 2;
+        }
+        Some(at)
+    }
+
     /// The arguments of the request that was just found, if it was no inline request: they borrow from the input alone,
     /// so that more requests can be looked for while they are kept.
     pub fn borrowed_arguments<'p, 'i>(
@@ -278,6 +305,32 @@ fn line_at(input: &[u8], start: usize, too_long: ProtocolError) -> Result<Option
         Some(_) => Ok(None),
         None if rest.len() > INLINE_BYTES_MAX => Err(too_long),
         None => Ok(None),
+    }
+}
+
+/// How many words [`Parser::simple`] takes: fewer than may come from who has not authenticated.
+const SIMPLE_WORDS_MAX: usize = 9;
+/// Bytes above all words that [`Parser::simple`] takes, four digits' worth.
+const SIMPLE_WORD_BYTES_MAX: i64 = 10_000;
+const _: () = assert!((SIMPLE_WORDS_MAX as i64) <= UNAUTHENTICATED_ARGUMENTS_MAX);
+const _: () = assert!(SIMPLE_WORD_BYTES_MAX <= UNAUTHENTICATED_BULK_BYTES_MAX);
+
+/// A line of one to four digits at `at`, and where the next one begins. The byte after the carriage return may be
+/// anything, as in Redis.
+#[inline]
+fn short_number(input: &[u8], at: usize) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    // Shorter only in a request that ends with an empty word.
+    match *input.get(at..)?.first_chunk::<6>()? {
+        [a @ b'0'..=b'9', b'\r', ..] => Some((digit(a), at + 3)),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', ..] => Some((digit(a) * 10 + digit(b), at + 4)),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', ..] => {
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c), at + 5))
+        }
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', _] => {
+            Some((digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d), at + 6))
+        }
+        _ => None,
     }
 }
 

@@ -9,12 +9,12 @@ use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
 use crate::config::OutputLimit;
-use crate::dispatch::{self, dispatch, dispatch_named};
+use crate::dispatch::{self, Asked, dispatch, dispatch_named};
 use crate::durability::Wish;
 use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
 use crdt::{Stamp, UnixMillis};
-use keyspace::Expected;
+use keyspace::{EXPECTED_MAX, Expected, Place};
 use resp::{Limits, Parser, Progress, Reply, Version};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -71,6 +71,8 @@ struct Connection<'w, S> {
     parser: Parser,
     input: Input,
     reply: Reply,
+    /// The request that has been looked into, if it came alone.
+    lone: Option<Lone>,
     /// The last stamp that its commands took for a change.
     written: Stamp,
     /// Our task's waker is with `presence` already.
@@ -113,13 +115,15 @@ struct Parsed {
     words: Range<usize>,
     /// The command that its first word names.
     named: Option<&'static Entry>,
+    /// Where its first key is looked for.
+    place: Option<Place>,
 }
 
 impl Parsed {
     /// What it will look for first.
     #[inline]
     fn expects<'w>(&self, words: &[&'w [u8]]) -> Option<Expected<'w>> {
-        let entry = self.named?;
+        let (entry, place) = (self.named?, self.place?);
         let args = &words[self.words.clone()];
         let first = first_key(entry)?;
         let key = *args.get(first)?;
@@ -131,8 +135,17 @@ impl Parsed {
         } else {
             None
         };
-        Some(Expected { key, element: element.copied() })
+        Some(Expected { place, key, element: element.copied() })
     }
+}
+
+/// A request that came alone and was looked into before its turn.
+#[derive(Clone, Copy)]
+struct Lone {
+    /// The command that its first word names.
+    named: Option<&'static Entry>,
+    /// Where its first key is looked for.
+    place: Option<Place>,
 }
 
 /// Which word of a request is its first key, where the command's row says so.
@@ -183,7 +196,8 @@ enum Wait {
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        Self { worker, presence, stream, client, parser, input, reply, written: Stamp::ZERO, is_known: false }
+        let (lone, written) = (None, Stamp::ZERO);
+        Self { worker, presence, stream, client, parser, input, reply, lone, written, is_known: false }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -233,18 +247,33 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     /// Whether exactly one request has arrived. Its key is looked up soon.
     fn has_one_request(&mut self) -> bool {
         let input = self.input.unread();
-        if input.len() > LONE_REQUEST_BYTES_MAX || !self.parser.is_between_requests() {
+        if input.len() > LONE_REQUEST_BYTES_MAX {
             return false;
         }
-        let limits = Limits { bulk_bytes_max: LONE_REQUEST_BYTES_MAX as i64, authenticated: self.client.authenticated };
-        let is_one = self.parser.next(input, limits) == Ok(Progress::Request(input.len()));
-        if is_one && let Some(mut words) = self.parser.borrowed_arguments(input) {
-            let named = words.next().and_then(|name| self.worker.node.table.find(name));
-            let key = named.and_then(first_key).and_then(|first| words.nth(first.checked_sub(1)?));
-            self.worker.expect(key.map(|key| self.worker.node.keyspace.place(self.client.database.0, key)));
+        let mut words: SmallVec<[&[u8]; 16]> = SmallVec::new();
+        let limits = self.limits();
+        if self.parser.simple(input, limits, |word| words.push(word)) != Some(input.len()) {
+            return false;
         }
-        self.parser = Parser::new();
-        is_one
+        let named = self.worker.node.table.find(words[0]);
+        let place = named.and_then(|named| self.place_of(named, &words));
+        self.worker.expect(place);
+        self.lone = Some(Lone { named, place });
+        true
+    }
+
+    /// Where the first key of a request is looked for. The memory that is read first for it is fetched.
+    #[inline]
+    fn place_of(&self, named: &Entry, words: &[&[u8]]) -> Option<Place> {
+        let key = words.get(first_key(named)?)?;
+        Some(self.worker.node.keyspace.place(self.client.database.0, key))
+    }
+
+    /// What the client may send. Who has not authenticated may send less.
+    fn limits(&self) -> Limits {
+        let bulk_bytes_max = self.worker.config(|config| config.proto_max_bulk_len);
+        let bulk_bytes_max = i64::try_from(bulk_bytes_max).unwrap_or(i64::MAX);
+        Limits { bulk_bytes_max, authenticated: self.client.authenticated }
     }
 
     /// Executes the requests that have arrived, in place, as one pipeline.
@@ -262,14 +291,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     }
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
-        let bulk_bytes_max = self.worker.config(|config| config.proto_max_bulk_len);
-        let bulk_bytes_max = i64::try_from(bulk_bytes_max).unwrap_or(i64::MAX);
         if self.reply.is_empty() {
             let buffer = self.worker.take_buffer();
             self.worker.give_buffer(self.reply.replace_buffer(buffer));
         }
         loop {
-            let ahead = match self.execute_next(bulk_bytes_max, now) {
+            let ahead = match self.execute_next(now) {
                 Ok(ahead) => ahead,
                 Err(stop) => return stop,
             };
@@ -290,13 +317,15 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// Executes the next few requests: they are taken apart first, so that the memory of their keys is on its way while
     /// the first ones run. Says what comes behind them, or why executing stopped among them.
-    fn execute_next(&mut self, bulk_bytes_max: i64, now: UnixMillis) -> Result<Ahead, Stop> {
-        // Who has not authenticated may send less, and `AUTH` may be the next request.
-        let authenticated = self.client.authenticated;
-        let (limits, most) =
-            (Limits { bulk_bytes_max, authenticated }, if authenticated { REQUESTS_AHEAD_MAX } else { 1 });
+    fn execute_next(&mut self, now: UnixMillis) -> Result<Ahead, Stop> {
+        let limits = self.limits();
+        if let Some(lone) = self.lone.take() {
+            return self.execute_lone(lone, limits, now);
+        }
+        // `AUTH` may be the next request, and those behind it may be longer.
+        let most = if limits.authenticated { REQUESTS_AHEAD_MAX } else { 1 };
         let input = self.input.unread();
-        // The words of all of them, and of each its length in bytes and where its words end.
+        // The words of all of them.
         let mut words: SmallVec<[&[u8]; 4 * REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut requests: SmallVec<[Parsed; REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut parsed = 0;
@@ -304,21 +333,26 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             if requests.len() == most {
                 break Ahead::More;
             }
-            match self.parser.next(&input[parsed..], limits) {
-                Ok(Progress::Request(length)) => {
-                    let Some(arguments) = self.parser.borrowed_arguments(&input[parsed..]) else {
+            let (rest, start) = (&input[parsed..], words.len());
+            let length = if let Some(length) = self.parser.simple(rest, limits, |word| words.push(word)) {
+                length
+            } else {
+                words.truncate(start);
+                match self.parser.next(rest, limits) {
+                    Ok(Progress::Request(length)) => {
                         // The words of an inline request are the parser's own: it is taken alone.
-                        break Ahead::Inline(length);
-                    };
-                    let start = words.len();
-                    words.extend(arguments);
-                    let named = words.get(start).and_then(|name| self.worker.node.table.find(name));
-                    requests.push(Parsed { length, words: start..words.len(), named });
-                    parsed += length;
+                        let Some(arguments) = self.parser.borrowed_arguments(rest) else { break Ahead::Inline(length) };
+                        words.extend(arguments);
+                        length
+                    }
+                    Ok(Progress::Incomplete(wanted)) => break Ahead::Incomplete(wanted),
+                    Err(error) => break Ahead::Malformed(error),
                 }
-                Ok(Progress::Incomplete(wanted)) => break Ahead::Incomplete(wanted),
-                Err(error) => break Ahead::Malformed(error),
-            }
+            };
+            let named = words.get(start).and_then(|name| self.worker.node.table.find(name));
+            let place = named.and_then(|named| self.place_of(named, &words[start..]));
+            requests.push(Parsed { length, words: start..words.len(), named, place });
+            parsed += length;
         };
         if let (Ahead::Inline(length), true) = (&behind, requests.is_empty()) {
             let args: Arguments<'_> = self.parser.arguments(input).collect();
@@ -332,16 +366,18 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             return self.after(outcome, length).map_or(Ok(Ahead::More), Err);
         }
         if requests.len() > 1 {
-            let wanted = requests.iter().filter_map(|request| request.expects(&words));
-            self.worker.node.keyspace.expect(self.client.database.0, wanted);
+            let wanted: SmallVec<[Expected<'_>; EXPECTED_MAX]> =
+                requests.iter().filter_map(|request| request.expects(&words)).collect();
+            self.worker.node.keyspace.expect(&wanted);
         }
         let mut executed = 0;
         let mut stop = None;
-        for Parsed { length, words: range, named } in requests {
+        for Parsed { length, words: range, named, place } in requests {
             let args = &words[range];
+            let asked = Asked { named, place, args };
             if !args.is_empty()
                 && let dispatch::Outcome::Paused(until) =
-                    dispatch_named(self.worker, &mut self.client, &mut self.reply, now, named, args)
+                    dispatch_named(self.worker, &mut self.client, &mut self.reply, now, asked)
             {
                 stop = Some(Stop::Paused(until));
                 break;
@@ -359,6 +395,18 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             self.parser = Parser::new();
         }
         stop.map_or(Ok(behind), Err)
+    }
+
+    /// Executes the request that came alone and was looked into.
+    #[inline]
+    fn execute_lone(&mut self, lone: Lone, limits: Limits, now: UnixMillis) -> Result<Ahead, Stop> {
+        let input = self.input.unread();
+        let mut words: SmallVec<[&[u8]; 16]> = SmallVec::new();
+        let Some(length) = self.parser.simple(input, limits, |word| words.push(word)) else { return Ok(Ahead::More) };
+        let asked = Asked { named: lone.named, place: lone.place, args: &words };
+        let outcome = dispatch_named(self.worker, &mut self.client, &mut self.reply, now, asked);
+        drop(words);
+        self.after(outcome, length).map_or(Ok(Ahead::Incomplete(1)), Err)
     }
 
     /// What follows from a request that was executed alone.

@@ -8,7 +8,7 @@ use crate::command::{Call, CommandError, Flags, Keys};
 use crate::node::Node;
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Writer};
+use keyspace::{Access, Place, Writer};
 use resp::Reply;
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -33,18 +33,29 @@ pub fn dispatch(
     now: UnixMillis,
     args: &[&[u8]],
 ) -> Outcome {
-    dispatch_named(worker, client, reply, now, worker.node.table.find(args[0]), args)
+    dispatch_named(worker, client, reply, now, Asked { named: worker.node.table.find(args[0]), place: None, args })
 }
 
-/// The same, of a request whose command has been looked up.
+/// A request that was looked into before its turn.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    /// The command that its first word names.
+    pub named: Option<&'static Entry>,
+    /// Where its first key is looked for, if that is known.
+    pub place: Option<Place>,
+    /// Its words, at least the name.
+    pub args: &'r [&'r [u8]],
+}
+
+/// The same, of a request that has been looked into.
 pub fn dispatch_named(
     worker: &Worker,
     client: &mut ClientState,
     reply: &mut Reply,
     now: UnixMillis,
-    named: Option<&'static Entry>,
-    args: &[&[u8]],
+    asked: Asked<'_>,
 ) -> Outcome {
+    let Asked { named, place, args } = asked;
     let before = reply.len();
     match find(named, args) {
         Ok(entry) => {
@@ -59,7 +70,7 @@ pub fn dispatch_named(
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
             } else {
-                execute(worker, client, reply, now, entry, args);
+                execute(worker, client, reply, now, (entry, place), args);
             }
         }
         Err(Unknown::Attack) => client.closing = true,
@@ -234,7 +245,7 @@ fn execute(
     client: &mut ClientState,
     reply: &mut Reply,
     now: UnixMillis,
-    entry: &'static Entry,
+    (entry, place): (&'static Entry, Option<Place>),
     args: &[&[u8]],
 ) {
     let timed = worker.tally.call(entry.ordinal) || entry.is_timed(args.len());
@@ -244,7 +255,7 @@ fn execute(
     serve_waiting(worker, now);
     let result = {
         let mut writer = worker.writer();
-        let mut access = access(&mut writer, client, now, entry, args);
+        let mut access = access(&mut writer, client, now, (entry, place), args);
         access.begin_command();
         let mut call = Call { store: &mut access, reply, client, node: &worker.node };
         let result = (entry.command.handler)(&mut call, args);
@@ -299,12 +310,15 @@ fn access<'w>(
     writer: &'w mut Writer,
     client: &ClientState,
     now: UnixMillis,
-    entry: &Entry,
-    args: &[&[u8]],
+    (entry, place): (&Entry, Option<Place>),
+    args: &[&'w [u8]],
 ) -> Access<'w> {
     match entry.command.keys {
         Keys::None => writer.access_none(now),
-        Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => writer.access(now, &args[1..2]),
+        Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => match place {
+            Some(place) => writer.access_at(now, place, args[1]),
+            None => writer.access(now, &args[1..2]),
+        },
         Keys::Range { .. } | Keys::Counted { .. } | Keys::Computed(_) => {
             let mut keys = KeyList::new();
             // A request whose keys make no sense is refused by its handler, which locks nothing for that.

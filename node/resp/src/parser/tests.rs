@@ -131,3 +131,54 @@ fn arbitrary_bytes_never_panic_and_splits_never_matter() {
         assert_eq!(feed(bytes.chunks(1 + draw(7)), LIMITS), whole, "seed {seed}");
     }
 }
+
+/// What [`Parser::simple`] finds at the start of some bytes.
+fn simple(input: &[u8], limits: Limits) -> Option<(Vec<Vec<u8>>, usize)> {
+    let mut words = Vec::new();
+    let length = Parser::new().simple(input, limits, |word| words.push(word.to_vec()))?;
+    Some((words, length))
+}
+
+#[test]
+fn the_short_way_finds_what_the_general_one_finds_or_nothing() {
+    let long = format!("*2\r\n$3\r\nGET\r\n$1234\r\n{}\r\n", "x".repeat(1234));
+    let requests = [
+        "*1\r\n$4\r\nPING\r\n",
+        "*3\r\n$3\r\nSET\r\n$12\r\nk\r\n$1\r\nxxxx\r\n$0\r\n\r\n",
+        "*9\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n$1\r\nf\r\n$1\r\ng\r\n$1\r\nh\r\n$1\r\ni\r\n",
+        "*2\r\n$03\r\nGET\r\n$1\r\nk\r\n",
+        "*0\r\n",
+        "*-1\r\n",
+        "*1\r\n$-1\r\n",
+        "*1\r\n:4\r\nPING\r\n",
+        "PING\r\n",
+        &long,
+    ];
+    let (mut taken, mut seed) = (0, 1u64);
+    for round in 0..60_000_usize {
+        let mut bytes = requests[round % requests.len()].as_bytes().to_vec();
+        bytes.extend_from_slice(requests[round / 7 % requests.len()].as_bytes());
+        // The first rounds as they are; then with a byte changed, or cut off.
+        if round >= 100 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (seed >> 33) as usize % bytes.len().min(40);
+            if round % 3 == 0 { bytes.truncate(at) } else { bytes[at] = b"*$\r\n0129 x"[(seed >> 20) as usize % 10] }
+        }
+        for limits in [LIMITS, STRANGER, Limits { bulk_bytes_max: 4096, authenticated: true }] {
+            let Some((words, length)) = simple(&bytes, limits) else { continue };
+            taken += 1;
+            let mut parser = Parser::new();
+            assert_eq!(parser.next(&bytes, limits), Ok(Progress::Request(length)), "{:?}", bytes.escape_ascii());
+            assert_eq!(parser.arguments(&bytes).map(<[u8]>::to_vec).collect::<Vec<_>>(), words);
+        }
+    }
+    assert!(taken > 20_000, "{taken}");
+    assert!(simple(requests[0].as_bytes(), LIMITS).is_some() && simple(long.as_bytes(), LIMITS).is_some());
+}
+
+#[test]
+fn the_short_way_leaves_a_request_in_the_middle_alone() {
+    let mut parser = Parser::new();
+    assert!(matches!(parser.next(b"*2\r\n$4\r\n", LIMITS), Ok(Progress::Incomplete(_))));
+    assert_eq!(parser.simple(b"*1\r\n$4\r\nPING\r\n", LIMITS, |_| ()), None);
+}

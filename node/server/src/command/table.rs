@@ -181,13 +181,41 @@ fn normalized(name: &[u8]) -> Option<Name> {
         return None;
     }
     let mut words = [0u64; WORDS];
-    // Names have a few letters: for those this is faster than a copy of unknown length.
-    for (index, byte) in name.iter().enumerate() {
-        words[index / 8] |= u64::from(byte.to_ascii_lowercase()) << (index % 8 * 8);
+    let (whole, rest) = name.as_chunks::<8>();
+    for (word, &bytes) in words.iter_mut().zip(whole) {
+        *word = lowercase(u64::from_le_bytes(bytes));
+    }
+    if let Some(word) = words.get_mut(whole.len()) {
+        *word = lowercase(few_bytes(rest));
     }
     // SUBTLE: without the length a name that ends in zero bytes would be one without them.
     words[WORDS - 1] |= (name.len() as u64) << 56;
     Some(words)
+}
+
+/// Up to seven bytes as a number, the first as the lowest.
+#[inline]
+fn few_bytes(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // They overlap in what both have.
+        (Some(&first), Some(&last)) => {
+            let (first, last) = (u32::from_le_bytes(first), u32::from_le_bytes(last));
+            u64::from(first) | u64::from(last) << ((bytes.len() - 4) * 8)
+        }
+        _ => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+/// Eight bytes with the capital letters of ASCII made small.
+#[inline]
+fn lowercase(word: u64) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    // Of each byte the highest bit then says whether it is at least `A`, and whether it is above `Z`.
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let above_z = low + EACH * (0x7f - b'Z' as u64);
+    let capital = from_a & !above_z & !word & (EACH << 7);
+    word | capital >> 2
 }
 
 #[inline]
@@ -230,6 +258,22 @@ mod tests {
             assert!(!is_timed(line), "{line}");
         }
         assert!(is_timed(&format!("MGET{}", " k".repeat(100))));
+    }
+
+    #[test]
+    fn every_byte_of_a_name_is_made_small_as_ascii_does() {
+        for length in 0..=NAME_BYTES_MAX {
+            for byte in 0..=u8::MAX {
+                let name: Vec<u8> = (0..length).map(|at| byte.wrapping_add(at as u8 * 37)).collect();
+                let mut words = [0u64; WORDS];
+                for (at, byte) in name.iter().enumerate() {
+                    words[at / 8] |= u64::from(byte.to_ascii_lowercase()) << (at % 8 * 8);
+                }
+                words[WORDS - 1] |= (length as u64) << 56;
+                assert_eq!(normalized(&name), Some(words), "{name:?}");
+            }
+        }
+        assert_eq!(normalized(&[b'a'; NAME_BYTES_MAX + 1]), None);
     }
 
     #[test]
