@@ -1,8 +1,9 @@
 //! Access: some slots locked, for one command or one transaction. This file reads; `write.rs` writes.
 
 use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
-use crate::elements::{ElementMap, name_of, value_of};
-use crate::entry::{Packed, PackedCounter, View};
+use crate::bundle::Bundle;
+use crate::collection::Collection;
+use crate::entry::{Packed, PackedBundle, PackedCounter, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, Place, WriterState};
 use crate::shared::Shared;
@@ -104,7 +105,7 @@ pub struct Watch {
 /// The fields of a hash or the members of a set.
 #[derive(Clone, Copy)]
 pub struct Elements<'a> {
-    map: &'a ElementMap,
+    map: Collection<'a>,
     hasher: &'a KeyHasher,
 }
 
@@ -188,6 +189,7 @@ impl<'a> Access<'a> {
                 Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List) => Err(WrongKind),
                 None => Ok(None),
             },
+            Some(View::Bundle(_)) => Err(WrongKind),
         }
     }
 
@@ -240,7 +242,7 @@ impl<'a> Access<'a> {
     pub fn memory_of(&mut self, database: Database, key: &[u8]) -> Option<usize> {
         let entry = self.visible(database, key)?;
         let inner = match entry.view() {
-            View::Packed(_) | View::Counter(_) => 0,
+            View::Packed(_) | View::Counter(_) | View::Bundle(_) => 0,
             View::Wide(body) => body.heap_bytes(),
         };
         Some(std::mem::size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner)
@@ -374,15 +376,22 @@ impl<'a> Access<'a> {
     }
 
     /// The elements of a collection of this kind.
-    pub(crate) fn map(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<&ElementMap>, WrongKind> {
+    pub(crate) fn map(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+    ) -> Result<Option<Collection<'_>>, WrongKind> {
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(_) | View::Counter(_)) => Err(WrongKind),
             Some(View::Wide(body)) => match body.kind() {
                 None => Ok(None),
-                Some(found) if found == kind => Ok(body.map(kind)),
+                Some(found) if found == kind => Ok(body.map(kind).map(Collection::Map)),
                 Some(_) => Err(WrongKind),
             },
+            Some(View::Bundle(bundle)) if bundle.kind == kind => Ok(Some(Collection::Bundle(Bundle::of(&bundle)))),
+            Some(View::Bundle(_)) => Err(WrongKind),
         }
     }
 }
@@ -390,7 +399,9 @@ impl<'a> Access<'a> {
 /// What an entry notes of its use.
 fn access_of(entry: &KeyEntry) -> u32 {
     match entry.view() {
-        View::Packed(Packed { access, .. }) | View::Counter(PackedCounter { access, .. }) => access,
+        View::Packed(Packed { access, .. })
+        | View::Counter(PackedCounter { access, .. })
+        | View::Bundle(PackedBundle { access, .. }) => access,
         View::Wide(KeyBody { access, .. }) => *access,
     }
 }
@@ -416,7 +427,7 @@ impl<'a> Elements<'a> {
 
     /// Whether there is none; a key without elements does not exist, so this is false.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.map.len() == 0
     }
 
     /// Whether they are few enough to be kept in a list, in the order of insertion.
@@ -431,21 +442,21 @@ impl<'a> Elements<'a> {
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Cow<'a, [u8]>> {
-        self.map.find(self.hasher, field).map(value_of)
+        self.map.find(self.hasher, field).map(|element| element.value())
     }
 
     /// All names with their values; a set's values are empty.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Cow<'a, [u8]>)> + use<'a> {
-        self.map.iter().map(|entry| (name_of(entry), value_of(entry)))
+        self.map.iter().map(|element| (element.name(), element.value()))
     }
 
     /// One step over the elements, as [`Access::scan`].
     pub fn scan(&self, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
-        self.map.scan(cursor, count, |entry| each(name_of(entry), &value_of(entry)))
+        self.map.scan(cursor, count, |element| each(element.name(), &element.value()))
     }
 
     /// Some element, chosen by a random word.
     pub fn random(&self, random: u64) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
-        self.map.random(random).map(|entry| (name_of(entry), value_of(entry)))
+        self.map.random(random).map(|element| (element.name(), element.value()))
     }
 }

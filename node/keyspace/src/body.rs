@@ -1,7 +1,9 @@
 //! A key that does not fit a packed entry: collections, counters, siblings, several types at once, ghosts of a life.
 
+use crate::bundle::{self, Bundle};
+use crate::collection::ElementView;
 use crate::elements::{ElementMap, latest_of};
-use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
+use crate::entry::{Entry, Packed, PackedBundle, PackedCounter, PackedLife, View};
 use crate::sequence::Sequence;
 use crdt::{Contribution, Element, Kind, Lifetime, Stamp};
 use smallvec::SmallVec;
@@ -52,6 +54,18 @@ impl KeyBody {
         body.access = counter.access;
         body.lives.extend(counter.assertion());
         body.string = Some(Box::new(Element::counted(counter.contribution())));
+        body
+    }
+
+    /// The body that a packed collection stands for.
+    pub fn of_bundle(bundle: &PackedBundle<'_>) -> Self {
+        let mut body = Self::new(bundle.name);
+        body.access = bundle.access;
+        body.lives.extend(bundle.assertion());
+        let elements = Bundle::of(bundle).iter().map(ElementView::to_entry);
+        if let Some(place) = body.map_mut(bundle.kind) {
+            *place = Some(Box::new(ElementMap::of_few(bundle.kind, elements)));
+        }
         body
     }
 
@@ -151,10 +165,10 @@ impl KeyBody {
 
     /// The packed entry that says the same, if there is one.
     pub fn pack(&self) -> Option<KeyEntry> {
-        let element = self.string.as_deref()?;
-        if self.kinds() > 1 || self.lives.len() > 1 {
+        if self.lives.len() > 1 || self.kinds() > 1 {
             return None;
         }
+        let Some(element) = self.string.as_deref() else { return self.pack_collection() };
         match (&element.siblings[..], &element.contributions[..]) {
             ([(stamp, value)], []) => {
                 let life = PackedLife::from_assertion(self.lives.first().copied(), *stamp);
@@ -166,6 +180,27 @@ impl KeyBody {
             }
             _ => None,
         }
+    }
+
+    fn pack_collection(&self) -> Option<KeyEntry> {
+        let (kind, map) = Kind::ALL.into_iter().find_map(|kind| Some((kind, self.map(kind)?)))?;
+        let bytes = |element: ElementView<'_>| {
+            element.name().len() + if let ElementView::Written(packed) = element { packed.value.len() } else { 0 }
+        };
+        let is_small = |map: &ElementMap| {
+            map.iter().map(|entry| bytes(ElementView::of(entry))).sum::<usize>() <= PACKED_AGAIN_BYTES_MAX
+        };
+        if !map.is_flat() || !is_small(map) {
+            return None;
+        }
+        let assertion = self.lives.first().copied();
+        let stamp = match assertion {
+            Some((dot, Lifetime::Never)) => dot,
+            Some((_, Lifetime::Until(_))) | None => map.iter().next().map(latest_of)?,
+        };
+        let elements = &bundle::bundled(stamp, map.iter().map(ElementView::of))?;
+        let life = PackedLife::from_assertion(assertion, stamp);
+        Entry::bundle_of(&PackedBundle { kind, stamp, life, access: self.access, name: &self.key, elements })
     }
 
     /// Bytes on the heap besides the body's own box, without the allocator's rounding.
@@ -194,6 +229,10 @@ impl KeyBody {
     }
 }
 
+/// Bytes of names and values up to which a collection that has become wide is packed again: less than a bundle may have, so
+/// that one whose bytes hardly change is not taken apart and packed again all the time.
+const PACKED_AGAIN_BYTES_MAX: usize = bundle::BUNDLE_BYTES_MAX / 2;
+
 /// The packed counter that says the same as a contribution, if there is one.
 pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: u32, name: &[u8]) -> Option<Entry<W>> {
     let Contribution { birth, stamp, cumulative, base_stamp, .. } = *contribution;
@@ -202,11 +241,11 @@ pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: 
     (base_stamp == Stamp::ZERO).then(|| Entry::counter(&counter))
 }
 
-/// The elements of a key that is a collection of one type and nothing else.
+/// The elements of a key that is a collection of one type and nothing else, if they are not in one piece with it.
 #[inline]
 pub fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
     match entry.view() {
-        View::Packed(_) | View::Counter(_) => None,
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => None,
         View::Wide(body) => {
             let maps = [&body.hash, &body.set, &body.sorted_set];
             maps.into_iter().find_map(Option::as_deref)
@@ -220,6 +259,7 @@ pub fn key_of(entry: &KeyEntry) -> &[u8] {
     entry.packed_name().unwrap_or_else(|| match entry.view() {
         View::Packed(packed) => packed.name,
         View::Counter(counter) => counter.name,
+        View::Bundle(bundle) => bundle.name,
         View::Wide(body) => &body.key,
     })
 }
@@ -228,7 +268,9 @@ pub fn key_of(entry: &KeyEntry) -> &[u8] {
 #[inline]
 pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
     match entry.view() {
-        View::Packed(Packed { life, .. }) | View::Counter(PackedCounter { life, .. }) => match life {
+        View::Packed(Packed { life, .. })
+        | View::Counter(PackedCounter { life, .. })
+        | View::Bundle(PackedBundle { life, .. }) => match life {
             PackedLife::Own | PackedLife::Unasserted => Lifetime::Never,
             PackedLife::Asserted(_, lifetime) => lifetime,
         },
@@ -241,6 +283,7 @@ pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
 pub fn kind_of(entry: &KeyEntry) -> Option<Kind> {
     match entry.view() {
         View::Packed(_) | View::Counter(_) => Some(Kind::String),
+        View::Bundle(bundle) => Some(bundle.kind),
         View::Wide(body) => body.kind(),
     }
 }

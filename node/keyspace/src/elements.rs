@@ -6,11 +6,11 @@
 
 use crate::body::packed_counter;
 use crate::buckets::Buckets;
+use crate::collection::ElementView;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
 use crate::ranked::RankedTable;
 use crdt::{Element, Kind, Score, Stamp};
-use std::borrow::Cow;
 
 /// An element that does not fit a packed entry: it has siblings or contributions.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl ElementMap {
             Kind::SortedSet => true,
         };
         Self { shape: Shape::Flat(Vec::new()), moves: 0, is_sorted }
+    }
+
+    /// A list of these elements, which are few and have names of their own.
+    pub fn of_few(kind: Kind, elements: impl Iterator<Item = ElementEntry>) -> Self {
+        Self { shape: Shape::Flat(elements.collect()), ..Self::new(kind) }
     }
 
     /// How many elements there are.
@@ -257,44 +262,24 @@ pub fn name_of(entry: &ElementEntry) -> &[u8] {
     entry.packed_name().unwrap_or_else(|| match entry.view() {
         View::Packed(packed) => packed.name,
         View::Counter(counter) => counter.name,
+        View::Bundle(_) => unreachable!("an element is no collection"),
         View::Wide(wide) => &wide.name,
     })
 }
 
-/// What a reader sees of an entry of a hash or set. An entry is never empty; a set's member has an empty value.
-pub fn value_of(entry: &ElementEntry) -> Cow<'_, [u8]> {
-    match entry.view() {
-        View::Packed(packed) => Cow::Borrowed(packed.value),
-        View::Counter(counter) => Cow::Owned(counter.cumulative.to_string().into_bytes()),
-        View::Wide(wide) => wide.element.value().unwrap_or_default(),
-    }
-}
-
 /// What a reader sees of an entry of a sorted set.
 pub fn score_of(entry: &ElementEntry) -> Score {
-    match entry.view() {
-        View::Packed(packed) => Score::from_bytes(packed.value),
-        View::Counter(counter) => Score::new(counter.cumulative as f64).unwrap_or_default(),
-        View::Wide(wide) => wide.element.score(),
-    }
+    ElementView::of(entry).score()
 }
 
 /// The latest live stamp of an entry.
 pub fn latest_of(entry: &ElementEntry) -> Stamp {
-    match entry.view() {
-        View::Packed(packed) => packed.stamp,
-        View::Counter(counter) => counter.stamp,
-        View::Wide(wide) => wide.element.latest(),
-    }
+    ElementView::of(entry).latest()
 }
 
 /// The element as the algebra sees it.
 pub fn widened(entry: &ElementEntry) -> Element {
-    match entry.view() {
-        View::Packed(packed) => Element::written(packed.stamp, packed.value.into()),
-        View::Counter(counter) => Element::counted(counter.contribution()),
-        View::Wide(wide) => wide.element.clone(),
-    }
+    ElementView::of(entry).widened()
 }
 
 /// The smallest entry that holds `element`, which is not empty.

@@ -1,17 +1,18 @@
 //! Entries: a table's cell is one thin pointer to a key, or to an element of a hash or set.
 //!
 //! Nearly every entry is *packed*: name, value, stamp and lifetime in one allocation, with nothing but the pointer in
-//! the table. A counter that one node alone has moved is packed too, its value being the sum and its birth. An entry that
-//! concurrent writes, counters or collections have made larger is *wide*: a box of `W`. The pointer's lowest bit tells
-//! them apart.
+//! the table. A counter that one node alone has moved is packed too, its value being the sum and its birth, and so is a
+//! small collection, its value being a bundle of elements ([`crate::bundle`]). An entry that concurrent writes, counters or
+//! many elements have made larger is *wide*: a box of `W`. The pointer's lowest bit tells them apart.
 //!
 //! This is the one room of the server with `unsafe` code. What it relies on is said at each place; the tests below run
 //! it through random sequences (they also run under valgrind and Miri).
 #![allow(unsafe_code, reason = "thin tagged pointers need it; this file is the only place")]
 
-use crdt::{Contribution, Lifetime, Number, Stamp};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use crdt::{Contribution, Kind, Lifetime, Number, Stamp};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// A thin owning pointer: a packed entry, or a box of `W`.
@@ -79,12 +80,38 @@ impl PackedCounter<'_> {
     }
 }
 
+/// A packed collection, taken apart: few elements that each one write or one node's counter made, and their key.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedBundle<'a> {
+    /// What it is: a hash, a set or a sorted set.
+    pub kind: Kind,
+    /// What the stamps of the elements are written against, and the dot of the key's own assertion.
+    pub stamp: Stamp,
+    /// The assertion about the life.
+    pub life: PackedLife,
+    /// When it was last used.
+    pub access: u32,
+    /// The key.
+    pub name: &'a [u8],
+    /// The elements, as [`crate::bundle`] writes them.
+    pub elements: &'a [u8],
+}
+
+impl PackedBundle<'_> {
+    /// The assertion about the life.
+    pub fn assertion(&self) -> Option<(Stamp, Lifetime)> {
+        self.life.assertion(self.stamp)
+    }
+}
+
 /// An entry, looked at.
 pub enum View<'a, W> {
     /// Everything in one block.
     Packed(Packed<'a>),
     /// A counter in one block.
     Counter(PackedCounter<'a>),
+    /// A small collection in one block: keys only.
+    Bundle(PackedBundle<'a>),
     /// A box.
     Wide(&'a W),
 }
@@ -96,6 +123,9 @@ const LIFE_BYTES: usize = 16;
 const FLAG_ASSERTED: u32 = 1;
 const FLAG_UNASSERTED: u32 = 2;
 const FLAG_COUNTER: u32 = 4;
+/// What a packed collection is: two bits, without any for what is none.
+const KIND_SHIFT: u32 = 3;
+const KIND_MASK: u8 = 3 << KIND_SHIFT;
 /// The value of a packed counter: birth and sum.
 const COUNTER_BYTES: usize = 16;
 const ALIGN: usize = 8;
@@ -133,6 +163,30 @@ impl<W> Entry<W> {
         entry
     }
 
+    /// A packed collection; nothing if no collection of this kind is ever packed.
+    pub fn bundle_of(bundle: &PackedBundle<'_>) -> Option<Self> {
+        let number = match bundle.kind {
+            Kind::Hash => 1,
+            Kind::Set => 2,
+            Kind::SortedSet => 3,
+            Kind::String | Kind::List => return None,
+        };
+        let PackedBundle { stamp, life, access, name, elements, .. } = *bundle;
+        let mut entry = Self::packed(stamp, life, access, name, elements);
+        entry.head_mut()[8] |= number << KIND_SHIFT;
+        Some(entry)
+    }
+
+    /// The packed collection that it is, if it is one.
+    #[inline]
+    pub fn bundle(&self) -> Option<PackedBundle<'_>> {
+        if self.is_wide() || self.flags() & KIND_MASK == 0 {
+            return None;
+        }
+        let (block, shape) = self.block_and_shape();
+        bundle_of(self.flags(), unpack(block, shape))
+    }
+
     /// Moves a packed counter on, in place.
     pub fn move_counter(&mut self, stamp: Stamp, cumulative: i64, access: u32) {
         let shape = self.block_and_shape().1;
@@ -162,10 +216,11 @@ impl<W> Entry<W> {
         } else {
             let (block, shape) = self.block_and_shape();
             let packed = unpack(block, shape);
-            if self.flags() & FLAG_COUNTER as u8 == 0 {
+            let flags = self.flags();
+            if flags & (FLAG_COUNTER as u8 | KIND_MASK) == 0 {
                 View::Packed(packed)
             } else {
-                View::Counter(counter_of(packed))
+                bundle_of(flags, packed).map_or_else(|| View::Counter(counter_of(packed)), View::Bundle)
             }
         }
     }
@@ -202,6 +257,83 @@ impl<W> Entry<W> {
             };
             *self = replacement;
         }
+    }
+
+    /// Puts other bytes in place of some of a packed entry's value.
+    pub fn splice(&mut self, range: Range<usize>, with: &[u8]) {
+        debug_assert!(!self.is_wide(), "a wide entry is changed through its box");
+        let shape = self.block_and_shape().1;
+        let old = shape.total - shape.value;
+        assert!(range.start <= range.end && range.end <= old, "bytes of the value are replaced");
+        let new = old - range.len() + with.len();
+        if length_bytes(old) != length_bytes(new) {
+            let replacement = {
+                let (block, shape) = self.block_and_shape();
+                let packed = unpack(block, shape);
+                let value = [&packed.value[..range.start], with, &packed.value[range.end..]].concat();
+                let mut replacement = Self::packed(packed.stamp, packed.life, packed.access, packed.name, &value);
+                replacement.head_mut()[8] = self.flags();
+                replacement
+            };
+            *self = replacement;
+            return;
+        }
+        let (start, tail) = (shape.value + range.start, shape.value + range.end..shape.total);
+        let total = shape.total - old + new;
+        if new > old {
+            self.resize(shape.total, total);
+        }
+        // SAFETY: the block has as many bytes as the larger of the two totals, is owned by this entry, and `self` is
+        // borrowed mutably. What `resize` has added is written before anything reads it.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total.max(total)) };
+        bytes.copy_within(tail, start + with.len());
+        bytes[start..start + with.len()].copy_from_slice(with);
+        let lengths = shape.life - length_bytes(old);
+        put_length(&mut bytes[lengths..], new);
+        if new < old {
+            self.resize(shape.total, total);
+        }
+    }
+
+    /// The bytes of a packed entry's value, which stay as many.
+    pub fn value_mut(&mut self) -> &mut [u8] {
+        let shape = self.block_and_shape().1;
+        // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
+        &mut bytes[shape.value..]
+    }
+
+    /// Gives a packed entry another assertion about its life; what the others say stays.
+    pub fn set_life(&mut self, life: PackedLife) {
+        let shape = self.block_and_shape().1;
+        let old = shape.name - shape.life;
+        let new = if matches!(life, PackedLife::Asserted(..)) { LIFE_BYTES } else { 0 };
+        let flags = self.flags() & !((FLAG_ASSERTED | FLAG_UNASSERTED) as u8) | flags_of(life) as u8;
+        if old == new {
+            // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
+            put_life(&mut bytes[shape.life..shape.name], life);
+            bytes[8] = flags;
+            return;
+        }
+        let mut replacement = {
+            let (block, shape) = self.block_and_shape();
+            let packed = unpack(block, shape);
+            Self::packed(packed.stamp, life, packed.access, packed.name, packed.value)
+        };
+        replacement.head_mut()[8] = flags;
+        *self = replacement;
+    }
+
+    /// Gives a packed block another size. Its first bytes, as many as the smaller of the two, stay.
+    fn resize(&mut self, old: usize, new: usize) {
+        debug_assert!(old >= HEAD_BYTES && new >= HEAD_BYTES);
+        let layout = layout_of(new);
+        // SAFETY: the block was allocated with the layout of `old` bytes, as callers have read from it; `new` is not zero,
+        // and that it does not overflow was checked when its layout was made.
+        let block = unsafe { realloc(self.pointer.as_ptr(), layout_of(old), new) };
+        let Some(pointer) = NonNull::new(block) else { handle_alloc_error(layout) };
+        self.pointer = pointer;
     }
 
     /// Notes the use of a packed entry.
@@ -326,6 +458,7 @@ impl<W> std::fmt::Debug for Entry<W> {
         match self.view() {
             View::Packed(packed) => packed.fmt(f),
             View::Counter(counter) => counter.fmt(f),
+            View::Bundle(bundle) => bundle.fmt(f),
             View::Wide(_) => f.write_str("Wide"),
         }
     }
@@ -440,6 +573,19 @@ fn unpack(bytes: &[u8], shape: Shape) -> Packed<'_> {
     }
 }
 
+/// The collection in a packed block with these flags, if it is one.
+#[inline]
+fn bundle_of(flags: u8, packed: Packed<'_>) -> Option<PackedBundle<'_>> {
+    let kind = match (flags & KIND_MASK) >> KIND_SHIFT {
+        0 => return None,
+        1 => Kind::Hash,
+        2 => Kind::Set,
+        _ => Kind::SortedSet,
+    };
+    let Packed { stamp, life, access, name, value } = packed;
+    Some(PackedBundle { kind, stamp, life, access, name, elements: value })
+}
+
 fn counter_value(birth: Stamp, cumulative: i64) -> [u8; COUNTER_BYTES] {
     let mut value = [0; COUNTER_BYTES];
     value[..8].copy_from_slice(&birth.bits().to_le_bytes());
@@ -474,187 +620,4 @@ impl PackedLife {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Boxed = Vec<u64>;
-
-    fn check(entry: &Entry<Boxed>, stamp: u64, life: PackedLife, name: &[u8], value: &[u8]) {
-        let View::Packed(packed) = entry.view() else { panic!("a packed entry") };
-        assert_eq!((packed.stamp.bits(), packed.life), (stamp, life));
-        assert_eq!((packed.name, packed.value), (name, value));
-        assert_eq!(packed.access, 0xab_cdef);
-    }
-
-    #[test]
-    fn packed_entries_hold_names_and_values_of_every_length() {
-        let lives =
-            [PackedLife::Own, PackedLife::Unasserted, PackedLife::Asserted(Stamp::from_bits(9), Lifetime::Until(77))];
-        for name_length in [0, 1, 16, 127, 128, 20_000] {
-            for value_length in [0, 1, 32, 127, 128, 300_000] {
-                for life in lives {
-                    let name = vec![b'n'; name_length];
-                    let value = vec![b'v'; value_length];
-                    let mut entry = Entry::packed(Stamp::from_bits(5), life, 0xab_cdef, &name, &value);
-                    check(&entry, 5, life, &name, &value);
-                    for (stamp, next, value) in
-                        [(6, life, vec![b'w'; value_length]), (7, lives[2], vec![b'x'; value_length + 3])]
-                    {
-                        entry.rewrite(Stamp::from_bits(stamp), next, 0xab_cdef, &value);
-                        check(&entry, stamp, next, &name, &value);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn packed_counters_move_on_in_place() {
-        for life in [PackedLife::Own, PackedLife::Asserted(Stamp::from_bits(9), Lifetime::Until(77))] {
-            let (birth, stamp) = (Stamp::from_bits(3), Stamp::from_bits(5));
-            let counter = PackedCounter { birth, stamp, cumulative: -7, life, access: 1, name: b"hits" };
-            let mut entry: Entry<Boxed> = Entry::counter(&counter);
-            entry.move_counter(Stamp::from_bits(8), i64::MIN, 2);
-            let View::Counter(moved) = entry.view() else { panic!("a counter") };
-            assert_eq!((moved.birth, moved.stamp, moved.cumulative), (birth, Stamp::from_bits(8), i64::MIN));
-            assert_eq!((moved.life, moved.access, moved.name), (life, 2, &b"hits"[..]));
-            assert_eq!(moved.assertion(), life.assertion(birth));
-        }
-    }
-
-    /// What an entry should hold.
-    #[derive(Clone, Debug)]
-    enum Model {
-        Packed(u64, PackedLife, u32, Vec<u8>, Vec<u8>),
-        Counter(u64, u64, i64, PackedLife, u32, Vec<u8>),
-        Wide(Boxed),
-    }
-
-    fn check_model(entry: &Entry<Boxed>, model: &Model) {
-        match (entry.view(), model) {
-            (View::Packed(packed), Model::Packed(stamp, life, access, name, value)) => {
-                assert_eq!((packed.stamp.bits(), packed.life, packed.access), (*stamp, *life, *access));
-                assert_eq!((packed.name, packed.value), (&name[..], &value[..]));
-                assert_eq!(entry.packed_name(), Some(&name[..]));
-            }
-            (View::Counter(counter), Model::Counter(birth, stamp, sum, life, access, name)) => {
-                assert_eq!((counter.birth.bits(), counter.stamp.bits(), counter.cumulative), (*birth, *stamp, *sum));
-                assert_eq!((counter.life, counter.access, counter.name), (*life, *access, &name[..]));
-                assert_eq!(entry.packed_name(), Some(&name[..]));
-            }
-            (View::Wide(body), Model::Wide(expected)) => assert_eq!(body, expected),
-            (_, model) => panic!("{entry:?} should be {model:?}"),
-        }
-    }
-
-    /// Random words (splitmix64).
-    struct Chance(u64);
-
-    impl Chance {
-        fn below(&mut self, most: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            ((word ^ (word >> 31)) % most as u64) as usize
-        }
-
-        /// Lengths around the places where they take another byte.
-        fn bytes(&mut self) -> Vec<u8> {
-            let length = [0, 1, 5, 16, 127, 128, 129, 16_383, 16_384][self.below(9)];
-            vec![self.below(256) as u8; length]
-        }
-
-        fn life(&mut self) -> PackedLife {
-            match self.below(3) {
-                0 => PackedLife::Own,
-                1 => PackedLife::Unasserted,
-                _ => PackedLife::Asserted(
-                    Stamp::from_bits(self.below(1 << 40) as u64),
-                    Lifetime::from_word(self.below(3) as u64),
-                ),
-            }
-        }
-
-        fn new_entry(&mut self) -> (Entry<Boxed>, Model) {
-            let (stamp, life, access) = (self.below(1 << 60) as u64, self.life(), self.below(1 << 24) as u32);
-            let name = self.bytes();
-            match self.below(3) {
-                0 => {
-                    let value = self.bytes();
-                    let entry = Entry::packed(Stamp::from_bits(stamp), life, access, &name, &value);
-                    (entry, Model::Packed(stamp, life, access, name, value))
-                }
-                1 => {
-                    let (birth, cumulative) = (self.below(1 << 60) as u64, self.below(usize::MAX) as i64);
-                    let (born, moved) = (Stamp::from_bits(birth), Stamp::from_bits(stamp));
-                    let counter = PackedCounter { birth: born, stamp: moved, cumulative, life, access, name: &name };
-                    (Entry::counter(&counter), Model::Counter(birth, stamp, cumulative, life, access, name))
-                }
-                _ => {
-                    let body = vec![stamp; self.below(4)];
-                    (Entry::wide(Box::new(body.clone())), Model::Wide(body))
-                }
-            }
-        }
-
-        /// Changes an entry in one of the ways that its form allows.
-        fn change(&mut self, entry: &mut Entry<Boxed>, model: &mut Model) {
-            let (new_stamp, new_access) = (self.below(1 << 60) as u64, self.below(1 << 24) as u32);
-            match model {
-                Model::Packed(stamp, life, access, _, value) => {
-                    if self.below(4) == 0 {
-                        entry.note_use(|noted| noted ^ new_access);
-                        *access ^= new_access;
-                        return;
-                    }
-                    *value = if self.below(2) == 0 { vec![new_access as u8; value.len()] } else { self.bytes() };
-                    (*stamp, *life, *access) = (new_stamp, self.life(), new_access);
-                    entry.rewrite(Stamp::from_bits(new_stamp), *life, new_access, value);
-                }
-                Model::Counter(_, stamp, sum, _, access, _) => {
-                    (*stamp, *sum, *access) = (new_stamp, self.below(usize::MAX) as i64, new_access);
-                    entry.move_counter(Stamp::from_bits(new_stamp), *sum, new_access);
-                }
-                Model::Wide(body) => {
-                    body.push(new_stamp);
-                    entry.wide_mut().unwrap().push(new_stamp);
-                    entry.note_use(|_| unreachable!("a wide entry notes its use in its box"));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn random_sequences_leave_what_a_plain_model_says() {
-        let mut chance = Chance(1);
-        let mut all: Vec<(Entry<Boxed>, Model)> = Vec::new();
-        for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
-            let count = all.len();
-            match chance.below(8) {
-                0 | 1 if count < 20 => all.push(chance.new_entry()),
-                2 if count > 0 => drop(all.swap_remove(chance.below(count))),
-                3 if count > 0 => all[chance.below(count)] = chance.new_entry(),
-                _ if count > 0 => {
-                    let (entry, model) = &mut all[chance.below(count)];
-                    chance.change(entry, model);
-                }
-                _ => {}
-            }
-            all.iter().for_each(|(entry, model)| check_model(entry, model));
-        }
-    }
-
-    #[test]
-    fn wide_entries_hold_their_box() {
-        let mut entry: Entry<Boxed> = Entry::wide(Box::new(vec![1, 2, 3]));
-        entry.wide_mut().unwrap().push(4);
-        let View::Wide(body) = entry.view() else { panic!("a wide entry") };
-        assert_eq!(body, &[1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_16_byte_key_with_a_32_byte_value_takes_62_bytes() {
-        let entry: Entry<Boxed> = Entry::packed(Stamp::ZERO, PackedLife::Own, 0, &[b'k'; 16], &[b'v'; 32]);
-        assert_eq!(entry.heap_bytes(), 62);
-        assert_eq!(std::mem::size_of::<Entry<Boxed>>(), 8);
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@
 
 use crate::access::Database;
 use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
+use crate::bundle::Bundle;
+use crate::collection::ElementView;
 use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Writer};
@@ -245,7 +247,7 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
         return None;
     }
     let inner = match entry.view() {
-        View::Packed(_) | View::Counter(_) => 0,
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => 0,
         View::Wide(body) => body.heap_bytes(),
     };
     let bytes = size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner;
@@ -269,6 +271,7 @@ fn score(shared: &Shared, entry: &KeyEntry, now: UnixMillis, policy: &EvictionPo
     let (noted, author) = match entry.view() {
         View::Packed(packed) => (packed.access, Some(packed.stamp.author())),
         View::Counter(counter) => (counter.access, Some(counter.stamp.author())),
+        View::Bundle(bundle) => (bundle.access, bundle.assertion().map(|(stamp, _)| stamp.author())),
         View::Wide(body) => (body.access, body.winning_life().map(|(stamp, _)| stamp.author())),
     };
     let is_foreign = author.is_some_and(|author| !shared.is_me(author));
@@ -286,16 +289,23 @@ fn score(shared: &Shared, entry: &KeyEntry, now: UnixMillis, policy: &EvictionPo
 /// Whether something must be remembered when a key is removed: it is or holds a counter that others have moved.
 fn leaves_resets(shared: &Shared, entry: &KeyEntry) -> bool {
     let by_others = |element: &Element| element.contributions.iter().any(|c| !shared.is_me(c.node));
+    let element_by_others = |element: &ElementView<'_>| match element {
+        ElementView::Written(_) => false,
+        ElementView::Counter(counter) => !shared.is_me(counter.birth.author()),
+        ElementView::Wide(wide) => by_others(&wide.element),
+    };
     match entry.view() {
         View::Packed(_) => false,
         View::Counter(counter) => !shared.is_me(counter.birth.author()),
+        View::Bundle(bundle) => Bundle::of(&bundle).iter().any(|element| element_by_others(&element)),
         View::Wide(body) => {
             body.string.as_deref().is_some_and(by_others)
-                || body.hash.iter().flat_map(|map| map.iter()).take(ELEMENTS_LOOKED_AT).any(|e| match e.view() {
-                    View::Packed(_) => false,
-                    View::Counter(counter) => !shared.is_me(counter.birth.author()),
-                    View::Wide(wide) => by_others(&wide.element),
-                })
+                || body
+                    .hash
+                    .iter()
+                    .flat_map(|map| map.iter())
+                    .take(ELEMENTS_LOOKED_AT)
+                    .any(|e| element_by_others(&ElementView::of(e)))
         }
     }
 }

@@ -3,10 +3,13 @@
 //! if its case is not that simple.
 
 use crate::access::{Access, Database};
-use crate::elements::ElementEntry;
+use crate::elements::{ElementEntry, ElementMap};
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_move};
+use crate::in_bundle::{Done, move_here, put_here};
 use crate::keyspace::WriterState;
+use crate::shared::Shared;
+use crate::slot::Memory;
 use crdt::{Contribution, Kind, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
 impl Access<'_> {
@@ -55,14 +58,23 @@ impl Access<'_> {
         let shared = &self.keyspace.shared;
         let hash = self.hash_of(key);
         let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
-        let body = entry.wide_mut()?;
-        let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;
         let now = self.now;
         let take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
-        let (stamp, before, after) =
-            map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
-        body.access = shared.access_after(body.access);
+        let (stamp, before, after) = match entry.wide_mut() {
+            None => {
+                let moved = move_here(entry, kind, name, shared.me(), more, take_stamp)?;
+                entry.note_use(|noted| shared.access_after(noted));
+                moved
+            }
+            Some(body) => {
+                let map = body.simple_map_mut(kind)?;
+                let moved =
+                    map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
+                body.access = shared.access_after(body.access);
+                moved
+            }
+        };
         let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
         memory.digest ^= digest_of_contribution(digest, &before) ^ digest_of_contribution(digest, &after);
         memory.changed = stamp;
@@ -86,40 +98,59 @@ impl Access<'_> {
         let shared = &self.keyspace.shared;
         let hash = self.hash_of(key);
         let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
-        let body = entry.wide_mut()?;
-        let map = body.simple_map_mut(kind)?;
         let writer = &mut *self.writer;
         let now = self.now;
         let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
         let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
-        let mut drops = Stamps::new();
-        let replaced = map.change(&shared.hasher, name, |entry| {
-            let View::Packed(old) = entry.view() else { return None };
-            let stamp = take_stamp();
-            if old.stamp.author() != stamp.author() {
-                drops.push(old.stamp);
-            }
-            memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
-            entry.rewrite(stamp, PackedLife::Own, 0, value);
-            Some(stamp)
-        });
-        let (stamp, is_new) = match replaced {
-            Some(stamp) => (stamp?, false),
+        let Done { stamp, replaced } = match entry.wide_mut() {
             None => {
-                let stamp = take_stamp();
-                map.insert_new(&shared.hasher, Entry::packed(stamp, PackedLife::Own, 0, name, value));
-                (stamp, true)
+                let done = put_here(entry, memory, kind, digest, (name, value), take_stamp)?;
+                entry.note_use(|noted| shared.access_after(noted));
+                done
+            }
+            Some(body) => {
+                let done =
+                    put_in_map(body.simple_map_mut(kind)?, shared, memory, digest, (name, value), &mut take_stamp)?;
+                // Only now: in other cases the general way notes the use.
+                body.access = shared.access_after(body.access);
+                done
             }
         };
-        // Only now: in other cases the general way notes the use.
-        body.access = shared.access_after(body.access);
+        let drops: Stamps = replaced.into_iter().filter(|dot| dot.author() != stamp.author()).collect();
         memory.digest ^= digest_of_dot(digest, stamp, value);
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
         let operation = Operation::Put { kind, name, drops, resets: Resets::new(), value };
         log(self.writer, stamp, self.in_group, database, key, &operation);
-        Some(is_new)
+        Some(replaced.is_none())
+    }
+}
+
+/// Sets an element of a map that holds at most one write under this name. Nothing if the case is not that simple.
+fn put_in_map(
+    map: &mut ElementMap,
+    shared: &Shared,
+    memory: &mut Memory,
+    digest: u64,
+    (name, value): (&[u8], &[u8]),
+    mut take_stamp: impl FnMut() -> Stamp,
+) -> Option<Done> {
+    let replaced = map.change(&shared.hasher, name, |entry| {
+        let View::Packed(old) = entry.view() else { return None };
+        let stamp = take_stamp();
+        let replaced = Some(old.stamp);
+        memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
+        entry.rewrite(stamp, PackedLife::Own, 0, value);
+        Some(Done { stamp, replaced })
+    });
+    match replaced {
+        Some(done) => done,
+        None => {
+            let stamp = take_stamp();
+            map.insert_new(&shared.hasher, Entry::packed(stamp, PackedLife::Own, 0, name, value));
+            Some(Done { stamp, replaced: None })
+        }
     }
 }
 
@@ -134,7 +165,7 @@ fn move_own(
     take_stamp: impl FnOnce() -> Stamp,
 ) -> Option<Moved> {
     let (before, is_packed) = match entry.view() {
-        View::Packed(_) => return None,
+        View::Packed(_) | View::Bundle(_) => return None,
         View::Counter(counter) => (counter.contribution(), true),
         View::Wide(wide) => (*wide.element.contribution(me)?, false),
     };

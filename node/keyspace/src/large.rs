@@ -70,7 +70,7 @@ impl<'a> LargePut<'a> {
                 let repeats = Some(lifetime).filter(|lifetime| !creates && *lifetime != Lifetime::Never);
                 (Some(old), creates, repeats)
             }
-            Some((_, View::Counter(_) | View::Wide(_))) => return None,
+            Some((_, View::Counter(_) | View::Bundle(_) | View::Wide(_))) => return None,
         };
         put.drops.extend(old.map(|old| old.stamp).filter(|dot| dot.author() != me));
         let life = match lifetime {

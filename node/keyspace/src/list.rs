@@ -136,7 +136,7 @@ impl<'a> Access<'a> {
     pub fn list(&mut self, database: Database, key: &[u8]) -> Result<Option<List<'_>>, WrongKind> {
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
-            Some(View::Packed(_) | View::Counter(_)) => Err(WrongKind),
+            Some(View::Packed(_) | View::Counter(_) | View::Bundle(_)) => Err(WrongKind),
             Some(View::Wide(body)) => match body.kind() {
                 None => Ok(None),
                 Some(Kind::List) => Ok(body.list.as_deref().map(|sequence| List { sequence })),
@@ -390,7 +390,7 @@ pub(crate) fn end_position(stamp: Stamp, index: usize) -> Vec<u8> {
 
 fn list_in(entry: Option<&KeyEntry>) -> Option<&Sequence> {
     match entry?.view() {
-        View::Packed(_) | View::Counter(_) => None,
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => None,
         View::Wide(body) => body.list.as_deref(),
     }
 }

@@ -4,7 +4,8 @@
 //! content. Dots of the writer itself are not listed, since a change drops those of its own author anyway.
 
 use crate::body::{KeyBody, KeyEntry};
-use crate::elements::{ElementEntry, ElementMap, name_of};
+use crate::bundle::Bundle;
+use crate::collection::{Collection, ElementView};
 use crate::entry::{PackedCounter, View};
 use crate::shared::Shared;
 use crdt::change::encode_operation;
@@ -44,19 +45,19 @@ impl Observed {
         Self { drops: Stamps::new(), resets: [counter.contribution().observed()].into_iter().collect() }
     }
 
-    /// What is observed of an entry of a hash or set.
-    pub fn of_entry(entry: Option<&ElementEntry>, me: NodeNumber) -> Self {
-        match entry.map(|entry| entry.view()) {
+    /// What is observed of a field or member.
+    pub fn of_element(element: Option<ElementView<'_>>, me: NodeNumber) -> Self {
+        match element {
             None => Self::default(),
-            Some(View::Packed(packed)) => {
+            Some(ElementView::Written(packed)) => {
                 let mut observed = Self::default();
                 if packed.stamp.author() != me {
                     observed.drops.push(packed.stamp);
                 }
                 observed
             }
-            Some(View::Counter(counter)) => Self::of_counter(&counter),
-            Some(View::Wide(wide)) => Self::of(&wide.element, me),
+            Some(ElementView::Counter(counter)) => Self::of_counter(&counter),
+            Some(ElementView::Wide(wide)) => Self::of(&wide.element, me),
         }
     }
 
@@ -68,6 +69,7 @@ impl Observed {
             Some(View::Packed(packed)) if packed.stamp.author() == me => {}
             Some(View::Packed(packed)) => observed.drops.push(packed.stamp),
             Some(View::Counter(counter)) => return Self::of_counter(&counter),
+            Some(View::Bundle(_)) => {}
             Some(View::Wide(body)) => {
                 if let Some(element) = &body.string {
                     return Self::of(element, me);
@@ -111,6 +113,7 @@ impl<'a> Recorder<'a> {
             Some(View::Counter(counter)) => {
                 counter.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
             }
+            Some(View::Bundle(bundle)) => bundle.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect(),
             Some(View::Wide(body)) => body.lives.iter().map(|&(dot, _)| dot).filter(foreign).collect(),
         };
         self.record(&Operation::Live { drops, assertion });
@@ -127,6 +130,8 @@ impl<'a> Recorder<'a> {
         match entry.view() {
             View::Packed(_) | View::Counter(_) if kept == Some(Kind::String) => {}
             View::Packed(_) | View::Counter(_) => self.remove_string(entry),
+            View::Bundle(bundle) if kept == Some(bundle.kind) => {}
+            View::Bundle(bundle) => self.clear_map(bundle.kind, Collection::Bundle(Bundle::of(&bundle))),
             View::Wide(body) => {
                 for kind in Kind::ALL.into_iter().filter(|&kind| Some(kind) != kept && body.holds(kind)) {
                     self.clear_kind(entry, body, kind);
@@ -139,7 +144,7 @@ impl<'a> Recorder<'a> {
         match body.map(kind) {
             None if kind == Kind::List => self.clear_list(body),
             None => self.remove_string(entry),
-            Some(map) => self.clear_map(kind, map),
+            Some(map) => self.clear_map(kind, Collection::Map(map)),
         }
     }
 
@@ -149,14 +154,14 @@ impl<'a> Recorder<'a> {
     }
 
     /// A whole collection goes by a vector of the authors that are in it, plus what lies beyond, plus its counters.
-    fn clear_map(&mut self, kind: Kind, map: &ElementMap) {
+    fn clear_map(&mut self, kind: Kind, elements: Collection<'_>) {
         let me = self.stamp.author();
         let applied = self.shared.applied();
         let mut covered = VersionVector::new();
         let mut beyond = Vec::new();
         let mut resets = Vec::new();
-        for entry in map.iter() {
-            let name = name_of(entry);
+        for element in elements.iter() {
+            let name = element.name();
             let mut note = |dot: Stamp| match dot.author() {
                 author if author == me => {}
                 author if applied.covers(dot) => {
@@ -164,10 +169,10 @@ impl<'a> Recorder<'a> {
                 }
                 _ => beyond.push((name, dot)),
             };
-            match entry.view() {
-                View::Packed(packed) => note(packed.stamp),
-                View::Counter(counter) => resets.push((name, counter.contribution().observed())),
-                View::Wide(wide) => {
+            match element {
+                ElementView::Written(packed) => note(packed.stamp),
+                ElementView::Counter(counter) => resets.push((name, counter.contribution().observed())),
+                ElementView::Wide(wide) => {
                     wide.element.siblings.iter().for_each(|&(dot, _)| note(dot));
                     resets.extend(wide.element.contributions.iter().map(|c| (name, c.observed())));
                 }
@@ -215,15 +220,18 @@ impl<'a> Recorder<'a> {
                 }
             }
             View::Counter(_) => self.remove_all(entry),
+            View::Bundle(bundle) => {
+                let life = bundle.assertion().map(|(dot, _)| dot);
+                if life.is_some_and(beyond) || Bundle::of(&bundle).iter().any(|e| must_be_listed(&e, covered)) {
+                    self.remove_all(entry);
+                }
+            }
             View::Wide(body) => {
                 let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
                 let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
                 let maps = Kind::ALL.into_iter().filter_map(|kind| body.map(kind));
-                let elements = maps.flat_map(|map| map.iter()).any(|entry| match entry.view() {
-                    View::Packed(packed) => beyond(packed.stamp),
-                    View::Counter(_) => true,
-                    View::Wide(wide) => needs_listing(&wide.element, covered),
-                });
+                let elements =
+                    maps.flat_map(|map| map.iter()).any(|entry| must_be_listed(&ElementView::of(entry), covered));
                 let mut items = body.list.iter().flat_map(|list| list.items().map(move |item| (list, item)));
                 let items = items.any(|(list, item)| match list.wide_of(&item) {
                     None => beyond(item.dot),
@@ -234,6 +242,14 @@ impl<'a> Recorder<'a> {
                 }
             }
         }
+    }
+}
+
+fn must_be_listed(element: &ElementView<'_>, covered: &VersionVector) -> bool {
+    match element {
+        ElementView::Written(packed) => !covered.covers(packed.stamp),
+        ElementView::Counter(_) => true,
+        ElementView::Wide(wide) => needs_listing(&wide.element, covered),
     }
 }
 

@@ -5,6 +5,7 @@
 //! are few, are kept beside.
 
 mod chunk;
+mod run;
 
 use chunk::Chunk;
 pub use chunk::{Item, Place, Value};
@@ -137,9 +138,10 @@ impl Sequence {
         let is_before = |chunk: &Chunk| chunk.first().is_some_and(|item| item.position() <= *position);
         let chunk = self.chunks.partition_point(is_before).saturating_sub(1);
         let Some(found) = self.chunks.get(chunk) else { return Err(At { chunk: 0, index: 0 }) };
-        for (index, item) in found.items().enumerate() {
+        let (mut cursor, mut index) = (found.items(), 0);
+        while let Some(item) = cursor.next() {
             match item.position().cmp(position) {
-                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Less => index += 1 + cursor.pass_run_before(position),
                 std::cmp::Ordering::Equal => return Ok(At { chunk, index }),
                 std::cmp::Ordering::Greater => return Err(At { chunk, index }),
             }

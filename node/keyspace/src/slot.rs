@@ -9,6 +9,7 @@ use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
+use crate::in_bundle::cleared;
 use crate::merge::{Site, observed};
 use crate::shared::Shared;
 use crdt::{Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
@@ -167,6 +168,7 @@ impl Slot {
             let operation = operation?;
             match &operation {
                 Operation::ClearDatabase { every, covered } => self.clear(shared, change, *every, covered),
+                _ if self.apply_in_bundle(shared, change, &operation) => {}
                 _ => self.change_key(shared, change.database, change.key, |body, site| {
                     site.apply(body, change.stamp, &operation);
                 }),
@@ -273,6 +275,7 @@ impl Slot {
                 let mut body = match found.view() {
                     View::Packed(packed) => KeyBody::of_packed(&packed),
                     View::Counter(counter) => KeyBody::of_counter(&counter),
+                    View::Bundle(bundle) => KeyBody::of_bundle(&bundle),
                     View::Wide(_) => unreachable!("an entry that is not wide is packed"),
                 };
                 body.access = shared.access_after(body.access);
@@ -318,7 +321,19 @@ impl Slot {
         let (table, memory) = self.split(database);
         let before = table.len();
         let mut goes = |entry: &mut KeyEntry| {
-            let View::Packed(packed) = entry.view() else { return false };
+            let packed = match entry.view() {
+                View::Packed(packed) => packed,
+                View::Bundle(bundle) => {
+                    let Some(gone) = cleared(&bundle, digest_of_key(database, bundle.name), stamp, covered) else {
+                        return false;
+                    };
+                    memory.digest ^= gone;
+                    shared.count_life(database, Some(lifetime_of(entry)), None);
+                    memory.touched(database, bundle.name);
+                    return true;
+                }
+                View::Counter(_) | View::Wide(_) => return false,
+            };
             let life = packed.life.assertion(packed.stamp);
             if !observed(packed.stamp, stamp, covered) || life.is_some_and(|(dot, _)| !observed(dot, stamp, covered)) {
                 return false;

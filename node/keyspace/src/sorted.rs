@@ -1,6 +1,7 @@
 //! Sorted sets as readers see them: members with their scores, by name and in their order.
 
-use crate::elements::{ElementEntry, ElementMap, FLAT_ELEMENTS_MAX, name_of, score_of};
+use crate::collection::Collection;
+use crate::elements::{FLAT_ELEMENTS_MAX, name_of};
 use crate::hash::KeyHasher;
 use crate::ordered::Item;
 use crate::ranked::RankedTable;
@@ -11,7 +12,7 @@ use std::ops::Range;
 /// The members of a sorted set.
 #[derive(Clone, Copy)]
 pub struct SortedElements<'a> {
-    map: &'a ElementMap,
+    map: Collection<'a>,
     hasher: &'a KeyHasher,
 }
 
@@ -24,12 +25,12 @@ pub struct InOrder<'a> {
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack for one command, and a list needs no memory so")]
 enum Members<'a> {
     /// Few members, sorted just now.
-    Listed(SmallVec<[(Score, &'a ElementEntry); FLAT_ELEMENTS_MAX]>),
+    Listed(SmallVec<[(Score, &'a [u8]); FLAT_ELEMENTS_MAX]>),
     Ranked(&'a RankedTable),
 }
 
 impl<'a> SortedElements<'a> {
-    pub(crate) fn new(map: &'a ElementMap, hasher: &'a KeyHasher) -> Self {
+    pub(crate) fn new(map: Collection<'a>, hasher: &'a KeyHasher) -> Self {
         Self { map, hasher }
     }
 
@@ -40,7 +41,7 @@ impl<'a> SortedElements<'a> {
 
     /// Whether there is none; a key without members does not exist, so this is false.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.map.len() == 0
     }
 
     /// Whether they are few enough to be kept in a list.
@@ -50,12 +51,12 @@ impl<'a> SortedElements<'a> {
 
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
-        self.map.find(self.hasher, member).map(|entry| score_of(entry).to_f64())
+        self.map.find(self.hasher, member).map(|element| element.score().to_f64())
     }
 
     /// All members with their scores, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], f64)> + use<'a> {
-        self.map.iter().map(|entry| (name_of(entry), score_of(entry).to_f64()))
+        self.map.iter().map(|element| (element.name(), element.score().to_f64()))
     }
 
     /// One step over the members, as [`crate::Access::scan`].
@@ -64,12 +65,12 @@ impl<'a> SortedElements<'a> {
             self.in_order().range(0..usize::MAX, false).for_each(|(name, score)| each(name, score));
             return 0;
         }
-        self.map.scan(cursor, count, |entry| each(name_of(entry), score_of(entry).to_f64()))
+        self.map.scan(cursor, count, |element| each(element.name(), element.score().to_f64()))
     }
 
     /// Some member, chosen by a random word.
     pub fn random(&self, random: u64) -> Option<(&'a [u8], f64)> {
-        self.map.random(random).map(|entry| (name_of(entry), score_of(entry).to_f64()))
+        self.map.random(random).map(|element| (element.name(), element.score().to_f64()))
     }
 
     /// The members by their ranks: by score, and those of one score by name.
@@ -77,11 +78,11 @@ impl<'a> SortedElements<'a> {
         let members = match self.map.ranked() {
             Some(ranked) => Members::Ranked(ranked),
             None => {
-                let mut list: SmallVec<[(Score, &ElementEntry); FLAT_ELEMENTS_MAX]> =
-                    self.map.iter().map(|entry| (score_of(entry), entry)).collect();
+                let mut list: SmallVec<[(Score, &[u8]); FLAT_ELEMENTS_MAX]> =
+                    self.map.iter().map(|element| (element.score(), element.name())).collect();
                 list.sort_unstable_by(|(one, first), (other, second)| {
                     let words = one.to_ordered_word().cmp(&other.to_ordered_word());
-                    words.then_with(|| name_of(first).cmp(name_of(second)))
+                    words.then_with(|| first.cmp(second))
                 });
                 Members::Listed(list)
             }
@@ -107,7 +108,7 @@ impl<'a> InOrder<'a> {
     /// How many members come before this one.
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
         match &self.members {
-            Members::Listed(list) => list.iter().position(|(_, entry)| name_of(entry) == member),
+            Members::Listed(list) => list.iter().position(|(_, name)| *name == member),
             Members::Ranked(ranked) => ranked.rank(self.hasher, member),
         }
     }
@@ -131,8 +132,7 @@ impl<'a> InOrder<'a> {
     ) -> Range<usize> {
         match &self.members {
             Members::Listed(list) => {
-                let names: SmallVec<[&[u8]; FLAT_ELEMENTS_MAX]> =
-                    list.iter().map(|(_, entry)| name_of(entry)).collect();
+                let names: SmallVec<[&[u8]; FLAT_ELEMENTS_MAX]> = list.iter().map(|(_, name)| *name).collect();
                 contiguous(&names, begins, ends, reversed).unwrap_or(0..0)
             }
             Members::Ranked(ranked) => {
@@ -158,8 +158,8 @@ impl<'a> InOrder<'a> {
         let listed = listed.unwrap_or_default();
         let count = listed.len();
         let of_list = (0..count).map(move |at| {
-            let (score, entry) = listed[if reversed { count - 1 - at } else { at }];
-            (name_of(entry), score.to_f64())
+            let (score, name) = listed[if reversed { count - 1 - at } else { at }];
+            (name, score.to_f64())
         });
         of_list.chain(walk.into_iter().flatten())
     }

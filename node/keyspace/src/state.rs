@@ -6,6 +6,7 @@
 //! slots are listed in full. `FORMAT.md` of the protocol crate describes the bytes.
 
 use crate::body::{KeyBody, KeyEntry, key_of};
+use crate::bundle::Bundle;
 use crate::elements::{name_of, widened};
 use crate::entry::View;
 use crate::hash::{
@@ -449,6 +450,7 @@ fn lives_of(entry: &KeyEntry) -> Vec<(Stamp, Lifetime)> {
     match entry.view() {
         View::Packed(packed) => packed.life.assertion(packed.stamp).into_iter().collect(),
         View::Counter(counter) => counter.assertion().into_iter().collect(),
+        View::Bundle(bundle) => bundle.assertion().into_iter().collect(),
         View::Wide(body) => body.lives.to_vec(),
     }
 }
@@ -457,6 +459,9 @@ fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element
     match entry.view() {
         View::Packed(packed) => each(Kind::String, &[], &Element::written(packed.stamp, packed.value.into())),
         View::Counter(counter) => each(Kind::String, &[], &Element::counted(counter.contribution())),
+        View::Bundle(bundle) => {
+            Bundle::of(&bundle).iter().for_each(|element| each(bundle.kind, element.name(), &element.widened()));
+        }
         View::Wide(body) => {
             if let Some(element) = &body.string {
                 each(Kind::String, &[], element);

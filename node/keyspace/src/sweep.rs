@@ -169,6 +169,7 @@ fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdi
     let (winner, ghost) = match entry.view() {
         View::Packed(packed) => (packed.life.assertion(packed.stamp), false),
         View::Counter(counter) => (counter.assertion(), false),
+        View::Bundle(bundle) => (bundle.assertion(), false),
         View::Wide(body) => (KeyBody::winning_life(body), kind_of(entry).is_none()),
     };
     let Some((stamp, lifetime)) = winner else { return Verdict::Stays };

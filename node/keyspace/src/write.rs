@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Database, WrongKind};
 use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
-use crate::elements::ElementMap;
+use crate::collection::{Collection, ElementView};
 use crate::entry::{PackedCounter, View};
 use crate::hash::SLOTS;
 use crate::large::LARGE_VALUE_BYTES;
@@ -108,7 +108,7 @@ impl Access<'_> {
                     body.string.as_ref().and_then(|e| e.contribution(recorder.stamp.author())).copied()
                 }
                 Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
-                Some(View::Packed(_)) | None => None,
+                Some(View::Packed(_) | View::Bundle(_)) | None => None,
             };
             record_add(recorder, Kind::String, &[], own, delta);
             end_element(entry, &found, recorder);
@@ -127,16 +127,15 @@ impl Access<'_> {
         let shared = self.shared();
         let me = shared.me();
         let entry = self.locked(key).find(shared, database.0, key);
-        let own = match (entry.map(|entry| entry.view()), element) {
-            (Some(View::Wide(body)), None) => body.string.as_ref().and_then(|e| e.contribution(me)).copied(),
-            (Some(View::Wide(body)), Some((kind, name))) => {
-                let found = body.map(kind).and_then(|map| map.find(&shared.hasher, name));
-                match found.map(|entry| entry.view()) {
-                    Some(View::Wide(wide)) => wide.element.contribution(me).copied(),
-                    Some(View::Packed(_) | View::Counter(_)) | None => None,
-                }
-            }
-            (Some(View::Packed(_) | View::Counter(_)) | None, _) => None,
+        let own = match element {
+            None => match entry.map(|entry| entry.view()) {
+                Some(View::Wide(body)) => body.string.as_ref().and_then(|e| e.contribution(me)).copied(),
+                Some(View::Packed(_) | View::Counter(_) | View::Bundle(_)) | None => None,
+            },
+            Some((kind, name)) => match map_in(entry, kind).and_then(|map| map.find(&shared.hasher, name)) {
+                Some(ElementView::Wide(wide)) => wide.element.contribution(me).copied(),
+                Some(ElementView::Written(_) | ElementView::Counter(_)) | None => None,
+            },
         };
         own.and_then(|own| own.cumulative.float).is_none_or(|float| float.plus(more).is_finite())
     }
@@ -202,10 +201,10 @@ impl Access<'_> {
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, kind, recorder);
             let element = map_in(entry.filter(|_| !found.creates), kind).and_then(|m| m.find(&hasher, name));
-            let own = match element.map(|element| element.view()) {
-                Some(View::Wide(wide)) => wide.element.contribution(recorder.stamp.author()).copied(),
-                Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
-                Some(View::Packed(_)) | None => None,
+            let own = match element {
+                Some(ElementView::Wide(wide)) => wide.element.contribution(recorder.stamp.author()).copied(),
+                Some(ElementView::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
+                Some(ElementView::Written(_)) | None => None,
             };
             record_add(recorder, kind, name, own, delta);
             end_element(entry, &found, recorder);
@@ -380,7 +379,7 @@ impl Access<'_> {
             let live = entry.filter(|_| !found.creates);
             let element = map_in(live, kind).and_then(|map| map.find(&hasher, name));
             is_new = element.is_none();
-            let Observed { drops, resets } = Observed::of_entry(element, recorder.stamp.author());
+            let Observed { drops, resets } = Observed::of_element(element, recorder.stamp.author());
             recorder.record(&Operation::Put { kind, name, drops, resets, value });
             end_element(entry, &found, recorder);
         });
@@ -396,7 +395,7 @@ impl Access<'_> {
             let found = begin_element(entry, now, kind, recorder);
             let map = map_in(entry, kind);
             let element = map.and_then(|map| map.find(&hasher, name));
-            let Observed { drops, resets } = Observed::of_entry(element, recorder.stamp.author());
+            let Observed { drops, resets } = Observed::of_element(element, recorder.stamp.author());
             recorder.record(&Operation::Remove { kind, name, drops, resets });
             if map.is_some_and(|map| map.len() == 1) {
                 recorder.live(entry, None);
@@ -454,11 +453,8 @@ impl Access<'_> {
     }
 }
 
-fn map_in(entry: Option<&KeyEntry>, kind: Kind) -> Option<&ElementMap> {
-    match entry?.view() {
-        View::Packed(_) | View::Counter(_) => None,
-        View::Wide(body) => body.map(kind),
-    }
+fn map_in(entry: Option<&KeyEntry>, kind: Kind) -> Option<Collection<'_>> {
+    Collection::in_entry(entry?, kind)
 }
 
 fn found(entry: Option<&KeyEntry>, now: UnixMillis) -> Found {

@@ -3,8 +3,11 @@
 //! An element is a byte that says how, where it stands, and its value. Where it stands is nearly always one step from an
 //! edge of the list, made by the write that is its dot: then the difference of two stamps says everything, or nothing at
 //! all if both were put by one command. A value that is an integer as Redis prints it is kept as the difference from the
-//! one before, in as many bytes as it needs.
+//! one before, in as many bytes as it needs. Neighbours that were pushed one after the other become runs
+//! ([`super::run`]), which take less.
 
+use super::run::{self, RUN_ITEMS_MAX, RUN_ITEMS_MIN, Run};
+use crate::words::{self, AUTHOR_MASK, clock, fold, stamped, unfold};
 use crdt::{Position, Side, Stamp, Step, parse_integer};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -45,15 +48,19 @@ pub enum Value<'a> {
 pub struct Chunk {
     bytes: Vec<u8>,
     count: u32,
+    /// Elements put at its ends since it was last looked through for runs.
+    pushed: u32,
     /// What an element behind the last one is written against.
     end: Trace,
 }
 
 /// What the next element is written against: the first step and the integer of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Trace {
-    step: Step,
-    integer: i64,
+pub struct Trace {
+    /// The step.
+    pub step: Step,
+    /// The integer; 0 if it is none.
+    pub integer: i64,
 }
 
 /// Reads the elements of a chunk from its front.
@@ -62,10 +69,12 @@ pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     trace: Trace,
+    /// What is left of a run; then `at` is behind it.
+    run: Option<Run<'a>>,
 }
 
 /// Elements of a chunk. More make searches in it longer, fewer cost more for what each chunk has of its own.
-pub const CHUNK_ITEMS_MAX: usize = 256;
+pub const CHUNK_ITEMS_MAX: usize = 512;
 /// Bytes of a chunk, unless one element has more: what is put at its front moves all of them. A full chunk is as large as
 /// what allocators hand out.
 pub const CHUNK_BYTES_MAX: usize = 2048;
@@ -81,6 +90,10 @@ const FORM_NEAR: u8 = 1;
 const FORM_FAR: u8 = 2;
 /// Any position and any dot.
 const FORM_NAMED: u8 = 3;
+/// Begins a run: no element begins so, since one whose value is elsewhere is always named.
+const RUN_HEAD: u8 = FORM_NEXT << 6 | CODE_WIDE;
+/// That, and how many elements follow.
+const RUN_HEAD_BYTES: usize = 2;
 /// Below it, bytes of an integer's difference.
 const CODE_WIDE: u8 = 9;
 const CODE_TEXT: u8 = 10;
@@ -161,7 +174,7 @@ fn position_of(name: &[u8]) -> Position {
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self { bytes: Vec::new(), count: 0, end: START }
+        Self { bytes: Vec::new(), count: 0, pushed: 0, end: START }
     }
 }
 
@@ -178,7 +191,7 @@ impl Chunk {
 
     /// The elements from the first on.
     pub fn items(&self) -> Cursor<'_> {
-        Cursor { bytes: &self.bytes, at: 0, trace: START }
+        Cursor { bytes: &self.bytes, at: 0, trace: START, run: None }
     }
 
     /// The first element.
@@ -199,44 +212,97 @@ impl Chunk {
                 self.end = encode(&mut self.bytes, self.end, item);
                 self.count += 1;
             }
-            return;
+            return self.note_pushed(items.len(), false);
         }
+        self.open(at);
+        self.open(at + removed);
         let mut cursor = self.items();
-        cursor.by_ref().take(at).for_each(drop);
+        cursor.pass(at);
         let (from, mut trace) = (cursor.at, cursor.trace);
-        cursor.by_ref().take(removed).for_each(drop);
+        cursor.pass(removed);
         let mut written = Vec::with_capacity(items.iter().map(Item::bytes_max).sum::<usize>() + 64);
         for item in items {
             trace = encode(&mut written, trace, item);
         }
-        // The one behind is written against another one now; those behind it are not touched.
-        let follower = cursor.next();
-        let to = cursor.at;
-        match follower {
-            Some(item) => drop(encode(&mut written, trace, &item)),
-            None => self.end = trace,
-        }
+        let (to, end) = cursor.follow(&mut written, trace);
+        self.end = end.unwrap_or(self.end);
         self.replace(from, to, &written);
         self.count = self.count + items.len() as u32 - removed as u32;
         self.give_back();
+        if at == 0 && removed == 0 {
+            self.note_pushed(items.len(), true);
+        }
     }
 
     /// Takes out `count` elements from number `at` on, each after `each` has seen it.
     pub fn take_out(&mut self, at: usize, count: usize, mut each: impl FnMut(&Item<'_>)) {
+        self.open(at);
+        self.open(at + count);
         let mut cursor = self.items();
-        cursor.by_ref().take(at).for_each(drop);
+        cursor.pass(at);
         let (from, trace) = (cursor.at, cursor.trace);
         cursor.by_ref().take(count).for_each(|item| each(&item));
         let mut written = Vec::new();
-        let follower = cursor.next();
-        let to = cursor.at;
-        match follower {
-            Some(item) => drop(encode(&mut written, trace, &item)),
-            None => self.end = trace,
-        }
+        let (to, end) = cursor.follow(&mut written, trace);
+        self.end = end.unwrap_or(self.end);
         self.replace(from, to, &written);
         self.count -= count as u32;
         self.give_back();
+    }
+
+    /// Takes the elements of a run that has some on both sides of a number out of it.
+    fn open(&mut self, number: usize) {
+        let (mut cursor, mut next) = (self.items(), 0);
+        while next < number {
+            let (from, before) = (cursor.at, cursor.trace);
+            let Some(first) = cursor.next() else { return };
+            let left = cursor.run.as_ref().map_or(0, Run::left);
+            if next + 1 + left <= number {
+                cursor.pass(left);
+                next += 1 + left;
+                continue;
+            }
+            let mut written = Vec::with_capacity(2 * (cursor.at - from));
+            let mut trace = encode(&mut written, before, &first);
+            cursor.by_ref().take(left).for_each(|item| trace = encode(&mut written, trace, &item));
+            let to = cursor.at;
+            return self.replace(from, to, &written);
+        }
+    }
+
+    /// Counts what was put at an end, and makes runs when there may be one more.
+    fn note_pushed(&mut self, items: usize, at_front: bool) {
+        self.pushed += items as u32;
+        if self.pushed as usize >= RUN_ITEMS_MAX {
+            self.pushed = 0;
+            self.pack(RUN_ITEMS_MAX, at_front);
+        }
+    }
+
+    /// Makes runs of at least so many neighbours; those before the first run only, if `at_front`.
+    fn pack(&mut self, items_min: usize, at_front: bool) {
+        let mut cursor = self.items();
+        let (mut stretch, mut found) = (Stretch::default(), Vec::new());
+        loop {
+            let at = cursor.at;
+            let is_run = cursor.bytes.get(at) == Some(&RUN_HEAD);
+            let item = if is_run && at_front { None } else { cursor.next() };
+            match item {
+                Some(item) if !is_run && stretch.takes(&item) => stretch.push(cursor.trace, cursor.at),
+                _ => {
+                    found.extend(stretch.end(cursor.bytes, items_min));
+                    match item {
+                        None => break,
+                        Some(_) if is_run => cursor.pass(cursor.run.as_ref().map_or(0, Run::left)),
+                        Some(item) if run::may_begin(&item) => stretch.begin(at, cursor.trace, cursor.at),
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        for (range, written) in found.into_iter().rev() {
+            self.replace(range.start, range.end, &written);
+        }
     }
 
     /// Takes out the elements in ranges of numbers, which are in order, each after `each` has seen it.
@@ -283,10 +349,12 @@ impl Chunk {
             self.end = encode(&mut self.bytes, self.end, &item);
             self.count += 1;
         }
+        self.pack(RUN_ITEMS_MIN, false);
     }
 
     /// Gives back memory that is not needed while nothing is added.
     pub fn close(&mut self) {
+        self.pack(RUN_ITEMS_MIN, false);
         self.bytes.shrink_to_fit();
     }
 
@@ -315,10 +383,130 @@ impl Chunk {
     }
 }
 
+/// Neighbours that may become a run.
+#[derive(Default)]
+struct Stretch {
+    range: Range<usize>,
+    /// Behind the first.
+    others: usize,
+    traces: Vec<Trace>,
+}
+
+impl Stretch {
+    fn begin(&mut self, at: usize, trace: Trace, behind: usize) {
+        (self.range, self.others) = (at..behind, behind);
+        self.traces.push(trace);
+    }
+
+    fn takes(&self, item: &Item<'_>) -> bool {
+        self.traces.len() < RUN_ITEMS_MAX && self.traces.last().is_some_and(|last| run::may_follow(last, item))
+    }
+
+    fn push(&mut self, trace: Trace, behind: usize) {
+        self.range.end = behind;
+        self.traces.push(trace);
+    }
+
+    /// The run, and what it takes the place of, if it has enough elements and takes less.
+    fn end(&mut self, bytes: &[u8], items_min: usize) -> Option<(Range<usize>, Vec<u8>)> {
+        let traces = std::mem::take(&mut self.traces);
+        let (first, others) = traces.split_first().filter(|_| traces.len() >= items_min)?;
+        let mut written = Vec::with_capacity(self.range.len());
+        written.extend_from_slice(&[RUN_HEAD, traces.len() as u8]);
+        written.extend_from_slice(&bytes[self.range.start..self.others]);
+        run::encode(&mut written, *first, others);
+        (written.len() < self.range.len()).then(|| (self.range.clone(), written))
+    }
+}
+
 impl<'a> Iterator for Cursor<'a> {
     type Item = Item<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Item<'a>> {
+        let Some(run) = &mut self.run else { return self.next_element() };
+        self.trace = run.next(&self.trace);
+        if run.left() == 0 {
+            self.run = None;
+        }
+        let Trace { step, integer } = self.trace;
+        Some(Item { place: Place::Edge(step), dot: step.stamp, value: Value::Integer(integer) })
+    }
+
+    fn nth(&mut self, number: usize) -> Option<Item<'a>> {
+        self.pass(number);
+        self.next()
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// Passes over so many elements; over runs as wholes.
+    pub fn pass(&mut self, mut items: usize) {
+        while items > 0 {
+            match self.run.take() {
+                Some(run) if run.left() <= items => {
+                    items -= run.left();
+                    self.trace = run.last();
+                }
+                run => {
+                    self.run = run;
+                    items -= 1;
+                    if self.next().is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes over what is left of the run that was begun, if all of it is before this position, and says how many elements
+    /// that were.
+    pub fn pass_run_before(&mut self, position: &Position) -> usize {
+        let Some(run) = &self.run else { return 0 };
+        let Step { side, stamp, index } = run.last().step;
+        if Position::at_edge(side, stamp, index) >= *position {
+            return 0;
+        }
+        let left = run.left();
+        self.pass(left);
+        left
+    }
+
+    /// Writes the element that comes next against another one than it was written against, and says where those begin that
+    /// are not touched by that. Without one, the trace is that of the last element.
+    fn follow(mut self, written: &mut Vec<u8>, trace: Trace) -> (usize, Option<Trace>) {
+        match self.bytes.get(self.at) {
+            None => return (self.at, Some(trace)),
+            // Only the first element of a run depends on what is before it.
+            Some(&RUN_HEAD) => {
+                written.extend_from_slice(&self.bytes[self.at..self.at + RUN_HEAD_BYTES]);
+                self.at += RUN_HEAD_BYTES;
+            }
+            Some(_) => {}
+        }
+        if let Some(item) = self.element() {
+            encode(written, trace, &item);
+        }
+        (self.at, None)
+    }
+
+    /// The next element, which is not inside a run, though perhaps the first of one.
+    fn next_element(&mut self) -> Option<Item<'a>> {
+        let mut items = 0;
+        if *self.bytes.get(self.at)? == RUN_HEAD {
+            items = usize::from(self.bytes[self.at + 1]);
+            self.at += RUN_HEAD_BYTES;
+        }
+        let item = self.element();
+        if items > 1 {
+            let (run, behind) = Run::read(self.bytes, self.at, self.trace, items);
+            (self.run, self.at) = (Some(run), behind);
+        }
+        item
+    }
+
+    /// The element that is written here.
+    fn element(&mut self) -> Option<Item<'a>> {
         let head = *self.bytes.get(self.at)?;
         self.at += 1;
         let (place, dot) = self.place(head >> 6);
@@ -328,9 +516,7 @@ impl<'a> Iterator for Cursor<'a> {
         self.trace = Trace { step: item.first_step(), integer };
         Some(item)
     }
-}
 
-impl<'a> Cursor<'a> {
     fn place(&mut self, form: u8) -> (Place<'a>, Stamp) {
         let Step { side, stamp, index } = self.trace.step;
         let step = match form {
@@ -388,16 +574,9 @@ impl<'a> Cursor<'a> {
     }
 
     fn varint(&mut self) -> u64 {
-        let (mut value, mut shift) = (0, 0);
-        loop {
-            let byte = self.bytes[self.at];
-            self.at += 1;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return value;
-            }
-            shift += 7;
-        }
+        let (value, behind) = words::varint(self.bytes, self.at);
+        self.at = behind;
+        value
     }
 }
 
@@ -468,30 +647,9 @@ fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
 }
 
 /// The index of the same command's element behind this one.
-fn next_index(side: Side, index: u32) -> Option<u32> {
+pub fn next_index(side: Side, index: u32) -> Option<u32> {
     match side {
         Side::InFront => index.checked_add(1),
         Side::Behind => index.checked_sub(1),
     }
-}
-
-/// Bits of a stamp that say who made it; those above are its clock.
-const AUTHOR_MASK: u64 = (1 << AUTHOR_BITS) - 1;
-const AUTHOR_BITS: u32 = 10;
-
-fn clock(stamp: Stamp) -> u64 {
-    stamp.bits() >> AUTHOR_BITS
-}
-
-fn stamped(clock: u64, author: u64) -> Stamp {
-    Stamp::from_bits(clock << AUTHOR_BITS | author)
-}
-
-/// A signed number as one that is small if it is near zero (zigzag).
-const fn fold(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-const fn unfold(word: u64) -> i64 {
-    (word >> 1) as i64 ^ -((word & 1) as i64)
 }

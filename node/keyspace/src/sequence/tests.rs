@@ -17,11 +17,13 @@ struct Pair {
     model: Model,
     clock: u64,
     word: u64,
+    /// One author pushes integers most of the time, so that there are runs.
+    runs: bool,
 }
 
 impl Pair {
     fn new(seed: u64) -> Self {
-        Self { list: Sequence::default(), model: Vec::new(), clock: 1 << 40, word: seed | 1 }
+        Self { list: Sequence::default(), model: Vec::new(), clock: 1 << 40, word: seed | 1, runs: false }
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -31,10 +33,15 @@ impl Pair {
 
     fn next_stamp(&mut self) -> Stamp {
         self.clock += [1, 1, 5000, 1 << 33][self.below(4)];
-        stamp(self.clock, self.below(3) as u64)
+        let authors = if self.runs && self.below(50) > 0 { 1 } else { 3 };
+        stamp(self.clock, self.below(authors) as u64)
     }
 
     fn value(&mut self) -> Vec<u8> {
+        if self.runs && self.below(40) > 0 {
+            let wide = [4, 20, 63, 64][(self.clock >> 34) as usize % 4];
+            return (self.word as i64 >> (64 - wide)).to_string().into_bytes();
+        }
         match self.below(8) {
             0 => Vec::new(),
             1 => b"007".to_vec(),
@@ -44,6 +51,21 @@ impl Pair {
             5 => (self.word as i64).to_string().into_bytes(),
             6 => self.below(1000).to_string().into_bytes(),
             _ => b"text".to_vec(),
+        }
+    }
+
+    /// Some pushes at one end, or, sometimes, any change of one element.
+    fn push_or_step(&mut self) {
+        if self.below(20) == 0 {
+            return self.step();
+        }
+        let at_front = self.below(3) == 0;
+        for _ in 0..1 + self.below(60) {
+            let dot = self.next_stamp();
+            // Some commands put several elements.
+            for index in 0..1 + self.below(40).saturating_sub(37) as u32 {
+                self.put(if at_front { 0 } else { self.model.len() }, dot, index);
+            }
         }
     }
 
@@ -137,9 +159,35 @@ fn a_list_of_chunks_is_the_list_that_a_vector_is() {
 }
 
 #[test]
+fn runs_are_what_a_vector_is() {
+    for seed in 0..40 {
+        let mut pair = Pair { runs: true, ..Pair::new(seed * 104_729 + 1) };
+        for round in 0..120 {
+            pair.push_or_step();
+            if round % 4 == 0 {
+                pair.check();
+            }
+            // Trimmed at either end, by a few or by many.
+            let (length, most) = (pair.model.len(), [5, 100, 2000][pair.below(3)]);
+            let count = pair.below(length.min(most) + 1);
+            let range = if pair.below(2) == 0 { 0..count } else { length - count..length };
+            let mut gone = Vec::new();
+            pair.list.remove_ranges(std::slice::from_ref(&range), |item| gone.push(item.position()));
+            let expected: Vec<Position> = pair.model.drain(range).map(|(position, _)| position).collect();
+            assert_eq!(gone, expected);
+        }
+        pair.check();
+        for (at, (position, _)) in pair.model.iter().enumerate() {
+            assert_eq!(pair.list.find(position), Ok(pair.list.at(at)));
+            assert_eq!(pair.list.item(pair.list.at(at)).map(|item| item.position()).as_ref(), Some(position));
+        }
+    }
+}
+
+#[test]
 fn ranges_are_removed_across_chunks() {
     for seed in 0..20 {
-        let mut pair = Pair::new(seed + 1);
+        let mut pair = Pair { runs: seed % 2 == 0, ..Pair::new(seed + 1) };
         (0..500).for_each(|_| {
             let (dot, length) = (pair.next_stamp(), pair.model.len());
             pair.put(length, dot, 0);
@@ -160,7 +208,7 @@ fn ranges_are_removed_across_chunks() {
 #[test]
 fn many_ranges_are_removed_in_one_walk() {
     for seed in 0..12 {
-        let mut pair = Pair::new(seed + 1);
+        let mut pair = Pair { runs: seed % 2 == 0, ..Pair::new(seed + 1) };
         (0..4000).for_each(|_| {
             let (dot, length) = (pair.next_stamp(), pair.model.len());
             pair.put(length, dot, 0);
