@@ -8,6 +8,7 @@
 use crate::encoding::{DecodeError, Reader, put_slice, put_stamp, put_varint, put_vector};
 use crate::number::Number;
 use crate::position::Position;
+use crate::stream::StreamName;
 use crate::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use alloc::vec::Vec;
 use smallvec::SmallVec;
@@ -26,11 +27,14 @@ pub enum Kind {
     SortedSet = 4,
     /// A list of elements, each named by its position.
     List = 5,
+    /// A stream of entries, each named by its id, and what belongs to it.
+    Stream = 6,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 5] = [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List];
+    pub const ALL: [Kind; 6] =
+        [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream];
 
     /// What `TYPE` answers.
     pub const fn redis_name(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::SortedSet => "zset",
             Kind::List => "list",
+            Kind::Stream => "stream",
         }
     }
 
@@ -51,15 +56,25 @@ impl Kind {
             3 => Some(Kind::Set),
             4 => Some(Kind::SortedSet),
             5 => Some(Kind::List),
+            6 => Some(Kind::Stream),
             _ => None,
         }
     }
 
-    /// Whether an element can have this name: those of a list are named by their positions.
+    /// Whether an element can have this name: those of a list are named by their positions, those of a stream by their ids.
     pub fn has_name(self, name: &[u8]) -> bool {
         match self {
             Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet => true,
             Kind::List => Position::of_name(name).is_some(),
+            Kind::Stream => StreamName::of(name).is_some(),
+        }
+    }
+
+    /// Whether the element with this name can hold this value.
+    pub fn has_value(self, name: &[u8], value: &[u8]) -> bool {
+        match self {
+            Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => true,
+            Kind::Stream => StreamName::of(name).is_some_and(|name| name.has_value(value)),
         }
     }
 }
@@ -130,13 +145,20 @@ pub enum Operation<'a> {
     Put { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets, value: &'a [u8] },
     /// Removes what was observed of an element.
     Remove { kind: Kind, name: &'a [u8], drops: Stamps, resets: Resets },
-    /// Moves the author's contribution to a counter to a new sum.
-    Add { kind: Kind, name: &'a [u8], birth: Stamp, cumulative: Number },
+    /// Moves the author's contribution to a counter to a new sum. `asserts` says whether the contribution's birth asserts
+    /// that its field has no end: it does unless that was dropped, or the field was there before.
+    Add { kind: Kind, name: &'a [u8], birth: Stamp, cumulative: Number, asserts: bool },
     /// Removes everything that was observed of one kind of the key: all dots that `covered` covers, those listed
     /// beyond it, and the listed counter contributions.
     Clear { kind: Kind, covered: VersionVector, beyond: Vec<(&'a [u8], Stamp)>, resets: Vec<(&'a [u8], Reset)> },
     /// Drops assertions about the key's life, and makes a new one if `assertion` is there.
     Live { drops: Stamps, assertion: Option<Lifetime> },
+    /// Drops assertions about the life of a field of a hash, those of its content too, and makes a new one.
+    LiveField { name: &'a [u8], drops: Stamps, lifetime: Lifetime },
+    /// Writes a part of the string, over whatever stands there; see [`crate::patch`].
+    Patch { patch: &'a [u8] },
+    /// Drops every write of the string up to `last`: the author had folded them. What removes the others follows.
+    RemoveFolded { last: Stamp },
     /// Removes every dot in the change's database (or in all, `every`) that `covered` covers. What lies beyond, and
     /// counters, follow as `Clear`s of their keys in the same group. The change's key is empty.
     ClearDatabase { every: bool, covered: VersionVector },
@@ -180,9 +202,14 @@ const LIVE: u8 = 5;
 const CLEAR_DATABASE: u8 = 6;
 /// `Put` of the string itself with nothing to drop, followed by `Live` without an end and without drops: a plain SET.
 const SET_PLAIN: u8 = 7;
+const LIVE_FIELD: u8 = 8;
+const PATCH: u8 = 12;
+const REMOVE_FOLDED: u8 = 13;
 /// Bits of a tag above the operation: whether drops and resets follow.
 const HAS_DROPS: u8 = 0x80;
 const HAS_RESETS: u8 = 0x40;
+/// Of an `Add`: the birth of the contribution does not assert that its field has no end.
+const IS_SILENT: u8 = 0x20;
 const TAG_MASK: u8 = 0x0f;
 
 /// Starts the body of a change: the database and the key. Operations are appended behind it.
@@ -216,8 +243,9 @@ pub fn encode_operation(out: &mut Vec<u8>, stamp: Stamp, operation: &Operation<'
         Operation::Remove { kind, name, drops, resets } => {
             encode_element(out, REMOVE, *kind, name, drops, resets, stamp);
         }
-        Operation::Add { kind, name, birth, cumulative } => {
-            encode_element(out, ADD, *kind, name, &[], &[], stamp);
+        Operation::Add { kind, name, birth, cumulative, asserts } => {
+            let silent = if *asserts { 0 } else { IS_SILENT };
+            encode_element(out, ADD | silent, *kind, name, &[], &[], stamp);
             put_stamp(out, stamp, *birth);
             cumulative.encode(out);
         }
@@ -243,6 +271,20 @@ pub fn encode_operation(out: &mut Vec<u8>, stamp: Stamp, operation: &Operation<'
                 None => put_varint(out, 0),
                 Some(lifetime) => put_varint(out, lifetime.to_word().wrapping_add(1)),
             }
+        }
+        Operation::LiveField { name, drops, lifetime } => {
+            out.push(LIVE_FIELD | if drops.is_empty() { 0 } else { HAS_DROPS });
+            put_slice(out, name);
+            encode_stamps(out, stamp, drops);
+            put_varint(out, lifetime.to_word());
+        }
+        Operation::Patch { patch } => {
+            out.push(PATCH);
+            put_slice(out, patch);
+        }
+        Operation::RemoveFolded { last } => {
+            out.push(REMOVE_FOLDED);
+            put_stamp(out, stamp, *last);
         }
         Operation::ClearDatabase { every, covered } => {
             out.push(CLEAR_DATABASE);
@@ -321,7 +363,11 @@ impl<'a> Operations<'a> {
         match tag & TAG_MASK {
             PUT => {
                 let (kind, name, drops, resets) = self.element(tag)?;
-                Ok(Operation::Put { kind, name, drops, resets, value: self.reader.slice("a value")? })
+                let value = self.reader.slice("a value")?;
+                if !kind.has_value(name, value) {
+                    return Err(DecodeError::Invalid("a value"));
+                }
+                Ok(Operation::Put { kind, name, drops, resets, value })
             }
             REMOVE => {
                 let (kind, name, drops, resets) = self.element(tag)?;
@@ -329,8 +375,12 @@ impl<'a> Operations<'a> {
             }
             ADD => {
                 let (kind, name, _, _) = self.element(tag)?;
+                let asserts = tag & IS_SILENT == 0;
+                if !asserts && kind != Kind::Hash {
+                    return Err(DecodeError::Invalid("an operation's tag"));
+                }
                 let birth = self.reader.stamp(self.stamp, "a birth")?;
-                Ok(Operation::Add { kind, name, birth, cumulative: Number::decode(&mut self.reader)? })
+                Ok(Operation::Add { kind, name, birth, cumulative: Number::decode(&mut self.reader)?, asserts })
             }
             CLEAR => self.clear(),
             LIVE => {
@@ -339,10 +389,22 @@ impl<'a> Operations<'a> {
                 let assertion = word.checked_sub(1).map(Lifetime::from_word);
                 Ok(Operation::Live { drops, assertion })
             }
+            LIVE_FIELD => {
+                let name = self.name(Kind::Hash)?;
+                let drops = self.stamps(tag)?;
+                let lifetime = Lifetime::from_word(self.reader.varint("a lifetime")?);
+                Ok(Operation::LiveField { name, drops, lifetime })
+            }
             CLEAR_DATABASE => {
                 let every = self.reader.byte("a clear")? != 0;
                 Ok(Operation::ClearDatabase { every, covered: self.reader.vector(self.stamp, "a clear")? })
             }
+            PATCH => {
+                let patch = self.reader.slice("a patch")?;
+                crate::patch::check(patch)?;
+                Ok(Operation::Patch { patch })
+            }
+            REMOVE_FOLDED => Ok(Operation::RemoveFolded { last: self.reader.stamp(self.stamp, "folded writes")? }),
             SET_PLAIN => {
                 self.pending_life = true;
                 Ok(Operation::Put {
@@ -504,7 +566,21 @@ mod tests {
                 name: b"",
                 birth: stamp(1, 1),
                 cumulative: Number::parse(b"0.5").unwrap(),
+                asserts: true,
             },
+            Operation::Add {
+                kind: Kind::Hash,
+                name: b"f",
+                birth: stamp(1, 1),
+                cumulative: Number::integer(1),
+                asserts: false,
+            },
+            Operation::LiveField {
+                name: b"f",
+                drops: Stamps::from_slice(&[stamp(5, 2)]),
+                lifetime: Lifetime::Until(77),
+            },
+            Operation::LiveField { name: b"g", drops: Stamps::new(), lifetime: Lifetime::Never },
             Operation::Clear {
                 kind: Kind::Hash,
                 covered: [(node(1), stamp(8, 1))].into_iter().collect(),
@@ -513,6 +589,8 @@ mod tests {
             },
             Operation::Live { drops: Stamps::from_slice(&[stamp(5, 2)]), assertion: None },
             Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Until(77)) },
+            Operation::Patch { patch: &[2, 1, b'x'] },
+            Operation::RemoveFolded { last: stamp(7, 2) },
             Operation::ClearDatabase { every: true, covered: VersionVector::new() },
         ]
     }
@@ -548,7 +626,7 @@ mod tests {
         for cumulative in [0, 1, -1, 63, 64, -65, i64::MAX, i64::MIN] {
             let (mut short, mut general) = (vec![], vec![]);
             let sum = Number::integer(i128::from(cumulative));
-            let operation = Operation::Add { kind: Kind::String, name: &[], birth: stamp(2, 1), cumulative: sum };
+            let operation = Operation::Add { kind: Kind::String, name: &[], birth: stamp(2, 1), cumulative: sum, asserts: true };
             encode_increment(&mut short, stamp(900, 1), stamp(2, 1), cumulative);
             encode_operation(&mut general, stamp(900, 1), &operation);
             assert_eq!(short, general);

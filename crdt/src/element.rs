@@ -6,7 +6,8 @@
 
 use crate::change::Reset;
 use crate::number::Number;
-use crate::{NodeNumber, Score, Stamp};
+use crate::patches::Patches;
+use crate::{ElementLife, Lifetime, NodeNumber, Score, Stamp, UnixMillis};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use smallvec::SmallVec;
@@ -26,13 +27,16 @@ pub struct Contribution {
     pub base_stamp: Stamp,
     /// The sum up to that one.
     pub base: Number,
+    /// Whether its birth asserts that its field has no end: it created the field, and nothing has dropped that since.
+    /// Only of fields of hashes it may be false.
+    pub asserts: bool,
 }
 
 impl Contribution {
     /// A contribution of which nothing has been reset.
     pub const fn born(birth: Stamp, stamp: Stamp, cumulative: Number) -> Self {
         let base = Number::integer(0);
-        Self { node: stamp.author(), birth, stamp, cumulative, base_stamp: Stamp::ZERO, base }
+        Self { node: stamp.author(), birth, stamp, cumulative, base_stamp: Stamp::ZERO, base, asserts: true }
     }
 
     /// Whether everything it ever counted has been reset.
@@ -54,7 +58,7 @@ impl Contribution {
     }
 
     /// The least upper bound of two states of one node's contribution: the later life, or of one life the later sum
-    /// and the later base.
+    /// and the later base, and whatever either has dropped.
     pub fn join(&mut self, other: &Contribution) {
         if other.birth > self.birth {
             *self = *other;
@@ -64,6 +68,7 @@ impl Contribution {
                 self.cumulative = other.cumulative;
             }
             self.rebase(other.birth, other.base_stamp, other.base);
+            self.asserts &= other.asserts;
         }
     }
 
@@ -80,6 +85,11 @@ pub struct Element {
     pub siblings: SmallVec<[(Stamp, Box<[u8]>); 1]>,
     /// What each node has added.
     pub contributions: SmallVec<[Contribution; 1]>,
+    /// What is asserted about its life besides what its content asserts: that it has no end. Only fields of hashes have
+    /// any.
+    pub life: Option<Box<ElementLife>>,
+    /// Patches of the string and what was folded; see [`crate::Patch`].
+    pub(crate) patched: Option<Box<Patches>>,
 }
 
 impl Element {
@@ -97,9 +107,67 @@ impl Element {
         element
     }
 
-    /// Whether nothing is there for a reader.
+    /// Whether nothing is left, not even an assertion about its life.
     pub fn is_empty(&self) -> bool {
-        self.siblings.is_empty() && self.contributions.is_empty()
+        !self.has_content() && self.life.as_ref().is_none_or(|life| life.assertions.is_empty())
+    }
+
+    /// Whether anything is there for a reader: an element without is a ghost, or gone.
+    pub fn has_content(&self) -> bool {
+        !self.siblings.is_empty() || !self.contributions.is_empty() || !self.patches().is_empty()
+    }
+
+    /// The content that asserts by itself that there is no end: dots of siblings and births of contributions.
+    pub fn asserting(&self) -> impl Iterator<Item = Stamp> {
+        let asserts = |dot: &Stamp| self.life.as_ref().is_none_or(|life| !life.is_silent(*dot));
+        let siblings = self.siblings.iter().map(|&(dot, _)| dot).filter(asserts);
+        siblings.chain(self.contributions.iter().filter(|c| c.asserts).map(|c| c.birth))
+    }
+
+    /// The content that asserts nothing any more.
+    pub fn silent(&self) -> impl Iterator<Item = Stamp> {
+        let siblings = self.life.iter().flat_map(|life| life.silent.iter().copied());
+        siblings.chain(self.contributions.iter().filter(|c| !c.asserts).map(|c| c.birth))
+    }
+
+    /// From now on what `is_dropped` names of the content asserts nothing.
+    pub fn silence(&mut self, mut is_dropped: impl FnMut(Stamp) -> bool) {
+        let dropped: SmallVec<[Stamp; 2]> =
+            self.siblings.iter().map(|&(dot, _)| dot).filter(|&dot| is_dropped(dot)).collect();
+        dropped.into_iter().for_each(|dot| self.life_mut().silence(dot));
+        self.contributions.iter_mut().for_each(|c| c.asserts &= !is_dropped(c.birth));
+    }
+
+    /// How long it stays: the longest that is asserted; for ever, if nothing is.
+    pub fn lifetime(&self) -> Lifetime {
+        match &self.life {
+            Some(life) if self.asserting().next().is_none() => {
+                life.winner().map_or(Lifetime::Never, |(_, lifetime)| lifetime)
+            }
+            Some(_) | None => Lifetime::Never,
+        }
+    }
+
+    /// When readers see it no more. A ghost was over from the first.
+    pub fn end(&self) -> Option<UnixMillis> {
+        self.life.as_ref()?;
+        match self.lifetime() {
+            _ if !self.has_content() => Some(0),
+            Lifetime::Until(deadline) => Some(deadline),
+            Lifetime::Never => None,
+        }
+    }
+
+    /// What is asserted about its life, to be changed; [`Element::tidy_life`] follows.
+    pub fn life_mut(&mut self) -> &mut ElementLife {
+        self.life.get_or_insert_default()
+    }
+
+    /// Forgets of the life what belongs to content that is gone.
+    pub fn tidy_life(&mut self) {
+        let Some(mut life) = self.life.take() else { return };
+        life.silent.retain(|dot| self.siblings.iter().any(|(content, _)| content == dot));
+        self.life = Some(life).filter(|life| !life.is_plain());
     }
 
     /// The sibling that readers see: the one with the latest stamp.
@@ -110,13 +178,14 @@ impl Element {
     /// The latest live stamp, of siblings and contributions: it decides which type a key has.
     pub fn latest(&self) -> Stamp {
         let register = self.winner().map_or(Stamp::ZERO, |&(stamp, _)| stamp);
+        let register = self.patched.as_ref().map_or(register, |patched| register.max(patched.latest()));
         self.contributions.iter().map(|c| c.stamp).fold(register, Stamp::max)
     }
 
     /// What a reader sees: the winner plus the sum; the winner alone if it is no number (the increments then stay
     /// hidden until the next whole write drops them).
     pub fn value(&self) -> Option<Cow<'_, [u8]>> {
-        let register = self.winner().map(|(_, value)| &**value);
+        let register = self.laid_text().or_else(|| self.winner().map(|(_, value)| &**value));
         if self.contributions.is_empty() {
             return register.map(Cow::Borrowed);
         }
@@ -173,6 +242,7 @@ impl Element {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn stamp(ms: u64, n: u16) -> Stamp {
         Stamp::at(crate::STAMP_EPOCH_MS + ms, NodeNumber::new(n).unwrap())
@@ -217,6 +287,30 @@ mod tests {
         assert_eq!(element.score(), score(f64::INFINITY));
         element.siblings.clear();
         assert_eq!(element.score(), score(2.2));
+    }
+
+    #[test]
+    fn an_element_ends_when_nothing_asserts_that_it_has_no_end() {
+        let mut element = Element::written(stamp(5, 1), (*b"v").into());
+        element.restore(Contribution::born(stamp(6, 2), stamp(8, 2), Number::integer(4)));
+        assert_eq!((element.lifetime(), element.end()), (Lifetime::Never, None));
+        element.life_mut().assert(stamp(9, 1), Lifetime::Until(10));
+        element.silence(|dot| dot == stamp(5, 1));
+        assert_eq!(element.end(), None, "the contribution still asserts that there is no end");
+        assert_eq!(element.asserting().collect::<Vec<_>>(), [stamp(6, 2)]);
+        element.silence(|dot| dot == stamp(6, 2));
+        element.life_mut().assert(stamp(9, 3), Lifetime::Until(20));
+        assert_eq!((element.lifetime(), element.end()), (Lifetime::Until(20), Some(20)));
+        element.life_mut().assert(stamp(9, 4), Lifetime::Never);
+        assert_eq!((element.lifetime(), element.end()), (Lifetime::Never, None));
+        element.siblings.clear();
+        element.tidy_life();
+        assert_eq!(element.silent().collect::<Vec<_>>(), [stamp(6, 2)]);
+        element.contributions.clear();
+        assert_eq!((element.has_content(), element.is_empty(), element.end()), (false, false, Some(0)));
+        element.life_mut().assertions.clear();
+        element.tidy_life();
+        assert!(element.is_empty() && element.life.is_none());
     }
 
     #[test]

@@ -4,22 +4,32 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod acknowledged;
 pub mod change;
 mod context;
 mod element;
+mod element_life;
 pub mod encoding;
 pub mod membership;
 pub mod number;
+pub mod patch;
+mod patches;
 mod position;
 mod score;
+pub mod sketch;
 mod stamp;
+mod stream;
 
+pub use acknowledged::{DotRange, DotSet, EntryDot, GroupStart};
 pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, Reset, Resets, Stamps};
 pub use context::VersionVector;
 pub use element::{Contribution, Element};
+pub use element_life::ElementLife;
 pub use encoding::{DecodeError, Reader};
 pub use membership::{Membership, NodeIdentity};
 pub use number::{ExactFloat, Number, parse_integer};
+pub use patches::{Dropped, Fold, Patch};
 pub use position::{POSITION_STEPS_MAX, Position, Side, Step};
 pub use score::{Score, ScoreBytes};
 pub use stamp::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};
+pub use stream::{Ordinals, STREAM_ID_BYTES, StreamEntry, StreamHead, StreamId, StreamName};

@@ -2,7 +2,7 @@
 //! node had seen; every key that a sweep removed; the end of every life. It feeds the oracle and asks it.
 
 use crate::broken::Broken;
-use crate::oracle::{self, Execution, History, Key};
+use crate::oracle::{self, Ahead, Execution, History, Key};
 use crate::reply::Value;
 use crate::trace::Trace;
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -36,10 +36,12 @@ type Removals = Arc<Mutex<Vec<Swept>>>;
 
 struct Swept {
     key: Key,
+    /// The fields that were removed; none if the key was.
+    fields: Vec<String>,
     stamp: Stamp,
     now: u64,
     applied: Arc<VersionVector>,
-    ahead: Option<VersionVector>,
+    ahead: Ahead,
 }
 
 /// A command that is about to be executed.
@@ -120,8 +122,9 @@ impl Observer {
         node.keyspace.on_removal(move |removal| {
             let Some(keyspace) = weak.upgrade() else { return };
             let key = Key::new(removal.database, &String::from_utf8_lossy(removal.key));
-            let (applied, ahead) = (keyspace.applied(), keyspace.ahead_of(slot_of(removal.key)));
-            let swept = Swept { key, stamp: removal.stamp, now: removal.now, applied, ahead };
+            let (applied, ahead) = (keyspace.applied(), keyspace.ahead_of(slot_of(removal.key)).map(Arc::new));
+            let fields = removal.fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+            let swept = Swept { key, fields, stamp: removal.stamp, now: removal.now, applied, ahead };
             queue.lock().unwrap_or_else(PoisonError::into_inner).push(swept);
         });
         let name = name.to_owned();
@@ -211,9 +214,10 @@ impl Observer {
         let views = Views::new(keyspace, &applied, commands, &self.history);
         let sees = |key: &Key, stamp: Stamp| views.sees(key, stamp);
         let named = named(commands, window.database, &self.history);
+        let ahead = |key: &Key| views.ahead.get(&slot_of(key.name.as_bytes())).cloned();
         let mut execution = Execution::new(&mut self.history, &sees, window.now, me, window.clock);
-        if views.any_ahead {
-            execution = execution.unsettled();
+        if views.any_ahead() {
+            execution = execution.unsettled(&ahead);
         }
         let (mut wrong, mut uncertain, mut all_known) = (None, false, true);
         for (args, actual) in commands.iter().zip(answers) {
@@ -237,7 +241,7 @@ impl Observer {
         if wrong.is_none() && execution.clock != after && all_known {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
-        let not_judged = uncertain || wrong.is_some() && views.any_ahead;
+        let not_judged = uncertain || wrong.is_some() && views.any_ahead();
         if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
             let name = &self.lives[window.life].name;
@@ -254,9 +258,14 @@ impl Observer {
         }
         self.note_stamps(me, &stamps, &applied, is_transaction);
         let name = &self.lives[window.life].name;
-        tracing::trace!(name, now = window.now, ?commands, ?answers, ?stamps, ?applied, "executed");
+        let database = window.database;
+        tracing::trace!(name, now = window.now, database, ?commands, ?answers, ?stamps, ?applied, "executed");
         self.trace.note(&format!("{name} {} {commands:?} {answers:?} {after:?}", window.now));
         if let Some(wrong) = wrong {
+            for key in &named {
+                let seen = |stamp: Stamp| stamp.author() == me || views.sees(key, stamp);
+                tracing::debug!(?key, standing = ?self.history.standing(key, &seen), "what the history says");
+            }
             let detail = format!("at {name} (number {me}, clock {}): {wrong}", window.now);
             self.report(Broken::new("answers", detail));
         }
@@ -353,19 +362,28 @@ impl Observer {
 
     fn take_removal(&mut self, life: usize, removal: &Swept) {
         let me = removal.stamp.author();
-        let ahead = removal.ahead.as_ref();
+        let vector = removal.ahead.as_ref();
         let sees =
-            |_: &Key, stamp: Stamp| removal.applied.covers(stamp) || ahead.is_some_and(|vector| vector.covers(stamp));
-        let uncertain = self.history.is_uncertain(&removal.key) || ahead.is_some();
+            |_: &Key, stamp: Stamp| removal.applied.covers(stamp) || vector.is_some_and(|vector| vector.covers(stamp));
+        let ahead = |_: &Key| removal.ahead.clone();
         let mut execution = Execution::new(&mut self.history, &sees, removal.now, me, removal.stamp);
-        let rightly = execution.removed_by_sweep(&removal.key, removal.stamp);
+        if vector.is_some() {
+            execution = execution.unsettled(&ahead);
+        }
+        let uncertain = vector.is_some() || execution.cannot_tell(&removal.key);
+        let rightly = if removal.fields.is_empty() {
+            execution.removed_by_sweep(&removal.key, removal.stamp)
+        } else {
+            execution.fields_removed_by_sweep(&removal.key, &removal.fields, removal.stamp)
+        };
         self.tally.swept += 1;
         self.note_stamps(me, &[removal.stamp], &removal.applied, false);
         let name = &self.lives[life].name;
         tracing::trace!(name, now = removal.now, key = ?removal.key, stamp = ?removal.stamp, applied = ?removal.applied, "swept");
         self.trace.note(&format!("{name} sweeps {:?} {:?}", removal.key, removal.stamp));
         if !rightly && !uncertain {
-            let detail = format!("{name} removed {:?} at {} although its life was not over", removal.key, removal.now);
+            let Swept { key, fields, now, .. } = removal;
+            let detail = format!("{name} removed {key:?} {fields:?} at {now} although its life was not over");
             self.report(Broken::new("expiry", detail));
         }
     }
@@ -424,9 +442,7 @@ fn named(commands: &[Vec<String>], database: u8, history: &History) -> Vec<Key> 
 /// What a node has seen of each key that a command may touch.
 struct Views {
     applied: Arc<VersionVector>,
-    ahead: BTreeMap<u16, VersionVector>,
-    /// Whether any slot that is looked at is ahead of the node's vector.
-    any_ahead: bool,
+    ahead: BTreeMap<u16, Arc<VersionVector>>,
 }
 
 impl Views {
@@ -441,10 +457,15 @@ impl Views {
         }
         for slot in slots {
             if let Some(vector) = keyspace.ahead_of(slot) {
-                ahead.insert(slot, vector);
+                ahead.insert(slot, Arc::new(vector));
             }
         }
-        Self { applied: applied.clone(), any_ahead: !ahead.is_empty(), ahead }
+        Self { applied: applied.clone(), ahead }
+    }
+
+    /// Whether any slot that is looked at is ahead of the node's vector.
+    fn any_ahead(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     fn sees(&self, key: &Key, stamp: Stamp) -> bool {

@@ -6,12 +6,15 @@
 pub mod commands;
 pub mod decimal;
 pub mod execution;
+mod fields;
 pub mod history;
 mod list_commands;
 pub mod lists;
 pub mod shown;
+mod stream_commands;
+pub mod streams;
 
 pub use commands::{execute, in_order};
 pub use execution::Execution;
-pub use history::{History, Key, Life};
+pub use history::{Ahead, History, Key, Life};
 pub use shown::{Content, Shown, shown};

@@ -1,12 +1,14 @@
 //! What clients do: random commands over a few keys, so that regions meet on every one of them. One file a family.
 
 mod counters;
+mod fields;
 mod hashes;
 mod keys;
 mod lists;
 mod lives;
 mod sets;
 mod sorted_sets;
+mod streams;
 mod strings;
 mod transactions;
 
@@ -30,9 +32,11 @@ pub const FAMILIES: &[Family] = &[
     strings::FAMILY,
     counters::FAMILY,
     hashes::FAMILY,
+    fields::FAMILY,
     sets::FAMILY,
     sorted_sets::FAMILY,
     lists::FAMILY,
+    streams::FAMILY,
     lives::FAMILY,
     keys::FAMILY,
     transactions::FAMILY,
@@ -44,11 +48,11 @@ pub struct Mixture(pub [u32; FAMILIES.len()]);
 
 impl Mixture {
     /// Everything.
-    pub const ALL: Self = Self([20, 22, 20, 16, 12, 16, 8, 6, 8]);
+    pub const ALL: Self = Self([20, 22, 20, 12, 16, 12, 16, 16, 8, 6, 8]);
     /// Counters above all.
-    pub const COUNTING: Self = Self([4, 70, 20, 2, 10, 2, 1, 1, 2]);
+    pub const COUNTING: Self = Self([4, 70, 20, 4, 2, 10, 2, 2, 1, 1, 2]);
     /// Lives above all.
-    pub const EXPIRING: Self = Self([22, 16, 12, 10, 8, 10, 30, 5, 5]);
+    pub const EXPIRING: Self = Self([22, 16, 12, 24, 10, 8, 10, 10, 30, 5, 5]);
 
     /// Draws what a client does next.
     pub fn draw(&self, random: &mut Random) -> Requests {
@@ -63,6 +67,7 @@ pub(crate) const COUNTERS: &[&str] = &["c1", "c2", "c3", "k", "m"];
 pub(crate) const HASHES: &[&str] = &["h1", "h2", "{l}2", "m"];
 pub(crate) const SETS: &[&str] = &["t1", "t2", "l", "{l}2"];
 pub(crate) const LISTS: &[&str] = &["q1", "q2", "l", "m"];
+pub(crate) const STREAMS: &[&str] = &["x1", "x2", "l", "m"];
 pub(crate) const SORTED_SETS: &[&str] = &["z1", "z2", "{l}2", "m"];
 pub(crate) const NAMES: &[&str] = &["f", "g", "h", "i"];
 pub(crate) const VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "xyzzy", "0.1", "7"];

@@ -70,3 +70,32 @@ fn a_merge_that_forgets_a_removal_is_told_from_the_contract() {
     history.forget_removals();
     assert_eq!(text(&history), "Some(String(\"8\"))");
 }
+
+/// Node 1 makes a hash and removes it; node 2 knows both by state when it writes a string there, and its batch does not say
+/// so. Node 3 has the hash and the string: what it answers is nobody's mistake, until it has the removal too.
+#[test]
+fn what_follows_from_state_cannot_be_told_where_the_state_is_missing() {
+    const NOW: u64 = 1_800_000_000_000;
+    let number = |number| crdt::NodeNumber::new(number).unwrap();
+    let (mut history, key) = (History::default(), Key::new(0, "m"));
+    let mut clock = crdt::Stamp::at(NOW, number(1));
+    let mut stamps = Vec::new();
+    for (author, command) in [(1, ["HSET", "m", "g", "1"].as_slice()), (1, &["DEL", "m"]), (2, &["SET", "m", "x"])] {
+        let args: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        let all: std::sync::Arc<crdt::VersionVector> = std::sync::Arc::new([(number(1), clock)].into_iter().collect());
+        let ahead = |_: &Key| Some(all.clone());
+        let mut execution = Execution::new(&mut history, &|_, _| true, NOW, number(author), clock);
+        if author == 2 {
+            execution = execution.unsettled(&ahead);
+        }
+        execution.begin_command();
+        oracle::execute(&mut execution, 0, &args, &Value::Null).unwrap();
+        clock = execution.clock;
+        stamps.push(clock);
+    }
+    let can_tell = |history: &mut History, seen: &[crdt::Stamp]| {
+        !Execution::new(history, &|_, stamp| seen.contains(&stamp), NOW, number(3), clock).cannot_tell(&key)
+    };
+    assert!(can_tell(&mut history, &stamps[..1]) && can_tell(&mut history, &stamps));
+    assert!(!can_tell(&mut history, &[stamps[0], stamps[2]]));
+}

@@ -6,5 +6,6 @@ mod decimal;
 mod membership;
 mod number;
 mod position;
+mod patches;
 mod random;
 mod replicas;

@@ -14,6 +14,9 @@ pub trait Replica {
     /// The state of one bucket as another replica gets it.
     type Bucket;
 
+    /// All replicas have applied this, and what is still to come of others has seen it.
+    fn known_everywhere(&mut self, _: &VersionVector) {}
+
     /// Closes what was written since the last time: the batch and the stamp of its last change.
     fn close(&mut self) -> Option<(Stamp, Self::Batch)>;
     /// Applies another replica's batch, whose changes follow `previous` and end with `last`. May come again later.
@@ -100,6 +103,10 @@ pub struct Cluster<R: Replica> {
     open: Vec<Vec<usize>>,
     transfers: BTreeMap<usize, Transfer>,
     arrivals: Vec<Arrival>,
+    /// What a replica was told that another one has applied, by the receiver and the life that told.
+    told: BTreeMap<(usize, usize), VersionVector>,
+    /// Whether replicas learn what all of them have.
+    pub tells_known: bool,
 }
 
 /// Numbers in the order in which they are given out. Not in the order of the indices, so that nothing depends on that;
@@ -137,6 +144,8 @@ impl<R: Replica> Cluster<R> {
             open: vec![Vec::new(); count],
             transfers: BTreeMap::new(),
             arrivals: Vec::new(),
+            told: BTreeMap::new(),
+            tells_known: true,
         };
         (0..count).for_each(|owner| cluster.begin_life(owner));
         cluster
@@ -380,7 +389,27 @@ impl<R: Replica> Cluster<R> {
         let author = self.number_of(from);
         if from != to && self.replicas[to].applied().of(author) >= self.last_closed(from) {
             self.replicas[to].peer_applied(author, &vector);
+            self.told.insert((to, self.current[from]), vector);
+            self.tell_known(to);
         }
+    }
+
+    /// Lets a replica know what all have, as far as it was told. What is left of a former life may have seen who knows what.
+    fn tell_known(&mut self, to: usize) {
+        if !self.tells_known || self.has_former_lives() {
+            return;
+        }
+        let others = (0..self.replicas.len()).filter(|&other| other != to);
+        let told: Option<Vec<_>> = others.map(|other| self.told.get(&(to, self.current[other]))).collect();
+        let Some(told) = told else { return };
+        let least = |number| told.iter().map(|vector| vector.of(number)).min().unwrap_or(Stamp::MAX);
+        let known = self.lives.iter().map(|life| (life.number, least(life.number))).collect();
+        self.replicas[to].known_everywhere(&known);
+    }
+
+    /// Whether a replica has written under another number before.
+    pub fn has_former_lives(&self) -> bool {
+        self.lives.len() > self.replicas.len()
     }
 
     /// Everybody has everything: nothing of a former life can still come that has not seen all this. Before that nobody

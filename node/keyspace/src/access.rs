@@ -1,8 +1,8 @@
 //! Access: some slots locked, for one command or one transaction. This file reads; `write.rs` writes.
 
-use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
+use crate::body::{KeyBody, KeyEntry, has_content, is_there, key_of, kind_at, lifetime_of};
 use crate::bundle::Bundle;
-use crate::collection::Collection;
+use crate::collection::{Collection, ElementView};
 use crate::entry::{Packed, PackedBundle, PackedCounter, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, Place, WriterState};
@@ -107,6 +107,8 @@ pub struct Watch {
 pub struct Elements<'a> {
     map: Collection<'a>,
     hasher: &'a KeyHasher,
+    /// Fields that are over then are not shown.
+    now: UnixMillis,
 }
 
 impl<'a> Access<'a> {
@@ -174,19 +176,21 @@ impl<'a> Access<'a> {
 
     /// The type of a key, nothing if it does not exist.
     pub fn kind(&mut self, database: Database, key: &[u8]) -> Option<Kind> {
-        kind_of(self.visible(database, key)?)
+        let now = self.now;
+        kind_at(self.visible(database, key)?, now)
     }
 
     /// A string's value: borrowed if it is plain, computed if it is a counter.
     #[inline]
     pub fn string(&mut self, database: Database, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, WrongKind> {
+        let now = self.now;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(packed)) => Ok(Some(Cow::Borrowed(packed.value))),
             Some(View::Counter(counter)) => Ok(Some(Cow::Owned(counter.cumulative.to_string().into_bytes()))),
-            Some(View::Wide(body)) => match body.kind() {
+            Some(View::Wide(body)) => match body.kind_at(now) {
                 Some(Kind::String) => Ok(body.string.as_ref().and_then(|element| element.value())),
-                Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List) => Err(WrongKind),
+                Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream) => Err(WrongKind),
                 None => Ok(None),
             },
             Some(View::Bundle(_)) => Err(WrongKind),
@@ -256,7 +260,7 @@ impl<'a> Access<'a> {
         for number in cursor.min(u64::from(SLOTS)) as u16..SLOTS {
             self.with_slot(number, |slot| {
                 for entry in slot.keys(database.0) {
-                    if let Some(kind) = kind_of(entry).filter(|_| !lifetime_of(entry).is_over(now)) {
+                    if let Some(kind) = kind_at(entry, now) {
                         each(key_of(entry), kind);
                         seen += 1;
                     }
@@ -280,8 +284,7 @@ impl<'a> Access<'a> {
         for step in 0..SLOTS {
             let found = self.with_slot((start + step) % SLOTS, |slot| {
                 let entry = slot.table(database.0)?.random(random)?;
-                kind_of(entry)?;
-                Some((key_of(entry).to_vec(), lifetime_of(entry).is_over(now)))
+                has_content(entry).then(|| (key_of(entry).to_vec(), !is_there(entry, now)))
             });
             match found {
                 Some((key, false)) => return Some(key),
@@ -299,10 +302,8 @@ impl<'a> Access<'a> {
     /// Watches a key: [`Watch::changed`] is true once anything here or arriving has changed it.
     pub fn watch(&mut self, database: Database, key: &[u8]) -> Watch {
         let flag = Arc::new(AtomicBool::new(false));
-        let deadline = match self.lifetime(database, key) {
-            Some(Lifetime::Until(deadline)) => Some(deadline),
-            Some(Lifetime::Never) | None => None,
-        };
+        let now = self.now;
+        let deadline = self.visible(database, key).and_then(|entry| next_end(entry, now));
         self.locked(key).memory.watch(database.0, key, flag.clone());
         Watch { flag, deadline }
     }
@@ -338,7 +339,7 @@ impl<'a> Access<'a> {
         let now = self.now;
         let hash = self.hash_of(key);
         let found = self.held.slot(key).find_hashed(hash, database.0, key);
-        let visible = found.filter(|entry| kind_of(entry).is_some() && !lifetime_of(entry).is_over(now));
+        let visible = found.filter(|entry| is_there(entry, now));
         self.lookups.note(key, visible.is_some());
         visible
     }
@@ -355,7 +356,7 @@ impl<'a> Access<'a> {
         } else {
             None
         };
-        let found = found.filter(|entry| !lifetime_of(entry).is_over(now) && kind_of(entry).is_some());
+        let found = found.filter(|entry| is_there(entry, now));
         self.lookups.note(key, found.is_some());
         let entry = found?;
         match entry.wide_mut() {
@@ -371,21 +372,17 @@ impl<'a> Access<'a> {
         key: &[u8],
         kind: Kind,
     ) -> Result<Option<Elements<'_>>, WrongKind> {
-        let hasher = &self.keyspace.shared.hasher;
-        Ok(self.map(database, key, kind)?.map(|map| Elements { map, hasher }))
+        let (hasher, now) = (&self.keyspace.shared.hasher, self.now);
+        Ok(self.map(database, key, kind)?.map(|map| Elements { map, hasher, now }))
     }
 
     /// The elements of a collection of this kind.
-    pub(crate) fn map(
-        &mut self,
-        database: Database,
-        key: &[u8],
-        kind: Kind,
-    ) -> Result<Option<Collection<'_>>, WrongKind> {
+    pub(crate) fn map(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Collection<'_>>, WrongKind> {
+        let now = self.now;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(_) | View::Counter(_)) => Err(WrongKind),
-            Some(View::Wide(body)) => match body.kind() {
+            Some(View::Wide(body)) => match body.kind_at(now) {
                 None => Ok(None),
                 Some(found) if found == kind => Ok(body.map(kind).map(Collection::Map)),
                 Some(_) => Err(WrongKind),
@@ -393,6 +390,18 @@ impl<'a> Access<'a> {
             Some(View::Bundle(bundle)) if bundle.kind == kind => Ok(Some(Collection::Bundle(Bundle::of(&bundle)))),
             Some(View::Bundle(_)) => Err(WrongKind),
         }
+    }
+}
+
+/// When a key, or the first of its fields, ends next.
+fn next_end(entry: &KeyEntry, now: UnixMillis) -> Option<UnixMillis> {
+    let of_fields = match entry.view() {
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => None,
+        View::Wide(body) => body.hash.as_ref().and_then(|map| map.next_end(now)),
+    };
+    match lifetime_of(entry) {
+        Lifetime::Until(deadline) => Some(of_fields.map_or(deadline, |end| end.min(deadline))),
+        Lifetime::Never => of_fields,
     }
 }
 
@@ -422,12 +431,12 @@ impl Watch {
 impl<'a> Elements<'a> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.map.len() - self.map.over_at(self.now)
     }
 
     /// Whether there is none; a key without elements does not exist, so this is false.
     pub fn is_empty(&self) -> bool {
-        self.map.len() == 0
+        self.len() == 0
     }
 
     /// Whether they are few enough to be kept in a list, in the order of insertion.
@@ -437,26 +446,67 @@ impl<'a> Elements<'a> {
 
     /// Whether a field or member is there.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.map.find(self.hasher, name).is_some()
+        self.find(name).is_some()
     }
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Cow<'a, [u8]>> {
-        self.map.find(self.hasher, field).map(|element| element.value())
+        self.find(field).map(|element| element.value())
+    }
+
+    /// How long a field stays; nothing if it is not there.
+    pub fn lifetime(&self, field: &[u8]) -> Option<Lifetime> {
+        self.find(field).map(|element| element.lifetime())
+    }
+
+    /// Whether any field has an end.
+    pub fn has_ends(&self) -> bool {
+        self.map.has_ends()
     }
 
     /// All names with their values; a set's values are empty.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Cow<'a, [u8]>)> + use<'a> {
-        self.map.iter().map(|element| (element.name(), element.value()))
+        self.shown().map(|element| (element.name(), element.value()))
+    }
+
+    /// All fields with their values, and how long each stays.
+    pub fn iter_with_lives(&self) -> impl Iterator<Item = (&'a [u8], Cow<'a, [u8]>, Lifetime)> + use<'a> {
+        self.shown().map(|element| (element.name(), element.value(), element.lifetime()))
     }
 
     /// One step over the elements, as [`Access::scan`].
     pub fn scan(&self, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
-        self.map.scan(cursor, count, |element| each(element.name(), &element.value()))
+        self.map.scan(cursor, count, |element| {
+            if element.is_shown(self.now) {
+                each(element.name(), &element.value());
+            }
+        })
     }
 
     /// Some element, chosen by a random word.
     pub fn random(&self, random: u64) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
-        self.map.random(random).map(|element| (element.name(), element.value()))
+        let mut word = random;
+        for _ in 0..DRAWS_MAX {
+            let element = self.map.random(word)?;
+            if element.is_shown(self.now) {
+                return Some((element.name(), element.value()));
+            }
+            word = word.rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        // Nearly all are over.
+        let length = self.len().max(1) as u64;
+        self.iter().nth((random % length) as usize)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<ElementView<'a>> {
+        self.map.find(self.hasher, name).filter(|element| element.is_shown(self.now))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = ElementView<'a>> + use<'a> {
+        let now = self.now;
+        self.map.iter().filter(move |element| element.is_shown(now))
     }
 }
+
+/// How often an element is drawn that is over, before all are looked at.
+const DRAWS_MAX: usize = 32;

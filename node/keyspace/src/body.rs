@@ -5,7 +5,9 @@ use crate::collection::ElementView;
 use crate::elements::{ElementMap, latest_of};
 use crate::entry::{Entry, Packed, PackedBundle, PackedCounter, PackedLife, View};
 use crate::sequence::Sequence;
-use crdt::{Contribution, Element, Kind, Lifetime, Stamp};
+use crate::stream::Stream;
+use crate::summary::Summary;
+use crdt::{Contribution, Element, Kind, Lifetime, Stamp, UnixMillis};
 use smallvec::SmallVec;
 
 /// A key in the main table.
@@ -30,13 +32,17 @@ pub struct KeyBody {
     pub sorted_set: Option<Box<ElementMap>>,
     /// The list, if one is there; not empty.
     pub list: Option<Box<Sequence>>,
+    /// The stream, if anything is there of one; not empty.
+    pub stream: Option<Box<Stream>>,
+    /// What is known of a large collection without looking at its elements.
+    pub summary: Option<Box<Summary>>,
 }
 
 impl KeyBody {
     /// A key of which nothing is known yet.
     pub fn new(key: &[u8]) -> Self {
         let (access, lives) = (0, SmallVec::new());
-        Self { key: key.into(), access, lives, string: None, hash: None, set: None, sorted_set: None, list: None }
+        Self { key: key.into(), access, lives, string: None, hash: None, set: None, sorted_set: None, list: None, stream: None, summary: None }
     }
 
     /// The body that a packed entry stands for.
@@ -69,9 +75,15 @@ impl KeyBody {
         body
     }
 
+    /// When and by whom what makes no key and asserts nothing was left: acknowledgements of a stream that is gone.
+    pub fn left_over(&self) -> Option<(Stamp, Lifetime)> {
+        let stream = self.stream.as_ref().filter(|_| !self.has_content())?;
+        Some((stream.latest(), Lifetime::Never))
+    }
+
     /// Whether nothing is left, not even an assertion.
     pub fn is_empty(&self) -> bool {
-        !self.has_content() && self.lives.is_empty()
+        !self.has_content() && self.lives.is_empty() && self.stream.is_none()
     }
 
     /// Whether there is content of any type: a key without is a ghost, or gone.
@@ -92,15 +104,26 @@ impl KeyBody {
         if self.list.as_ref().is_some_and(|sequence| sequence.is_empty()) {
             self.list = None;
         }
+        if self.stream.as_ref().is_some_and(|stream| stream.is_empty()) {
+            self.stream = None;
+        }
     }
 
-    /// The type that readers see: of several, the one that holds the latest live stamp.
-    pub fn kind(&self) -> Option<Kind> {
-        let mut held = Kind::ALL.into_iter().filter(|&kind| self.holds(kind));
-        let first = held.next()?;
-        match held.next() {
+    /// The type that readers see at `now`: of several, the one that holds the latest live stamp.
+    pub fn kind_at(&self, now: UnixMillis) -> Option<Kind> {
+        let mut shown = Kind::ALL.into_iter().filter(|&kind| self.shows(kind, now));
+        let first = shown.next()?;
+        match shown.next() {
             None => Some(first),
-            Some(_) => Kind::ALL.into_iter().filter(|&k| self.holds(k)).max_by_key(|&k| self.latest(k)),
+            Some(_) => Kind::ALL.into_iter().filter(|&k| self.shows(k, now)).max_by_key(|&k| self.latest(k, now)),
+        }
+    }
+
+    /// Whether readers find content of this kind: of a hash at least one field that is not over.
+    pub fn shows(&self, kind: Kind, now: UnixMillis) -> bool {
+        match kind {
+            Kind::Hash => self.hash.as_ref().is_some_and(|map| map.is_shown(now)),
+            Kind::String | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => self.holds(kind),
         }
     }
 
@@ -112,7 +135,13 @@ impl KeyBody {
             Kind::Set => self.set.is_some(),
             Kind::SortedSet => self.sorted_set.is_some(),
             Kind::List => self.list.is_some(),
+            Kind::Stream => self.stream.as_ref().is_some_and(|stream| stream.is_visible()),
         }
+    }
+
+    /// Whether there is anything of this kind, also what makes no key: acknowledgements of a group that is gone.
+    pub fn keeps(&self, kind: Kind) -> bool {
+        self.holds(kind) || kind == Kind::Stream && self.stream.is_some()
     }
 
     /// How many kinds of content there are: more than one after concurrent writes of different types.
@@ -120,10 +149,10 @@ impl KeyBody {
         Kind::ALL.into_iter().filter(|&kind| self.holds(kind)).count()
     }
 
-    /// The elements of a collection without an order of its own; strings and lists have none.
+    /// The elements of a collection without an order of its own; strings, lists and streams have none.
     pub fn map(&self, kind: Kind) -> Option<&ElementMap> {
         match kind {
-            Kind::String | Kind::List => None,
+            Kind::String | Kind::List | Kind::Stream => None,
             Kind::Hash => self.hash.as_deref(),
             Kind::Set => self.set.as_deref(),
             Kind::SortedSet => self.sorted_set.as_deref(),
@@ -133,19 +162,19 @@ impl KeyBody {
     /// The place of the elements of such a collection.
     pub fn map_mut(&mut self, kind: Kind) -> Option<&mut Option<Box<ElementMap>>> {
         match kind {
-            Kind::String | Kind::List => None,
+            Kind::String | Kind::List | Kind::Stream => None,
             Kind::Hash => Some(&mut self.hash),
             Kind::Set => Some(&mut self.set),
             Kind::SortedSet => Some(&mut self.sorted_set),
         }
     }
 
-    /// The elements of a collection of this type and no other, that has no end.
-    pub fn simple_map_mut(&mut self, kind: Kind) -> Option<&mut ElementMap> {
+    /// The elements of a collection of this type and no other, that has no end and of which readers find something.
+    pub fn simple_map_mut(&mut self, kind: Kind, now: UnixMillis) -> Option<&mut ElementMap> {
         if self.kinds() != 1 || self.lifetime() != Lifetime::Never {
             return None;
         }
-        self.map_mut(kind)?.as_deref_mut()
+        self.map_mut(kind)?.as_deref_mut().filter(|map| map.is_shown(now))
     }
 
     /// The life that counts: the longest one asserted; never, if none is.
@@ -165,10 +194,13 @@ impl KeyBody {
 
     /// The packed entry that says the same, if there is one.
     pub fn pack(&self) -> Option<KeyEntry> {
-        if self.lives.len() > 1 || self.kinds() > 1 {
+        if self.lives.len() > 1 || self.kinds() > 1 || self.stream.is_some() {
             return None;
         }
         let Some(element) = self.string.as_deref() else { return self.pack_collection() };
+        if element.is_patched() {
+            return None;
+        }
         match (&element.siblings[..], &element.contributions[..]) {
             ([(stamp, value)], []) => {
                 let life = PackedLife::from_assertion(self.lives.first().copied(), *stamp);
@@ -184,12 +216,8 @@ impl KeyBody {
 
     fn pack_collection(&self) -> Option<KeyEntry> {
         let (kind, map) = Kind::ALL.into_iter().find_map(|kind| Some((kind, self.map(kind)?)))?;
-        let bytes = |element: ElementView<'_>| {
-            element.name().len() + if let ElementView::Written(packed) = element { packed.value.len() } else { 0 }
-        };
-        let is_small = |map: &ElementMap| {
-            map.iter().map(|entry| bytes(ElementView::of(entry))).sum::<usize>() <= PACKED_AGAIN_BYTES_MAX
-        };
+        let bytes = |element: ElementView<'_>| element.name().len() + if let ElementView::Written(packed) = element { packed.value.len() } else { 0 };
+        let is_small = |map: &ElementMap| map.iter().map(|entry| bytes(ElementView::of(entry))).sum::<usize>() <= PACKED_AGAIN_BYTES_MAX;
         if !map.is_flat() || !is_small(map) {
             return None;
         }
@@ -203,27 +231,39 @@ impl KeyBody {
         Entry::bundle_of(&PackedBundle { kind, stamp, life, access: self.access, name: &self.key, elements })
     }
 
+    /// About so many, without looking at every element of a large collection.
+    pub fn heap_bytes_about(&self) -> usize {
+        if self.summary.is_none() {
+            return self.heap_bytes();
+        }
+        let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
+        maps.map(|map| map.heap_bytes_about()).sum::<usize>() + self.list.as_ref().map_or(0, |list| list.heap_bytes_about())
+    }
+
     /// Bytes on the heap besides the body's own box, without the allocator's rounding.
     pub fn heap_bytes(&self) -> usize {
         let string = self.string.as_ref().map_or(0, |element| {
             let values: usize = element.siblings.iter().map(|(_, value)| value.len()).sum();
-            std::mem::size_of::<Element>() + values
+            std::mem::size_of::<Element>() + values + element.patch_bytes() + element.text_room()
         });
         let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
         let maps: usize = maps.map(|map| map.heap_bytes() + std::mem::size_of::<ElementMap>()).sum();
         let list = self.list.as_ref().map_or(0, |list| list.heap_bytes() + std::mem::size_of::<Sequence>());
-        self.key.len() + string + maps + list
+        let stream = self.stream.as_ref().map_or(0, |stream| stream.heap_bytes() + std::mem::size_of::<Stream>());
+        self.key.len() + string + maps + list + stream
     }
 
-    fn latest(&self, kind: Kind) -> Stamp {
+    fn latest(&self, kind: Kind, now: UnixMillis) -> Stamp {
         match kind {
             Kind::String => self.string.as_ref().map_or(Stamp::ZERO, |element| element.latest()),
             Kind::List => {
                 let dots = self.list.iter().flat_map(|list| list.items().map(|item| list.latest_of(&item)));
                 dots.max().unwrap_or(Stamp::ZERO)
             }
+            Kind::Stream => self.stream.as_ref().map_or(Stamp::ZERO, |stream| stream.latest()),
             Kind::Hash | Kind::Set | Kind::SortedSet => {
-                self.map(kind).and_then(|map| map.iter().map(latest_of).max()).unwrap_or(Stamp::ZERO)
+                let shown = self.map(kind).into_iter().flat_map(|map| map.iter().map(ElementView::of));
+                shown.filter(|element| element.is_shown(now)).map(|e| e.latest()).max().unwrap_or(Stamp::ZERO)
             }
         }
     }
@@ -278,12 +318,34 @@ pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
     }
 }
 
-/// The type that readers see of an entry, expired or not; nothing for a ghost.
+/// Whether there is content, expired or not: an entry without is a ghost.
 #[inline]
-pub fn kind_of(entry: &KeyEntry) -> Option<Kind> {
+pub fn has_content(entry: &KeyEntry) -> bool {
+    match entry.view() {
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => true,
+        View::Wide(body) => body.has_content(),
+    }
+}
+
+/// The type that readers see of an entry at `now`; nothing if it is over, or a ghost.
+#[inline]
+pub fn kind_at(entry: &KeyEntry, now: UnixMillis) -> Option<Kind> {
+    if lifetime_of(entry).is_over(now) {
+        return None;
+    }
     match entry.view() {
         View::Packed(_) | View::Counter(_) => Some(Kind::String),
         View::Bundle(bundle) => Some(bundle.kind),
-        View::Wide(body) => body.kind(),
+        View::Wide(body) => body.kind_at(now),
     }
+}
+
+/// Whether readers find a key at `now`.
+#[inline]
+pub fn is_there(entry: &KeyEntry, now: UnixMillis) -> bool {
+    let shown = match entry.view() {
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => true,
+        View::Wide(body) => Kind::ALL.into_iter().any(|kind| body.shows(kind, now)),
+    };
+    shown && !lifetime_of(entry).is_over(now)
 }

@@ -3,10 +3,10 @@
 use crate::body::KeyEntry;
 use crate::bundle::Bundle;
 use crate::elements::{ElementEntry, ElementMap, WideElement};
-use crate::entry::{Packed, PackedCounter, View};
+use crate::entry::{Packed, PackedCounter, PackedLife, View};
 use crate::hash::KeyHasher;
 use crate::ranked::RankedTable;
-use crdt::{Element, Kind, Score, Stamp};
+use crdt::{Element, Kind, Lifetime, Score, Stamp, Stamps, UnixMillis};
 use std::borrow::Cow;
 
 /// The elements of a collection.
@@ -44,6 +44,22 @@ impl<'a> Collection<'a> {
         match self {
             Self::Bundle(bundle) => bundle.len(),
             Self::Map(map) => map.len(),
+        }
+    }
+
+    /// How many elements are over at `now`, and still there.
+    pub fn over_at(&self, now: UnixMillis) -> usize {
+        match self {
+            Self::Bundle(_) => 0,
+            Self::Map(map) => map.over_at(now),
+        }
+    }
+
+    /// Whether any element has an end.
+    pub fn has_ends(&self) -> bool {
+        match self {
+            Self::Bundle(_) => false,
+            Self::Map(map) => map.timed().is_some(),
         }
     }
 
@@ -153,9 +169,65 @@ impl<'a> ElementView<'a> {
     /// The element as the algebra sees it.
     pub fn widened(&self) -> Element {
         match self {
-            Self::Written(packed) => Element::written(packed.stamp, packed.value.into()),
-            Self::Counter(counter) => Element::counted(counter.contribution()),
+            Self::Written(packed) => with_life(Element::written(packed.stamp, packed.value.into()), packed.life),
+            Self::Counter(counter) => with_life(Element::counted(counter.contribution()), counter.life),
             Self::Wide(wide) => wide.element.clone(),
+        }
+    }
+
+    /// When readers see it no more; nothing if it has no end. A ghost was over from the first.
+    #[inline]
+    pub fn end(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Written(Packed { life, .. }) | Self::Counter(PackedCounter { life, .. }) => match life {
+                PackedLife::Asserted(_, Lifetime::Until(deadline)) => Some(*deadline),
+                PackedLife::Asserted(_, Lifetime::Never) | PackedLife::Own | PackedLife::Unasserted => None,
+            },
+            Self::Wide(wide) => wide.element.end(),
+        }
+    }
+
+    /// How long it stays.
+    pub fn lifetime(&self) -> Lifetime {
+        match self {
+            Self::Written(Packed { life, .. }) | Self::Counter(PackedCounter { life, .. }) => match life {
+                PackedLife::Own | PackedLife::Unasserted => Lifetime::Never,
+                PackedLife::Asserted(_, lifetime) => *lifetime,
+            },
+            Self::Wide(wide) => wide.element.lifetime(),
+        }
+    }
+
+    /// Whether readers find it at `now`.
+    #[inline]
+    pub fn is_shown(&self, now: UnixMillis) -> bool {
+        self.end().is_none_or(|end| end > now)
+    }
+
+    /// All that is asserted about its life, by its content and besides.
+    pub fn assertions(&self) -> Stamps {
+        let packed = |life: PackedLife, content| life.assertion(content).map(|(dot, _)| dot).into_iter().collect();
+        match self {
+            Self::Written(element) => packed(element.life, element.stamp),
+            Self::Counter(element) => packed(element.life, element.birth),
+            Self::Wide(wide) => {
+                let besides = wide.element.life.iter().flat_map(|life| life.assertions.iter().map(|&(dot, _)| dot));
+                wide.element.asserting().chain(besides).collect()
+            }
+        }
+    }
+
+    /// The assertion about its life that counts, of those that are not its content's, and whether it is a ghost.
+    pub fn winning_life(&self) -> Option<(Stamp, Lifetime, bool)> {
+        match self {
+            Self::Written(Packed { life, .. }) | Self::Counter(PackedCounter { life, .. }) => match life {
+                PackedLife::Own | PackedLife::Unasserted => None,
+                PackedLife::Asserted(stamp, lifetime) => Some((*stamp, *lifetime, false)),
+            },
+            Self::Wide(wide) => {
+                let (stamp, lifetime) = wide.element.life.as_ref()?.winner()?;
+                Some((stamp, lifetime, !wide.element.has_content()))
+            }
         }
     }
 
@@ -171,4 +243,15 @@ impl<'a> ElementView<'a> {
             }
         }
     }
+}
+
+/// The element with the life that its packed form says.
+fn with_life(mut element: Element, life: PackedLife) -> Element {
+    if life != PackedLife::Own {
+        element.silence(|_| true);
+    }
+    if let PackedLife::Asserted(stamp, lifetime) = life {
+        element.life_mut().assert(stamp, lifetime);
+    }
+    element
 }

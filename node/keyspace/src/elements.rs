@@ -2,15 +2,16 @@
 //!
 //! A short list keeps the order of insertion, as Redis' listpacks do, and costs one pointer an element. Past
 //! [`FLAT_ELEMENTS_MAX`] elements it becomes a table and stays one until it is empty. The table of a sorted set knows the
-//! order of its members too; a list is sorted when it is read.
+//! order of its members too; a list is sorted when it is read. A hash with a field that ends is a table, however small,
+//! that knows the order in which its fields end: so it is known at any time how many are over, and which.
 
 use crate::body::packed_counter;
 use crate::buckets::Buckets;
 use crate::collection::ElementView;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
-use crate::ranked::RankedTable;
-use crdt::{Element, Kind, Score, Stamp};
+use crate::ranked::{RankedTable, by_end, by_score};
+use crdt::{Element, Kind, Score, Stamp, UnixMillis};
 
 /// An element that does not fit a packed entry: it has siblings or contributions.
 #[derive(Debug)]
@@ -38,12 +39,17 @@ pub struct ElementMap {
 enum Shape {
     Flat(Vec<ElementEntry>),
     Indexed(Buckets<WideElement>),
+    /// Members by their scores.
     Ranked(Box<RankedTable>),
+    /// Fields, of which at least one has an end, by their ends.
+    Timed(Box<RankedTable>),
 }
 
 /// Elements that a list is searched for one by one. Past this a table is faster, and its 9 to 20 bytes an element do
 /// not matter any more.
 pub const FLAT_ELEMENTS_MAX: usize = 24;
+/// Elements from whose sizes that of all is reckoned.
+const ELEMENTS_SAMPLED: usize = 64;
 /// Cells that one call of a scan looks at for each element it was asked for, as Redis bounds it.
 const SCAN_CELLS_PER_ELEMENT: usize = 10;
 
@@ -51,7 +57,7 @@ impl ElementMap {
     /// No elements of a collection of this kind.
     pub fn new(kind: Kind) -> Self {
         let is_sorted = match kind {
-            Kind::String | Kind::Hash | Kind::Set | Kind::List => false,
+            Kind::String | Kind::Hash | Kind::Set | Kind::List | Kind::Stream => false,
             Kind::SortedSet => true,
         };
         Self { shape: Shape::Flat(Vec::new()), moves: 0, is_sorted }
@@ -66,7 +72,7 @@ impl ElementMap {
     pub fn len(&self) -> usize {
         match &self.shape {
             Shape::Flat(list) => list.len(),
-            Shape::Indexed(_) | Shape::Ranked(_) => self.table().map_or(0, Buckets::len),
+            Shape::Indexed(_) | Shape::Ranked(_) | Shape::Timed(_) => self.table().map_or(0, Buckets::len),
         }
     }
 
@@ -83,16 +89,41 @@ impl ElementMap {
     /// The table of many elements with scores.
     pub fn ranked(&self) -> Option<&RankedTable> {
         match &self.shape {
-            Shape::Flat(_) | Shape::Indexed(_) => None,
+            Shape::Flat(_) | Shape::Indexed(_) | Shape::Timed(_) => None,
             Shape::Ranked(ranked) => Some(ranked),
         }
+    }
+
+    /// The table of elements of which some have an end, in the order in which they end.
+    pub fn timed(&self) -> Option<&RankedTable> {
+        match &self.shape {
+            Shape::Flat(_) | Shape::Indexed(_) | Shape::Ranked(_) => None,
+            Shape::Timed(timed) => Some(timed),
+        }
+    }
+
+    /// How many elements are over at `now`, ghosts included, and still there.
+    pub fn over_at(&self, now: UnixMillis) -> usize {
+        self.timed().map_or(0, |timed| timed.order().partition_point(|item| item.score().to_f64() <= now as f64))
+    }
+
+    /// Whether readers find anything at `now`.
+    pub fn is_shown(&self, now: UnixMillis) -> bool {
+        self.timed().map_or(!self.is_empty(), |timed| timed.table().len() > self.over_at(now))
+    }
+
+    /// The first end after `now`.
+    pub fn next_end(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let (timed, over) = (self.timed()?, self.over_at(now));
+        let first = timed.order().range(over..over + 1, false).next()?;
+        end_of(timed.member(first.cell))
     }
 
     fn table(&self) -> Option<&Buckets<WideElement>> {
         match &self.shape {
             Shape::Flat(_) => None,
             Shape::Indexed(table) => Some(table),
-            Shape::Ranked(ranked) => Some(ranked.table()),
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => Some(ranked.table()),
         }
     }
 
@@ -100,7 +131,7 @@ impl ElementMap {
     pub fn find(&self, hasher: &KeyHasher, name: &[u8]) -> Option<&ElementEntry> {
         match &self.shape {
             Shape::Flat(list) => list.iter().find(|entry| name_of(entry) == name),
-            Shape::Indexed(_) | Shape::Ranked(_) => {
+            Shape::Indexed(_) | Shape::Ranked(_) | Shape::Timed(_) => {
                 self.table()?.find(hasher.hash(name), |entry| name_of(entry) == name)
             }
         }
@@ -113,11 +144,20 @@ impl ElementMap {
         name: &[u8],
         work: impl FnOnce(&mut ElementEntry) -> T,
     ) -> Option<T> {
-        match &mut self.shape {
+        let mut ends = false;
+        let is_sorted = self.is_sorted;
+        let work = |entry: &mut ElementEntry| {
+            let result = work(entry);
+            ends = !is_sorted && end_of(entry).is_some();
+            result
+        };
+        let result = match &mut self.shape {
             Shape::Flat(list) => list.iter_mut().find(|entry| name_of(entry) == name).map(work),
             Shape::Indexed(table) => table.find_mut(hasher.hash(name), |entry| name_of(entry) == name).map(work),
-            Shape::Ranked(ranked) => ranked.change(hasher, name, work),
-        }
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.change(hasher, name, work),
+        };
+        self.follow_ends(hasher, ends);
+        result
     }
 
     /// Asks for the line of the table that a lookup of this name reads first, without waiting for it.
@@ -138,19 +178,18 @@ impl ElementMap {
 
     /// Adds an element whose name is not there yet.
     pub fn insert_new(&mut self, hasher: &KeyHasher, entry: ElementEntry) {
+        if !self.is_sorted && end_of(&entry).is_some() {
+            self.time(hasher);
+        }
         if let Shape::Flat(list) = &mut self.shape {
             if list.len() < FLAT_ELEMENTS_MAX {
                 list.push(entry);
                 return;
             }
             self.shape = if self.is_sorted {
-                Shape::Ranked(Box::new(RankedTable::of(hasher, list.drain(..))))
+                Shape::Ranked(Box::new(RankedTable::of(hasher, by_score, list.drain(..))))
             } else {
-                let mut table = Buckets::new();
-                for old in list.drain(..) {
-                    table.insert_new(hasher.hash(name_of(&old)), old, |e| hasher.hash(name_of(e)));
-                }
-                Shape::Indexed(table)
+                Shape::Indexed(table_of(hasher, list.drain(..)))
             };
         }
         let cells = self.cells();
@@ -159,9 +198,30 @@ impl ElementMap {
             Shape::Indexed(table) => {
                 table.insert_new(hasher.hash(name_of(&entry)), entry, |e| hasher.hash(name_of(e)));
             }
-            Shape::Ranked(ranked) => ranked.insert_new(hasher, entry),
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.insert_new(hasher, entry),
         }
         self.note_moves(cells);
+    }
+
+    /// Becomes a table that knows the order in which its elements end.
+    fn time(&mut self, hasher: &KeyHasher) {
+        let table = match &mut self.shape {
+            Shape::Flat(list) => table_of(hasher, list.drain(..)),
+            Shape::Indexed(table) => std::mem::replace(table, Buckets::new()),
+            Shape::Ranked(_) | Shape::Timed(_) => return,
+        };
+        self.shape = Shape::Timed(Box::new(RankedTable::of_table(by_end, table)));
+    }
+
+    /// Keeps the order of ends only while there is one; `ends` says whether an element now has one.
+    fn follow_ends(&mut self, hasher: &KeyHasher, ends: bool) {
+        if ends {
+            self.time(hasher);
+        } else if self.timed().is_some_and(|timed| timed.order().len() == 0)
+            && let Shape::Timed(timed) = std::mem::replace(&mut self.shape, Shape::Flat(Vec::new()))
+        {
+            self.shape = Shape::Indexed(timed.into_table());
+        }
     }
 
     /// Takes out the element called `name`.
@@ -178,26 +238,35 @@ impl ElementMap {
                 table.shrink(|e| hasher.hash(name_of(e)));
                 removed
             }
-            Shape::Ranked(ranked) => ranked.remove(hasher, name)?,
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.remove(hasher, name)?,
         };
         self.note_moves(cells);
+        self.follow_ends(hasher, false);
         Some(removed)
     }
 
     /// Keeps only the elements for which `keep` says so; it may change them.
-    pub fn retain(&mut self, hasher: &KeyHasher, keep: impl FnMut(&mut ElementEntry) -> bool) {
+    pub fn retain(&mut self, hasher: &KeyHasher, mut keep: impl FnMut(&mut ElementEntry) -> bool) {
+        let mut ends = false;
+        let is_sorted = self.is_sorted;
+        let keep = |entry: &mut ElementEntry| {
+            let stays = keep(entry);
+            ends |= !is_sorted && stays && end_of(entry).is_some();
+            stays
+        };
         match &mut self.shape {
             Shape::Flat(list) => list.retain_mut(keep),
             Shape::Indexed(table) => table.retain(keep, |e| hasher.hash(name_of(e))),
-            Shape::Ranked(ranked) => ranked.retain(hasher, keep),
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.retain(hasher, keep),
         }
+        self.follow_ends(hasher, ends);
     }
 
     /// All elements; the order means nothing to readers.
     pub fn iter(&self) -> impl Iterator<Item = &ElementEntry> {
         let list = match &self.shape {
             Shape::Flat(list) => Some(list.iter()),
-            Shape::Indexed(_) | Shape::Ranked(_) => None,
+            Shape::Indexed(_) | Shape::Ranked(_) | Shape::Timed(_) => None,
         };
         let table = self.table().map(Buckets::iter);
         list.into_iter().flatten().chain(table.into_iter().flatten())
@@ -229,18 +298,37 @@ impl ElementMap {
         match &self.shape {
             Shape::Flat(list) if list.is_empty() => None,
             Shape::Flat(list) => list.get((random % list.len() as u64) as usize),
-            Shape::Indexed(_) | Shape::Ranked(_) => self.table()?.random(random),
+            Shape::Indexed(_) | Shape::Ranked(_) | Shape::Timed(_) => self.table()?.random(random),
         }
     }
 
     /// Bytes on the heap, without the allocator's rounding.
     pub fn heap_bytes(&self) -> usize {
-        let cells = match &self.shape {
+        self.place_bytes() + self.iter().map(Entry::heap_bytes).sum::<usize>()
+    }
+
+    /// Those of the list or table alone.
+    fn place_bytes(&self) -> usize {
+        match &self.shape {
             Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),
             Shape::Indexed(table) => table.heap_bytes(),
-            Shape::Ranked(ranked) => ranked.heap_bytes(),
-        };
-        cells + self.iter().map(Entry::heap_bytes).sum::<usize>()
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.heap_bytes(),
+        }
+    }
+
+    /// About so many, reckoned from some of the elements.
+    pub fn heap_bytes_about(&self) -> usize {
+        let some: usize = self.iter().take(ELEMENTS_SAMPLED).map(Entry::heap_bytes).sum();
+        self.place_bytes() + some * self.len() / self.len().clamp(1, ELEMENTS_SAMPLED)
+    }
+
+    /// Frees everything, and calls `pause` after each so many elements.
+    pub fn take_apart(self, count: usize, pause: &mut dyn FnMut()) {
+        match self.shape {
+            Shape::Flat(list) => drop(list),
+            Shape::Indexed(table) => table.take_apart(count, pause),
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.take_apart(count, pause),
+        }
     }
 
     /// Cells of the table; none of a list.
@@ -277,6 +365,12 @@ pub fn latest_of(entry: &ElementEntry) -> Stamp {
     ElementView::of(entry).latest()
 }
 
+/// When readers see an entry no more; nothing if it has no end.
+#[inline]
+pub fn end_of(entry: &ElementEntry) -> Option<UnixMillis> {
+    ElementView::of(entry).end()
+}
+
 /// The element as the algebra sees it.
 pub fn widened(entry: &ElementEntry) -> Element {
     ElementView::of(entry).widened()
@@ -285,11 +379,31 @@ pub fn widened(entry: &ElementEntry) -> Element {
 /// The smallest entry that holds `element`, which is not empty.
 pub fn entry_of(name: &[u8], element: Element) -> ElementEntry {
     let packed = match (&element.siblings[..], &element.contributions[..]) {
-        ([(stamp, value)], []) => Some(Entry::packed(*stamp, PackedLife::Own, 0, name, value)),
-        ([], [contribution]) => packed_counter(contribution, PackedLife::Own, 0, name),
+        ([(stamp, value)], []) => packed_life(&element).map(|life| Entry::packed(*stamp, life, 0, name, value)),
+        ([], [contribution]) => packed_life(&element).and_then(|life| packed_counter(contribution, life, 0, name)),
         _ => None,
     };
     packed.unwrap_or_else(|| Entry::wide(Box::new(WideElement { name: name.into(), element })))
+}
+
+/// The life of an element with one content in its packed form, if it has one.
+fn packed_life(element: &Element) -> Option<PackedLife> {
+    let assertions = element.life.as_ref().map_or(&[][..], |life| &life.assertions);
+    match (assertions, element.asserting().next()) {
+        ([], Some(_)) => Some(PackedLife::Own),
+        ([], None) => Some(PackedLife::Unasserted),
+        ([(stamp, lifetime)], None) => Some(PackedLife::Asserted(*stamp, *lifetime)),
+        _ => None,
+    }
+}
+
+/// A table of these elements.
+pub fn table_of(hasher: &KeyHasher, elements: impl Iterator<Item = ElementEntry>) -> Buckets<WideElement> {
+    let mut table = Buckets::new();
+    for element in elements {
+        table.insert_new(hasher.hash(name_of(&element)), element, |entry| hasher.hash(name_of(entry)));
+    }
+    table
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ impl<W> Entry<W> {
             Kind::Hash => 1,
             Kind::Set => 2,
             Kind::SortedSet => 3,
-            Kind::String | Kind::List => return None,
+            Kind::String | Kind::List | Kind::Stream => return None,
         };
         let PackedBundle { stamp, life, access, name, elements, .. } = *bundle;
         let mut entry = Self::packed(stamp, life, access, name, elements);

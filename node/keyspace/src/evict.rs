@@ -5,7 +5,7 @@
 //! and a write elsewhere that was not observed stands. How much memory is short, others say.
 
 use crate::access::Database;
-use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
+use crate::body::{KeyEntry, has_content, key_of, lifetime_of};
 use crate::bundle::Bundle;
 use crate::collection::ElementView;
 use crate::entry::View;
@@ -248,7 +248,7 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
     }
     let inner = match entry.view() {
         View::Packed(_) | View::Counter(_) | View::Bundle(_) => 0,
-        View::Wide(body) => body.heap_bytes(),
+        View::Wide(body) => body.heap_bytes_about(),
     };
     let bytes = size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner;
     access.remove_observed(Database(candidate.database), &candidate.key);
@@ -257,7 +257,9 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
 
 /// How good it is that a key goes; nothing if it must not.
 fn score(shared: &Shared, entry: &KeyEntry, now: UnixMillis, policy: &EvictionPolicy) -> Option<u64> {
-    kind_of(entry)?;
+    if !has_content(entry) {
+        return None;
+    }
     let life = lifetime_of(entry);
     if life.is_over(now) {
         return Some(u64::MAX);
@@ -300,12 +302,7 @@ fn leaves_resets(shared: &Shared, entry: &KeyEntry) -> bool {
         View::Bundle(bundle) => Bundle::of(&bundle).iter().any(|element| element_by_others(&element)),
         View::Wide(body) => {
             body.string.as_deref().is_some_and(by_others)
-                || body
-                    .hash
-                    .iter()
-                    .flat_map(|map| map.iter())
-                    .take(ELEMENTS_LOOKED_AT)
-                    .any(|e| element_by_others(&ElementView::of(e)))
+                || body.hash.iter().flat_map(|map| map.iter()).take(ELEMENTS_LOOKED_AT).any(|e| element_by_others(&ElementView::of(e)))
         }
     }
 }

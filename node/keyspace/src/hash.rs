@@ -1,6 +1,6 @@
 //! The hashes of the keyspace: Redis' slot of a key, the table hash, and the digest's item hashes.
 
-use crdt::{Contribution, Lifetime, Number, Stamp};
+use crdt::{Contribution, ElementLife, Lifetime, Number, Stamp};
 use std::hash::BuildHasher;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -147,10 +147,25 @@ pub fn digest_of_life(life_digest: u64, stamp: Stamp, lifetime: Lifetime) -> u64
     fold(fold(life_digest, stamp.bits()), lifetime.to_word())
 }
 
+/// The digest's hash of a field's life, given that of its name.
+#[inline]
+pub fn digest_of_field_life(element_digest: u64) -> u64 {
+    fold(element_digest, 0x11fe)
+}
+
+/// The items that what is asserted about a field's life adds to the digest, besides what its content asserts.
+pub fn digest_of_element_life(element_digest: u64, life: Option<&ElementLife>) -> u64 {
+    let Some(life) = life else { return 0 };
+    let name = digest_of_field_life(element_digest);
+    let silent = life.silent.iter().fold(0, |sum, dot| sum ^ fold(name ^ 0x51e7, dot.bits()));
+    life.assertions.iter().fold(silent, |sum, &(dot, lifetime)| sum ^ digest_of_life(name, dot, lifetime))
+}
+
 /// The item that a live contribution adds to the digest.
 pub fn digest_of_contribution(element_digest: u64, contribution: &Contribution) -> u64 {
-    let Contribution { node, birth, stamp, cumulative, base_stamp, base } = contribution;
-    let mut item = fold(element_digest ^ 0xc0de, u64::from(node.value()));
+    let Contribution { node, birth, stamp, cumulative, base_stamp, base, asserts } = contribution;
+    let silent = if *asserts { 0 } else { 1 << 32 };
+    let mut item = fold(element_digest ^ 0xc0de, u64::from(node.value()) | silent);
     for word in [birth.bits(), stamp.bits(), base_stamp.bits()] {
         item = fold(item, word);
     }

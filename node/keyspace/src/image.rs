@@ -23,7 +23,7 @@ impl Keyspace {
             }
             done += 1;
             if number < SLOTS && !holds_nothing(&self.slot(number)) {
-                self.read_slot(number, &nothing, Extent::Listing, &applied, &mut out);
+                self.read_slot(number, &nothing, Extent::Image, &applied, &mut out);
             }
         }
         if out.len() == head {

@@ -78,7 +78,7 @@ impl Target<'_> {
             Operation::Remove { kind, name, drops, resets } if *kind == held && resets.is_empty() => {
                 self.remove(held, name, drops)?;
             }
-            Operation::Add { kind, name, birth, cumulative } if *kind == held => {
+            Operation::Add { kind, name, birth, cumulative, asserts: true } if *kind == held => {
                 self.add(held, name, *birth, *cumulative)?;
             }
             Operation::Live { drops, assertion: Some(lifetime) } => self.live(drops, *lifetime)?,
@@ -87,6 +87,9 @@ impl Target<'_> {
             | Operation::Add { .. }
             | Operation::Clear { .. }
             | Operation::Live { .. }
+            | Operation::LiveField { .. }
+            | Operation::Patch { .. }
+            | Operation::RemoveFolded { .. }
             | Operation::ClearDatabase { .. } => return None,
         }
         self.entry.note_use(|noted| self.shared.access_after(noted));

@@ -4,7 +4,7 @@
 
 use crate::access::{Access, Database};
 use crate::elements::{ElementEntry, ElementMap};
-use crate::entry::{Entry, PackedLife, View};
+use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_move};
 use crate::in_bundle::{Done, move_here, put_here};
 use crate::keyspace::WriterState;
@@ -39,7 +39,7 @@ impl Access<'_> {
             writer.pending.append_increment(stamp, self.in_group, database.0, key, birth, cumulative);
         } else {
             let cumulative = Number::integer(i128::from(cumulative));
-            let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative };
+            let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative, asserts: true };
             log(writer, stamp, self.in_group, database, key, &operation);
         }
         Some(cumulative)
@@ -68,19 +68,22 @@ impl Access<'_> {
                 moved
             }
             Some(body) => {
-                let map = body.simple_map_mut(kind)?;
-                let moved =
-                    map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
+                let map = body.simple_map_mut(kind, now)?;
+                let moved = map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
                 body.access = shared.access_after(body.access);
                 moved
             }
         };
         let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
-        memory.digest ^= digest_of_contribution(digest, &before) ^ digest_of_contribution(digest, &after);
+        let moved = digest_of_contribution(digest, &before) ^ digest_of_contribution(digest, &after);
+        memory.digest ^= moved;
+        if let Some(body) = entry.wide_mut() {
+            body.note_change(stamp, moved);
+        }
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
-        let operation = Operation::Add { kind, name, birth: before.birth, cumulative: after.cumulative };
+        let operation = Operation::Add { kind, name, birth: before.birth, cumulative: after.cumulative, asserts: before.asserts };
         log(self.writer, stamp, self.in_group, database, key, &operation);
         Some(())
     }
@@ -102,6 +105,7 @@ impl Access<'_> {
         let now = self.now;
         let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
         let digest = digest_of_element(digest_of_key(database.0, key), kind as u8, name);
+        let digest_before = memory.digest;
         let Done { stamp, replaced } = match entry.wide_mut() {
             None => {
                 let done = put_here(entry, memory, kind, digest, (name, value), take_stamp)?;
@@ -109,8 +113,8 @@ impl Access<'_> {
                 done
             }
             Some(body) => {
-                let done =
-                    put_in_map(body.simple_map_mut(kind)?, shared, memory, digest, (name, value), &mut take_stamp)?;
+                body.note_size(digest_of_key(database.0, key));
+                let done = put_in_map(body.simple_map_mut(kind, now)?, shared, memory, digest, (name, value), &mut take_stamp)?;
                 // Only now: in other cases the general way notes the use.
                 body.access = shared.access_after(body.access);
                 done
@@ -118,6 +122,9 @@ impl Access<'_> {
         };
         let drops: Stamps = replaced.into_iter().filter(|dot| dot.author() != stamp.author()).collect();
         memory.digest ^= digest_of_dot(digest, stamp, value);
+        if let Some(body) = entry.wide_mut() {
+            body.note_change(stamp, digest_before ^ memory.digest);
+        }
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
@@ -137,7 +144,7 @@ fn put_in_map(
     mut take_stamp: impl FnMut() -> Stamp,
 ) -> Option<Done> {
     let replaced = map.change(&shared.hasher, name, |entry| {
-        let View::Packed(old) = entry.view() else { return None };
+        let View::Packed(old @ Packed { life: PackedLife::Own, .. }) = entry.view() else { return None };
         let stamp = take_stamp();
         let replaced = Some(old.stamp);
         memory.digest ^= digest_of_dot(digest, old.stamp, old.value);
@@ -165,9 +172,13 @@ fn move_own(
     take_stamp: impl FnOnce() -> Stamp,
 ) -> Option<Moved> {
     let (before, is_packed) = match entry.view() {
-        View::Packed(_) | View::Bundle(_) => return None,
-        View::Counter(counter) => (counter.contribution(), true),
-        View::Wide(wide) => (*wide.element.contribution(me)?, false),
+        View::Counter(counter @ PackedCounter { life: PackedLife::Own | PackedLife::Unasserted, .. }) => {
+            let asserts = counter.life == PackedLife::Own;
+            (Contribution { asserts, ..counter.contribution() }, true)
+        }
+        View::Wide(wide) if wide.element.life.is_none() => (*wide.element.contribution(me)?, false),
+        // What is asserted about its life has to be repeated.
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) | View::Wide(_) => return None,
     };
     let cumulative = before.cumulative.plus(more);
     let whole = i64::try_from(cumulative.integer).ok().filter(|_| cumulative.float.is_none());

@@ -4,6 +4,7 @@ use crate::access::{Access, Held};
 use crate::body::{key_of, only_map};
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
+use crate::garbage::GarbageFigures;
 use crate::hash::{SLOTS, slot_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
 use crate::part::SlotSet;
@@ -35,13 +36,16 @@ pub struct Keyspace {
     pub(crate) only: Option<SlotSet>,
 }
 
-/// A key that a sweep has removed because its life was over, or because only assertions were left of it.
+/// A key, or fields of one, that a sweep has removed because their life was over, or because only assertions were left
+/// of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Removal<'a> {
     /// The number of its database.
     pub database: u8,
     /// The key.
     pub key: &'a [u8],
+    /// The fields; none if the key was removed.
+    pub fields: &'a [Box<[u8]>],
     /// The stamp of the removal.
     pub stamp: Stamp,
     /// The wall clock that the sweep went by.
@@ -264,6 +268,22 @@ impl Keyspace {
             }
         }
         locked
+    }
+
+    /// From now on large collections that are removed are freed by whoever calls [`Keyspace::free_one`]; `wake` is called
+    /// when there is one. Only the first call counts. Without it they are freed at once.
+    pub fn free_later(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.shared.garbage.free_later(wake);
+    }
+
+    /// Frees one removed collection, and calls `pause` now and then meanwhile. False if none waits.
+    pub fn free_one(&self, pause: &mut dyn FnMut()) -> bool {
+        self.shared.garbage.free_one(pause)
+    }
+
+    /// What was removed and is not free yet.
+    pub fn garbage(&self) -> GarbageFigures {
+        self.shared.garbage.figures()
     }
 
     pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {

@@ -10,6 +10,7 @@ use crate::in_place::log;
 use crate::keyspace::WriterState;
 use crate::observe::{Observed, Recorder};
 use crate::sequence::{Item, Sequence};
+use crate::summary::Summary;
 use crate::shared::Shared;
 use crate::slot::Memory;
 use crate::write::{begin_element, end_element};
@@ -83,6 +84,9 @@ struct Site<'s> {
     shared: &'s Shared,
     memory: &'s mut Memory,
     list: &'s mut Sequence,
+    summary: Option<&'s mut Summary>,
+    /// The slot's digest before the command.
+    digest_before: u64,
     access: &'s mut u32,
     writer: &'s mut WriterState,
     stamp: Stamp,
@@ -125,6 +129,9 @@ impl Site<'_> {
     }
 
     fn finish(self) {
+        if let Some(summary) = self.summary {
+            summary.note(self.stamp, self.digest_before ^ self.memory.digest);
+        }
         *self.access = self.shared.access_after(*self.access);
         self.memory.changed = self.stamp;
         self.memory.touched(self.database.0, self.key);
@@ -134,13 +141,14 @@ impl Site<'_> {
 impl<'a> Access<'a> {
     /// The elements of a list.
     pub fn list(&mut self, database: Database, key: &[u8]) -> Result<Option<List<'_>>, WrongKind> {
+        let now = self.now;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),
             Some(View::Packed(_) | View::Counter(_) | View::Bundle(_)) => Err(WrongKind),
-            Some(View::Wide(body)) => match body.kind() {
+            Some(View::Wide(body)) => match body.kind_at(now) {
                 None => Ok(None),
                 Some(Kind::List) => Ok(body.list.as_deref().map(|sequence| List { sequence })),
-                Some(Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet) => Err(WrongKind),
+                Some(Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet | Kind::Stream) => Err(WrongKind),
             },
         }
     }
@@ -372,14 +380,17 @@ impl<'a> Access<'a> {
         if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
             return None;
         }
+        let key_digest = digest_of_key(database.0, key);
+        body.note_size(key_digest);
+        let summary = body.summary.as_deref_mut();
         let (list, access) = (body.list.as_deref_mut()?, &mut body.access);
         if !fits(list) {
             return None;
         }
         let (writer, now) = (&mut *self.writer, self.now);
         let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
-        let (tied, key_digest) = (self.in_group, digest_of_key(database.0, key));
-        Some(Site { shared, memory, list, access, writer, stamp, tied, database, key, key_digest })
+        let (tied, digest_before) = (self.in_group, memory.digest);
+        Some(Site { shared, memory, list, summary, digest_before, access, writer, stamp, tied, database, key, key_digest })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::body::KeyBody;
 use crate::elements::{ElementMap, WideElement, entry_of, name_of, widened};
-use crate::entry::{Entry, PackedLife, View};
+use crate::entry::{Entry, Packed, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
 use crate::sequence::{Item, Piece};
 use crate::shared::Shared;
@@ -21,8 +21,8 @@ pub struct Site<'a> {
     pub memory: &'a mut Memory,
     /// The digest's hash of the key.
     pub key_digest: u64,
-    database: u8,
-    key: &'a [u8],
+    pub(crate) database: u8,
+    pub(crate) key: &'a [u8],
 }
 
 /// What an operation says about one element.
@@ -45,6 +45,7 @@ impl<'a> Site<'a> {
 
     /// Applies one operation of a change to a key's body.
     pub fn apply(&mut self, body: &mut KeyBody, stamp: Stamp, operation: &Operation<'_>) {
+        self.note_operation(body, stamp, operation);
         match operation {
             Operation::Put { kind, name, drops, resets, value } => {
                 let write = Write { stamp, drops, resets, value: Some(value) };
@@ -54,9 +55,9 @@ impl<'a> Site<'a> {
                 let write = Write { stamp, drops, resets, value: None };
                 self.write(body, *kind, name, &write);
             }
-            Operation::Add { kind, name, birth, cumulative } => {
+            Operation::Add { kind, name, birth, cumulative, asserts } => {
                 self.change_element(body, *kind, name, |site, digest, element| {
-                    site.add(*kind, name, digest, element, stamp, *birth, *cumulative);
+                    site.add(*kind, name, digest, element, stamp, *birth, *cumulative, *asserts);
                 });
             }
             Operation::Clear { kind, covered, beyond, resets } => {
@@ -72,6 +73,9 @@ impl<'a> Site<'a> {
                 }
             }
             Operation::Live { drops, assertion } => self.live(body, stamp, drops, *assertion),
+            Operation::LiveField { name, drops, lifetime } => self.live_field(body, stamp, name, drops, *lifetime),
+            Operation::Patch { patch } => self.patch(body, stamp, patch),
+            Operation::RemoveFolded { last } => self.remove_folded(body, *last),
             Operation::ClearDatabase { .. } => {}
         }
     }
@@ -126,7 +130,14 @@ impl<'a> Site<'a> {
     }
 
     fn write(&mut self, body: &mut KeyBody, kind: Kind, name: &[u8], write: &Write<'_>) {
-        if self.write_to_list(body, kind, name, write) || self.write_packed(body, kind, name, write) {
+        if kind == Kind::String
+            && let Some(element) = body.string.as_deref_mut().filter(|element| element.is_patched())
+        {
+            return self.put_over_patches(self.string_digest(), element, write);
+        }
+        if self.write_to_list(body, kind, name, write)
+            || self.write_to_stream(body, kind, name, write)
+            || self.write_packed(body, kind, name, write) {
             return;
         }
         self.change_element(body, kind, name, |site, digest, element| site.put(kind, name, digest, element, write));
@@ -145,7 +156,7 @@ impl<'a> Site<'a> {
         let replaced = map.change(hasher, name, |entry| {
             let View::Packed(old) = entry.view() else { return None };
             let own = old.stamp.author() == write.stamp.author() && old.stamp <= write.stamp;
-            if !(own && write.drops.is_empty() || write.drops == [old.stamp]) {
+            if !(own && write.drops.is_empty() || write.drops == [old.stamp]) || old.life != PackedLife::Own {
                 return None;
             }
             let gone = digest_of_dot(digest, old.stamp, old.value);
@@ -209,6 +220,10 @@ impl<'a> Site<'a> {
             let list = body.list.get_or_insert_default();
             return list.change(name, |element| work(self, digest, element));
         }
+        if kind == Kind::Stream {
+            let stream = body.stream.get_or_insert_default();
+            return stream.change(name, |element| work(self, digest, element));
+        }
         let Some(place) = body.map_mut(kind) else {
             let element = body.string.get_or_insert_default();
             work(self, digest, element);
@@ -219,7 +234,7 @@ impl<'a> Site<'a> {
         let mut work = Some(work);
         let mut work_on = |element: &mut Element| {
             if let Some(work) = work.take() {
-                work(self, digest, element);
+                self.with_life(digest, element, |site, element| work(site, digest, element));
             }
         };
         match map.change(hasher, name, |entry| rework(entry, &mut work_on)) {
@@ -245,12 +260,16 @@ impl<'a> Site<'a> {
             memory.digest ^= if gone { digest_of_dot(digest, *dot, value) } else { 0 };
             !gone
         });
+        self.drop_assertions(element, write, &mut missing);
         missing.iter().for_each(|&dot| self.remember_drop(dot, digest));
         write.resets.iter().for_each(|reset| self.reset(kind, name, digest, element, reset, write.stamp));
         if let Some(value) = write.value
             && self.is_new(write.stamp, digest)
         {
             self.add_sibling(digest, element, write.stamp, value);
+            if kind == Kind::Hash {
+                self.assert_by_sibling(digest, element, write.stamp);
+            }
         }
     }
 
@@ -275,6 +294,7 @@ impl<'a> Site<'a> {
         stamp: Stamp,
         birth: Stamp,
         cumulative: Number,
+        asserts: bool,
     ) {
         if !self.is_new(stamp, digest) {
             return;
@@ -289,20 +309,26 @@ impl<'a> Site<'a> {
                 old
             }
             Some(old) if old.birth > birth => old,
-            _ => Contribution::born(birth, stamp, cumulative),
+            _ => {
+                let dropped = kind == Kind::Hash && self.was_dropped_early(digest, birth);
+                Contribution { asserts: asserts && !dropped, ..Contribution::born(birth, stamp, cumulative) }
+            }
         };
         if !self.shared.is_me(author)
             && let Some(reset) = self.remembered(kind, name, author)
         {
             contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
+            // A reset has observed what the birth asserts.
+            contribution.asserts &= kind != Kind::Hash || reset.birth != contribution.birth;
         }
         self.restore(digest, element, contribution);
     }
 
     /// Takes away what a reset has observed of one contribution, and remembers it for increments on their way.
-    fn reset(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, reset: &Reset, by: Stamp) {
+    pub(crate) fn reset(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, reset: &Reset, by: Stamp) {
         if let Some(mut contribution) = self.take(digest, element, reset.node) {
             contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
+            contribution.asserts &= kind != Kind::Hash || reset.birth != contribution.birth;
             self.restore(digest, element, contribution);
         }
         if !self.shared.is_me(reset.node) {
@@ -313,8 +339,12 @@ impl<'a> Site<'a> {
 
     /// Removes the dots of one kind that a clear has observed.
     fn clear(&mut self, body: &mut KeyBody, kind: Kind, stamp: Stamp, covered: &VersionVector) {
+        if self.clear_at_once(body, kind, stamp, covered) {
+            return;
+        }
         match body.map_mut(kind) {
             None if kind == Kind::List => self.clear_list(body, stamp, covered),
+            None if kind == Kind::Stream => self.clear_stream(body, stamp, covered),
             None => {
                 if let Some(element) = &mut body.string {
                     let digest = digest_of_element(self.key_digest, kind as u8, &[]);
@@ -326,12 +356,16 @@ impl<'a> Site<'a> {
                 let key_digest = self.key_digest;
                 map.retain(&self.shared.hasher, |entry| {
                     let digest = digest_of_element(key_digest, kind as u8, name_of(entry));
-                    if let View::Packed(packed) = entry.view() {
+                    if let View::Packed(packed @ Packed { life: PackedLife::Own, .. }) = entry.view() {
                         let gone = observed(packed.stamp, stamp, covered);
                         self.memory.digest ^= if gone { digest_of_dot(digest, packed.stamp, packed.value) } else { 0 };
                         return !gone;
                     }
-                    rework(entry, |element| self.clear_element(digest, element, stamp, covered))
+                    rework(entry, |element| {
+                        self.with_life(digest, element, |site, element| {
+                            site.clear_element(digest, element, stamp, covered)
+                        });
+                    })
                 });
             }
         }
@@ -355,13 +389,19 @@ impl<'a> Site<'a> {
         });
     }
 
-    fn clear_element(&mut self, digest: u64, element: &mut Element, stamp: Stamp, covered: &VersionVector) {
+    pub(crate) fn clear_element(&mut self, digest: u64, element: &mut Element, stamp: Stamp, covered: &VersionVector) {
+        if element.is_patched() {
+            return self.drop_writes(digest, element, |dot| observed(dot, stamp, covered));
+        }
         let memory = &mut *self.memory;
         element.siblings.retain(|(dot, value)| {
             let gone = observed(*dot, stamp, covered);
             memory.digest ^= if gone { digest_of_dot(digest, *dot, value) } else { 0 };
             !gone
         });
+        if let Some(life) = &mut element.life {
+            life.assertions.retain(|&mut (dot, _)| !observed(dot, stamp, covered));
+        }
     }
 
     /// Takes a contribution out of the element and of the digest.
@@ -405,7 +445,7 @@ impl<'a> Site<'a> {
 
     /// Whether an add counts: not if the slot's context has seen its dot already (by a state catch-up), nor if it was
     /// dropped before it came.
-    fn is_new(&mut self, stamp: Stamp, digest: u64) -> bool {
+    pub fn is_new(&self, stamp: Stamp, digest: u64) -> bool {
         match self.memory.context() {
             None => true,
             Some(context) => !context.early.contains(&(stamp, digest)) && !context.vector.covers(stamp),
@@ -413,7 +453,7 @@ impl<'a> Site<'a> {
     }
 
     /// Remembers a drop of a dot that is not here, if that dot may still come.
-    fn remember_drop(&mut self, dot: Stamp, digest: u64) {
+    pub fn remember_drop(&mut self, dot: Stamp, digest: u64) {
         let known = self.memory.context().is_some_and(|context| context.vector.covers(dot));
         if !known && !self.shared.has_seen(dot) {
             let is_new = self.memory.context_or_new().early.insert((dot, digest));
@@ -424,7 +464,7 @@ impl<'a> Site<'a> {
     /// Has the sweeper look at a key when its life ends; at once if it has assertions about its life but no content:
     /// nobody may ever write it again. Not only a new assertion says when that is: the longest may have been dropped.
     pub fn note_ghost(&mut self, body: &KeyBody) {
-        match body.winning_life() {
+        match body.winning_life().or_else(|| body.left_over()) {
             None => {}
             Some(_) if !body.has_content() => self.expires_at(self.shared.now()),
             Some((_, Lifetime::Until(deadline))) => self.expires_at(deadline),
@@ -447,7 +487,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn conflict(&self, live: usize, which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64) {
+    pub fn conflict(&self, live: usize, which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64) {
         if live > 1 {
             which(&self.shared.conflicts).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }

@@ -6,8 +6,9 @@
 use crate::body::{KeyBody, KeyEntry};
 use crate::bundle::Bundle;
 use crate::collection::{Collection, ElementView};
-use crate::entry::{PackedCounter, View};
+use crate::entry::{PackedCounter, PackedLife, View};
 use crate::shared::Shared;
+use crate::summary::Summary;
 use crdt::change::encode_operation;
 use crdt::{Element, Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, VersionVector};
 
@@ -35,8 +36,10 @@ pub struct Observed {
 impl Observed {
     /// What is observed of an element.
     pub fn of(element: &Element, me: NodeNumber) -> Self {
+        let writes = element.writes();
+        let assertions = element.life.iter().flat_map(|life| life.assertions.iter().map(|&(dot, _)| dot));
         Self {
-            drops: element.siblings.iter().map(|&(dot, _)| dot).filter(|dot| dot.author() != me).collect(),
+            drops: writes.chain(assertions).filter(|dot| dot.author() != me).collect(),
             resets: element.contributions.iter().map(|c| c.observed()).collect(),
         }
     }
@@ -50,13 +53,13 @@ impl Observed {
         match element {
             None => Self::default(),
             Some(ElementView::Written(packed)) => {
-                let mut observed = Self::default();
-                if packed.stamp.author() != me {
-                    observed.drops.push(packed.stamp);
-                }
-                observed
+                let dots = [Some(packed.stamp), own_assertion(packed.life)].into_iter().flatten();
+                Self { drops: dots.filter(|dot| dot.author() != me).collect(), resets: Resets::new() }
             }
-            Some(ElementView::Counter(counter)) => Self::of_counter(&counter),
+            Some(ElementView::Counter(counter)) => {
+                let assertion = own_assertion(counter.life).filter(|dot| dot.author() != me);
+                Self { drops: assertion.into_iter().collect(), ..Self::of_counter(&counter) }
+            }
             Some(ElementView::Wide(wide)) => Self::of(&wide.element, me),
         }
     }
@@ -113,10 +116,19 @@ impl<'a> Recorder<'a> {
             Some(View::Counter(counter)) => {
                 counter.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
             }
-            Some(View::Bundle(bundle)) => bundle.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect(),
+            Some(View::Bundle(bundle)) => {
+                bundle.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
+            }
             Some(View::Wide(body)) => body.lives.iter().map(|&(dot, _)| dot).filter(foreign).collect(),
         };
         self.record(&Operation::Live { drops, assertion });
+    }
+
+    /// Drops what is observed of the life of a field, and asserts how long it stays.
+    pub fn live_field(&mut self, field: &ElementView<'_>, lifetime: Lifetime) {
+        let mut drops = field.assertions();
+        drops.retain(|dot| dot.author() != self.stamp.author());
+        self.record(&Operation::LiveField { name: field.name(), drops, lifetime });
     }
 
     /// Removes everything observed of a key.
@@ -133,7 +145,7 @@ impl<'a> Recorder<'a> {
             View::Bundle(bundle) if kept == Some(bundle.kind) => {}
             View::Bundle(bundle) => self.clear_map(bundle.kind, Collection::Bundle(Bundle::of(&bundle))),
             View::Wide(body) => {
-                for kind in Kind::ALL.into_iter().filter(|&kind| Some(kind) != kept && body.holds(kind)) {
+                for kind in Kind::ALL.into_iter().filter(|&kind| Some(kind) != kept && body.keeps(kind)) {
                     self.clear_kind(entry, body, kind);
                 }
             }
@@ -141,14 +153,32 @@ impl<'a> Recorder<'a> {
     }
 
     fn clear_kind(&mut self, entry: &KeyEntry, body: &KeyBody, kind: Kind) {
+        let covered = |summary: &Summary| summary.covered(self.stamp.author(), &self.shared.applied());
+        if matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List)
+            && let Some(covered) = body.summary.as_deref().and_then(covered)
+        {
+            self.record(&Operation::Clear { kind, covered, beyond: Vec::new(), resets: Vec::new() });
+            return;
+        }
         match body.map(kind) {
             None if kind == Kind::List => self.clear_list(body),
+            None if kind == Kind::Stream => self.clear_stream(body),
             None => self.remove_string(entry),
             Some(map) => self.clear_map(kind, Collection::Map(map)),
         }
     }
 
+    /// Names the folded writes of a string that is about to be written or removed as a whole.
+    pub(crate) fn remove_folded(&mut self, entry: Option<&KeyEntry>) {
+        if let Some(View::Wide(body)) = entry.map(|entry| entry.view())
+            && let Some((_, fold)) = body.string.as_ref().and_then(|element| element.fold())
+        {
+            self.record(&Operation::RemoveFolded { last: fold.last });
+        }
+    }
+
     fn remove_string(&mut self, entry: &KeyEntry) {
+        self.remove_folded(Some(entry));
         let Observed { drops, resets } = Observed::of_string(Some(entry), self.stamp.author());
         self.record(&Operation::Remove { kind: Kind::String, name: &[], drops, resets });
     }
@@ -170,10 +200,17 @@ impl<'a> Recorder<'a> {
                 _ => beyond.push((name, dot)),
             };
             match element {
-                ElementView::Written(packed) => note(packed.stamp),
-                ElementView::Counter(counter) => resets.push((name, counter.contribution().observed())),
+                ElementView::Written(packed) => {
+                    note(packed.stamp);
+                    own_assertion(packed.life).into_iter().for_each(note);
+                }
+                ElementView::Counter(counter) => {
+                    own_assertion(counter.life).into_iter().for_each(note);
+                    resets.push((name, counter.contribution().observed()));
+                }
                 ElementView::Wide(wide) => {
                     wide.element.siblings.iter().for_each(|&(dot, _)| note(dot));
+                    wide.element.life.iter().flat_map(|life| &life.assertions).for_each(|&(dot, _)| note(dot));
                     resets.extend(wide.element.contributions.iter().map(|c| (name, c.observed())));
                 }
             }
@@ -209,6 +246,22 @@ impl<'a> Recorder<'a> {
         self.record(&Operation::Clear { kind: Kind::List, covered, beyond, resets });
     }
 
+    fn clear_stream(&mut self, body: &KeyBody) {
+        let Some(stream) = &body.stream else { return };
+        let (me, applied) = (self.stamp.author(), self.shared.applied());
+        let mut covered = VersionVector::new();
+        let mut beyond: Vec<(Vec<u8>, Stamp)> = Vec::new();
+        stream.each_dot(|name, dot| match dot.author() {
+            author if author == me => {}
+            author if applied.covers(dot) => {
+                covered.raise(author, applied.of(author));
+            }
+            _ => beyond.push((name.to_vec(), dot)),
+        });
+        let beyond = beyond.iter().map(|(name, dot)| (&**name, *dot)).collect();
+        self.record(&Operation::Clear { kind: Kind::Stream, covered, beyond, resets: Vec::new() });
+    }
+
     /// What a clear of the whole database cannot say by a vector about one key: dots beyond it, and counters.
     pub fn clear_rest(&mut self, entry: &KeyEntry, covered: &VersionVector) {
         let beyond = |dot: Stamp| !covered.covers(dot);
@@ -226,18 +279,24 @@ impl<'a> Recorder<'a> {
                     self.remove_all(entry);
                 }
             }
+            View::Wide(body) if body.summary.as_ref().is_some_and(|s| s.is_observed(self.stamp, covered)) => {
+                if body.lives.iter().any(|&(dot, _)| beyond(dot)) {
+                    self.remove_all(entry);
+                }
+            }
             View::Wide(body) => {
                 let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
                 let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
                 let maps = Kind::ALL.into_iter().filter_map(|kind| body.map(kind));
-                let elements =
-                    maps.flat_map(|map| map.iter()).any(|entry| must_be_listed(&ElementView::of(entry), covered));
+                let elements = maps.flat_map(|map| map.iter()).any(|entry| must_be_listed(&ElementView::of(entry), covered));
                 let mut items = body.list.iter().flat_map(|list| list.items().map(move |item| (list, item)));
                 let items = items.any(|(list, item)| match list.wide_of(&item) {
                     None => beyond(item.dot),
                     Some(element) => needs_listing(element, covered),
                 });
-                if lives || string || elements || items {
+                let mut entries = false;
+                body.stream.iter().for_each(|stream| stream.each_dot(|_, dot| entries |= beyond(dot)));
+                if lives || string || elements || items || entries {
                     self.remove_all(entry);
                 }
             }
@@ -254,14 +313,26 @@ fn must_be_listed(element: &ElementView<'_>, covered: &VersionVector) -> bool {
 }
 
 fn needs_listing(element: &Element, covered: &VersionVector) -> bool {
-    !element.contributions.is_empty() || element.siblings.iter().any(|&(dot, _)| !covered.covers(dot))
+    let mut assertions = element.life.iter().flat_map(|life| &life.assertions);
+    !element.contributions.is_empty()
+        || element.writes().any(|dot| !covered.covers(dot))
+        || element.fold().is_some_and(|(_, fold)| !covered.covers(fold.last))
+        || assertions.any(|&(dot, _)| !covered.covers(dot))
+}
+
+/// The dot of an assertion that is not its content's.
+fn own_assertion(life: PackedLife) -> Option<Stamp> {
+    match life {
+        PackedLife::Own | PackedLife::Unasserted => None,
+        PackedLife::Asserted(stamp, _) => Some(stamp),
+    }
 }
 
 /// The bytes of an operation that name its element, if a later operation on that element replaces it entirely.
 pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
     let header = |kind: Kind, name: &[u8]| match kind {
         Kind::String => 2,
-        Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => 2 + length_bytes(name.len()) + name.len(),
+        Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => 2 + length_bytes(name.len()) + name.len(),
     };
     match operation {
         Operation::Put { kind, name, drops, resets, .. } if drops.is_empty() && resets.is_empty() => {
@@ -271,7 +342,10 @@ pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
         Operation::Put { .. }
         | Operation::Remove { .. }
         | Operation::Clear { .. }
+        | Operation::Patch { .. }
+        | Operation::RemoveFolded { .. }
         | Operation::Live { .. }
+        | Operation::LiveField { .. }
         | Operation::ClearDatabase { .. } => 0,
     }
 }

@@ -168,6 +168,18 @@ impl Order {
     pub fn heap_bytes(&self) -> usize {
         self.root.heap_bytes()
     }
+
+    /// Frees everything, and calls `pause` now and then.
+    pub fn take_apart(self, pause: &mut dyn FnMut()) {
+        let mut rest = vec![self.root];
+        while let Some(node) = rest.pop() {
+            match node {
+                Node::Leaf(items) => drop(items),
+                Node::Inner(children) => rest.extend(children.into_iter().map(|child| child.node)),
+            }
+            pause();
+        }
+    }
 }
 
 impl Child {

@@ -1,31 +1,53 @@
-//! The members of a large sorted set: a table by name, and their order by score.
+//! A table of elements that knows an order of them: members of a large sorted set by their scores, fields of a hash that
+//! have an end by that.
 //!
-//! The table owns the members, the order names them by their cells. Whatever changes a member goes through here, so that
-//! the order follows every score whoever changes it: a client, another region, a state session, a reset.
+//! The table owns the elements, the order names them by their cells. Whatever changes an element goes through here, so
+//! that the order follows whoever changes it: a client, another region, a state session, a reset. Elements that have no
+//! place in the order cost it nothing.
 
 use crate::buckets::Buckets;
-use crate::elements::{ElementEntry, WideElement, name_of, score_of};
+use crate::elements::{ElementEntry, WideElement, end_of, name_of, score_of, table_of};
 use crate::hash::KeyHasher;
 use crate::ordered::{Item, Order};
 use crdt::Score;
 
-/// A table of members that knows their order.
+/// What an element is ordered by; nothing if it has no place in the order.
+pub type RankOf = fn(&ElementEntry) -> Option<Score>;
+
+/// The order of a sorted set.
+pub fn by_score(entry: &ElementEntry) -> Option<Score> {
+    Some(score_of(entry))
+}
+
+/// The order in which the elements of a hash end; those that have no end are not in it.
+pub fn by_end(entry: &ElementEntry) -> Option<Score> {
+    Score::new(end_of(entry)? as f64)
+}
+
+/// A table of elements that knows the order of some of them.
 #[derive(Debug)]
 pub struct RankedTable {
     table: Buckets<WideElement>,
     order: Order,
+    rank_of: RankOf,
 }
 
 impl RankedTable {
     /// A table of these members.
-    pub fn of(hasher: &KeyHasher, members: impl Iterator<Item = ElementEntry>) -> Self {
-        let mut table = Buckets::new();
-        for member in members {
-            table.insert_new(hasher.hash(name_of(&member)), member, |entry| hasher.hash(name_of(entry)));
-        }
-        let mut ranked = Self { table, order: Order::new() };
+    pub fn of(hasher: &KeyHasher, rank_of: RankOf, members: impl Iterator<Item = ElementEntry>) -> Self {
+        Self::of_table(rank_of, table_of(hasher, members))
+    }
+
+    /// A table, and the order of what is in it.
+    pub fn of_table(rank_of: RankOf, table: Buckets<WideElement>) -> Self {
+        let mut ranked = Self { table, order: Order::new(), rank_of };
         ranked.sort();
         ranked
+    }
+
+    /// The table without the order.
+    pub fn into_table(self) -> Buckets<WideElement> {
+        self.table
     }
 
     /// The members by name.
@@ -53,11 +75,11 @@ impl RankedTable {
     /// Adds a member whose name is not there yet.
     pub fn insert_new(&mut self, hasher: &KeyHasher, member: ElementEntry) {
         let hash_of = |entry: &ElementEntry| hasher.hash(name_of(entry));
-        let (score, hash, cells) = (score_of(&member), hash_of(&member), self.table.cells());
+        let (rank, hash, cells) = ((self.rank_of)(&member), hash_of(&member), self.table.cells());
         let mut moved = Vec::new();
         let cell = self.table.insert_moving(hash, member, hash_of, note_moves(cells, &mut moved));
         self.renumber(&moved);
-        self.link(score, cell as u32);
+        self.link(rank, cell as u32);
     }
 
     /// Lets `work` change a member, though not its name. Nothing if it is not there.
@@ -69,9 +91,9 @@ impl RankedTable {
     ) -> Option<T> {
         let cell = self.cell_of(hasher, name)?;
         let member = self.table.cell_mut(cell as usize)?;
-        let before = score_of(member);
+        let before = (self.rank_of)(member);
         let result = work(member);
-        let after = score_of(member);
+        let after = (self.rank_of)(member);
         if before != after {
             self.unlink(before, cell);
             self.link(after, cell);
@@ -82,7 +104,7 @@ impl RankedTable {
     /// Takes out a member.
     pub fn remove(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<ElementEntry> {
         let cell = self.cell_of(hasher, name)?;
-        self.unlink(score_of(self.member(cell)), cell);
+        self.unlink((self.rank_of)(self.member(cell)), cell);
         let hash_of = |entry: &ElementEntry| hasher.hash(name_of(entry));
         let removed = self.table.remove(hasher.hash(name), |entry| name_of(entry) == name);
         let (cells, mut moved) = (self.table.cells(), Vec::new());
@@ -102,18 +124,28 @@ impl RankedTable {
         size_of::<Self>() + self.table.heap_bytes() + self.order.heap_bytes()
     }
 
+    /// Frees everything, and calls `pause` after each so many members.
+    pub fn take_apart(self, count: usize, pause: &mut dyn FnMut()) {
+        self.order.take_apart(pause);
+        self.table.take_apart(count, pause);
+    }
+
     fn cell_of(&self, hasher: &KeyHasher, name: &[u8]) -> Option<u32> {
         self.table.find_cell(hasher.hash(name), |entry| name_of(entry) == name).map(|cell| cell as u32)
     }
 
-    fn link(&mut self, score: Score, cell: u32) {
+    fn link(&mut self, rank: Option<Score>, cell: u32) {
         let table = &self.table;
-        self.order.insert(Item::new(score, cell), &|cell| name_in(table, cell));
+        if let Some(rank) = rank {
+            self.order.insert(Item::new(rank, cell), &|cell| name_in(table, cell));
+        }
     }
 
-    fn unlink(&mut self, score: Score, cell: u32) {
+    fn unlink(&mut self, rank: Option<Score>, cell: u32) {
         let table = &self.table;
-        self.order.remove(Item::new(score, cell), &|cell| name_in(table, cell));
+        if let Some(rank) = rank {
+            self.order.remove(Item::new(rank, cell), &|cell| name_in(table, cell));
+        }
     }
 
     fn renumber(&mut self, moved: &[u32]) {
@@ -124,8 +156,8 @@ impl RankedTable {
 
     /// Makes the order anew.
     fn sort(&mut self) {
-        let table = &self.table;
-        let cells = (0..table.cells()).filter_map(|at| Some(Item::new(score_of(table.cell(at)?), at as u32)));
+        let (table, rank_of) = (&self.table, self.rank_of);
+        let cells = (0..table.cells()).filter_map(|at| Some(Item::new(rank_of(table.cell(at)?)?, at as u32)));
         self.order = Order::of(cells.collect(), &|cell| name_in(table, cell));
     }
 }
@@ -172,7 +204,7 @@ mod tests {
     #[test]
     fn the_order_follows_whatever_happens_to_members() {
         let hasher = KeyHasher::fixed();
-        let mut ranked = RankedTable::of(&hasher, (0..30).map(|name| member(name, 1.0)));
+        let mut ranked = RankedTable::of(&hasher, by_score, (0..30).map(|name| member(name, 1.0)));
         let mut model: BTreeMap<String, u64> = (0..30).map(|name: u64| (name.to_string(), 1)).collect();
         let mut word = 7u64;
         for round in 0..6_000u64 {

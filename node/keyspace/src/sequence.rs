@@ -14,6 +14,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+/// Chunks from whose sizes that of all is reckoned.
+const CHUNKS_SAMPLED: usize = 64;
+
 /// The elements of one list.
 #[derive(Debug, Default)]
 pub struct Sequence {
@@ -389,6 +392,22 @@ impl Sequence {
         }
         if let Some(last) = self.chunks.back_mut() {
             last.close();
+        }
+    }
+
+    /// About so many bytes on the heap, reckoned from some of the chunks.
+    pub fn heap_bytes_about(&self) -> usize {
+        let some: usize = self.chunks.iter().take(CHUNKS_SAMPLED).map(Chunk::heap_bytes).sum();
+        let chunks = some * self.chunks.len() / self.chunks.len().clamp(1, CHUNKS_SAMPLED);
+        chunks + self.chunks.capacity() * size_of::<Chunk>()
+    }
+
+    /// Frees everything, and calls `pause` after about each so many elements.
+    pub fn take_apart(mut self, count: usize, pause: &mut dyn FnMut()) {
+        while !self.chunks.is_empty() {
+            let some = (count / chunk::CHUNK_ITEMS_MAX).clamp(1, self.chunks.len());
+            self.chunks.drain(..some);
+            pause();
         }
     }
 

@@ -1,5 +1,6 @@
 //! What all slots share: the clock, the node's number and vector, the seeds, the counts.
 
+use crate::garbage::Garbage;
 use crate::hash::{KeyHasher, SLOTS};
 use crate::slot::DATABASES;
 use crate::usage::Usage;
@@ -17,6 +18,8 @@ pub struct Shared {
     pub conflicts: Conflicts,
     /// How uses of keys are noted.
     pub usage: Usage,
+    /// What was removed and is not free yet.
+    pub garbage: Garbage,
     me: AtomicU16,
     /// The greatest stamp given out or seen.
     clock: AtomicU64,
@@ -27,6 +30,12 @@ pub struct Shared {
     applied: RwLock<Arc<VersionVector>>,
     /// Numbers of which nothing can come any more.
     ended: RwLock<Vec<EndedNumber>>,
+    /// What every member has applied.
+    known: RwLock<Arc<VersionVector>>,
+    /// Strings with patches that may not be everywhere.
+    patched: AtomicI64,
+    /// Whole writes in the place of patches.
+    made_whole: AtomicU64,
     keys: [AtomicI64; DATABASES as usize],
     lives: [LifeCounts; DATABASES as usize],
     resets: AtomicI64,
@@ -79,12 +88,16 @@ impl Shared {
             hasher: KeyHasher::seeded(seed),
             conflicts: Conflicts::default(),
             usage: Usage::new(seed),
+            garbage: Garbage::default(),
             me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
             written: AtomicU64::new(0),
             now: AtomicU64::new(0),
             applied: RwLock::new(Arc::new(VersionVector::new())),
             ended: RwLock::new(Vec::new()),
+            known: RwLock::new(Arc::new(VersionVector::new())),
+            patched: AtomicI64::new(0),
+            made_whole: AtomicU64::new(0),
             keys: std::array::from_fn(|_| AtomicI64::new(0)),
             lives: std::array::from_fn(|_| LifeCounts::default()),
             resets: AtomicI64::new(0),
@@ -113,6 +126,7 @@ impl Shared {
         }
         add(&self.resets, &other.resets);
         add(&self.early, &other.early);
+        add(&self.patched, &other.patched);
     }
 
     /// This node's number in stamps. Before it has one it marks what changes here with number 0.
@@ -210,6 +224,38 @@ impl Shared {
             vector.raise(ended.number, Stamp::MAX);
         }
         vector
+    }
+
+    /// What every member has applied, of all that can still meet other writes.
+    pub fn known(&self) -> Arc<VersionVector> {
+        self.known.read().clone()
+    }
+
+    /// Says what every member has applied.
+    pub fn set_known(&self, known: VersionVector) {
+        *self.known.write() = Arc::new(known);
+    }
+
+    /// How many strings have patches that may not be everywhere.
+    pub fn patched(&self) -> u64 {
+        self.patched.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// How many patches were made whole writes because a string had too many.
+    pub fn made_whole(&self) -> u64 {
+        self.made_whole.load(Ordering::Relaxed)
+    }
+
+    /// Counts a patch that was made a whole write.
+    pub fn count_made_whole(&self) {
+        self.made_whole.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts strings that have come to have patches, or have none any more.
+    pub fn count_patched(&self, difference: i64) {
+        if difference != 0 {
+            self.patched.fetch_add(difference, Ordering::Relaxed);
+        }
     }
 
     /// Nothing of these numbers can come any more.

@@ -5,7 +5,7 @@
 //! through the same door, [`Slot::apply`].
 
 use crate::awaited::Awaited;
-use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
+use crate::body::{KeyBody, KeyEntry, has_content, key_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
@@ -50,6 +50,8 @@ struct Rare {
     resets: BTreeMap<ResetName, RememberedReset>,
     watched: Watched,
     awaited: Awaited,
+    /// Strings with patches that may not be everywhere: database and the hash of the key.
+    patched: BTreeSet<(u8, u64)>,
 }
 
 /// What was seen of a slot beyond the node's vector.
@@ -243,7 +245,7 @@ impl Slot {
         let mut site = Site::new(shared, memory, database, key);
         let Some(found) = table.find_mut(hash, |entry| key_of(entry) == key) else {
             let mut body = KeyBody::new(key);
-            work(&mut body, &mut site);
+            site.change_body(&mut body, |body, site| work(body, site));
             body.tidy();
             site.note_ghost(&body);
             if !body.is_empty() {
@@ -255,13 +257,13 @@ impl Slot {
             }
             return;
         };
-        let had_content = kind_of(found).is_some();
+        let had_content = has_content(found);
         let life = if had_content { Some(lifetime_of(found)) } else { None };
         let (has_content, is_empty, new_life) = match found.wide_mut() {
             Some(body) => {
                 let kinds = body.kinds();
                 body.access = shared.access_after(body.access);
-                work(body, &mut site);
+                site.change_body(body, |body, site| work(body, site));
                 body.tidy();
                 site.note_ghost(body);
                 site.note_kinds(kinds, body);
@@ -279,7 +281,7 @@ impl Slot {
                     View::Wide(_) => unreachable!("an entry that is not wide is packed"),
                 };
                 body.access = shared.access_after(body.access);
-                work(&mut body, &mut site);
+                site.change_body(&mut body, |body, site| work(body, site));
                 body.tidy();
                 site.note_ghost(&body);
                 site.note_kinds(1, &body);
@@ -419,10 +421,29 @@ impl Memory {
         Some(std::mem::take(&mut rare.awaited))
     }
 
+    /// Notes that a string has patches. True if that was not known.
+    pub(crate) fn note_patched(&mut self, database: u8, hash: u64) -> bool {
+        self.rare.get_or_insert_default().patched.insert((database, hash))
+    }
+
+    /// The strings that were noted to have patches.
+    pub(crate) fn take_patched(&mut self) -> Option<BTreeSet<(u8, u64)>> {
+        let rare = self.rare.as_mut().filter(|rare| !rare.patched.is_empty())?;
+        Some(std::mem::take(&mut rare.patched))
+    }
+
+    /// Notes again those that still have patches.
+    pub(crate) fn put_patched(&mut self, patched: BTreeSet<(u8, u64)>) {
+        if !patched.is_empty() {
+            self.rare.get_or_insert_default().patched = patched;
+        }
+        self.tidy();
+    }
+
     /// Gives the memory of rare things back when there is none.
     pub fn tidy(&mut self) {
         let is_empty = |rare: &Rare| {
-            rare.context.is_none() && rare.resets.is_empty() && rare.watched.is_empty() && rare.awaited.is_empty()
+            rare.context.is_none() && rare.resets.is_empty() && rare.watched.is_empty() && rare.awaited.is_empty() && rare.patched.is_empty()
         };
         if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;

@@ -10,19 +10,26 @@ use crate::bundle::Bundle;
 use crate::elements::{name_of, widened};
 use crate::entry::View;
 use crate::hash::{
-    SLOTS, digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_life, slot_of,
+    SLOTS, digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_field_life,
+    digest_of_key, digest_of_life, slot_of,
 };
 use crate::keyspace::Keyspace;
 use crate::merge::Site;
 use crate::shared::Shared;
+use crate::stream::{KeptDeliveries, Regional};
+use crate::streams::stream_in;
 use crate::slot::{Context, RememberedReset, ResetName, Slot};
 use crdt::change::{decode_reset, encode_reset};
 use crdt::encoding::{put_slice, put_stamp, put_varint, put_vector};
 use crdt::{
-    Contribution, DecodeError, Element, Kind, Lifetime, NodeNumber, Number, Reader, Reset, Stamp, UnixMillis,
-    VersionVector,
+    Contribution, DecodeError, Element, ElementLife, Kind, Lifetime, NodeNumber, Number, Reader, Reset, Stamp,
+    UnixMillis, VersionVector,
 };
 use std::collections::{BTreeSet, HashSet};
+
+mod patched;
+
+use patched::{ArrivedPatches, has_news, write_patches};
 
 /// How much of a slot is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub enum Extent {
     News,
     /// Every element, values only where the peer's vector does not cover their dots.
     Listing,
+    /// Everything, also what the node keeps for its own region: for its own disk.
+    Image,
 }
 
 /// What one slot looks like now, for the standing comparison between regions.
@@ -49,6 +58,12 @@ const END_OF_ITEMS: u8 = 0;
 const ITEM_PLAIN: u8 = 1;
 const ITEM_ELEMENT: u8 = 2;
 const ITEM_LIVES: u8 = 3;
+/// An element as above, and what is asserted about its life.
+const ITEM_TIMED_FIELD: u8 = 4;
+/// An element that is a string with patches: what an element has, then the patches.
+const ITEM_PATCHED: u8 = 12;
+/// What the region of the node keeps of a stream's groups for itself; in images alone.
+const ITEM_DELIVERIES: u8 = 5;
 
 /// A slot as it arrived.
 struct Arrived<'a> {
@@ -69,6 +84,8 @@ struct ArrivedKey<'a> {
     plain: Option<(Stamp, &'a [u8])>,
     elements: Vec<ArrivedElement<'a>>,
     lives: Option<Vec<(Stamp, Lifetime)>>,
+    /// What this node had delivered of a stream's groups.
+    deliveries: KeptDeliveries,
 }
 
 struct ArrivedElement<'a> {
@@ -76,6 +93,12 @@ struct ArrivedElement<'a> {
     name: &'a [u8],
     siblings: Vec<(Stamp, Option<&'a [u8]>)>,
     contributions: Vec<Contribution>,
+    /// Siblings that assert nothing about the life of their field; contributions know it themselves.
+    silent: Vec<Stamp>,
+    /// What is asserted about the life of a field besides.
+    assertions: Vec<(Stamp, Lifetime)>,
+    /// What a string has besides whole writes, if it has anything.
+    patched: Option<ArrivedPatches<'a>>,
 }
 
 impl Keyspace {
@@ -193,7 +216,7 @@ impl Keyspace {
             });
         }
         put_varint(out, u64::from(number));
-        out.push(u8::from(extent == Extent::Listing));
+        out.push(u8::from(extent != Extent::News));
         put_vector(out, base, &beyond);
         out.extend_from_slice(&slot.memory.digest.to_le_bytes());
         let early = slot.memory.context().map(|context| &context.early);
@@ -293,6 +316,16 @@ impl Merge<'_> {
         if let Some(lives) = &theirs.lives {
             self.lives(site, body, lives);
         }
+        if let Some(summary) = &mut body.summary {
+            for element in &theirs.elements {
+                let dots = element.siblings.iter().map(|&(dot, _)| dot);
+                dots.chain(element.assertions.iter().map(|&(dot, _)| dot)).for_each(|dot| summary.note(dot, 0));
+                element.contributions.iter().for_each(|_| summary.note_counter());
+            }
+        }
+        if let Some(stream) = body.stream.as_deref_mut().filter(|_| !theirs.deliveries.is_empty()) {
+            stream.regional.take_in(theirs.deliveries.clone());
+        }
     }
 
     /// Elements of ours that the source does not list: what it has seen of them is gone.
@@ -306,6 +339,16 @@ impl Merge<'_> {
                     let names = names.filter(|name| !listed.contains(&(kind, &**name)));
                     unlisted.extend(names.map(|name| (kind, name.into())));
                 }
+                None if kind == Kind::Stream => {
+                    let stream = body.stream.iter();
+                    stream.for_each(|stream| {
+                        stream.each_name(|name| {
+                            if !listed.contains(&(kind, name)) {
+                                unlisted.push((kind, name.into()));
+                            }
+                        });
+                    });
+                }
                 Some(map) => {
                     let names = map.iter().map(name_of).filter(|name| !listed.contains(&(kind, *name)));
                     unlisted.extend(names.map(|name| (kind, name.into())));
@@ -315,13 +358,32 @@ impl Merge<'_> {
             }
         }
         for (kind, name) in unlisted {
-            let nothing = ArrivedElement { kind, name: &name, siblings: Vec::new(), contributions: Vec::new() };
+            let nothing = ArrivedElement::nothing(kind, &name);
             site.change_element(body, kind, &name, |site, digest, mine| self.element(site, digest, mine, &nothing));
             // An element that is gone leaves the shell of its collection to `tidy`.
         }
     }
 
     fn element(&self, site: &mut Site<'_>, digest: u64, mine: &mut Element, theirs: &ArrivedElement<'_>) {
+        if mine.is_patched() || theirs.patched.is_some() {
+            let nothing = ArrivedPatches::default();
+            self.patched(site, digest, mine, &theirs.siblings, theirs.patched.as_ref().unwrap_or(&nothing));
+        } else {
+            self.siblings(site, digest, mine, theirs);
+        }
+        let mut nodes: BTreeSet<NodeNumber> = mine.contributions.iter().map(|c| c.node).collect();
+        nodes.extend(theirs.contributions.iter().map(|c| c.node));
+        for node in nodes {
+            let contribution = theirs.contributions.iter().find(|c| c.node == node);
+            self.contribution(site, digest, mine, theirs, node, contribution);
+        }
+        if theirs.kind == Kind::Hash {
+            self.silence(site, digest, mine, theirs);
+            self.assertions(mine, digest, theirs);
+        }
+    }
+
+    fn siblings(&self, site: &mut Site<'_>, digest: u64, mine: &mut Element, theirs: &ArrivedElement<'_>) {
         let memory = &mut *site.memory;
         mine.siblings.retain(|(dot, value)| {
             let gone = self.known_there(*dot, digest) && !theirs.siblings.iter().any(|(theirs, _)| theirs == dot);
@@ -334,11 +396,33 @@ impl Merge<'_> {
                 site.add_sibling(digest, mine, *dot, value);
             }
         }
-        let mut nodes: BTreeSet<NodeNumber> = mine.contributions.iter().map(|c| c.node).collect();
-        nodes.extend(theirs.contributions.iter().map(|c| c.node));
-        for node in nodes {
-            let contribution = theirs.contributions.iter().find(|c| c.node == node);
-            self.contribution(site, digest, mine, theirs, node, contribution);
+    }
+
+    /// What was dropped of that which content asserts about the life of its field, here or there.
+    fn silence(&self, site: &mut Site<'_>, digest: u64, mine: &mut Element, theirs: &ArrivedElement<'_>) {
+        let life = digest_of_field_life(digest);
+        site.silence(digest, mine, |dot| {
+            theirs.silent.contains(&dot)
+                || self.theirs.early.contains(&(dot, life))
+                || self.old.early.contains(&(dot, life))
+        });
+    }
+
+    fn assertions(&self, mine: &mut Element, digest: u64, theirs: &ArrivedElement<'_>) {
+        if mine.life.is_none() && theirs.assertions.is_empty() {
+            return;
+        }
+        // A removal of the field drops assertions under the name of the field itself.
+        let (life, own) = (digest_of_field_life(digest), mine.life_mut());
+        own.assertions.retain(|&mut (dot, _)| {
+            let known = self.known_there(dot, life) || self.theirs.early.contains(&(dot, digest));
+            !known || theirs.assertions.iter().any(|&(theirs, _)| theirs == dot)
+        });
+        for &(dot, lifetime) in &theirs.assertions {
+            let seen = self.seen_here(dot, life) || self.old.early.contains(&(dot, digest));
+            if !seen && !own.assertions.iter().any(|&(mine, _)| mine == dot) {
+                own.assert(dot, lifetime);
+            }
         }
     }
 
@@ -368,6 +452,7 @@ impl Merge<'_> {
         if let Some(mut joined) = joined {
             if let Some(reset) = remembered {
                 joined.rebase(reset.birth, reset.stamp, reset.cumulative);
+                joined.asserts &= element.kind != Kind::Hash || reset.birth != joined.birth;
             }
             site.restore(digest, mine, joined);
         }
@@ -411,16 +496,33 @@ impl Merge<'_> {
                 }
                 for_each_element(entry, |kind, name, element| {
                     let digest = digest_of_element(key_digest, kind as u8, name);
-                    let dots = element.siblings.iter().filter(|(dot, _)| self.known_there(*dot, digest));
-                    sum ^= dots.fold(0, |sum, (dot, value)| sum ^ digest_of_dot(digest, *dot, value));
+                    if element.is_patched() {
+                        sum ^= self.known_writes(digest, element);
+                    } else {
+                        let dots = element.siblings.iter().filter(|(dot, _)| self.known_there(*dot, digest));
+                        sum ^= dots.fold(0, |sum, (dot, value)| sum ^ digest_of_dot(digest, *dot, value));
+                    }
                     let known = element.contributions.iter().filter(|c| self.theirs.vector.covers(c.stamp));
                     sum ^= known.fold(0, |sum, c| sum ^ digest_of_contribution(digest, c));
+                    sum ^= digest_of_element_life(digest, self.known_life(digest, element).as_ref());
                 });
                 let lives = lives_of(entry).into_iter().filter(|&(dot, _)| self.known_there(dot, life));
                 sum ^= lives.fold(0, |sum, (dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime));
             }
         }
         sum
+    }
+}
+
+impl Merge<'_> {
+    /// What the source can know of an element's life. (What it may not know to be silent is compared all the same: then
+    /// the slot is listed without need.)
+    fn known_life(&self, digest: u64, element: &Element) -> Option<ElementLife> {
+        let mut life = (**element.life.as_ref()?).clone();
+        let name = digest_of_field_life(digest);
+        life.assertions.retain(|&mut (dot, _)| self.known_there(dot, name));
+        life.silent.retain(|dot| self.known_there(*dot, digest));
+        Some(life)
     }
 }
 
@@ -435,6 +537,7 @@ fn take_reset(slot: &mut Slot, shared: &Shared, name: &ResetName, reset: &Rememb
         site.change_element(body, kind, &name.name, |site, digest, element| {
             if let Some(mut contribution) = site.take(digest, element, name.node) {
                 contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
+                contribution.asserts &= kind != Kind::Hash || reset.birth != contribution.birth;
                 site.restore(digest, element, contribution);
             }
         });
@@ -462,9 +565,20 @@ fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element
         View::Bundle(bundle) => {
             Bundle::of(&bundle).iter().for_each(|element| each(bundle.kind, element.name(), &element.widened()));
         }
-        View::Wide(body) => {
+        View::Wide(body) => for_each_element_of(body, each),
+    }
+}
+
+/// The same of a body.
+pub(crate) fn for_each_element_of(body: &KeyBody, mut each: impl FnMut(Kind, &[u8], &Element)) {
             if let Some(element) = &body.string {
-                each(Kind::String, &[], element);
+                if element.is_patched() {
+                    let mut lifted = (**element).clone();
+                    lifted.lift();
+                    each(Kind::String, &[], &lifted);
+                } else {
+                    each(Kind::String, &[], element);
+                }
             }
             for kind in Kind::ALL {
                 for entry in body.map(kind).into_iter().flat_map(|map| map.iter()) {
@@ -475,8 +589,9 @@ fn for_each_element(entry: &KeyEntry, mut each: impl FnMut(Kind, &[u8], &Element
             for (list, item) in body.list.iter().flat_map(|list| list.items().map(move |item| (list, item))) {
                 each(Kind::List, item.name_into(&mut name), &list.widened(&item));
             }
-        }
-    }
+            if let Some(stream) = &body.stream {
+                stream.each_element(|name, element| each(Kind::Stream, name, element));
+            }
 }
 
 fn write_resets<'r>(
@@ -511,14 +626,17 @@ fn write_key(out: &mut Vec<u8>, base: Stamp, database: u8, entry: &KeyEntry, sin
         put_slice(out, packed.value);
     } else {
         for_each_element(entry, |kind, name, element| {
+            let assertions = element.life.iter().flat_map(|life| &life.assertions);
             let new = element.siblings.iter().any(|(dot, _)| !since.covers(*dot))
-                || element.contributions.iter().any(|c| !since.covers(c.stamp));
-            if new || extent == Extent::Listing {
+                || element.contributions.iter().any(|c| !since.covers(c.stamp))
+                || assertions.into_iter().any(|(dot, _)| !since.covers(*dot))
+                || has_news(element, since);
+            if new || extent != Extent::News {
                 write_element(out, base, kind, name, element, since);
             }
         });
         let lives = lives_of(entry);
-        if extent == Extent::Listing || lives.iter().any(|(dot, _)| !since.covers(*dot)) {
+        if extent != Extent::News || lives.iter().any(|(dot, _)| !since.covers(*dot)) {
             out.push(ITEM_LIVES);
             put_varint(out, lives.len() as u64);
             for (dot, lifetime) in lives {
@@ -526,6 +644,12 @@ fn write_key(out: &mut Vec<u8>, base: Stamp, database: u8, entry: &KeyEntry, sin
                 put_varint(out, lifetime.to_word());
             }
         }
+    }
+    if extent == Extent::Image
+        && let Some(stream) = stream_in(Some(entry)).filter(|stream| stream.regional.has_deliveries())
+    {
+        out.push(ITEM_DELIVERIES);
+        stream.regional.encode(out, base);
     }
     if out.len() == items {
         out.truncate(start);
@@ -535,11 +659,15 @@ fn write_key(out: &mut Vec<u8>, base: Stamp, database: u8, entry: &KeyEntry, sin
 }
 
 fn write_element(out: &mut Vec<u8>, base: Stamp, kind: Kind, name: &[u8], element: &Element, since: &VersionVector) {
-    out.push(ITEM_ELEMENT);
+    let is_plain = element.life.is_none() && element.silent().next().is_none();
+    let item = if element.is_patched() { ITEM_PATCHED } else { ITEM_ELEMENT };
+    out.push(if is_plain { item } else { ITEM_TIMED_FIELD });
     out.push(kind as u8);
     put_slice(out, name);
-    put_varint(out, element.siblings.len() as u64);
-    for (dot, value) in &element.siblings {
+    // Folded writes are listed with the patches.
+    let folded = element.fold().map(|(first, _)| first);
+    put_varint(out, (element.siblings.len() - usize::from(folded.is_some())) as u64);
+    for (dot, value) in element.siblings.iter().filter(|(dot, _)| Some(*dot) != folded) {
         put_stamp(out, base, *dot);
         out.push(u8::from(!since.covers(*dot)));
         if !since.covers(*dot) {
@@ -551,6 +679,19 @@ fn write_element(out: &mut Vec<u8>, base: Stamp, kind: Kind, name: &[u8], elemen
         encode_reset(out, base, &contribution.observed());
         put_stamp(out, base, contribution.base_stamp);
         contribution.base.encode(out);
+    }
+    if item == ITEM_PATCHED {
+        write_patches(out, base, element, since);
+    }
+    if !is_plain {
+        put_varint(out, element.silent().count() as u64);
+        element.silent().for_each(|dot| put_stamp(out, base, dot));
+        let assertions = element.life.as_ref().map_or(&[][..], |life| &life.assertions);
+        put_varint(out, assertions.len() as u64);
+        for (dot, lifetime) in assertions {
+            put_stamp(out, base, *dot);
+            put_varint(out, lifetime.to_word());
+        }
     }
 }
 
@@ -607,10 +748,10 @@ impl<'a> ArrivedKey<'a> {
     /// The same with what a plain string stands for.
     fn in_full(&self) -> Option<Self> {
         let (dot, value) = self.plain?;
-        let (kind, name, contributions) = (Kind::String, &[][..], Vec::new());
-        let elements = vec![ArrivedElement { kind, name, siblings: vec![(dot, Some(value))], contributions }];
+        let nothing = ArrivedElement::nothing(Kind::String, &[]);
+        let elements = vec![ArrivedElement { siblings: vec![(dot, Some(value))], ..nothing }];
         let lives = Some(vec![(dot, Lifetime::Never)]);
-        Some(Self { database: self.database, key: self.key, plain: None, elements, lives })
+        Some(Self { database: self.database, key: self.key, elements, lives, ..Self::default() })
     }
 
     fn decode(reader: &mut Reader<'a>, base: Stamp, database: u8, slot: u16) -> Result<Self, DecodeError> {
@@ -628,7 +769,19 @@ impl<'a> ArrivedKey<'a> {
                 }
                 // Nothing stands beside a plain string.
                 _ if arrived.plain.is_some() => return Err(DecodeError::Invalid("an item")),
-                ITEM_ELEMENT => arrived.elements.push(ArrivedElement::decode(reader, base)?),
+                item @ (ITEM_ELEMENT | ITEM_TIMED_FIELD | ITEM_PATCHED) => {
+                    let mut element = ArrivedElement::decode(reader, base)?;
+                    if item == ITEM_TIMED_FIELD {
+                        element.decode_life(reader, base)?;
+                    }
+                    if item == ITEM_PATCHED {
+                        if element.kind != Kind::String {
+                            return Err(DecodeError::Invalid("patches"));
+                        }
+                        element.patched = Some(ArrivedPatches::decode(reader, base)?);
+                    }
+                    arrived.elements.push(element);
+                }
                 ITEM_LIVES => {
                     let mut lives = Vec::new();
                     for _ in 0..reader.count("lives")? {
@@ -637,6 +790,7 @@ impl<'a> ArrivedKey<'a> {
                     }
                     arrived.lives = Some(lives);
                 }
+                ITEM_DELIVERIES => arrived.deliveries = Regional::decode(reader, base)?,
                 _ => return Err(DecodeError::Invalid("an item")),
             }
         }
@@ -644,6 +798,12 @@ impl<'a> ArrivedKey<'a> {
 }
 
 impl<'a> ArrivedElement<'a> {
+    /// An element of which nothing is left.
+    fn nothing(kind: Kind, name: &'a [u8]) -> Self {
+        let (siblings, contributions) = (Vec::new(), Vec::new());
+        Self { kind, name, siblings, contributions, silent: Vec::new(), assertions: Vec::new(), patched: None }
+    }
+
     fn decode(reader: &mut Reader<'a>, base: Stamp) -> Result<Self, DecodeError> {
         let kind = Kind::from_number(reader.byte("a kind")?).ok_or(DecodeError::Invalid("a kind"))?;
         let name = reader.slice("a name")?;
@@ -654,15 +814,35 @@ impl<'a> ArrivedElement<'a> {
         for _ in 0..reader.count("siblings")? {
             let dot = reader.stamp(base, "a dot")?;
             let has_value = reader.byte("a dot")? != 0;
-            siblings.push((dot, if has_value { Some(reader.slice("a value")?) } else { None }));
+            let value = if has_value { Some(reader.slice("a value")?) } else { None };
+            if value.is_some_and(|value| !kind.has_value(name, value)) {
+                return Err(DecodeError::Invalid("a value"));
+            }
+            siblings.push((dot, value));
         }
         let mut contributions = Vec::new();
         for _ in 0..reader.count("contributions")? {
             let Reset { node, birth, stamp, cumulative } = decode_reset(reader, base)?;
             let base_stamp = reader.stamp(base, "a base")?;
             let base = Number::decode(reader)?;
-            contributions.push(Contribution { node, birth, stamp, cumulative, base_stamp, base });
+            contributions.push(Contribution { node, birth, stamp, cumulative, base_stamp, base, asserts: true });
         }
-        Ok(Self { kind, name, siblings, contributions })
+        Ok(Self { kind, name, siblings, contributions, silent: Vec::new(), assertions: Vec::new(), patched: None })
+    }
+
+    fn decode_life(&mut self, reader: &mut Reader<'_>, base: Stamp) -> Result<(), DecodeError> {
+        if self.kind != Kind::Hash {
+            return Err(DecodeError::Invalid("the life of an element"));
+        }
+        for _ in 0..reader.count("a life")? {
+            let dot = reader.stamp(base, "a life")?;
+            self.contributions.iter_mut().for_each(|c| c.asserts &= c.birth != dot);
+            self.silent.push(dot);
+        }
+        for _ in 0..reader.count("a life")? {
+            let dot = reader.stamp(base, "a life")?;
+            self.assertions.push((dot, Lifetime::from_word(reader.varint("a life")?)));
+        }
+        Ok(())
     }
 }

@@ -7,12 +7,13 @@
 //! lie in one slot, hold up neither the thread that sweeps nor anybody who waits for the slot.
 
 use crate::access::{Access, Database};
-use crate::body::{KeyBody, KeyEntry, key_of, kind_of, lifetime_of};
+use crate::body::{KeyBody, KeyEntry, has_content, key_of, lifetime_of};
+use crate::collection::ElementView;
 use crate::entry::View;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::slot_walk::SlotWalk;
-use crdt::{Lifetime, NodeNumber, UnixMillis};
+use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis};
 
 /// Who removes what is over.
 pub struct SweepPolicy<'a> {
@@ -37,6 +38,8 @@ pub struct Swept {
     pub expired: u64,
     /// Keys of which only assertions were left.
     pub ghosts: u64,
+    /// Fields of hashes removed because their life was over, or because only assertions were left of them.
+    pub fields: u64,
     /// Slots whose visit was begun.
     pub visited: usize,
     /// When there is more to do, unless something is written meanwhile; `u64::MAX` if nothing is known to end.
@@ -61,10 +64,28 @@ struct Visit {
     walk: SlotWalk,
     /// When something that was seen and stayed has to be looked at again.
     next: UnixMillis,
+    /// The hash in which the next look goes on, if it has more fields that are over than one look takes.
+    fields: Option<FieldsPlace>,
 }
 
-/// A key that is to be removed: its database, itself, and whether it is a ghost.
-type Due = (u8, Box<[u8]>, bool);
+/// Where a visit is among the fields of one hash that are over.
+#[derive(Debug)]
+struct FieldsPlace {
+    database: u8,
+    key: Box<[u8]>,
+    /// How many of those that are over, the earliest first, were looked at and stay.
+    left: usize,
+    /// How many fields with an end there were then. If that has changed, they are looked at anew.
+    ends: usize,
+}
+
+/// What is to be removed.
+enum Due {
+    /// A key that is over, or a ghost.
+    Key { database: u8, key: Box<[u8]>, ghost: bool },
+    /// Fields of a hash.
+    Fields { database: u8, key: Box<[u8]>, names: Vec<Box<[u8]>> },
+}
 
 /// Slots are visited no more often than this, in milliseconds: a slot whose keys end one after the other is walked
 /// once for many of them.
@@ -72,6 +93,9 @@ const VISIT_INTERVAL_MS: u64 = 500;
 
 /// Keys that one look lists. Removing them takes some ten microseconds; then the time is looked at.
 const REMOVALS_A_LOOK_MAX: usize = 32;
+
+/// Fields of one hash that one look looks at. They go in one change.
+const FIELDS_A_LOOK_MAX: usize = 64;
 
 impl Keyspace {
     /// Removes what is over, by `writer`. Call it a few times a second, and soon again if it was cut short.
@@ -94,7 +118,7 @@ impl Keyspace {
             }
             // Where the slots allowed are used up, there is no visit.
             loop {
-                let is_spent = looked && (swept.expired + swept.ghosts >= policy.removals_max || (policy.is_late)());
+                let is_spent = looked && (swept.expired + swept.ghosts + swept.fields >= policy.removals_max || (policy.is_late)());
                 let Some(visit) = place.visit.as_mut().filter(|_| !is_spent) else {
                     place.from = number;
                     return Swept { next: now, is_cut_short: true, ..swept };
@@ -113,16 +137,29 @@ impl Keyspace {
     }
 
     fn remove_due(&self, writer: &mut Writer, now: UnixMillis, due: Vec<Due>, swept: &mut Swept) {
-        for (database, key, ghost) in due {
+        for due in due {
+            let (Due::Key { database, key, .. } | Due::Fields { database, key, .. }) = &due;
+            let (database, key) = (*database, key.clone());
             let mut access = writer.access(now, &[&key]);
             access.begin_command();
-            let removed = access.remove_dead(Database(database), &key);
-            let stamp = access.stamp.filter(|_| removed);
+            let fields = match due {
+                Due::Key { ghost, .. } => {
+                    let removed = access.remove_dead(Database(database), &key);
+                    swept.expired += u64::from(removed && !ghost);
+                    swept.ghosts += u64::from(removed && ghost);
+                    Vec::new()
+                }
+                Due::Fields { mut names, .. } => {
+                    access.remove_dead_fields(Database(database), &key, &mut names);
+                    swept.fields += names.len() as u64;
+                    names
+                }
+            };
+            // Without a stamp nothing was removed.
+            let stamp = access.stamp;
             drop(access);
-            swept.expired += u64::from(removed && !ghost);
-            swept.ghosts += u64::from(removed && ghost);
             if let (Some(stamp), Some(observe)) = (stamp, self.on_removal.get()) {
-                observe(&Removal { database, key: &key, stamp, now });
+                observe(&Removal { database, key: &key, fields: &fields, stamp, now });
             }
         }
     }
@@ -131,7 +168,7 @@ impl Keyspace {
     fn begin_visit(&self, number: u16) -> Visit {
         let _slot = self.slot(number);
         self.shared.set_earliest(number, UnixMillis::MAX);
-        Visit { number, walk: SlotWalk::default(), next: UnixMillis::MAX }
+        Visit { number, walk: SlotWalk::default(), next: UnixMillis::MAX, fields: None }
     }
 
     /// Lists some of what this node has to remove in a slot. At the end of the slot, which it tells, it notes when the
@@ -139,14 +176,25 @@ impl Keyspace {
     fn look(&self, visit: &mut Visit, now: UnixMillis, policy: &SweepPolicy<'_>) -> (Vec<Due>, bool) {
         let slot = self.slot(visit.number);
         let mut due = Vec::new();
-        let Visit { walk, next, .. } = visit;
+        let Visit { walk, next, fields, .. } = visit;
+        if let Some(place) = fields.take()
+            && let Some(entry) = slot.find(&self.shared, place.database, &place.key)
+        {
+            *fields = look_at_fields(entry, place, now, policy, next, &mut due);
+            return (due, false);
+        }
         let looked = walk.look(&slot, |database, entry| {
             match verdict(entry, now, policy) {
                 Verdict::Stays => {}
                 Verdict::Later(moment) => *next = (*next).min(moment),
-                Verdict::Remove { ghost } => due.push((database, key_of(entry).into(), ghost)),
+                Verdict::Remove { ghost } => {
+                    due.push(Due::Key { database, key: key_of(entry).into(), ghost });
+                    return due.len() < REMOVALS_A_LOOK_MAX;
+                }
             }
-            due.len() < REMOVALS_A_LOOK_MAX
+            let (count, place) = (due.len(), FieldsPlace { database, key: Box::default(), left: 0, ends: 0 });
+            *fields = look_at_fields(entry, place, now, policy, next, &mut due);
+            due.len() < REMOVALS_A_LOOK_MAX && due.len() == count && fields.is_none()
         });
         if !looked.is_over {
             return (due, false);
@@ -165,14 +213,63 @@ enum Verdict {
     Remove { ghost: bool },
 }
 
+/// Looks at some of the fields of a hash that are over, the earliest first. Returns where to go on, if there are more.
+fn look_at_fields(
+    entry: &KeyEntry,
+    place: FieldsPlace,
+    now: UnixMillis,
+    policy: &SweepPolicy<'_>,
+    next: &mut UnixMillis,
+    due: &mut Vec<Due>,
+) -> Option<FieldsPlace> {
+    let View::Wide(body) = entry.view() else { return None };
+    let map = body.hash.as_deref()?;
+    let timed = map.timed()?;
+    let (over, ends) = (map.over_at(now), timed.order().len());
+    let mut left = if place.ends == ends { place.left } else { 0 };
+    let first = left;
+    let mut names = Vec::new();
+    for item in timed.order().range(first..over, false).take(FIELDS_A_LOOK_MAX) {
+        let field = ElementView::of(timed.member(item.cell));
+        match judge(field.winning_life(), &body.key, now, policy) {
+            Verdict::Remove { .. } => names.push(field.name().into()),
+            Verdict::Later(moment) => {
+                *next = (*next).min(moment);
+                left += 1;
+            }
+            Verdict::Stays => left += 1,
+        }
+    }
+    let ends = ends - names.len();
+    if !names.is_empty() {
+        due.push(Due::Fields { database: place.database, key: body.key.clone(), names });
+    }
+    if over.saturating_sub(first) > FIELDS_A_LOOK_MAX {
+        return Some(FieldsPlace { database: place.database, key: body.key.clone(), left, ends });
+    }
+    *next = (*next).min(map.next_end(now).unwrap_or(UnixMillis::MAX));
+    None
+}
+
 fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdict {
     let (winner, ghost) = match entry.view() {
         View::Packed(packed) => (packed.life.assertion(packed.stamp), false),
         View::Counter(counter) => (counter.assertion(), false),
         View::Bundle(bundle) => (bundle.assertion(), false),
-        View::Wide(body) => (KeyBody::winning_life(body), kind_of(entry).is_none()),
+        View::Wide(body) => (body.winning_life().or_else(|| body.left_over()), !has_content(entry)),
     };
-    let Some((stamp, lifetime)) = winner else { return Verdict::Stays };
+    judge(winner.map(|(stamp, lifetime)| (stamp, lifetime, ghost)), key_of(entry), now, policy)
+}
+
+/// What becomes of a key, or a field of it, by the assertion about its life that counts; with it whether only assertions
+/// are left.
+fn judge(
+    winner: Option<(Stamp, Lifetime, bool)>,
+    key: &[u8],
+    now: UnixMillis,
+    policy: &SweepPolicy<'_>,
+) -> Verdict {
+    let Some((stamp, lifetime, ghost)) = winner else { return Verdict::Stays };
     let over = match (lifetime, ghost) {
         (Lifetime::Until(deadline), _) => deadline,
         (Lifetime::Never, false) => return Verdict::Stays,
@@ -187,7 +284,7 @@ fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdi
         return Verdict::Later(over);
     }
     let steps_in_at = over.saturating_add(policy.grace_ms);
-    if steps_in_at <= now && (policy.steps_in)(key_of(entry)) {
+    if steps_in_at <= now && (policy.steps_in)(key) {
         return Verdict::Remove { ghost };
     }
     Verdict::Later(steps_in_at.max(now + policy.grace_ms.min(over.saturating_sub(now))))
@@ -201,7 +298,7 @@ impl Access<'_> {
         let dead = self
             .locked(key)
             .find(shared, database.0, key)
-            .is_some_and(|entry| kind_of(entry).is_none() || lifetime_of(entry).is_over(now));
+            .is_some_and(|entry| !has_content(entry) || lifetime_of(entry).is_over(now));
         if dead {
             self.remove_observed(database, key);
         }

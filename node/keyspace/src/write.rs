@@ -1,16 +1,16 @@
 //! Access, the writing half: every command's effect is recorded as a change and applied by the same rules as a change
 //! from another region.
 
-use crate::access::{Access, Database, WrongKind};
-use crate::body::{KeyEntry, key_of, kind_of, lifetime_of};
+use crate::access::{Access, Database, Elements, WrongKind};
+use crate::body::{KeyEntry, is_there, key_of, lifetime_of};
 use crate::collection::{Collection, ElementView};
-use crate::entry::{PackedCounter, View};
+use crate::entry::{PackedCounter, PackedLife, View};
 use crate::hash::SLOTS;
 use crate::large::LARGE_VALUE_BYTES;
 use crate::list::end_position;
 use crate::observe::{Observed, Recorder};
 use crdt::change::encode_subject;
-use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Score, Stamp, UnixMillis};
+use crdt::{Change, Contribution, ExactFloat, Kind, Lifetime, Number, Operation, Score, Stamp, Stamps, UnixMillis};
 use std::borrow::Cow;
 
 /// What becomes of a key's life when its string is written as a whole.
@@ -44,6 +44,8 @@ impl Delta {
 pub(crate) struct Found {
     /// Nothing is there for readers: the write creates the key.
     pub(crate) creates: bool,
+    /// All that was there goes first. Not the fields of a hash that are over: each goes by itself.
+    pub(crate) clears: bool,
     /// The key has a deadline: the write repeats it.
     repeats: Option<Lifetime>,
 }
@@ -79,9 +81,10 @@ impl Access<'_> {
             if let Some(entry) = entry {
                 recorder.clear_except(entry, Some(Kind::String));
             }
+            recorder.remove_folded(entry);
             let Observed { drops, resets } = Observed::of_string(entry, recorder.stamp.author());
             recorder.record(&Operation::Put { kind: Kind::String, name: &[], drops, resets, value });
-            match (lifetime, found(entry, now)) {
+            match (lifetime, found(entry, now, Kind::String)) {
                 (NewLifetime::Set(lifetime), _) => recorder.live(entry, Some(lifetime)),
                 (NewLifetime::Keep, Found { creates: true, .. }) => recorder.live(entry, Some(Lifetime::Never)),
                 (NewLifetime::Keep, Found { repeats: Some(lifetime), .. }) => recorder.live(entry, Some(lifetime)),
@@ -110,7 +113,7 @@ impl Access<'_> {
                 Some(View::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
                 Some(View::Packed(_) | View::Bundle(_)) | None => None,
             };
-            record_add(recorder, Kind::String, &[], own, delta);
+            record_add(recorder, (Kind::String, &[]), own, true, delta);
             end_element(entry, &found, recorder);
         });
     }
@@ -200,13 +203,24 @@ impl Access<'_> {
         let hasher = self.shared().hasher.clone();
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, kind, recorder);
-            let element = map_in(entry.filter(|_| !found.creates), kind).and_then(|m| m.find(&hasher, name));
-            let own = match element {
+            let element = map_in(entry.filter(|_| !found.clears), kind).and_then(|m| m.find(&hasher, name));
+            let shown = element.filter(|element| element.is_shown(now));
+            if shown.is_none() && element.is_some() {
+                let Observed { drops, resets } = Observed::of_element(element, recorder.stamp.author());
+                recorder.record(&Operation::Remove { kind, name, drops, resets });
+            }
+            let own = match shown {
                 Some(ElementView::Wide(wide)) => wide.element.contribution(recorder.stamp.author()).copied(),
                 Some(ElementView::Counter(counter)) => own_counter(&counter, recorder.stamp.author()),
                 Some(ElementView::Written(_)) | None => None,
             };
-            record_add(recorder, kind, name, own, delta);
+            // Only what creates a field asserts that it has no end; only fields have one.
+            let asserts = kind != Kind::Hash || own.map_or(shown.is_none(), |own| own.asserts);
+            record_add(recorder, (kind, name), own, asserts, delta);
+            if let Some(Lifetime::Until(deadline)) = shown.map(|element| element.lifetime()) {
+                let field = shown.as_ref().expect("its lifetime was just looked at");
+                recorder.live_field(field, Lifetime::Until(deadline));
+            }
             end_element(entry, &found, recorder);
         });
     }
@@ -268,6 +282,8 @@ impl Access<'_> {
     pub fn copy(&mut self, from: Database, source: &[u8], to: Database, target: &[u8]) -> bool {
         let Some(kind) = self.kind(from, source) else { return false };
         let lifetime = self.lifetime(from, source).unwrap_or(Lifetime::Never);
+        let ends = self.ends_of(from, source, kind);
+        let deliveries = self.deliveries_of(from, source);
         let contents: Vec<(Vec<u8>, Vec<u8>)> = match kind {
             Kind::String => {
                 let value = self.string(from, source).ok().flatten().unwrap_or_default().into_owned();
@@ -275,6 +291,7 @@ impl Access<'_> {
             }
             // Each element gets a position of its own when the change has a stamp.
             Kind::List => self.texts_of(from, source).into_iter().map(|text| (Vec::new(), text)).collect(),
+            Kind::Stream => self.contents_of_stream(from, source),
             Kind::Hash | Kind::Set => {
                 let elements = self.elements(from, source, kind);
                 let elements = elements.ok().flatten();
@@ -296,10 +313,25 @@ impl Access<'_> {
                 let name = position.as_ref().unwrap_or(name);
                 let Observed { drops, resets } = Observed::default();
                 recorder.record(&Operation::Put { kind, name, drops, resets, value });
+                if let Some(&lifetime @ Lifetime::Until(_)) = ends.get(index) {
+                    recorder.record(&Operation::LiveField { name, drops: Stamps::new(), lifetime });
+                }
             }
             recorder.live(entry, Some(lifetime));
         });
+        if !deliveries.is_empty() {
+            self.take_over_deliveries(to, target, deliveries);
+        }
         true
+    }
+
+    /// How long each field of a hash stays, in the order of its fields; nothing of others.
+    fn ends_of(&mut self, database: Database, key: &[u8], kind: Kind) -> Vec<Lifetime> {
+        if kind != Kind::Hash {
+            return Vec::new();
+        }
+        let fields = self.hash(database, key).ok().flatten().filter(Elements::has_ends);
+        fields.iter().flat_map(|fields| fields.iter_with_lives()).map(|(_, _, lifetime)| lifetime).collect()
     }
 
     /// Removes every key of a database, or of all.
@@ -376,9 +408,9 @@ impl Access<'_> {
         let mut is_new = false;
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, kind, recorder);
-            let live = entry.filter(|_| !found.creates);
+            let live = entry.filter(|_| !found.clears);
             let element = map_in(live, kind).and_then(|map| map.find(&hasher, name));
-            is_new = element.is_none();
+            is_new = element.is_none_or(|element| !element.is_shown(now));
             let Observed { drops, resets } = Observed::of_element(element, recorder.stamp.author());
             recorder.record(&Operation::Put { kind, name, drops, resets, value });
             end_element(entry, &found, recorder);
@@ -388,7 +420,9 @@ impl Access<'_> {
 
     fn remove_element(&mut self, database: Database, key: &[u8], kind: Kind, name: &[u8]) -> Result<bool, WrongKind> {
         let hasher = self.shared().hasher.clone();
-        if self.map(database, key, kind)?.and_then(|map| map.find(&hasher, name)).is_none() {
+        let now = self.now;
+        let element = self.map(database, key, kind)?.and_then(|map| map.find(&hasher, name));
+        if element.is_none_or(|element| !element.is_shown(now)) {
             return Ok(false);
         }
         self.change(database, key, |entry, now, recorder| {
@@ -457,15 +491,16 @@ fn map_in(entry: Option<&KeyEntry>, kind: Kind) -> Option<Collection<'_>> {
     Collection::in_entry(entry?, kind)
 }
 
-fn found(entry: Option<&KeyEntry>, now: UnixMillis) -> Found {
-    let Some(entry) = entry else { return Found { creates: true, repeats: None } };
+fn found(entry: Option<&KeyEntry>, now: UnixMillis, kind: Kind) -> Found {
+    let Some(entry) = entry else { return Found { creates: true, clears: true, repeats: None } };
     let lifetime = lifetime_of(entry);
-    let creates = kind_of(entry).is_none() || lifetime.is_over(now);
+    let creates = !is_there(entry, now);
+    let clears = creates && (kind != Kind::Hash || lifetime.is_over(now));
     let repeats = match lifetime {
         Lifetime::Until(_) if !creates => Some(lifetime),
         Lifetime::Until(_) | Lifetime::Never => None,
     };
-    Found { creates, repeats }
+    Found { creates, clears, repeats }
 }
 
 /// The text of a value after an increment.
@@ -483,7 +518,8 @@ fn delta_of(more: Score) -> Delta {
 
 /// The contribution in a packed counter, if it is this node's.
 fn own_counter(counter: &PackedCounter<'_>, me: crdt::NodeNumber) -> Option<Contribution> {
-    Some(counter.contribution()).filter(|contribution| contribution.node == me)
+    let asserts = counter.life == PackedLife::Own;
+    Some(Contribution { asserts, ..counter.contribution() }).filter(|contribution| contribution.node == me)
 }
 
 /// What every element write does first: a dead life goes as a whole, losing types go.
@@ -493,9 +529,9 @@ pub(crate) fn begin_element(
     kind: Kind,
     recorder: &mut Recorder<'_>,
 ) -> Found {
-    let found = found(entry, now);
+    let found = found(entry, now, kind);
     if let Some(entry) = entry {
-        let kept = if found.creates { None } else { Some(kind) };
+        let kept = if found.clears { None } else { Some(kind) };
         recorder.clear_except(entry, kept);
     }
     found
@@ -510,7 +546,13 @@ pub(crate) fn end_element(entry: Option<&KeyEntry>, found: &Found, recorder: &mu
     }
 }
 
-fn record_add(recorder: &mut Recorder<'_>, kind: Kind, name: &[u8], own: Option<Contribution>, delta: Delta) {
+fn record_add(
+    recorder: &mut Recorder<'_>,
+    (kind, name): (Kind, &[u8]),
+    own: Option<Contribution>,
+    asserts: bool,
+    delta: Delta,
+) {
     let (birth, sum) = own.map_or((recorder.stamp, Number::default()), |own| (own.birth, own.cumulative));
-    recorder.record(&Operation::Add { kind, name, birth, cumulative: sum.plus(delta.number()) });
+    recorder.record(&Operation::Add { kind, name, birth, cumulative: sum.plus(delta.number()), asserts });
 }

@@ -20,6 +20,9 @@ pub enum RdbError {
     /// A value of an unknown type, whose end cannot be found.
     #[error("it has a value of the unknown type {0}")]
     Type(u8),
+    /// Something that only this version of the format and later ones have.
+    #[error("it needs version {0} of the format")]
+    NeedsVersion(u32),
     /// Something known that is not taken apart here.
     #[error("it has {0}, which is not supported")]
     Unsupported(&'static str),

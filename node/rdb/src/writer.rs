@@ -61,7 +61,7 @@ impl<W: Write> Writer<W> {
             return Err(RdbError::Unsupported("a collection without elements"));
         }
         if encode::version_of(object) > self.version {
-            return Err(RdbError::Unsupported("fields with deadlines, which this version of the format does not have"));
+            return Err(RdbError::NeedsVersion(encode::version_of(object)));
         }
         self.deadline(deadline);
         self.pending.push(encode::type_of(object)?);
@@ -73,7 +73,7 @@ impl<W: Write> Writer<W> {
     /// A key whose value is in the payload of a `DUMP`; it is copied as it is.
     pub fn dumped(&mut self, key: &[u8], deadline: Option<u64>, payload: Payload<'_>) -> Result<(), RdbError> {
         if payload.version() > self.version {
-            return Err(RdbError::Unsupported("a value in a later version of the format than the file's"));
+            return Err(RdbError::NeedsVersion(payload.version()));
         }
         let (&kind, value) = payload.body().split_first().ok_or(RdbError::Truncated)?;
         self.deadline(deadline);

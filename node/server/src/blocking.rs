@@ -98,6 +98,8 @@ pub struct Waiter {
     kind: Kind,
     version: Version,
     serve: Box<Serve>,
+    /// What it is told when the key is gone, or holds another type. Else it waits on.
+    if_gone: Option<CommandError>,
     /// What ended it, once. Whoever locks both locks slots before this: inside a transaction somebody may end the waiting
     /// with slots locked.
     outcome: Mutex<Option<Outcome>>,
@@ -148,6 +150,20 @@ impl Waiting {
 
 /// Lets the client of a call wait. Inside a transaction it is answered that there is nothing.
 pub fn wait(call: &mut Call<'_, '_>, wanted: Wanted<'_>) -> Result<(), CommandError> {
+    enter(call, wanted, None)
+}
+
+/// The same, as long as each of the keys holds such a value. A client that waits for one that does not any more is refused
+/// with `if_gone`.
+pub fn wait_while_there(
+    call: &mut Call<'_, '_>,
+    wanted: Wanted<'_>,
+    if_gone: CommandError,
+) -> Result<(), CommandError> {
+    enter(call, wanted, Some(if_gone))
+}
+
+fn enter(call: &mut Call<'_, '_>, wanted: Wanted<'_>, if_gone: Option<CommandError>) -> Result<(), CommandError> {
     if call.client.is_in_exec {
         if wanted.answers_array {
             call.reply.null_array()
@@ -168,6 +184,7 @@ pub fn wait(call: &mut Call<'_, '_>, wanted: Wanted<'_>) -> Result<(), CommandEr
         kind: wanted.kind,
         version: call.reply.version(),
         serve: wanted.serve,
+        if_gone,
         outcome: Mutex::default(),
         is_called: AtomicBool::new(false),
         waker: Mutex::default(),
@@ -272,7 +289,11 @@ impl Blocking {
                     self.room.inner.lock().take_from(database, key, &waiter);
                 }
                 Tried::Nothing => place += 1,
-                Tried::KeyIsGone => return,
+                // Only those are looked at still who want to know it.
+                Tried::KeyIsGone => match self.room.inner.lock().next_to_tell(&name, place + 1) {
+                    Some(next) => place = next,
+                    None => return,
+                },
             }
         }
     }
@@ -341,6 +362,12 @@ impl Inner {
         self.queues.get(name).and_then(|queue| queue.waiters.front())
     }
 
+    /// The first client from this place on in the queue of a key that is told when the key is gone.
+    fn next_to_tell(&self, name: &Key, from: usize) -> Option<usize> {
+        let waiters = &self.queues.get(name)?.waiters;
+        (from..waiters.len()).find(|place| waiters[*place].if_gone.is_some())
+    }
+
     /// Drops the queue of a key if it says nothing any more.
     fn tidy(&mut self, name: &Key) {
         if self.queues.get(name).is_some_and(|queue| queue.waiters.is_empty() && !queue.is_ready) {
@@ -405,12 +432,13 @@ impl Waiter {
         }
         let mut reply = Reply::new(self.version);
         access.begin_command();
-        match access.kind(self.database, key) {
-            None => return Tried::KeyIsGone,
-            Some(kind) if kind != self.kind => return Tried::Nothing,
-            Some(_) => {}
-        }
-        match (self.serve)(&mut access, self.database, key, &mut reply) {
+        let served = match (access.kind(self.database, key), &self.if_gone) {
+            (Some(kind), _) if kind == self.kind => (self.serve)(&mut access, self.database, key, &mut reply),
+            (_, Some(if_gone)) => Err(if_gone.clone()),
+            (None, None) => return Tried::KeyIsGone,
+            (Some(_), None) => return Tried::Nothing,
+        };
+        match served {
             Ok(true) => {}
             Ok(false) => return Tried::Nothing,
             Err(refusal) => {

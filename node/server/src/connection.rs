@@ -153,7 +153,7 @@ struct Lone {
 fn first_key(entry: &Entry) -> Option<usize> {
     match entry.command.keys {
         Keys::Range { first, .. } => Some(first),
-        Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Queued => None,
+        Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Open { .. } | Keys::Queued => None,
     }
 }
 

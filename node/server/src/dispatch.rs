@@ -192,6 +192,7 @@ fn is_read(node: &Node, entry: &Entry, args: &[&[u8]]) -> bool {
     let mut keys = KeyList::new();
     match entry.command.keys {
         Keys::None | Keys::Queued => !entry.command.flags.contains(Flags::WHOLE_DATABASE),
+        keys if keys.are_open(args) => false,
         // All are looked at: each is to be read soon.
         _ if collect_keys(entry, args, &mut keys) => keys.iter().filter(|key| !node.readiness.has(key)).count() == 0,
         // Its handler refuses it.
@@ -319,7 +320,7 @@ fn access<'w>(
             Some(place) => writer.access_at(now, place, args[1]),
             None => writer.access(now, &args[1..2]),
         },
-        Keys::Range { .. } | Keys::Counted { .. } | Keys::Computed(_) => {
+        Keys::Range { .. } | Keys::Counted { .. } | Keys::Computed(_) | Keys::Open { .. } => {
             let mut keys = KeyList::new();
             // A request whose keys make no sense is refused by its handler, which locks nothing for that.
             if !collect_keys(entry, args, &mut keys) {

@@ -165,7 +165,9 @@ const LOOK_RARELY: Duration = Duration::from_millis(100);
 pub fn not_counted(node: &Node) -> u64 {
     let replication = &node.console.metrics.replication;
     let held = replication.ring_bytes.value().saturating_add(replication.waiting_bytes.value());
-    u64::try_from(held).unwrap_or_default().saturating_add(node.durability.state().queued_bytes)
+    let held = u64::try_from(held).unwrap_or_default().saturating_add(node.durability.state().queued_bytes);
+    // What was removed is on its way out: nobody else need go for it.
+    held.saturating_add(node.keyspace.garbage().bytes)
 }
 
 /// Whether keys note how often they are used.

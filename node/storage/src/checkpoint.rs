@@ -24,6 +24,8 @@ pub struct Manifest {
     pub vector: VersionVector,
     /// What they contain at most.
     pub end: VersionVector,
+    /// Of what follows from records before this one the node does not have all: they are not read back.
+    pub read_back_from: u64,
     /// What the node wants to know of that moment; opaque here.
     pub notes: Vec<u8>,
     /// When it was finished, in Unix milliseconds.
@@ -50,6 +52,7 @@ struct ManifestRow {
     position: u64,
     vector: Vec<u64>,
     end: Vec<u64>,
+    read_back_from: u64,
     notes: Vec<u8>,
     finished_ms: u64,
     keys: u64,
@@ -82,6 +85,7 @@ pub struct CheckpointWriter {
     number: Option<u64>,
     start: CheckpointStart,
     number_before: u64,
+    read_back_from: u64,
     before: BTreeMap<u16, ImageFacts>,
     images: BTreeMap<u16, ImageFacts>,
     /// Bytes written so far.
@@ -162,6 +166,7 @@ impl Manifest {
             position: self.position,
             vector: stamps(&self.vector),
             end: stamps(&self.end),
+            read_back_from: self.read_back_from,
             notes: self.notes.clone(),
             finished_ms: self.finished_ms,
             keys: self.keys,
@@ -186,6 +191,7 @@ impl Manifest {
             position: row.position,
             vector: vector(row.vector),
             end: vector(row.end),
+            read_back_from: row.read_back_from,
             notes: row.notes,
             finished_ms: row.finished_ms,
             keys: row.keys,
@@ -234,8 +240,25 @@ impl CheckpointWriter {
     /// Begins a checkpoint after `before`. Nothing is written yet.
     pub fn begin(fs: Arc<dyn Fs>, owner: StoreOwner, before: Option<&Manifest>, start: CheckpointStart) -> Self {
         let number_before = before.map_or(0, |before| before.number);
+        let read_back_from = before.map_or(0, |before| before.read_back_from);
         let before = before.map(|before| before.images.clone()).unwrap_or_default();
-        Self { fs, owner, number: None, start, number_before, before, images: BTreeMap::new(), bytes: 0 }
+        Self {
+            fs,
+            owner,
+            number: None,
+            start,
+            number_before,
+            read_back_from,
+            before,
+            images: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Notes from which record on the journal may be read back.
+    pub fn read_back_from(mut self, record: u64) -> Self {
+        self.read_back_from = record;
+        self
     }
 
     /// The number of this checkpoint, which no attempt before it had.
@@ -317,6 +340,7 @@ impl CheckpointWriter {
             position: self.start.position,
             vector: self.start.vector,
             end,
+            read_back_from: self.read_back_from,
             notes,
             finished_ms: now_ms,
             keys,

@@ -10,20 +10,40 @@ use crate::record::RecordView;
 use crate::segment::{read_from, scan};
 use crdt::{NodeNumber, Stamp};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Reads batches of one origin back.
 #[derive(Clone, Debug)]
 pub struct JournalReader {
     fs: Arc<dyn Fs>,
     segments: Segments,
+    /// The first record that this life writes.
+    begins: u64,
+    /// The first that may be read back.
+    from: Arc<AtomicU64>,
 }
 
 /// A segment, with the offset and record in it.
 type Found = (u64, (u64, u64));
 
 impl JournalReader {
-    pub(crate) fn new(fs: Arc<dyn Fs>, segments: Segments) -> Self {
-        Self { fs, segments }
+    /// Over the journal of a life whose first record is `begins`. Records before `from` are not read back.
+    pub(crate) fn new(fs: Arc<dyn Fs>, segments: Segments, begins: u64, from: u64) -> Self {
+        Self { fs, segments, begins, from: Arc::new(AtomicU64::new(from)) }
+    }
+
+    /// Reads back nothing any more that earlier lives wrote.
+    ///
+    /// SUBTLE: behind a hole there may be batches that this node never applied, though its vector passes them one day:
+    /// peers bring what they have of the number, and where nobody has its tail, the number is sealed without it. A peer
+    /// that was given such a batch would then have what nobody else has.
+    pub fn forget_earlier_lives(&self) {
+        self.from.fetch_max(self.begins, Ordering::AcqRel);
+    }
+
+    /// The first record that may be read back.
+    pub fn from(&self) -> u64 {
+        self.from.load(Ordering::Acquire)
     }
 
     /// The batches of `origin` that follow `after`, an unbroken chain of about `bytes_max` bytes, at least one; none if
@@ -62,9 +82,11 @@ impl JournalReader {
     /// The segment and place where what follows `after` begins.
     fn find(&self, origin: NodeNumber, after: Stamp) -> Result<Option<Found>, StoreError> {
         let mut unread = Vec::new();
+        let from = self.from();
         {
             let segments = self.segments.lock();
-            for segment in segments.iter().rev() {
+            // Each life begins a segment of its own.
+            for segment in segments.iter().rev().take_while(|segment| segment.first >= from) {
                 match &segment.index {
                     Some(index) => {
                         if let Some(place) = index.place(origin, after) {

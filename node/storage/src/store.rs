@@ -316,7 +316,8 @@ impl FoundStore {
         let uncovered: Vec<u64> =
             self.segments.iter().filter(|segment| segment.next > position).map(|segment| segment.number).collect();
         let segments = Segments::new(self.segments);
-        let reader = JournalReader::new(Arc::clone(&fs), segments.clone());
+        let read_back_from = self.manifest.as_ref().map_or(0, |manifest| manifest.read_back_from);
+        let reader = JournalReader::new(Arc::clone(&fs), segments.clone(), next, read_back_from);
         let mut journal = Journal::new(Arc::clone(&fs), self.owner, life, settings, segments, next);
         journal.cover(position);
         journal.note_unsynced(uncovered.into_iter());

@@ -1,7 +1,8 @@
 //! `pelago export`: all keys of a node into an RDB file, which Redis 7 and everything later can load, while it serves.
 //!
 //! Values are copied as the node dumps them, page by page. Every key is whole and as it was at one moment, but not all
-//! keys at the same moment: what is written meanwhile may or may not be in the file. Of a backup they are.
+//! keys at the same moment: what is written meanwhile may or may not be in the file. Of a backup they are. Fields of hashes
+//! that end need a version of the format that Redis reads from 7.4 on: when the first is met, the file is begun anew in it.
 
 use super::import::pages::{Pages, Told, ask, knows_deadlines};
 use super::import::progress::Progress;
@@ -16,6 +17,7 @@ use rdb::payload::Payload;
 use rdb::{RdbError, Writer};
 use serde_json::json;
 use server::persistence::backup::Backup;
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -40,13 +42,12 @@ impl Export {
     pub fn run(self) -> Result<()> {
         let stop = Stop::on_signals()?;
         let partial = self.file.with_added_extension("part");
-        let outcome = match &self.from_backup {
-            Some(directory) => self.write_backup(directory, &partial, &stop),
-            None => {
-                let mut wire = Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())?;
-                self.write(&mut wire, &partial, &stop)
-            }
-        };
+        let mut sheet = Sheet { path: &partial, version: VERSION, needed: Cell::new(VERSION) };
+        let mut outcome = self.write_on(&sheet, &stop);
+        if outcome.is_err() && sheet.needed.get() > sheet.version {
+            sheet.version = sheet.needed.get();
+            outcome = self.write_on(&sheet, &stop);
+        }
         if outcome.is_err() {
             // What is there of it is of no use to anybody.
             let _ = std::fs::remove_file(&partial);
@@ -64,11 +65,21 @@ impl Export {
         Ok(())
     }
 
+    fn write_on(&self, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+        match &self.from_backup {
+            Some(directory) => self.write_backup(directory, sheet, stop),
+            None => {
+                let mut wire = Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())?;
+                self.write(&mut wire, sheet, stop)
+            }
+        }
+    }
+
     /// The keys of a backup: all at one moment.
-    fn write_backup(&self, directory: &Path, partial: &Path, stop: &Stop) -> Result<(u64, u64, f64)> {
-        let not_written = |error| not_written(partial, &directory.display().to_string(), error);
+    fn write_backup(&self, directory: &Path, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+        let not_written = |error| sheet.not_written(&directory.display().to_string(), error);
         let found = Backup::open(directory)?.load(&mut |_| ())?;
-        let mut writer = begin(partial)?;
+        let mut writer = sheet.begin()?;
         let progress = Progress::of_keys(found.len());
         let (mut written, mut current) = (0, None);
         found.each(|entry| {
@@ -82,14 +93,14 @@ impl Export {
             progress.show(written, written);
             if stop.is_told() { Err(stopped()) } else { Ok(()) }
         })?;
-        let length = finish(writer, partial)?;
+        let length = sheet.finish(writer)?;
         progress.end();
         Ok((written, length, progress.seconds()))
     }
 
-    fn write(&self, wire: &mut Wire, partial: &Path, stop: &Stop) -> Result<(u64, u64, f64)> {
-        let not_written = |error| not_written(partial, &self.target.via, error);
-        let mut writer = begin(partial)?;
+    fn write(&self, wire: &mut Wire, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+        let not_written = |error| sheet.not_written(&self.target.via, error);
+        let mut writer = sheet.begin()?;
         let all = keys(wire)?;
         let progress = Progress::of_keys(all.values().sum());
         let exact = knows_deadlines(wire)?;
@@ -121,34 +132,54 @@ impl Export {
                 }
             }
         }
-        let length = finish(writer, partial)?;
+        let length = sheet.finish(writer)?;
         progress.end();
         Ok((written, length, progress.seconds()))
     }
 }
 
-/// Begins a file.
-fn begin(partial: &Path) -> Result<Writer<File>> {
-    let failed = |error| not_written(partial, "", error);
-    let file = File::create(partial).map_err(|error| failed(RdbError::Io(error)))?;
-    let mut writer = Writer::new(file).map_err(failed)?;
-    writer.auxiliary("redis-ver", "7.0.15").map_err(failed)?;
-    writer.auxiliary("redis-bits", "64").map_err(failed)?;
-    Ok(writer)
+/// The version of the format that Redis 7.0 and everything later reads.
+const VERSION: u32 = 10;
+
+/// The file that is written.
+struct Sheet<'p> {
+    path: &'p Path,
+    /// The version of the format.
+    version: u32,
+    /// The version that a value needed.
+    needed: Cell<u32>,
 }
 
-/// Ends it, durably; how many bytes it has.
-fn finish(writer: Writer<File>, partial: &Path) -> Result<u64> {
-    let failed = |error| not_written(partial, "", error);
-    let (length, file) = writer.finish().map_err(failed)?;
-    file.sync_all().map_err(|error| failed(RdbError::Io(error)))?;
-    Ok(length)
-}
+impl Sheet<'_> {
+    /// Begins the file.
+    fn begin(&self) -> Result<Writer<File>> {
+        let failed = |error| self.not_written("", error);
+        let file = File::create(self.path).map_err(|error| failed(RdbError::Io(error)))?;
+        let mut writer = Writer::with_version(file, self.version).map_err(failed)?;
+        let of = if self.version == VERSION { "7.0.15" } else { "7.4.0" };
+        writer.auxiliary("redis-ver", of).map_err(failed)?;
+        writer.auxiliary("redis-bits", "64").map_err(failed)?;
+        Ok(writer)
+    }
 
-fn not_written(partial: &Path, of: &str, error: RdbError) -> Failure {
-    match error {
-        RdbError::Io(error) => Failure::File { doing: "write", path: partial.to_owned(), error },
-        other => Failure::Arguments(format!("a value of {of} cannot be exported: {other}")),
+    /// Ends it, durably; how many bytes it has.
+    fn finish(&self, writer: Writer<File>) -> Result<u64> {
+        let failed = |error| self.not_written("", error);
+        let (length, file) = writer.finish().map_err(failed)?;
+        file.sync_all().map_err(|error| failed(RdbError::Io(error)))?;
+        Ok(length)
+    }
+
+    fn not_written(&self, of: &str, error: RdbError) -> Failure {
+        match error {
+            RdbError::Io(error) => Failure::File { doing: "write", path: self.path.to_owned(), error },
+            other => {
+                if let RdbError::NeedsVersion(version) = other {
+                    self.needed.set(version);
+                }
+                Failure::Arguments(format!("a value of {of} cannot be exported: {other}"))
+            }
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Frames: the units that travel on a lane, each kind with an explicit number that is never reused.
 //!
 //! Control frames are a tag and a bincode body under a limit. On the batches lane every frame is an encoded batch as it
-//! is. State frames are a tag, a session and mostly payload.
+//! is, or a fragment of a large one. State frames are a tag, a session and mostly payload.
 
+use crate::fragments::HeldFragments;
 use crate::handshake::{Accept, Hello, Refuse};
 use crate::limits;
 use crate::wire::{Reader, write_vector};
@@ -152,6 +153,8 @@ pub(crate) enum ControlFrame {
     Unsubscribe {
         origin: NodeNumber,
     },
+    /// The sender has so many bytes of a batch that came in fragments: more need not be sent again.
+    Partial(HeldFragments),
     /// The sender's ring begins after what the receiver has of `origin`.
     Behind {
         origin: NodeNumber,
@@ -223,6 +226,7 @@ impl ControlFrame {
             Self::Audit(frame) => pack(19, frame),
             Self::Request { id, body } => pack(20, &(id, body)),
             Self::Response { id, body } => pack(21, &(id, body)),
+            Self::Partial(held) => pack(22, held),
         }
     }
 
@@ -290,6 +294,7 @@ impl ControlFrame {
                 let (id, body) = unpack(body)?;
                 Self::Response { id, body }
             }
+            22 => Self::Partial(unpack(body)?),
             _ => return Err(FrameError::Unknown("control frame")),
         })
     }

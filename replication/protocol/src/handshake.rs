@@ -3,6 +3,7 @@
 //! The transport has already proved that the peer holds the key of its identity; here it is decided whether that
 //! identity, cluster, process and number are welcome.
 
+use crate::fragments::HeldFragments;
 use crate::frame::WireVector;
 use crate::{MemberView, limits};
 use bincode::{Decode, Encode};
@@ -74,6 +75,8 @@ pub(crate) struct Hello {
 pub(crate) struct Accept {
     pub version: u16,
     pub vector: WireVector,
+    /// What it has of batches that came in fragments.
+    pub fragments: Vec<HeldFragments>,
     /// The `sent_ms` of the hello that is accepted, for the round trip.
     pub echo_ms: u64,
     /// Milliseconds between the arrival of that hello and this answer.

@@ -15,6 +15,7 @@ mod timers;
 mod transmit;
 
 use crate::catch_up::{Fed, Feeding};
+use crate::fragments::Assemblies;
 use crate::frame::ControlFrame;
 use crate::gate::Gate;
 use crate::handshake::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST};
@@ -50,6 +51,8 @@ pub struct Hub {
     own_log: VecDeque<(Stamp, UnixMillis)>,
     events: VecDeque<Event>,
     gaps: BTreeMap<NodeNumber, Gap>,
+    /// Batches of which fragments have come.
+    assemblies: Assemblies,
     /// Origins that a peer was asked to send although they are not its own.
     pulling: BTreeMap<NodeNumber, NodeIdentity>,
     fed: Option<Fed>,
@@ -106,6 +109,7 @@ impl Hub {
             applying_bytes: 0,
             own_log: VecDeque::new(),
             gaps: BTreeMap::new(),
+            assemblies: Assemblies::default(),
             pulling: BTreeMap::new(),
             fed: None,
             feeding: BTreeMap::new(),

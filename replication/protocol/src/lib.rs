@@ -9,6 +9,7 @@ mod catch_up;
 mod clock_offset;
 mod digest_sync;
 mod event;
+mod fragments;
 mod frame;
 mod gate;
 mod handshake;

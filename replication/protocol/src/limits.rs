@@ -5,6 +5,11 @@
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an encoded batch: the largest value a client may write (512 MiB) and room for its neighbours in a group.
 pub const BATCH_BYTES_MAX: usize = 576 << 20;
+/// Bytes of a fragment in which a larger batch crosses a link. What a cut loses of it is sent again; meanwhile batches of other
+/// origins go in between. Builds for tests have large batches that are smaller.
+pub const FRAGMENT_BYTES: usize = if cfg!(debug_assertions) { 4 << 10 } else { 1 << 20 };
+/// Batches of one origin of which fragments are kept: those that come first. A second one may be begun by another peer.
+pub const ASSEMBLIES_OF_ORIGIN_MAX: usize = 2;
 /// Bytes of a frame on the state lane: one slot is read whole, however large its keys are.
 pub const STATE_FRAME_BYTES_MAX: usize = 1 << 30;
 /// Entries of a vector on the wire: there are no more node numbers.

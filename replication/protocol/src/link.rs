@@ -83,6 +83,8 @@ pub(crate) struct Link {
     pub settled_done: VersionVector,
     /// The origins that we send on this link, and how far.
     pub windows: BTreeMap<NodeNumber, OriginWindow>,
+    /// The origin of which a fragment was sent last, with more to come: others go first now.
+    pub fragmented: Option<NodeNumber>,
     pub membership_hash: u64,
     membership_sent: Option<(u64, Millis)>,
     pub peer_filling: bool,
@@ -156,6 +158,7 @@ impl Link {
             settled_awaited: None,
             settled_done: VersionVector::new(),
             windows: BTreeMap::new(),
+            fragmented: None,
             membership_hash: 0,
             membership_sent: None,
             peer_filling: false,

@@ -2,7 +2,7 @@
 //!
 //! Not a log: what has left the ring is fetched by a state session. Each origin's batches are one unbroken chain.
 
-use crate::Batch;
+use crate::{Batch, limits};
 use crdt::{NodeNumber, Stamp, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Ring {
 
     /// Adds the batch that was applied last of its origin, or, at start, one from the journal.
     pub(crate) fn push(&mut self, batch: Arc<Batch>) {
-        let weight = batch.weight();
-        let ring = self.origins.entry(batch.origin).or_default();
+        let (weight, origin) = (batch.weight(), batch.origin);
+        let ring = self.origins.entry(origin).or_default();
         let chain_end = ring.batches.back().map(|last| last.last);
         if chain_end.is_some_and(|last| batch.last <= last) {
             return;
@@ -82,7 +82,7 @@ impl Ring {
         ring.bytes += weight;
         ring.batches.push_back(batch);
         self.bytes += weight;
-        self.evict();
+        self.evict(origin);
     }
 
     /// A state session brought everything up to `vector`, without batches.
@@ -168,10 +168,15 @@ impl Ring {
         }
     }
 
-    /// Lets the oldest batch of the largest origin go until the budget holds: a busy origin pays for itself.
-    fn evict(&mut self) {
+    /// Lets the oldest batch of the largest origin go until the budget holds: a busy origin pays for itself. A batch
+    /// that crosses links in fragments stays until the next one comes, however large it is: no link has had time to take it.
+    fn evict(&mut self, newest: NodeNumber) {
         while self.bytes > self.bytes_max {
-            let Some(ring) = self.origins.values_mut().max_by_key(|ring| ring.bytes) else { return };
+            let may_pay = |origin: &NodeNumber, ring: &OriginRing| {
+                *origin != newest || ring.batches.len() > 1 || ring.bytes <= limits::FRAGMENT_BYTES
+            };
+            let payers = self.origins.iter_mut().filter(|(origin, ring)| may_pay(origin, ring));
+            let Some((_, ring)) = payers.max_by_key(|(_, ring)| ring.bytes) else { return };
             let Some(oldest) = ring.batches.pop_front() else { return };
             ring.floor = oldest.last;
             ring.bytes -= oldest.weight();
@@ -249,6 +254,24 @@ mod tests {
         let (one, two) = (at(0, 1).author(), at(0, 2).author());
         assert_eq!(ring.after(one, Stamp::ZERO), Following::Behind);
         assert_eq!(next_of(ring.after(two, Stamp::ZERO)), Some(at(5, 2)));
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_budget_stays_until_the_next_one_comes() {
+        let mut ring = Ring::new(&VersionVector::new(), 4_000);
+        let node = at(0, 1).author();
+        ring.push(batch(0, 10, 1, 100));
+        let raw: Vec<u8> =
+            (0..40_000_u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 24) as u8 ^ (i >> 7) as u8).collect();
+        let tail = BatchTail { last: at(10, 1), checksum: 1 };
+        ring.push(Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw));
+        assert!(ring.bytes() > 4_000);
+        assert_eq!(next_of(ring.after(node, at(10, 1))), Some(at(20, 1)));
+        assert_eq!(ring.after(node, Stamp::ZERO), Following::Behind);
+        ring.push(batch(0, 30, 2, 100));
+        ring.push(batch(20, 40, 1, 100));
+        assert_eq!(ring.after(node, at(10, 1)), Following::Behind);
+        assert!(ring.bytes() <= 4_000);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct HubSettings {
     pub waiting_bytes: usize,
     /// Bytes of one origin that may be on their way over one link.
     pub window_bytes: usize,
+    /// Batches of more bytes cross a link in fragments of so many.
+    pub fragment_bytes: usize,
     /// How long a gap may last before another peer is asked to fill it.
     pub grace_ms: u64,
     /// The pace of heartbeats.
@@ -62,6 +64,7 @@ impl HubSettings {
             ring_bytes: limits::RING_BYTES,
             waiting_bytes: limits::WAITING_BYTES,
             window_bytes: limits::WINDOW_BYTES,
+            fragment_bytes: limits::FRAGMENT_BYTES,
             grace_ms: 1_000,
             heartbeat_ms: 250,
             silence_ms: 1_500,

@@ -3,6 +3,7 @@
 //! Windows are per link *and origin*: an origin whose batches wait at the receiver fills its own window and no other.
 
 use crate::Batch;
+use crate::fragments::{Fragment, Whole};
 use crdt::Stamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,10 @@ pub(crate) struct OriginWindow {
     from_journal: VecDeque<Arc<Batch>>,
     /// Whether the journal is being read for it.
     reading: bool,
+    /// The batch that is sent in fragments, and how much of it was sent. It is kept here, whatever becomes of it in the ring.
+    fragments: Option<(Arc<Batch>, usize)>,
+    /// What the peer said it has of a batch.
+    peer_has: Option<(Whole, usize)>,
 }
 
 impl OriginWindow {
@@ -78,6 +83,32 @@ impl OriginWindow {
     }
 
     /// The ring has nothing that the peer could use; wait until it has come on by other means.
+    /// The batch of which fragments were sent, and the rest was not.
+    pub(crate) fn in_fragments(&self) -> Option<&Arc<Batch>> {
+        self.fragments.as_ref().map(|(batch, _)| batch)
+    }
+
+    /// The next fragment of a batch, and whether it is the last one; then the batch is sent.
+    pub(crate) fn next_fragment(&mut self, batch: &Arc<Batch>, bytes_max: usize) -> (Fragment, bool) {
+        let whole = Whole::of(batch);
+        let begun = self.fragments.take().filter(|(begun, _)| begun.last == batch.last).map_or(0, |(_, offset)| offset);
+        let known = self.peer_has.filter(|(known, _)| *known == whole).map_or(0, |(_, have)| have);
+        let offset = begun.max(known);
+        let (fragment, is_last) = Fragment::cut(batch, offset, bytes_max);
+        if is_last {
+            (self.fragments, self.peer_has) = (None, None);
+            self.record_sent(batch);
+        } else {
+            self.fragments = Some((Arc::clone(batch), offset + fragment.bytes.len()));
+        }
+        (fragment, is_last)
+    }
+
+    /// The peer has so many bytes of a batch.
+    pub(crate) fn peer_has(&mut self, whole: Whole, have: usize) {
+        self.peer_has = Some((whole, have));
+    }
+
     pub(crate) fn record_behind(&mut self) {
         self.behind = true;
     }
@@ -94,6 +125,7 @@ impl OriginWindow {
             self.sent = stamp;
             self.behind = false;
         }
+        self.fragments.take_if(|(batch, _)| batch.last <= stamp);
     }
 }
 

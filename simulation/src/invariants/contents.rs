@@ -2,11 +2,13 @@
 
 use super::{Invariant, Looked};
 use crate::broken::Broken;
+use crate::oracle::streams::StreamContent;
 use crate::oracle::{Content, History, Key, Life, Shown, shown};
 use crate::world::World;
-use crdt::{NodeNumber, Stamp, VersionVector};
-use keyspace::{Database, Kind, Lifetime, Writer};
+use crdt::{NodeNumber, Stamp, StreamId, VersionVector};
+use keyspace::{Database, Kind, Lifetime, StreamItem, Writer};
 use server::node::Node;
+use std::collections::BTreeMap;
 
 /// The invariant.
 pub const INVARIANT: Invariant = Invariant {
@@ -70,10 +72,15 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
         Lifetime::Until(deadline) => Life::Until(deadline),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut ends = BTreeMap::new();
     let content = match kind {
         Kind::String => Content::String(text(&access.string(database, name).ok()??)),
         Kind::Hash => {
             let fields = access.hash(database, name).ok()??;
+            ends.extend(fields.iter_with_lives().filter_map(|(field, _, lifetime)| match lifetime {
+                Lifetime::Until(deadline) => Some((text(field), deadline)),
+                Lifetime::Never => None,
+            }));
             Content::Hash(fields.iter().map(|(field, value)| (text(field), text(&value))).collect())
         }
         Kind::Set => Content::Set(access.set(database, name).ok()??.iter().map(|(member, _)| text(member)).collect()),
@@ -82,6 +89,21 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
             Content::SortedSet(members.iter().map(|(member, score)| (text(member), score.to_string())).collect())
         }
         Kind::List => Content::List(access.list(database, name).ok()??.iter().map(|element| text(&element)).collect()),
+        Kind::Stream => {
+            let stream = access.stream(database, name).ok()??;
+            let pair = |id: StreamId| (id.ms, id.sequence);
+            let entry = |item: StreamItem<'_>| {
+                let mut words = Vec::new();
+                item.each_pair(|field, value| words.extend([text(field), text(value)]));
+                (pair(item.id), words.join(" "))
+            };
+            Content::Stream(StreamContent {
+                entries: stream.range(StreamId::ZERO, StreamId::MAX).map(entry).collect(),
+                last: pair(stream.last_id()),
+                deleted: pair(stream.max_deleted_id()),
+                added: stream.entries_added(),
+            })
+        }
     };
-    Some(Shown { content, life })
+    Some(Shown { content, life, ends })
 }

@@ -44,7 +44,10 @@ fn difference(world: &World) -> Option<String> {
         let name = &world.hosts[*index].name;
         let (mut known, mut lasting) = ([0u64; 2], None);
         for key in observer.history.keys() {
-            match alive(&key).map(|shown| shown.life) {
+            let found = alive(&key);
+            // A field that has not gone is as bad as a key.
+            let first_end = found.as_ref().and_then(|shown| shown.ends.values().min().copied());
+            match found.map(|shown| first_end.map_or(shown.life, Life::Until)) {
                 Some(Life::Never) => known[usize::from(key.database.min(1))] += 1,
                 Some(life @ Life::Until(_)) if !observer.history.is_uncertain(key) => lasting = Some((key, life)),
                 Some(Life::Until(_)) | None => {}

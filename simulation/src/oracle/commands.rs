@@ -2,7 +2,7 @@
 
 use super::decimal::Decimal;
 use super::execution::{Execution, NewLife};
-use super::history::{Key, Life, Payload, Place};
+use super::history::{Key, Life, Patch, Payload, Place};
 use super::shown::{Content, Kind, Shown};
 use crate::reply::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +25,14 @@ pub fn execute(execution: &mut Execution<'_>, database: u8, args: &[String], act
     let mut call = Call { execution, database, args, actual };
     let answer = call.string(&name).or_else(|| call.counter(&name));
     let answer = answer.or_else(|| call.hash(&name)).or_else(|| call.set(&name)).or_else(|| call.sorted_set(&name));
-    let answer = answer.or_else(|| call.list(&name));
-    let answer = answer.or_else(|| call.generic(&name)).or_else(|| call.life(&name))?;
+    let answer = answer.or_else(|| call.list(&name)).or_else(|| call.stream(&name));
+    let answer = answer.or_else(|| call.generic(&name)).or_else(|| call.life(&name));
+    let answer = answer.or_else(|| call.field_life(&name))?;
     Some(answer.unwrap_or_else(|text| Value::Error(text.to_owned())))
 }
+
+/// Fields with their values, and the ends of those that have one.
+type FieldsWithEnds = (BTreeMap<String, String>, BTreeMap<String, u64>);
 
 pub(super) struct Call<'c, 'h> {
     pub(super) execution: &'c mut Execution<'h>,
@@ -80,18 +84,20 @@ impl Call<'_, '_> {
                 Value::bulk(old)
             }),
             "append" => self.text(&key).map(|old| {
-                let whole = old.unwrap_or_default() + self.arg(2);
-                self.execution.put_string(&key, &whole, NewLife::Keep);
-                count(whole.len())
+                let patch = Patch::Append(self.arg(2).to_owned());
+                count(self.execution.patch_string(&key, old, patch).len())
+            }),
+            // A character, as eight bits.
+            "bitfield" => self.text(&key).map(|old| {
+                let offset = self.arg(4).trim_start_matches('#').parse().unwrap_or(0);
+                let byte = old.as_ref().and_then(|text| text.as_bytes().get(offset).copied()).unwrap_or(0);
+                let letter = self.arg(5).parse().map_or('?', |code: u8| char::from(code));
+                self.execution.patch_string(&key, old, Patch::Range(offset, letter.to_string()));
+                Value::Array(vec![count(usize::from(byte))])
             }),
             "setrange" => self.text(&key).map(|old| {
-                let mut whole = old.unwrap_or_default().into_bytes();
-                let (offset, patch) = (self.arg(2).parse().unwrap_or(0), self.arg(3).as_bytes());
-                whole.resize(whole.len().max(offset + patch.len()), 0);
-                whole[offset..offset + patch.len()].copy_from_slice(patch);
-                let text = String::from_utf8_lossy(&whole).into_owned();
-                self.execution.put_string(&key, &text, NewLife::Keep);
-                count(text.len())
+                let patch = Patch::Range(self.arg(2).parse().unwrap_or(0), self.arg(3).to_owned());
+                count(self.execution.patch_string(&key, old, patch).len())
             }),
             "mset" => {
                 for at in (1..self.args.len()).step_by(2) {
@@ -154,10 +160,15 @@ impl Call<'_, '_> {
     }
 
     fn fields(&mut self, key: &Key) -> Result<BTreeMap<String, String>, &'static str> {
-        match self.execution.shown(key).map(|shown| shown.content) {
-            None => Ok(BTreeMap::new()),
-            Some(Content::Hash(fields)) => Ok(fields),
-            Some(Content::String(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => Err(WRONG_TYPE),
+        self.fields_with_ends(key).map(|(fields, _)| fields)
+    }
+
+    /// The fields of a hash with their values, and the ends of those that have one.
+    pub(super) fn fields_with_ends(&mut self, key: &Key) -> Result<FieldsWithEnds, &'static str> {
+        match self.execution.shown(key) {
+            None => Ok(FieldsWithEnds::default()),
+            Some(Shown { content: Content::Hash(fields), ends, .. }) => Ok((fields, ends)),
+            Some(_) => Err(WRONG_TYPE),
         }
     }
 
@@ -179,13 +190,14 @@ impl Call<'_, '_> {
             "hset" => {
                 let pairs = (2..self.args.len()).step_by(2);
                 let pairs: Vec<_> = pairs.map(|at| (self.arg(at).to_owned(), self.arg(at + 1).to_owned())).collect();
-                let put = |(field, value)| self.execution.put_element(&key, Place::Field(field), Payload::Value(value));
+                let put =
+                    |(field, value): (String, String)| self.execution.put_field(&key, &field, &value, Life::Never);
                 Ok(count(pairs.into_iter().map(put).filter(|&is_new| is_new).count()))
             }
             "hsetnx" => {
                 if old.is_none() {
-                    let value = Payload::Value(self.arg(3).to_owned());
-                    self.execution.put_element(&key, Place::Field(field), value);
+                    let value = self.arg(3).to_owned();
+                    self.execution.put_field(&key, &field, &value, Life::Never);
                 }
                 Ok(flag(old.is_none()))
             }
@@ -220,7 +232,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeSet::new()),
             Some(Content::Set(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_) | Content::List(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_) | Content::List(_) | Content::Stream(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -276,7 +288,7 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeMap::new()),
             Some(Content::SortedSet(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_) | Content::Stream(_)) => Err(WRONG_TYPE),
         }
     }
 
@@ -440,6 +452,7 @@ fn type_name(shown: Option<Shown>) -> &'static str {
         Some(Kind::Set) => "set",
         Some(Kind::SortedSet) => "zset",
         Some(Kind::List) => "list",
+        Some(Kind::Stream) => "stream",
     }
 }
 
@@ -450,6 +463,7 @@ fn kind(content: &Content) -> Kind {
         Content::Set(_) => Kind::Set,
         Content::SortedSet(_) => Kind::SortedSet,
         Content::List(_) => Kind::List,
+        Content::Stream(_) => Kind::Stream,
     }
 }
 

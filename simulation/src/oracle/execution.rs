@@ -2,7 +2,8 @@
 //!
 //! *A removal removes only what its node had observed.* Observed is what the node has seen, readable or not.
 
-use super::history::{Atom, History, Key, Life, Payload, Place};
+use super::fields;
+use super::history::{Ahead, Atom, History, Key, Life, Patch, Payload, Place};
 use super::shown::{Content, Kind, Shown, is_over, kind_of, life, shown};
 use crdt::{NodeNumber, Stamp};
 
@@ -25,8 +26,8 @@ pub struct Execution<'h> {
     pub stamps: Vec<Stamp>,
     /// Whether any key that was looked at can no longer be told.
     pub uncertain: bool,
-    /// Whether the node compares no state now.
-    settled: bool,
+    /// What it has seen of keys beyond its vector, if it compares state now.
+    ahead: Option<&'h dyn Fn(&Key) -> Ahead>,
     written: Vec<Key>,
 }
 
@@ -77,12 +78,12 @@ impl<'h> Execution<'h> {
     /// Commands at a node whose clock stands at `clock`, and which sees what `sees` says and all that it wrote itself.
     pub fn new(history: &'h mut History, sees: Sees<'h>, now: u64, me: NodeNumber, clock: Stamp) -> Self {
         let (stamp, stamps, written) = (None, Vec::new(), Vec::new());
-        Self { history, sees, now, me, clock, stamp, stamps, uncertain: false, settled: true, written }
+        Self { history, sees, now, me, clock, stamp, stamps, uncertain: false, ahead: None, written }
     }
 
-    /// The node compares state now.
-    pub fn unsettled(mut self) -> Self {
-        self.settled = false;
+    /// The node compares state now, and has seen this of keys beyond its vector.
+    pub fn unsettled(mut self, ahead: &'h dyn Fn(&Key) -> Ahead) -> Self {
+        self.ahead = Some(ahead);
         self
     }
 
@@ -116,7 +117,7 @@ impl<'h> Execution<'h> {
 
     /// What a reader finds.
     pub fn shown(&mut self, key: &Key) -> Option<Shown> {
-        self.uncertain |= self.history.is_uncertain(key);
+        self.uncertain |= self.cannot_tell(key);
         let now = self.now;
         shown(&self.standing(key), now)
     }
@@ -126,7 +127,9 @@ impl<'h> Execution<'h> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(None),
             Some(Content::String(text)) => Ok(Some(text)),
-            Some(Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => Err(OtherType),
+            Some(
+                Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_) | Content::Stream(_),
+            ) => Err(OtherType),
         }
     }
 
@@ -147,15 +150,33 @@ impl<'h> Execution<'h> {
         self.apply(key, change);
     }
 
+    /// Writes a part of a string; over increments, which a part does not take away, the whole. Returns the text.
+    pub fn patch_string(&mut self, key: &Key, old: Option<String>, patch: Patch) -> String {
+        let is_there = old.is_some();
+        let text = patch.after(old.unwrap_or_default());
+        let counts = |atom: &&Atom| atom.place == Place::String && matches!(atom.payload, Payload::Increment(_));
+        if is_there && self.standing(key).iter().any(counts) {
+            self.put_string(key, &text, NewLife::Keep);
+            return text;
+        }
+        let mut change = self.element_write(key, Kind::String);
+        change.adds.push((Place::String, Payload::Patch(patch)));
+        self.apply(key, change);
+        text
+    }
+
     /// Adds to a counter at a place.
     pub fn increment(&mut self, key: &Key, place: Place, delta: super::decimal::Decimal) {
         let kind = kind_of(&place).unwrap_or(Kind::String);
         let mut change = self.element_write(key, kind);
+        if let Place::Field(field) = &place {
+            self.repeat_end(key, field, &mut change);
+        }
         change.adds.push((place, Payload::Increment(delta)));
         self.apply(key, change);
     }
 
-    /// Puts a field or a member. True if it is new. The caller has checked the type.
+    /// Puts a member. True if it is new. The caller has checked the type.
     pub fn put_element(&mut self, key: &Key, place: Place, payload: Payload) -> bool {
         let kind = kind_of(&place).unwrap_or(Kind::String);
         let is_new = !self.contains(key, &place);
@@ -172,12 +193,17 @@ impl<'h> Execution<'h> {
             return false;
         }
         let kind = kind_of(&place);
-        let rest = self.standing(key).into_iter().filter(|atom| kind_of(&atom.place) == kind && atom.place != place);
+        let parts = match &place {
+            Place::Field(field) => fields::whole(field).to_vec(),
+            _ => vec![Scope::Place(place)],
+        };
+        let is_rest = |atom: &&Atom| kind_of(&atom.place) == kind && !parts.iter().any(|part| part.has(atom));
+        let rest = self.standing(key).into_iter().filter(is_rest);
         let change = if rest.count() == 0 {
             Change { scopes: vec![Scope::All], adds: Vec::new() }
         } else {
             let mut change = self.element_write(key, kind.unwrap_or(Kind::String));
-            change.scopes.push(Scope::Place(place));
+            change.scopes.extend(parts);
             change
         };
         self.apply(key, change);
@@ -193,7 +219,12 @@ impl<'h> Execution<'h> {
             (Some(Content::SortedSet(members)), Place::Scored(member)) => members.contains_key(member),
             (
                 Some(
-                    Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_),
+                    Content::String(_)
+                    | Content::Hash(_)
+                    | Content::Set(_)
+                    | Content::SortedSet(_)
+                    | Content::List(_)
+                    | Content::Stream(_),
                 )
                 | None,
                 _,
@@ -225,10 +256,16 @@ impl<'h> Execution<'h> {
         let mut adds: Vec<(Place, Payload)> = match shown.content {
             Content::String(value) => vec![(Place::String, Payload::Value(value))],
             Content::Hash(fields) => {
-                fields.into_iter().map(|(name, value)| (Place::Field(name), Payload::Value(value))).collect()
+                let life = |name: &str| shown.ends.get(name).map_or(Life::Never, |&end| Life::Until(end));
+                let whole = |(name, value): (String, String)| {
+                    let life = (Place::FieldLife(name.clone()), Payload::Life(life(&name)));
+                    [(Place::Field(name), Payload::Value(value)), life]
+                };
+                fields.into_iter().flat_map(whole).collect()
             }
             Content::Set(members) => members.into_iter().map(|name| (Place::Member(name), Payload::Member)).collect(),
             Content::List(texts) => super::lists::copied(texts, self.stamp()),
+            Content::Stream(content) => super::streams::copied(content),
             Content::SortedSet(members) => {
                 members.into_iter().map(|(name, score)| (Place::Scored(name), Payload::Value(score))).collect()
             }
@@ -260,8 +297,37 @@ impl<'h> Execution<'h> {
         let standing = self.history.standing(key, &|seen| seen.author() == me || sees(key, seen));
         let content = standing.iter().any(|atom| kind_of(&atom.place).is_some());
         let rightly = !content || is_over(life(&standing), self.now);
-        self.history.write(key, stamp, &|seen| seen.author() == me || sees(key, seen), &|_| true, Vec::new());
+        let ahead = self.ahead_of(key);
+        self.history.write(key, stamp, &|seen| seen.author() == me || sees(key, seen), &|_| true, Vec::new(), ahead);
         rightly
+    }
+
+    /// The same of fields of a hash, and of the key with the last one.
+    pub fn fields_removed_by_sweep(&mut self, key: &Key, removed: &[String], stamp: Stamp) -> bool {
+        let (me, sees) = (self.me, self.sees);
+        let seen = |seen: Stamp| seen.author() == me || sees(key, seen);
+        let standing = self.history.standing(key, &seen);
+        let is_over = |field: &String| {
+            let content = standing.iter().any(|atom| matches!(&atom.place, Place::Field(name) if name == field));
+            !content || is_over(fields::life_of(&standing, field), self.now)
+        };
+        let rightly = removed.iter().all(is_over);
+        let parts: Vec<Scope> = removed.iter().flat_map(|field| fields::whole(field)).collect();
+        let goes = |atom: &Atom| parts.iter().any(|part| part.has(atom));
+        let is_last = standing.iter().all(|atom| kind_of(&atom.place).is_none() || goes(atom));
+        let ahead = self.ahead_of(key);
+        self.history.write(key, stamp, &seen, &|atom| is_last || goes(atom), Vec::new(), ahead);
+        rightly
+    }
+
+    /// Whether what a reader finds under a key cannot be told.
+    pub fn cannot_tell(&self, key: &Key) -> bool {
+        let (me, sees) = (self.me, self.sees);
+        self.history.cannot_tell(key, &|stamp| stamp.author() == me || sees(key, stamp))
+    }
+
+    fn ahead_of(&self, key: &Key) -> Ahead {
+        self.ahead.and_then(|ahead| ahead(key))
     }
 
     pub(super) fn standing(&self, key: &Key) -> Vec<&Atom> {
@@ -273,6 +339,12 @@ impl<'h> Execution<'h> {
     /// where there was none, and repeats a lifetime that is there.
     pub(super) fn element_write(&mut self, key: &Key, kind: Kind) -> Change {
         match self.shown(key).map(|shown| shown.life) {
+            // Fields that are over go one by one, not with the write of another.
+            None if kind == Kind::Hash && !is_over(life(&self.standing(key)), self.now) => {
+                let mut change = assertion(Life::Never);
+                change.scopes.push(Scope::OtherKinds(kind));
+                change
+            }
             // The key is created. What was observed of a former life goes, readable or not.
             None => Change { scopes: vec![Scope::All], adds: vec![(Place::Lifetime, Payload::Life(Life::Never))] },
             Some(Life::Never) => Change { scopes: vec![Scope::OtherKinds(kind)], adds: Vec::new() },
@@ -289,7 +361,7 @@ impl<'h> Execution<'h> {
         let (me, sees) = (self.me, self.sees);
         let seen = |seen: Stamp| seen.author() == me || sees(key, seen);
         if self.history.is_uncertain(key) {
-            let whole = self.settled && change.scopes.contains(&Scope::All);
+            let whole = self.ahead.is_none() && change.scopes.contains(&Scope::All);
             if whole && self.history.is_all_seen(key, &seen) {
                 self.history.remove_everything(key, stamp);
             } else {
@@ -297,7 +369,8 @@ impl<'h> Execution<'h> {
             }
         }
         let removes = |atom: &Atom| change.scopes.iter().any(|scope| scope.has(atom));
-        self.history.write(key, stamp, &seen, &removes, change.adds);
+        let ahead = self.ahead_of(key);
+        self.history.write(key, stamp, &seen, &removes, change.adds, ahead);
         self.written.push(key.clone());
     }
 }

@@ -6,7 +6,8 @@
 
 use super::decimal::Decimal;
 use super::lists::Spot;
-use crdt::{NodeNumber, Stamp};
+use super::streams::{Head, Id};
+use crdt::{NodeNumber, Stamp, VersionVector};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,6 +42,12 @@ pub enum Place {
     Scored(String),
     /// An element of the list.
     Element(Arc<Spot>),
+    /// An entry of the stream.
+    Entry(Id),
+    /// What is said of the stream as a whole.
+    Head,
+    /// How long a field of the hash stays.
+    FieldLife(String),
     /// How long it lives.
     Lifetime,
 }
@@ -52,10 +59,40 @@ pub enum Payload {
     Value(String),
     /// An addition to a number.
     Increment(Decimal),
+    /// A part of a string.
+    Patch(Patch),
     /// Being a member.
     Member,
+    /// An entry: which of its author's it is, and its fields.
+    Entry(u64, String),
+    /// What is said of a stream as a whole.
+    Head(Head),
     /// How long the key lives.
     Life(Life),
+}
+
+/// A write of a part of a string.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Patch {
+    /// This text at the end.
+    Append(String),
+    /// This text from here on.
+    Range(usize, String),
+}
+
+impl Patch {
+    /// A text after the patch.
+    pub fn after(&self, text: String) -> String {
+        match self {
+            Patch::Append(more) => text + more,
+            Patch::Range(offset, part) => {
+                let mut bytes = text.into_bytes();
+                bytes.resize(bytes.len().max(offset + part.len()), 0);
+                bytes[*offset..offset + part.len()].copy_from_slice(part.as_bytes());
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+        }
+    }
 }
 
 /// Something that stands until a write that observed it removes it.
@@ -77,7 +114,12 @@ struct Effect {
     stamp: Stamp,
     adds: std::ops::Range<usize>,
     removed: Vec<usize>,
+    /// What its node had seen of the key beyond its vector, while it compared state.
+    ahead: Ahead,
 }
+
+/// What a node has seen of a key beyond its vector; nothing unless it compares state.
+pub type Ahead = Option<Arc<VersionVector>>;
 
 /// One key's part of the history.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +127,8 @@ struct KeyHistory {
     atoms: Vec<Atom>,
     effects: Vec<Effect>,
     uncertain: bool,
+    /// The last write after which it could be told again: for those who have seen it.
+    told_by: Option<Stamp>,
 }
 
 /// All writes so far.
@@ -133,6 +177,7 @@ impl History {
         sees: &dyn Fn(Stamp) -> bool,
         removes: &dyn Fn(&Atom) -> bool,
         adds: Vec<(Place, Payload)>,
+        ahead: Ahead,
     ) {
         let removed =
             self.standing(key, sees).into_iter().filter(|atom| removes(atom)).map(|atom| atom.index).collect();
@@ -140,7 +185,7 @@ impl History {
         let first = history.atoms.len();
         let atoms = adds.into_iter().enumerate();
         history.atoms.extend(atoms.map(|(at, (place, payload))| Atom { stamp, index: first + at, place, payload }));
-        history.effects.push(Effect { stamp, adds: first..history.atoms.len(), removed });
+        history.effects.push(Effect { stamp, adds: first..history.atoms.len(), removed, ahead });
         self.writes += 1;
     }
 
@@ -149,13 +194,27 @@ impl History {
         self.keys.get(key).is_none_or(|history| history.effects.iter().all(|effect| sees(effect.stamp)))
     }
 
+    /// Whether what a key holds can no longer be told of a node that has seen these writes.
+    ///
+    /// SUBTLE: a node that compares state writes on top of what it has seen beyond its vector, and its batches do not say
+    /// so. Who has such a write and lacks what it follows from has newer beside older, like the writer itself.
+    pub fn cannot_tell(&self, key: &Key, sees: &dyn Fn(Stamp) -> bool) -> bool {
+        let Some(history) = self.keys.get(key) else { return false };
+        let seen = history.effects.iter().filter(|effect| sees(effect.stamp));
+        let mut vectors = seen.filter_map(|effect| effect.ahead.as_ref());
+        let lacks = |ahead: &Arc<VersionVector>| {
+            history.effects.iter().any(|effect| ahead.covers(effect.stamp) && !sees(effect.stamp))
+        };
+        history.uncertain || history.told_by.is_some_and(|stamp| !sees(stamp)) || vectors.any(lacks)
+    }
+
     /// A write of the whole key by a node that had seen everything removes everything: what the key holds can be told
     /// again.
     pub fn remove_everything(&mut self, key: &Key, stamp: Stamp) {
         let history = self.keys.entry(key.clone()).or_default();
-        history.uncertain = false;
+        (history.uncertain, history.told_by) = (false, Some(stamp));
         let (first, removed) = (history.atoms.len(), (0..history.atoms.len()).collect());
-        history.effects.push(Effect { stamp, adds: first..first, removed });
+        history.effects.push(Effect { stamp, adds: first..first, removed, ahead: None });
     }
 
     /// What this key holds can no longer be told: a write with this stamp, or before it, met it while its node compared
@@ -164,7 +223,7 @@ impl History {
         let history = self.keys.entry(key.clone()).or_default();
         history.uncertain = true;
         let first = history.atoms.len();
-        history.effects.push(Effect { stamp, adds: first..first, removed: Vec::new() });
+        history.effects.push(Effect { stamp, adds: first..first, removed: Vec::new(), ahead: None });
     }
 
     /// Of the writes under a number after `whole` and up to `at` nobody knows which are left: the keys that they wrote to
@@ -180,7 +239,10 @@ impl History {
     /// happened.
     pub fn void(&mut self, number: NodeNumber, kept: Stamp, last: Stamp) {
         let gone = |stamp: Stamp| stamp.author() == number && stamp > kept && stamp <= last;
-        self.keys.values_mut().for_each(|history| history.effects.retain(|effect| !gone(effect.stamp)));
+        for history in self.keys.values_mut() {
+            history.effects.retain(|effect| !gone(effect.stamp));
+            history.uncertain |= history.told_by.take_if(|stamp| gone(*stamp)).is_some();
+        }
     }
 
     /// Whether what a key holds can no longer be told.

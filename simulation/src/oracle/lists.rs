@@ -51,7 +51,14 @@ fn elements(standing: &[&Atom]) -> Vec<(Arc<Spot>, String)> {
     for atom in standing {
         let mut next = match &atom.place {
             Place::Element(spot) => Some(Arc::clone(spot)),
-            Place::String | Place::Field(_) | Place::Member(_) | Place::Scored(_) | Place::Lifetime => None,
+            Place::String
+            | Place::Field(_)
+            | Place::Member(_)
+            | Place::Scored(_)
+            | Place::Entry(_)
+            | Place::Head
+            | Place::FieldLife(_)
+            | Place::Lifetime => None,
         };
         while let Some(spot) = next {
             next = spot.beside.clone();
@@ -96,7 +103,9 @@ impl Execution<'_> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(Vec::new()),
             Some(Content::List(texts)) => Ok(texts),
-            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) => Err(NoList),
+            Some(
+                Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::Stream(_),
+            ) => Err(NoList),
         }
     }
 

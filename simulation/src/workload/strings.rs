@@ -5,7 +5,7 @@ use crate::random::Random;
 
 /// The family.
 pub const FAMILY: Family =
-    Family { name: "strings", summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, MSET and reads", draw };
+    Family { name: "strings", summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, BITFIELD, MSET and reads", draw };
 
 const WORDS: &[&str] = &["abc", "-x", "yz"];
 
@@ -13,7 +13,8 @@ fn draw(random: &mut Random) -> Requests {
     let key = *random.pick(STRINGS);
     let value = *random.pick(VALUES);
     let ms = random.between(200, 4000).to_string();
-    vec![match random.below(16) {
+    let letter = (b'a' + random.below(26) as u8).to_string();
+    vec![match random.below(18) {
         0..4 => request(&["SET", key, value]),
         4 => request(&["SET", key, value, "PX", &ms]),
         5 => request(&["SET", key, value, "KEEPTTL"]),
@@ -29,7 +30,8 @@ fn draw(random: &mut Random) -> Requests {
             request(&["MSET", first, value, second, *random.pick(VALUES)])
         }
         13 => request(&["STRLEN", key]),
-        14 => request(&["MGET", "s1", "s2", "k"]),
+        14 | 15 => request(&["BITFIELD", key, "SET", "u8", &format!("#{}", random.below(6)), &letter]),
+        16 => request(&["MGET", "s1", "s2", "k"]),
         _ => request(&["GET", key]),
     }]
 }

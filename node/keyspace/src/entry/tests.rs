@@ -214,7 +214,7 @@ fn a_packed_collection_keeps_its_kind_whatever_happens_to_its_elements() {
         }
         assert_eq!(entry.bundle().map(|bundle| (bundle.elements.len(), bundle.access)), Some((9, 6)));
     }
-    for kind in [Kind::String, Kind::List] {
+    for kind in [Kind::String, Kind::List, Kind::Stream] {
         let (stamp, life) = (Stamp::from_bits(5), PackedLife::Own);
         let bundle = PackedBundle { kind, stamp, life, access: 3, name: b"key", elements: &[] };
         assert!(Entry::<Boxed>::bundle_of(&bundle).is_none());

@@ -1,9 +1,10 @@
 //! Random scripts: what clients do at several replicas, and what passes between these. A profile says how often each
 //! kind of command occurs.
 
-use crate::history::{Delta, Key, NewLife, Write};
+use crate::history::{Delta, Key, NewLife, Patch, Write};
 use crate::random::Random;
 use crate::replicas::Traffic;
+use crate::spec_stream::{Kept, Wanted};
 
 /// Keys of a test: in two databases, in different slots and in one (`l` and `{l}2`).
 pub const KEYS: [Key; 5] = [Key(0, "k"), Key(0, "l"), Key(0, "{l}2"), Key(3, "k"), Key(3, "l")];
@@ -47,14 +48,18 @@ pub enum Step {
 pub struct Profile {
     pub strings: usize,
     pub counters: usize,
+    /// Writes of parts of strings.
+    pub patches: usize,
     pub floats: usize,
     pub hashes: usize,
     pub field_counters: usize,
     pub sets: usize,
     pub sorted_sets: usize,
     pub lists: usize,
+    pub streams: usize,
     pub deletes: usize,
     pub lives: usize,
+    pub field_lives: usize,
     pub copies: usize,
     pub clears: usize,
     /// Keys in play.
@@ -64,6 +69,8 @@ pub struct Profile {
     pub skew: u64,
     pub transfers: bool,
     pub restarts: usize,
+    /// Whether replicas learn what all of them have, and fold it.
+    pub folds: bool,
     pub renumberings: usize,
     pub values: &'static [&'static str],
 }
@@ -78,14 +85,17 @@ impl Profile {
     pub const ALL: Profile = Profile {
         strings: 10,
         counters: 8,
+        patches: 10,
         floats: 4,
         hashes: 12,
         field_counters: 8,
         sets: 12,
         sorted_sets: 12,
         lists: 14,
+        streams: 12,
         deletes: 6,
         lives: 8,
+        field_lives: 10,
         copies: 3,
         clears: 2,
         keys: 5,
@@ -93,6 +103,7 @@ impl Profile {
         skew: 4000,
         transfers: true,
         restarts: 0,
+        folds: true,
         renumberings: 0,
         values: MIXED_VALUES,
     };
@@ -101,14 +112,17 @@ impl Profile {
     const NOTHING: Profile = Profile {
         strings: 0,
         counters: 0,
+        patches: 0,
         floats: 0,
         hashes: 0,
         field_counters: 0,
         sets: 0,
         sorted_sets: 0,
         lists: 0,
+        streams: 0,
         deletes: 0,
         lives: 0,
+        field_lives: 0,
         copies: 0,
         clears: 0,
         keys: 2,
@@ -116,25 +130,45 @@ impl Profile {
         skew: 0,
         transfers: true,
         restarts: 0,
+        folds: true,
         renumberings: 0,
         values: MIXED_VALUES,
     };
     /// Replicas that stop and come back, with and without what they knew last.
-    pub const RESTARTS: Profile = Profile { clears: 0, transfers: false, restarts: 5, ..Profile::ALL };
+    pub const RESTARTS: Profile = Profile { clears: 0, transfers: false, restarts: 5, folds: false, ..Profile::ALL };
     pub const COUNTER_RESTARTS: Profile =
         Profile { counters: 10, strings: 3, deletes: 4, keys: 1, transfers: false, restarts: 5, ..Profile::NOTHING };
     /// Replicas that change their number as they go.
     pub const RENUMBERINGS: Profile = Profile { clears: 0, renumberings: 2, ..Profile::ALL };
     pub const REGISTERS: Profile = Profile { strings: 10, deletes: 4, ..Profile::NOTHING };
+    pub const PATCHES: Profile =
+        Profile { strings: 3, patches: 14, counters: 1, deletes: 2, keys: 1, ..Profile::NOTHING };
     pub const COUNTERS: Profile =
         Profile { strings: 4, counters: 10, floats: 5, deletes: 4, keys: 1, ..Profile::NOTHING };
     pub const WIDE_COUNTERS: Profile =
         Profile { strings: 3, counters: 10, deletes: 1, keys: 1, values: WIDE_VALUES, ..Profile::NOTHING };
     pub const HASHES: Profile = Profile { hashes: 10, field_counters: 8, deletes: 3, ..Profile::NOTHING };
+    /// One type: a write to a key of another one would be refused.
+    pub const FIELD_LIVES: Profile = Profile {
+        hashes: 8,
+        field_counters: 8,
+        deletes: 2,
+        lives: 2,
+        field_lives: 16,
+        keys: 1,
+        skew: 3000,
+        ..Profile::NOTHING
+    };
+    /// Few fields that often end, copies of them, and everything that clears them.
+    pub const FIELD_LIVES_AND_MORE: Profile =
+        Profile { strings: 2, sets: 2, copies: 4, clears: 2, keys: 3, ..Profile::FIELD_LIVES };
     pub const SETS: Profile = Profile { sets: 10, deletes: 2, ..Profile::NOTHING };
     pub const LISTS: Profile = Profile { lists: 10, deletes: 1, keys: 1, ..Profile::NOTHING };
     pub const LIVES_OF_LISTS: Profile =
         Profile { lists: 10, deletes: 3, lives: 14, keys: 1, skew: 3000, ..Profile::NOTHING };
+    pub const STREAMS: Profile = Profile { streams: 10, deletes: 1, keys: 1, ..Profile::NOTHING };
+    pub const LIVES_OF_STREAMS: Profile =
+        Profile { streams: 10, deletes: 2, lives: 10, copies: 2, keys: 2, skew: 3000, ..Profile::NOTHING };
     pub const SORTED_SETS: Profile = Profile { sorted_sets: 10, deletes: 1, keys: 1, ..Profile::NOTHING };
     // One type at a time: a write to a key of another type would be refused.
     pub const LIVES: Profile =
@@ -148,6 +182,7 @@ impl Profile {
         sets: 5,
         sorted_sets: 5,
         lists: 5,
+        streams: 5,
         deletes: 3,
         keys: 1,
         ..Profile::NOTHING
@@ -183,6 +218,7 @@ impl Profile {
 const NAMES: [&str; 3] = ["f", "g", "h"];
 /// Floats that are printed with few digits, whatever sum they are in: a copy takes over what is printed.
 const SHORT_FLOATS: &[&str] = &["0.5", "-2.25", "10", "1000000.125"];
+const PARTS: &[&str] = &["x", "yz", "123", "-"];
 const ELEMENTS: &[&str] = &["1", "2", "-7", "word", "", "123456789012"];
 const PUSHES: &[&[&str]] = &[&["a", "b", "c"], &["5"], &["6"], &["7", "8"]];
 /// Scores in their shortest form; sums of a few of them are doubles.
@@ -196,7 +232,8 @@ pub fn script(random: &mut Random, profile: &Profile, steps: usize) -> Vec<Step>
 
 fn step(random: &mut Random, profile: &Profile) -> Step {
     let at = random.below(profile.replicas);
-    match random.weighted(&[45, 45, 4, profile.lives.min(5), profile.restarts, profile.renumberings]) {
+    let sweeps = profile.lives.max(profile.field_lives).min(5);
+    match random.weighted(&[45, 45, 4, sweeps, profile.restarts, profile.renumberings]) {
         0 => {
             let count = if random.chance(10) { random.between(2, 4) } else { 1 };
             let commands = (0..count).map(|_| command(random, profile)).collect();
@@ -229,7 +266,10 @@ fn command(random: &mut Random, profile: &Profile) -> Vec<Write> {
         profile.deletes,
         profile.lives,
         profile.copies,
+        profile.field_lives,
         profile.clears,
+        profile.patches,
+        profile.streams,
     ];
     match random.weighted(&weights) {
         0 => vec![Write::PutString { key, value: pick(random, profile.values), life: new_life(random, profile) }],
@@ -246,8 +286,16 @@ fn command(random: &mut Random, profile: &Profile) -> Vec<Write> {
         8 => vec![Write::Delete { key }],
         9 => vec![Write::SetLife { key, life: if random.chance(30) { NewLife::Never } else { some_life(random) } }],
         10 => copy_command(random, profile, key),
-        _ => vec![Write::Clear { database: random.chance(70).then_some(key.0) }],
+        11 => field_life_command(random, profile, key, name),
+        12 => vec![Write::Clear { database: random.chance(70).then_some(key.0) }],
+        13 => vec![Write::PatchString { key, patch: some_patch(random) }],
+        _ => stream_command(random, key),
     }
+}
+
+fn some_patch(random: &mut Random) -> Patch {
+    let text = pick(random, PARTS);
+    if random.chance(40) { Patch::Append(text) } else { Patch::Range(random.below(5), text) }
 }
 
 fn hash_command(random: &mut Random, profile: &Profile, key: Key, field: &'static str) -> Vec<Write> {
@@ -261,6 +309,22 @@ fn hash_command(random: &mut Random, profile: &Profile, key: Key, field: &'stati
     }
 }
 
+fn field_life_command(random: &mut Random, profile: &Profile, key: Key, field: &'static str) -> Vec<Write> {
+    let life = if random.chance(25) { NewLife::Never } else { some_life(random) };
+    let set = |field| Write::SetFieldLife { key, field, life };
+    let value = pick(random, profile.values);
+    match random.below(12) {
+        0..4 => vec![set(field)],
+        4 | 5 => vec![set(field), set("g")],
+        6..9 => vec![Write::PutFieldFor { key, field, value, life }],
+        9 => vec![Write::PutFieldFor { key, field, value, life: NewLife::Keep }],
+        // As RESTORE REPLACE does.
+        10 => vec![Write::Delete { key }, Write::PutFieldFor { key, field, value, life }, Write::PutField { key, field: "h", value }],
+        // One field twice in one command.
+        _ => vec![Write::PutFieldFor { key, field, value, life }, Write::PutField { key, field, value }],
+    }
+}
+
 fn set_command(random: &mut Random, key: Key, member: &'static str) -> Vec<Write> {
     let add = |member| Write::AddMember { key, member };
     match random.below(10) {
@@ -269,6 +333,28 @@ fn set_command(random: &mut Random, key: Key, member: &'static str) -> Vec<Write
         // As SINTERSTORE does: the old value goes, the new one comes, in one command.
         5 => vec![Write::Delete { key }, add(member), add("f")],
         _ => vec![Write::RemoveMember { key, member }],
+    }
+}
+
+fn stream_command(random: &mut Random, key: Key) -> Vec<Write> {
+    let value = pick(random, ELEMENTS);
+    let id = (1 + random.below(60) as u64, 1 + random.below(2) as u64);
+    let append = |wanted| Write::Append { key, wanted, value };
+    let trim = |kept| Write::TrimStream { key, kept };
+    match random.below(18) {
+        0..4 => vec![append(Wanted::Next)],
+        4..7 => vec![append(Wanted::This(id))],
+        7..9 => vec![append(Wanted::NextIn(id.0))],
+        // As XADD MAXLEN does.
+        9 => vec![append(Wanted::Next), trim(Kept::Most(random.below(4)))],
+        10 => vec![append(Wanted::This(id)), trim(Kept::Most(0))],
+        11 | 12 => vec![Write::DeleteEntries { key, ids: [id, (1 + random.below(60) as u64, 1)] }],
+        13 => vec![trim(Kept::Most(random.below(4)))],
+        14 => vec![trim(Kept::From(id))],
+        15 => vec![Write::SetStreamIds { key, last: id, added: random.chance(50).then_some(40) }],
+        // As RESTORE REPLACE does.
+        16 => vec![Write::Delete { key }, append(Wanted::This(id)), append(Wanted::This((id.0 + 1, 0)))],
+        _ => vec![Write::Delete { key }],
     }
 }
 

@@ -23,6 +23,11 @@ fn a_string_is_the_latest_write_that_nobody_observed_and_removed() {
 }
 
 #[test]
+fn a_string_is_what_its_writes_make_in_the_order_of_their_stamps() {
+    check("a_string_is_what_its_writes", 150, &Profile::PATCHES, TODAY_MS);
+}
+
+#[test]
 fn a_counter_is_the_sum_of_all_increments_that_no_reset_observed() {
     check("a_counter_is", 60, &Profile::COUNTERS, TODAY_MS);
 }
@@ -49,6 +54,12 @@ fn a_list_is_what_was_put_into_it_in_one_order_everywhere() {
 }
 
 #[test]
+fn a_stream_holds_each_id_once_and_every_entry_that_no_removal_observed() {
+    check("a_stream_holds", 150, &Profile::STREAMS, TODAY_MS);
+    check("a_stream_holds", 60, &Profile::LIVES_OF_STREAMS, TODAY_MS);
+}
+
+#[test]
 fn a_score_is_the_latest_one_set_and_every_increment_that_no_reset_observed() {
     check("a_score_is", 80, &Profile::SORTED_SETS, TODAY_MS);
 }
@@ -57,6 +68,20 @@ fn a_score_is_the_latest_one_set_and_every_increment_that_no_reset_observed() {
 fn the_longest_life_wins() {
     check("the_longest_life", 50, &Profile::LIVES, TODAY_MS);
     check("the_longest_life", 50, &Profile::LIVES_OF_SETS, TODAY_MS);
+}
+
+#[test]
+fn the_longest_life_of_a_field_wins() {
+    check("the_longest_life_of_a_field", 150, &Profile::FIELD_LIVES, TODAY_MS);
+    check("the_longest_life_of_a_field", 100, &Profile::FIELD_LIVES_AND_MORE, TODAY_MS);
+}
+
+#[test]
+fn fields_that_end_come_back_as_they_were() {
+    let profile = Profile { clears: 0, transfers: false, restarts: 5, ..Profile::FIELD_LIVES_AND_MORE };
+    check("fields_that_end_come_back", 60, &profile, TODAY_MS);
+    let profile = Profile { clears: 0, renumberings: 2, ..Profile::FIELD_LIVES_AND_MORE };
+    check("fields_that_end_come_back", 60, &profile, TODAY_MS);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use crate::spec;
 use crate::spec_list::Spot;
+use crate::spec_stream::{Head, Id, Kept, Wanted};
 use crdt::Stamp;
 use std::collections::BTreeMap;
 
@@ -37,6 +38,15 @@ pub enum Delta {
     Float(&'static str),
 }
 
+/// A write of a part of a string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patch {
+    /// This text at the end.
+    Append(&'static str),
+    /// This text from here on.
+    Range(usize, &'static str),
+}
+
 /// One call of the keyspace that may write. A command is a list of them under one stamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Write {
@@ -48,6 +58,11 @@ pub enum Write {
     AddToString {
         key: Key,
         delta: Delta,
+    },
+    /// Writes a part of a string.
+    PatchString {
+        key: Key,
+        patch: Patch,
     },
     Delete {
         key: Key,
@@ -125,6 +140,38 @@ pub enum Write {
         start: usize,
         end: usize,
     },
+    /// Sets a field and how long it stays.
+    PutFieldFor {
+        key: Key,
+        field: &'static str,
+        value: &'static str,
+        life: NewLife,
+    },
+    SetFieldLife {
+        key: Key,
+        field: &'static str,
+        life: NewLife,
+    },
+    /// Adds an entry to a stream.
+    Append {
+        key: Key,
+        wanted: Wanted,
+        value: &'static str,
+    },
+    DeleteEntries {
+        key: Key,
+        ids: [Id; 2],
+    },
+    TrimStream {
+        key: Key,
+        kept: Kept,
+    },
+    /// Says how a stream goes on.
+    SetStreamIds {
+        key: Key,
+        last: Id,
+        added: Option<u64>,
+    },
     Copy {
         source: Key,
         target: Key,
@@ -136,6 +183,11 @@ pub enum Write {
     Expired {
         key: Key,
     },
+    /// The replica found the life of a field to be over and removed it.
+    ExpiredField {
+        key: Key,
+        field: &'static str,
+    },
 }
 
 impl Write {
@@ -144,6 +196,7 @@ impl Write {
         match *self {
             Write::PutString { key, .. }
             | Write::AddToString { key, .. }
+            | Write::PatchString { key, .. }
             | Write::Delete { key }
             | Write::SetLife { key, .. }
             | Write::PutField { key, .. }
@@ -157,9 +210,16 @@ impl Write {
             | Write::SetElement { key, .. }
             | Write::InsertElement { key, .. }
             | Write::RemoveElements { key, .. }
+            | Write::Append { key, .. }
+            | Write::DeleteEntries { key, .. }
+            | Write::TrimStream { key, .. }
+            | Write::SetStreamIds { key, .. }
             | Write::PutScore { key, .. }
             | Write::AddToScore { key, .. }
             | Write::RemoveScored { key, .. }
+            | Write::PutFieldFor { key, .. }
+            | Write::SetFieldLife { key, .. }
+            | Write::ExpiredField { key, .. }
             | Write::Expired { key } => vec![key],
             Write::Copy { source, target } => vec![source, target],
             Write::Clear { .. } => vec![],
@@ -173,6 +233,7 @@ pub enum Answer {
     Done,
     Flag(bool),
     Count(usize),
+    Id(Id),
     WrongKind,
     /// A command would have refused: what is there is no number.
     NotANumber,
@@ -185,7 +246,14 @@ pub enum Place {
     Field(&'static str),
     Member(&'static str),
     Element(&'static Spot),
+    /// An entry of a stream.
+    Entry(Id),
+    /// What is said of a stream as a whole.
+    Head,
     Scored(&'static str),
+    /// How long a field stays.
+    FieldLife(&'static str),
+    /// How long the key lives.
     Lifetime,
 }
 
@@ -193,7 +261,11 @@ pub enum Place {
 pub enum Payload {
     Value(String),
     Increment(Delta),
+    Patch(Patch),
     Member,
+    /// Which of its author's entries it is, and what it holds.
+    Entry(u64, String),
+    Head(Head),
     Life(Life),
 }
 

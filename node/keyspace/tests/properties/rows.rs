@@ -3,6 +3,7 @@
 use crate::generator::KEYS;
 use crate::history::{Delta, Key, Life, NewLife, Write};
 use crate::replicas::{Cluster, Traffic};
+use crate::spec_stream::{Kept, Wanted};
 use crate::spec::{Content, Shown};
 use crate::system::{System, slots};
 use crdt::STAMP_EPOCH_MS;
@@ -104,10 +105,31 @@ fn zrem(member: &'static str) -> Write {
     Write::RemoveScored { key: K, member }
 }
 
+fn xadd(ms: u64, value: &'static str) -> Write {
+    Write::Append { key: K, wanted: Wanted::This((ms, 1)), value }
+}
+
+fn xadd_in(ms: u64, value: &'static str) -> Write {
+    Write::Append { key: K, wanted: Wanted::NextIn(ms), value }
+}
+
+fn xdel(ms: u64) -> Write {
+    Write::DeleteEntries { key: K, ids: [(ms, 1), (ms, 1)] }
+}
+
+fn xtrim(most: usize) -> Write {
+    Write::TrimStream { key: K, kept: Kept::Most(most) }
+}
+
 fn expire(ms: u64) -> Write {
     Write::SetLife { key: K, life: NewLife::For(ms) }
 }
 
+fn hexpire(ms: u64) -> Write {
+    Write::SetFieldLife { key: K, field: "f", life: NewLife::For(ms) }
+}
+
+const HPERSIST: Write = Write::SetFieldLife { key: K, field: "f", life: NewLife::Never };
 const DEL: Write = Write::Delete { key: K };
 const PERSIST: Write = Write::SetLife { key: K, life: NewLife::Never };
 const FLUSHDB: Write = Write::Clear { database: Some(0) };
@@ -127,6 +149,10 @@ fn texts(shown: [Option<Shown>; 2]) -> [Option<String>; 2] {
     shown.map(|shown| match shown?.content {
         Content::String(text) => Some(text),
         Content::List(texts) => Some(texts.join(" ")),
+        Content::Stream(stream) => {
+            let entry = |((ms, sequence), value): ((u64, u64), String)| format!("{ms}-{sequence}={value}");
+            Some(stream.entries.into_iter().map(entry).collect::<Vec<_>>().join(" "))
+        }
         Content::Hash(fields) | Content::SortedSet(fields) => {
             Some(fields.into_iter().map(|(field, value)| format!("{field}={value}")).collect::<Vec<_>>().join(" "))
         }
@@ -214,6 +240,32 @@ fn sets() {
 }
 
 #[test]
+fn streams() {
+    let abc = [xadd(1, "a"), xadd(2, "b"), xadd(3, "c")];
+    always(&[], &[xadd(5, "x")], &[xadd(6, "y")], Some("5-1=x 6-1=y"));
+    // The id stands once, with the later entry.
+    later(&[], &[xadd(5, "x")], &[xadd(5, "y")], "5-1=x", "5-1=y");
+    // Generated sequence numbers carry the node, so that both stand.
+    later(&[], &[xadd_in(5, "x")], &[xadd_in(5, "y")], "5-0=x 5-7=y", "5-0=y 5-7=x");
+    // A removal takes what it had observed.
+    always(&abc, &[DEL], &[xadd(4, "d")], Some("4-1=d"));
+    always(&abc, &[xtrim(1)], &[xadd(4, "d")], Some("3-1=c 4-1=d"));
+    always(&abc, &[xtrim(0)], &[xadd(4, "d")], Some("4-1=d"));
+    always(&abc, &[xtrim(2)], &[xtrim(1)], Some("3-1=c"));
+    always(&abc, &[xdel(2)], &[xdel(3)], Some("1-1=a"));
+    always(&abc, &[xdel(3), xadd(5, "x")], &[xadd(4, "d")], Some("1-1=a 2-1=b 4-1=d 5-1=x"));
+    // What was removed in one region and stands as another entry in the other.
+    always(&[xadd(5, "x")], &[xdel(5)], &[DEL, xadd(5, "y")], Some("5-1=y"));
+    // An entry that was added beside a deletion of everything is in a stream of its own.
+    always(&abc, &[DEL, xadd(1, "n")], &[xadd(4, "d")], Some("1-1=n 4-1=d"));
+    // A deleted entry leaves an empty stream, and that is a write like others.
+    always(&[xadd(1, "a")], &[DEL], &[xdel(1)], Some(""));
+    always(&[xadd(1, "a")], &[DEL], &[DEL], None);
+    later(&[], &[xadd(1, "x")], &[sadd("f")], "1-1=x", "f");
+    assert_eq!(lives(&[xadd(1, "a"), expire(10_000)], &[xadd(2, "b")], &[expire(50_000)]), [Some(Life::Until(NOW + 50_000)); 2]);
+}
+
+#[test]
 fn lists() {
     let abc = [rpush(&["a", "b", "c"])];
     later(&[], &[rpush(&["a"])], &[rpush(&["b"])], "b a", "a b");
@@ -279,6 +331,97 @@ fn lifetimes() {
     // A new life does not end with the old one.
     endless(&[sadd("f")], &[DEL, sadd("g")], &[expire(5001)]);
     longest(&[sadd("f")], &[DEL, sadd("g"), expire(90_001)], &[expire(5001)], 85_000, 95_000);
+}
+
+#[test]
+fn lifetimes_of_fields() {
+    let end = |shown: Option<Shown>| shown.and_then(|shown| shown.ends.get("f").copied());
+    let longest = |before: &[Write], one: &[Write], two: &[Write], from: u64, to: u64| {
+        for end in both(before, one, two).map(end) {
+            let is_right = end.is_some_and(|deadline| (NOW + from..NOW + to).contains(&deadline));
+            assert!(is_right, "{before:?}: {one:?} and {two:?} gives {end:?}");
+        }
+    };
+    let endless = |before: &[Write], one: &[Write], two: &[Write], expected: &str| {
+        let shown = both(before, one, two);
+        assert_eq!(shown.clone().map(end), [None; 2], "{before:?}: {one:?} and {two:?}");
+        assert_eq!(texts(shown), [Some(expected.to_string()), Some(expected.to_string())]);
+    };
+    let f = [hset("f", "1")];
+    longest(&f, &[hexpire(10_001)], &[hexpire(50_001)], 50_000, 55_000);
+    endless(&[hset("f", "1"), hexpire(20_001)], &[HPERSIST], &[hexpire(50_001)], "f=1");
+    // A write of the field asserts that it has no end, and its value stands.
+    endless(&f, &[hset("f", "2")], &[hexpire(50_001)], "f=2");
+    endless(&[hset("f", "1"), hexpire(20_001)], &[hset("f", "2")], &[hexpire(50_001)], "f=2");
+    // A write of the field with its life, or keeping it.
+    let put = |life| Write::PutFieldFor { key: K, field: "f", value: "2", life };
+    longest(&f, &[put(NewLife::For(10_001))], &[hexpire(50_001)], 50_000, 55_000);
+    longest(&[hset("f", "1"), hexpire(90_001)], &[put(NewLife::Keep)], &[hexpire(5001)], 85_000, 95_000);
+    // A removal removes what it observed: the assertion alone brings nothing back.
+    endless(&[hset("f", "1"), hset("g", "2")], &[hdel("f")], &[hexpire(50_001)], "g=2");
+    assert_eq!(both(&f, &[DEL], &[hexpire(50_001)]), [None, None]);
+    // An increment repeats a longer life; a field without an end that was there takes the end.
+    longest(&[hset("f", "1"), hexpire(90_001)], &[hexpire(5001)], &[hincr("f", 1)], 85_000, 95_000);
+    longest(&f, &[hincr("f", 1)], &[hexpire(50_001)], 50_000, 55_000);
+    longest(&[hincr("f", 1)], &[hincr("f", 1)], &[hexpire(50_001)], 50_000, 55_000);
+    // A new life does not end with the old one.
+    endless(&f, &[hdel("f"), hincr("f", 3)], &[hexpire(5001)], "f=3");
+    endless(&f, &[DEL, hset("f", "3")], &[hexpire(5001)], "f=3");
+    longest(&f, &[hdel("f"), hset("f", "3"), hexpire(90_001)], &[hexpire(5001)], 85_000, 95_000);
+    // The other fields have nothing to do with it, and a copy has the ends of what it copies.
+    let copy = [Write::Copy { source: K, target: OTHER }];
+    let row = Row { before: vec![hset("f", "1"), hset("g", "2")], first: vec![hexpire(9001)], second: copy.to_vec() };
+    assert_eq!(row.shown(K).unwrap().ends.keys().collect::<Vec<_>>(), ["f"]);
+    assert!(row.shown(OTHER).unwrap().ends.is_empty());
+    let row = Row { before: vec![hset("f", "1"), hexpire(9001)], first: copy.to_vec(), second: vec![hset("g", "2")] };
+    assert_eq!(row.shown(OTHER).unwrap().ends, row.shown(K).unwrap().ends);
+}
+
+#[test]
+fn an_expired_field_is_absent_at_once_and_goes_everywhere_with_its_hash() {
+    let replicas = (0..2).map(|index| System::new(index, NOW)).collect();
+    let mut cluster = Cluster::new(replicas, slots().len());
+    run(&mut cluster, 0, &[hset("f", "1"), hset("g", "2"), hexpire(5001)]);
+    cluster.settle();
+    cluster.replicas.iter_mut().for_each(|replica| replica.now = NOW + 6000);
+    let only_g = Content::Hash([("g".into(), "2".into())].into());
+    assert!(cluster.replicas.iter_mut().all(|replica| replica.shown(K).unwrap().content == only_g));
+    // The other region leaves it to its owner until the grace period is over.
+    assert_eq!(cluster.replicas[1].sweep(Some("k"), 20_000).fields, 0);
+    assert_eq!(cluster.replicas[0].sweep(None, 20_000).fields, 1);
+    cluster.settle();
+    run(&mut cluster, 0, &[Write::SetFieldLife { key: K, field: "g", life: NewLife::For(5001) }]);
+    cluster.settle();
+    cluster.replicas.iter_mut().for_each(|replica| replica.now = NOW + 40_000);
+    assert!(cluster.replicas.iter_mut().all(|replica| replica.shown(K).is_none() && replica.len(0) == 1));
+    assert_eq!(cluster.replicas[1].sweep(Some("k"), 20_000).fields, 1);
+    cluster.settle();
+    assert!(cluster.replicas.iter_mut().all(|replica| replica.len(0) == 0 && replica.digests().iter().all(|d| *d == 0)));
+}
+
+#[test]
+fn an_expired_field_stands_if_it_was_written_meanwhile() {
+    for (write, expected) in [
+        (hset("f", "2"), Some("2")),
+        (hincr("f", 3), None),
+        (HPERSIST, None),
+        (hexpire(90_001), None),
+    ] {
+        let replicas = (0..2).map(|index| System::new(index, NOW)).collect();
+        let mut cluster = Cluster::new(replicas, slots().len());
+        run(&mut cluster, 0, &[hset("f", "1"), hset("g", "2"), hexpire(5001)]);
+        cluster.settle();
+        run(&mut cluster, 1, &[write]);
+        cluster.replicas[0].now = NOW + 10_000;
+        assert_eq!(cluster.replicas[0].sweep(None, 0).fields, 1);
+        cluster.settle();
+        cluster.replicas[1].now = NOW + 10_000;
+        for replica in &mut cluster.replicas {
+            let Some(Shown { content: Content::Hash(fields), .. }) = replica.shown(K) else { panic!("a hash") };
+            // An assertion alone brings nothing back, and an increment has carried the old end with it.
+            assert_eq!(fields.get("f").map(String::as_str), expected, "{write:?}");
+        }
+    }
 }
 
 #[test]

@@ -82,7 +82,8 @@ fn append_side(
 fn elements(standing: &[&Atom]) -> Vec<(Place, String)> {
     let spots = standing.iter().filter_map(|atom| match atom.place {
         Place::Element(spot) => Some(spot),
-        Place::String | Place::Field(_) | Place::Member(_) | Place::Scored(_) | Place::Lifetime => None,
+        Place::String | Place::Field(_) | Place::Member(_) | Place::Scored(_) => None,
+        Place::Entry(_) | Place::Head | Place::FieldLife(_) | Place::Lifetime => None,
     });
     let places = in_order(spots).into_iter().map(Place::Element);
     places.filter_map(|place| Some((place, spec_value::value(standing, place)?))).collect()
@@ -98,7 +99,9 @@ fn list(before: &[&Atom], now: u64) -> Result<Vec<(Place, String)>, Answer> {
     match shown(before, now).map(|shown| shown.content) {
         None => Ok(Vec::new()),
         Some(Content::List(_)) => Ok(elements(before)),
-        Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_)) => Err(Answer::WrongKind),
+        Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::Stream(_)) => {
+            Err(Answer::WrongKind)
+        }
     }
 }
 

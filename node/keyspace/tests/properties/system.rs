@@ -2,15 +2,16 @@
 
 use crate::decimal::Decimal;
 use crate::generator::KEYS;
-use crate::history::{Answer, Delta, Key, Life, NewLife, Write};
+use crate::history::{Answer, Delta, Key, Life, NewLife, Patch, Write};
 use crate::replicas::Replica;
 use crate::spec::{Content, Shown};
-use crdt::{NodeNumber, Stamp, VersionVector};
+use crate::spec_stream::{Kept, StreamContent, Wanted};
+use crdt::patch::Piece;
+use crdt::{NodeNumber, Stamp, StreamId, VersionVector};
 use keyspace::{
-    Access, Database, Drain, End, ExactFloat, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, Score, SortedElements,
-    SweepPolicy, Swept, Writer, WrongKind,
+    Access, Database, Drain, End, ExactFloat, IdRequest, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, Score, SortedElements, StreamItem, StreamView, SweepPolicy, Swept, Trim, TrimBy, Writer, WrongKind,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 /// Writers a replica has: their logs have to be put in order.
@@ -99,8 +100,10 @@ impl System {
     pub fn leftovers(&self) -> Option<String> {
         self.keyspace.prune();
         let ((early, slots), resets) = (self.keyspace.early(), self.keyspace.remembered_resets());
-        let left = early > 0 || slots > 0 || resets > 0;
-        left.then(|| format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets"))
+        self.keyspace.fold_patches();
+        let patched = self.keyspace.patched_strings();
+        let left = early > 0 || slots > 0 || resets > 0 || patched > 0;
+        left.then(|| format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets, {patched} patched"))
     }
 
     /// What a reader finds.
@@ -113,11 +116,18 @@ impl System {
             Lifetime::Never => Life::Never,
             Lifetime::Until(deadline) => Life::Until(deadline),
         };
+        let mut ends = BTreeMap::new();
         let content = match kind {
             Kind::String => Content::String(text(&access.string(database, name).unwrap()?)),
             Kind::Hash => {
                 let fields = access.hash(database, name).unwrap()?;
                 assert_eq!(fields.len(), fields.iter().count());
+                for (name, _, lifetime) in fields.iter_with_lives() {
+                    assert!(fields.contains(name) && fields.lifetime(name) == Some(lifetime));
+                    if let Lifetime::Until(deadline) = lifetime {
+                        ends.insert(text(name), deadline);
+                    }
+                }
                 Content::Hash(fields.iter().map(|(name, value)| (text(name), text(&value))).collect())
             }
             Kind::Set => {
@@ -139,9 +149,32 @@ impl System {
                 assert_eq!((texts.clone(), texts.clone()), (back, by_number.collect()));
                 Content::List(texts)
             }
+            Kind::Stream => Content::Stream(stream_content(&access.stream(database, name).unwrap()?)),
         };
-        Some(Shown { content, life })
+        Some(Shown { content, life, ends })
     }
+}
+
+fn stream_content(stream: &StreamView<'_>) -> StreamContent {
+    let pair = |id: StreamId| (id.ms, id.sequence);
+    let entry = |item: StreamItem<'_>| {
+        let mut value = String::new();
+        item.each_pair(|name, found| {
+            assert_eq!(name, b"f");
+            value = text(found);
+        });
+        (pair(item.id), value)
+    };
+    let entries: BTreeMap<(u64, u64), String> = stream.range(StreamId::ZERO, StreamId::MAX).map(entry).collect();
+    let back: Vec<_> = stream.range_back(StreamId::ZERO, StreamId::MAX).map(|item| pair(item.id)).collect();
+    assert!(back.iter().rev().eq(entries.keys()));
+    assert_eq!(stream.len(), entries.len());
+    for (number, (ms, sequence)) in entries.keys().enumerate() {
+        let id = StreamId::new(*ms, *sequence);
+        assert_eq!((stream.count_before(id), stream.get(id).map(|item| item.id)), (number, Some(id)));
+    }
+    let (last, deleted) = (pair(stream.last_id()), pair(stream.max_deleted_id()));
+    StreamContent { entries, last, deleted, added: stream.entries_added() }
 }
 
 /// The order is that of the scores and names.
@@ -161,12 +194,7 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
     let now = access.now();
     match *write {
         Write::PutString { key: Key(database, key), value, life } => {
-            let life = match life {
-                NewLife::Keep => NewLifetime::Keep,
-                NewLife::Never => NewLifetime::Set(Lifetime::Never),
-                NewLife::For(ms) => NewLifetime::Set(Lifetime::Until(now + ms)),
-            };
-            access.put_string(Database(database), key.as_bytes(), value.as_bytes(), life);
+            access.put_string(Database(database), key.as_bytes(), value.as_bytes(), new_lifetime(life, now));
             Answer::Done
         }
         Write::AddToString { key: Key(database, key), delta } => {
@@ -184,6 +212,21 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
             if in_place.is_none() {
                 access.add_to_string(database, key, delta_of(delta));
             }
+            Answer::Done
+        }
+        Write::PatchString { key: Key(database, key), patch } => {
+            let (database, key) = (Database(database), key.as_bytes());
+            if access.string(database, key).is_err() {
+                return Answer::WrongKind;
+            }
+            let mut pieces = Vec::new();
+            match patch {
+                Patch::Append(text) => Piece::Append(text.as_bytes()).encode(&mut pieces),
+                Patch::Range(offset, text) => {
+                    Piece::Range { offset: offset as u64, bytes: text.as_bytes() }.encode(&mut pieces);
+                }
+            }
+            access.patch_string(database, key, &pieces);
             Answer::Done
         }
         Write::Delete { key: Key(database, key) } => Answer::Flag(access.delete(Database(database), key.as_bytes())),
@@ -257,6 +300,40 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
             let done = access.remove_elements(database, key, std::slice::from_ref(&(start..end)));
             count(removed.and_then(|removed| done.map(|()| removed)))
         }
+        Write::Append { key: Key(database, key), wanted, value } => {
+            let request = match wanted {
+                Wanted::Next => IdRequest::Generated,
+                Wanted::NextIn(ms) => IdRequest::GeneratedIn(ms),
+                Wanted::This((ms, sequence)) => IdRequest::Given(StreamId::new(ms, sequence)),
+            };
+            match access.append_entry(Database(database), key.as_bytes(), request, &[b"f", value.as_bytes()]) {
+                Err(WrongKind) => Answer::WrongKind,
+                Ok(Err(_)) => Answer::Flag(false),
+                Ok(Ok(id)) => Answer::Id((id.ms, id.sequence)),
+            }
+        }
+        Write::DeleteEntries { key: Key(database, key), ids } => {
+            let ids = ids.map(|(ms, sequence)| StreamId::new(ms, sequence));
+            count(access.remove_entries(Database(database), key.as_bytes(), &ids))
+        }
+        Write::TrimStream { key: Key(database, key), kept } => {
+            let by = match kept {
+                Kept::Most(most) => TrimBy::Length(most as u64),
+                Kept::From((ms, sequence)) => TrimBy::Id(StreamId::new(ms, sequence)),
+            };
+            count(access.trim(Database(database), key.as_bytes(), Trim { by, is_approximate: false, limit: None }))
+        }
+        Write::SetStreamIds { key: Key(database, key), last, added } => {
+            let (database, key, last) = (Database(database), key.as_bytes(), StreamId::new(last.0, last.1));
+            // As the command does it.
+            match access.stream(database, key) {
+                Err(WrongKind) => return Answer::WrongKind,
+                Ok(None) => return Answer::Flag(false),
+                Ok(Some(stream)) if stream.last().is_some_and(|top| top.id > last) => return Answer::Flag(false),
+                Ok(Some(_)) => {}
+            }
+            flag(access.set_stream_ids(database, key, last, added, None).map(|()| true))
+        }
         Write::Copy { source, target } => {
             Answer::Flag(access.copy(Database(source.0), source.1.as_bytes(), Database(target.0), target.1.as_bytes()))
         }
@@ -264,7 +341,29 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
             access.clear(database.map(Database));
             Answer::Done
         }
-        Write::Expired { .. } => unreachable!("only a sweep removes what is over"),
+        Write::PutFieldFor { key: Key(database, key), field, value, life } => {
+            let (key, field, value) = (key.as_bytes(), field.as_bytes(), value.as_bytes());
+            flag(access.put_field_for(Database(database), key, field, value, new_lifetime(life, now)))
+        }
+        Write::SetFieldLife { key: Key(database, key), field, life } => {
+            let (key, field) = (key.as_bytes(), field.as_bytes());
+            match new_lifetime(life, now) {
+                NewLifetime::Keep => match access.hash(Database(database), key) {
+                    Err(WrongKind) => Answer::WrongKind,
+                    Ok(_) => Answer::Flag(false),
+                },
+                NewLifetime::Set(life) => flag(access.set_field_lifetime(Database(database), key, field, life)),
+            }
+        }
+        Write::Expired { .. } | Write::ExpiredField { .. } => unreachable!("only a sweep removes what is over"),
+    }
+}
+
+fn new_lifetime(life: NewLife, now: u64) -> NewLifetime {
+    match life {
+        NewLife::Keep => NewLifetime::Keep,
+        NewLife::Never => NewLifetime::Set(Lifetime::Never),
+        NewLife::For(ms) => NewLifetime::Set(Lifetime::Until(now + ms)),
     }
 }
 
@@ -336,6 +435,11 @@ impl Replica for System {
 
     fn raise(&mut self, vector: &VersionVector) {
         self.keyspace.raise_applied(vector);
+    }
+
+    fn known_everywhere(&mut self, vector: &VersionVector) {
+        self.keyspace.note_known(vector.clone());
+        self.keyspace.fold_patches();
     }
 
     fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector) {

@@ -81,6 +81,12 @@ fn removals_during_transfers_of_state_converge() {
 }
 
 #[test]
+fn fields_that_end_during_transfers_of_state_converge() {
+    check("fields_that_end_during", 150, &Profile::FIELD_LIVES);
+    check("fields_that_end_during", 60, &Profile { clears: 0, ..Profile::FIELD_LIVES_AND_MORE });
+}
+
+#[test]
 fn replicas_that_change_their_numbers_during_transfers_of_state_converge() {
     check("replicas_that_change_their_numbers", 30, &Profile::RENUMBERINGS);
 }

@@ -1,10 +1,11 @@
 //! A script is played at replicas and in the history at once, and compared after every step.
 
 use crate::generator::{GRACE_MS, KEYS, Profile, Step};
-use crate::history::{Atom, History, Key, Life, Payload, Write};
+use crate::history::{Atom, History, Key, Life, Payload, Place, Write};
 use crate::replicas::{Arrival, Cluster, Traffic};
 use crate::spec;
 use crate::spec_lifetime::is_over;
+use crate::spec_value::NAMES;
 use crate::system::{System, slots};
 use crdt::Stamp;
 use std::collections::BTreeSet;
@@ -28,7 +29,8 @@ impl World {
         let skewed = |index: usize| start + profile.skew * index as u64 / 2 * 2 / 3 * 2;
         let replicas = (0..profile.replicas).map(|index| System::new(index, skewed(index) & !1)).collect();
         let history = History::new(profile.replicas, &KEYS[..profile.keys]);
-        let cluster = Cluster::new(replicas, slots().len());
+        let mut cluster = Cluster::new(replicas, slots().len());
+        cluster.tells_known = profile.folds;
         Self { cluster, history, profile: *profile, unsettled: BTreeSet::new() }
     }
 
@@ -89,10 +91,21 @@ impl World {
         self.cluster.replicas[at].now += VISIT_MS;
         let now = self.cluster.replicas[at].now;
         let keys = self.history.keys().to_vec();
-        let over: Vec<Key> = keys.into_iter().filter(|&key| self.is_to_be_removed(at, key, steps_in, now)).collect();
+        let (over, left): (Vec<Key>, Vec<Key>) =
+            keys.into_iter().partition(|&key| self.is_to_be_removed(at, key, steps_in, now));
+        let fields: Vec<(Key, &str)> = left
+            .into_iter()
+            .flat_map(|key| NAMES.map(|field| (key, field)))
+            .filter(|&(key, field)| self.is_field_to_be_removed(at, key, field, steps_in, now))
+            .collect();
         let swept = self.cluster.replicas[at].sweep(steps_in, GRACE_MS);
-        if swept.expired + swept.ghosts != over.len() as u64 {
-            return Some(format!("the sweep at {at} for {steps_in:?} removed {swept:?}, not {over:?}"));
+        if (swept.expired + swept.ghosts, swept.fields) != (over.len() as u64, fields.len() as u64) {
+            return Some(format!("the sweep at {at} for {steps_in:?} removed {swept:?}, not {over:?} and {fields:?}"));
+        }
+        for (key, field) in fields {
+            let stamp = self.cluster.replicas[at].keyspace.clock();
+            let (event, _) = self.history.write(at, &Write::ExpiredField { key, field }, stamp, now);
+            event.into_iter().for_each(|event| self.cluster.wrote(at, event));
         }
         for key in over {
             let stamp = self.cluster.replicas[at].keyspace.clock();
@@ -106,15 +119,41 @@ impl World {
     /// is the replica's own, or the grace period is over and the replica steps in.
     fn is_to_be_removed(&self, at: usize, key: Key, steps_in: Option<&str>, now: u64) -> bool {
         let standing = self.history.standing(at, key);
-        let Some((life, stamp)) = lives_of(&standing).max() else { return false };
-        let ghost = standing.iter().all(|atom| matches!(atom.payload, Payload::Life(_)));
+        let ghost = standing.iter().all(|atom| atom.place == Place::Lifetime);
+        self.is_over_here(at, lives_of(&standing, Place::Lifetime).max(), ghost, steps_in == Some(key.1), now)
+    }
+
+    /// The same of a field.
+    fn is_field_to_be_removed(
+        &self,
+        at: usize,
+        key: Key,
+        field: &'static str,
+        steps_in: Option<&str>,
+        now: u64,
+    ) -> bool {
+        let standing = self.history.standing(at, key);
+        let ghost = standing.iter().all(|atom| atom.place != Place::Field(field));
+        let winner = lives_of(&standing, Place::FieldLife(field)).max();
+        self.is_over_here(at, winner, ghost, steps_in == Some(key.1), now)
+    }
+
+    fn is_over_here(
+        &self,
+        at: usize,
+        winner: Option<(Life, Stamp)>,
+        ghost: bool,
+        steps_in: bool,
+        now: u64,
+    ) -> bool {
+        let Some((life, stamp)) = winner else { return false };
         let over = match life {
             Life::Until(deadline) => deadline,
             Life::Never if ghost => stamp.unix_ms(),
             Life::Never => return false,
         };
         let own = self.cluster.owns(at, stamp.author()) && (ghost || is_over(life, now));
-        own || (steps_in == Some(key.1) && over + GRACE_MS <= now)
+        own || (steps_in && over + GRACE_MS <= now)
     }
 
     /// A replica goes on from its journal. Without a loss it is what it was.
@@ -177,7 +216,7 @@ impl World {
         let mut with_end = [0; keyspace::DATABASES as usize];
         for &key in self.history.keys() {
             let standing = self.history.standing(at, key);
-            let has_content = standing.iter().any(|atom| !matches!(atom.payload, Payload::Life(_)));
+            let has_content = standing.iter().any(|atom| atom.place != Place::Lifetime);
             counts[usize::from(key.0)] += u64::from(has_content);
             let ends = has_content && matches!(life_of(&standing), Some(Life::Until(_)));
             with_end[usize::from(key.0)] += u64::from(ends);
@@ -249,6 +288,10 @@ impl World {
             return Some(format!("the digests at {at} are {digests:?}, not {first:?}"));
         }
         let keyspace = &self.cluster.replicas[at].keyspace;
+        let patched = keyspace.patched_strings();
+        if self.profile.folds && patched > 0 && !self.cluster.has_former_lives() {
+            return Some(format!("{at} keeps patches of {patched} strings that all have"));
+        }
         let (counted, early) = (keyspace.early_dots(), keyspace.early().0);
         (counted != early).then(|| format!("{at} counts {counted} early dots and has {early}"))
     }
@@ -258,17 +301,18 @@ impl World {
     }
 }
 
-/// The assertions about a key's life with their stamps.
-fn lives_of<'s>(standing: &'s [&Atom]) -> impl Iterator<Item = (Life, Stamp)> + use<'s> {
-    standing.iter().filter_map(|atom| match atom.payload {
+/// The assertions about the life of a key or field with their stamps.
+fn lives_of<'s>(standing: &'s [&Atom], place: Place) -> impl Iterator<Item = (Life, Stamp)> + use<'s> {
+    standing.iter().filter(move |atom| atom.place == place).filter_map(|atom| match atom.payload {
         Payload::Life(life) => Some((life, atom.stamp)),
-        Payload::Value(_) | Payload::Increment(_) | Payload::Member => None,
+        Payload::Value(_) | Payload::Increment(_) | Payload::Patch(_) | Payload::Member => None,
+        Payload::Entry(..) | Payload::Head(_) => None,
     })
 }
 
 /// The assertion that counts.
 fn life_of(standing: &[&Atom]) -> Option<Life> {
-    lives_of(standing).map(|(life, _)| life).max()
+    lives_of(standing, Place::Lifetime).map(|(life, _)| life).max()
 }
 
 fn bucket_of(key: Key) -> usize {

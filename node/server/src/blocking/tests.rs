@@ -22,6 +22,7 @@ fn waiter(client: u64, key: &[u8], before: impl Fn() -> bool + Send + Sync + 'st
         serve: Box::new(move |access, database, key, _| {
             Ok(before() && access.pop(database, key, End::Head, 1, &mut |_| ())?.is_some())
         }),
+        if_gone: None,
         outcome: Mutex::default(),
         is_called: AtomicBool::new(false),
         waker: Mutex::default(),

@@ -7,6 +7,7 @@ pub mod field;
 use super::number;
 use super::string::string_bytes_max;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crdt::patch::Piece;
 use keyspace::{Lifetime, NewLifetime};
 
 /// The rows of this family.
@@ -20,9 +21,9 @@ pub const COMMANDS: &[Command] = &[
         since: "2.2.0",
         summary: "Set or clear the bit at an offset of a string",
         group: Group::Bitmap,
-        complexity: "O(N) where N is the length of the string",
+        complexity: "O(1)",
         merge: Merge::Writes(
-            "A write of the whole value: SETBIT ‖ SETBIT: the later stamp stands, also when they set different bits",
+            "SETBIT ‖ SETBIT, BITFIELD, SETRANGE: both; of one bit the later stamp. SETBIT ‖ SET: the later stamp, or the bit over the SET if it is the later. DEL ‖ SETBIT: the bit stands, over zeros",
         ),
         subcommands: &[],
     },
@@ -109,14 +110,11 @@ fn setbit(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         Some(1) => true,
         Some(_) | None => return Err(CommandError::Plain("ERR bit is not an integer or out of range")),
     };
-    let mut value = call.store.string(db, key)?.unwrap_or_default().into_owned();
-    let at = (offset >> 3) as usize;
-    if value.len() <= at {
-        value.resize(at + 1, 0);
-    }
-    let was = value[at] & mask(offset) != 0;
-    value[at] = if on { value[at] | mask(offset) } else { value[at] & !mask(offset) };
-    call.store.put_string(db, key, &value, NewLifetime::Keep);
+    let byte = call.store.string(db, key)?.and_then(|value| value.get((offset >> 3) as usize).copied());
+    let was = byte.unwrap_or(0) & mask(offset) != 0;
+    let mut patch = Vec::with_capacity(16);
+    Piece::Bits { offset, count: 1, value: u64::from(on) }.encode(&mut patch);
+    call.store.patch_string(db, key, &patch);
     call.reply.integer(i64::from(was));
     Ok(())
 }

@@ -35,6 +35,7 @@ fn row(entry: &Entry) -> String {
 const GROUPS: &[Group] = &[
     Group::String,
     Group::Bitmap,
+    Group::HyperLogLog,
     Group::Hash,
     Group::Set,
     Group::List,

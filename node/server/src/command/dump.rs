@@ -3,6 +3,8 @@
 //! A counter is dumped as its text, so what is restored is a plain value: increments that others make later add up from
 //! there, those that nobody here had observed stay where they were made.
 
+mod stream;
+
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
 use keyspace::{Access, Database, End, Kind, Lifetime, NewLifetime, Score, WrongKind};
@@ -60,7 +62,9 @@ pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Res
         Some(Kind::String) => store.string(db, key)?.map(|value| Object::String(value.into_owned())),
         Some(Kind::Hash) => store.hash(db, key)?.map(|fields| {
             let mut hash = Hash::default();
-            fields.iter().for_each(|(field, value)| hash.push(field, &value, 0));
+            for (field, value, lifetime) in fields.iter_with_lives() {
+                hash.push(field, &value, lifetime.to_word());
+            }
             Object::Hash(hash)
         }),
         Some(Kind::Set) => store.set(db, key)?.map(|members| {
@@ -82,6 +86,7 @@ pub(crate) fn object_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Res
             list.iter().for_each(|element| texts.push(&element));
             Object::List(texts)
         }),
+        Some(Kind::Stream) => stream::object(store, db, key)?.map(|stream| Object::Stream(Box::new(stream))),
     };
     Ok(object)
 }
@@ -159,8 +164,13 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 /// Whether values of this kind can be held here.
 fn check_kind(kind: rdb::Kind) -> Result<(), CommandError> {
     match kind {
-        rdb::Kind::String | rdb::Kind::Hash | rdb::Kind::Set | rdb::Kind::SortedSet | rdb::Kind::List => Ok(()),
-        rdb::Kind::Stream | rdb::Kind::Module => Err(CommandError::Detailed(format!(
+        rdb::Kind::String
+        | rdb::Kind::Hash
+        | rdb::Kind::Set
+        | rdb::Kind::SortedSet
+        | rdb::Kind::List
+        | rdb::Kind::Stream => Ok(()),
+        rdb::Kind::Module => Err(CommandError::Detailed(format!(
             "ERR values of the type {} are not offered by this version",
             kind.name()
         ))),
@@ -170,17 +180,20 @@ fn check_kind(kind: rdb::Kind) -> Result<(), CommandError> {
 /// Whether the value can be held here.
 fn check(object: &Object) -> Result<(), CommandError> {
     match object {
-        Object::Hash(hash) if hash.has_deadlines() => {
-            Err(CommandError::Plain("ERR fields that expire are not offered by this version"))
-        }
         Object::Hash(_) | Object::Set(_) | Object::SortedSet(_) | Object::List(_) if object.is_empty() => {
             Err(CommandError::Plain("ERR Bad data format"))
         }
         Object::SortedSet(sorted) if sorted.scores.iter().any(|score| score.is_nan()) => {
             Err(CommandError::Plain("ERR Bad data format"))
         }
-        Object::String(_) | Object::Hash(_) | Object::Set(_) | Object::SortedSet(_) | Object::List(_) => Ok(()),
-        Object::Stream(_) | Object::Module(_) => check_kind(object.kind()),
+        Object::Stream(stream) if !stream::is_valid(stream) => Err(CommandError::Plain("ERR Bad data format")),
+        Object::String(_)
+        | Object::Hash(_)
+        | Object::Set(_)
+        | Object::SortedSet(_)
+        | Object::List(_)
+        | Object::Stream(_) => Ok(()),
+        Object::Module(_) => check_kind(object.kind()),
     }
 }
 
@@ -192,8 +205,11 @@ fn put(call: &mut Call<'_, '_>, key: &[u8], object: &Object, lifetime: Lifetime)
             return Ok(());
         }
         Object::Hash(hash) => {
-            for (field, value, _) in hash.iter() {
-                call.store.put_field(db, key, field, value)?;
+            // Fields that are over stay away, and with them a hash that has no others.
+            let now = call.now();
+            for (field, value, deadline) in hash.iter().filter(|(_, _, end)| !is_over(Lifetime::from_word(*end), now)) {
+                let lifetime = NewLifetime::Set(Lifetime::from_word(deadline));
+                call.store.put_field_for(db, key, field, value, lifetime)?;
             }
         }
         Object::Set(members) => {
@@ -209,7 +225,8 @@ fn put(call: &mut Call<'_, '_>, key: &[u8], object: &Object, lifetime: Lifetime)
         Object::List(elements) => {
             call.store.push(db, key, End::Tail, elements.iter())?;
         }
-        Object::Stream(_) | Object::Module(_) => return check(object),
+        Object::Stream(stream) => stream::put(call.store, db, key, stream)?,
+        Object::Module(_) => return check(object),
     }
     if lifetime != Lifetime::Never {
         call.store.set_lifetime(db, key, lifetime);

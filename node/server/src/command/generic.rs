@@ -4,6 +4,7 @@
 
 pub mod expiry;
 pub mod object;
+pub mod sort;
 
 use super::glob;
 use super::members::Names;

@@ -1,5 +1,7 @@
 //! Hashes: fields with a value each, which merge field by field.
 
+pub mod expiry;
+
 use super::members::Names;
 use super::number;
 use super::pairs::last_of_each;

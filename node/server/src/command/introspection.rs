@@ -325,7 +325,7 @@ fn write_key_specifications(reply: &mut Reply, command: &Command) {
             write_search(reply, command, count);
             write_find(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
         }
-        Keys::Computed(_) => {
+        Keys::Computed(_) | Keys::Open { .. } => {
             reply.set(1);
             reply.map(3);
             reply.bulk(b"flags");

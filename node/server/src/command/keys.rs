@@ -23,6 +23,14 @@ pub enum Keys {
     },
     /// Only the function knows. It gives the positions, or nothing if the arguments make no sense.
     Computed(fn(&[&[u8]]) -> Option<Vec<usize>>),
+    /// Those that `named` knows, as above, and others that are known only when the first of them has been read, if `are_open`
+    /// says so of the arguments. The handler changes locks for them ([`keyspace::Access::hold_instead`]).
+    Open {
+        /// The positions of the keys that are named.
+        named: fn(&[&[u8]]) -> Option<Vec<usize>>,
+        /// Whether there may be others.
+        are_open: fn(&[&[u8]]) -> bool,
+    },
     /// `EXEC`: the keys of all that is queued, and those that are watched.
     Queued,
 }
@@ -66,7 +74,7 @@ impl Keys {
                 (after..after + keys).for_each(each);
                 true
             }
-            Self::Computed(positions) => match positions(args) {
+            Self::Computed(positions) | Self::Open { named: positions, .. } => match positions(args) {
                 Some(positions) => {
                     positions.into_iter().for_each(each);
                     true
@@ -79,7 +87,9 @@ impl Keys {
     /// First key, last key and step, as `COMMAND INFO` gives them: zeros if they are not in a plain range.
     pub fn range(self) -> (i64, i64, i64) {
         match self {
-            Self::None | Self::Queued | Self::Computed(_) | Self::Counted { also: None, .. } => (0, 0, 0),
+            Self::None | Self::Queued | Self::Counted { also: None, .. } => (0, 0, 0),
+            // The first one is where a simple client looks for it.
+            Self::Computed(_) | Self::Open { .. } => (1, 1, 1),
             Self::Counted { also: Some(also), .. } => (also as i64, also as i64, 1),
             Self::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
         }
@@ -89,7 +99,16 @@ impl Keys {
     pub fn are_movable(self) -> bool {
         match self {
             Self::None | Self::Queued | Self::Range { .. } => false,
-            Self::Counted { .. } | Self::Computed(_) => true,
+            Self::Counted { .. } | Self::Computed(_) | Self::Open { .. } => true,
+        }
+    }
+
+    /// Whether a request works on keys that it does not name.
+    #[inline]
+    pub fn are_open(self, args: &[&[u8]]) -> bool {
+        match self {
+            Self::None | Self::Queued | Self::Range { .. } | Self::Counted { .. } | Self::Computed(_) => false,
+            Self::Open { are_open, .. } => are_open(args),
         }
     }
 
@@ -97,7 +116,7 @@ impl Keys {
     pub fn any(self) -> bool {
         match self {
             Self::None | Self::Queued => false,
-            Self::Range { .. } | Self::Counted { .. } | Self::Computed(_) => true,
+            Self::Range { .. } | Self::Counted { .. } | Self::Computed(_) | Self::Open { .. } => true,
         }
     }
 }

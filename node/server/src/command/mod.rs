@@ -15,11 +15,13 @@ pub mod dump;
 pub mod generic;
 pub mod geo;
 pub mod hash;
+pub mod hyperloglog;
 pub mod introspection;
 pub mod list;
 pub mod pelago;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 
@@ -113,6 +115,10 @@ pub enum Group {
     SortedSet,
     /// Places on the earth, in sorted sets.
     Geo,
+    /// Registers from which the number of elements is estimated, in strings.
+    HyperLogLog,
+    /// Streams.
+    Stream,
     /// The connection itself.
     Connection,
     /// The node.
@@ -135,6 +141,8 @@ impl Group {
             Self::List => "list",
             Self::SortedSet => "sorted-set",
             Self::Geo => "geo",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Stream => "stream",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
@@ -153,6 +161,8 @@ impl Group {
             Self::List => Some("@list"),
             Self::SortedSet => Some("@sortedset"),
             Self::Geo => Some("@geo"),
+            Self::HyperLogLog => Some("@hyperloglog"),
+            Self::Stream => Some("@stream"),
             Self::Connection => Some("@connection"),
             Self::Transactions => Some("@transaction"),
             Self::Server => None,
@@ -202,11 +212,14 @@ pub const FAMILIES: &[&[Command]] = &[
     string::lcs::COMMANDS,
     bits::COMMANDS,
     bits::field::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::COMMANDS,
     generic::expiry::COMMANDS,
     generic::object::COMMANDS,
+    generic::sort::COMMANDS,
     dump::COMMANDS,
     hash::COMMANDS,
+    hash::expiry::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,
     list::COMMANDS,
@@ -217,6 +230,13 @@ pub const FAMILIES: &[&[Command]] = &[
     sorted_set::waiting::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,
+    stream::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
+    stream::group::COMMANDS,
+    stream::group_read::COMMANDS,
+    stream::group_info::COMMANDS,
+    stream::pending::COMMANDS,
     admin::COMMANDS,
     pelago::COMMANDS,
 ];

@@ -9,8 +9,8 @@ use super::deadline::{self, Measure};
 use super::number;
 use super::pairs::last_of_each;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crdt::patch::Piece;
 use keyspace::{Lifetime, NewLifetime, WrongKind};
-use std::borrow::Cow;
 use std::slice;
 
 /// The rows of this family.
@@ -185,7 +185,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         complexity: "O(N) where N is the length of the resulting string",
         merge: Merge::Writes(
-            "A write of the whole value: APPEND ‖ APPEND or SET: the later stamp stands, without the bytes of the other",
+            "APPEND ‖ APPEND: both texts, in the order of their stamps, everywhere. APPEND ‖ SET: the later stamp, or the text behind that of the SET if it is the later. DEL ‖ APPEND: the text of the APPEND stands",
         ),
         subcommands: &[],
     },
@@ -213,7 +213,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         complexity: "O(N) where N is the length of the resulting string",
         merge: Merge::Writes(
-            "A write of the whole value: SETRANGE ‖ SETRANGE or SET: the later stamp stands, without the bytes of the other",
+            "SETRANGE ‖ SETRANGE: both; of one byte the later stamp. SETRANGE ‖ SET: the later stamp, or the range over the SET if it is the later. DEL ‖ SETRANGE: the range stands, over zeros",
         ),
         subcommands: &[],
     },
@@ -496,11 +496,12 @@ fn put_pairs(call: &mut Call<'_, '_>, command: &'static str, args: &[&[u8]]) -> 
 fn append(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (db, key, tail) = (call.db(), args[1], args[2]);
     let length_max = string_bytes_max(call);
-    let head = call.store.string(db, key)?.unwrap_or_default();
-    check_length(head.len(), tail.len(), length_max)?;
-    let whole = [&*head, tail].concat();
-    call.store.put_string(db, key, &whole, NewLifetime::Keep);
-    call.reply.integer(whole.len() as i64);
+    let length = call.store.string(db, key)?.map_or(0, |head| head.len());
+    check_length(length, tail.len(), length_max)?;
+    let mut patch = Vec::with_capacity(tail.len() + 8);
+    Piece::Append(tail).encode(&mut patch);
+    call.store.patch_string(db, key, &patch);
+    call.reply.integer((length + tail.len()) as i64);
     Ok(())
 }
 
@@ -529,20 +530,14 @@ fn setrange(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
     let offset = number::integer(args[2])?;
     let offset = usize::try_from(offset).map_err(|_| CommandError::Plain("ERR offset is out of range"))?;
     let length_max = string_bytes_max(call);
-    let old = call.store.string(db, key)?;
-    let length = if patch.is_empty() {
-        old.map_or(0, |value| value.len())
-    } else {
+    let mut length = call.store.string(db, key)?.map_or(0, |value| value.len());
+    if !patch.is_empty() {
         check_length(offset, patch.len(), length_max)?;
-        let mut value = old.map_or_else(Vec::new, Cow::into_owned);
-        let end = offset + patch.len();
-        if value.len() < end {
-            value.resize(end, 0);
-        }
-        value[offset..end].copy_from_slice(patch);
-        call.store.put_string(db, key, &value, NewLifetime::Keep);
-        value.len()
-    };
+        length = length.max(offset + patch.len());
+        let mut pieces = Vec::with_capacity(patch.len() + 16);
+        Piece::Range { offset: offset as u64, bytes: patch }.encode(&mut pieces);
+        call.store.patch_string(db, key, &pieces);
+    }
     call.reply.integer(length as i64);
     Ok(())
 }

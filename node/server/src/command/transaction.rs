@@ -221,6 +221,10 @@ impl Transaction {
             self.ends.push(self.bytes.len());
         }
         self.flags |= entry.command.flags;
+        if entry.command.keys.are_open(args) {
+            // Which keys it needs, an earlier command of the transaction may decide.
+            self.flags |= Flags::WHOLE_DATABASE;
+        }
         self.queue.push(Queued { entry, arguments_end: self.ends.len() });
         Ok(())
     }

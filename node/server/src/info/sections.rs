@@ -128,6 +128,7 @@ fn clients(scene: &Scene<'_>, lines: &mut Lines<'_>) {
 
 fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     let figures = MemoryFigures::new(scene.metrics);
+    let garbage = scene.node.keyspace.garbage();
     let percent = |part: u64, whole: u64| format!("{:.2}%", ratio(part, whole) * 100.0);
     lines
         .bytes("used_memory", figures.used)
@@ -165,7 +166,9 @@ fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("mem_cluster_links", 0)
         .put("mem_aof_buffer", scene.node.durability.state().queued_bytes)
         .put("mem_allocator", if figures.allocated > 0 { "jemalloc" } else { "libc" })
-        .put_all(&[("active_defrag_running", "0"), ("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
+        .put("active_defrag_running", 0)
+        .put("lazyfree_pending_objects", garbage.objects)
+        .put("lazyfreed_objects", garbage.freed);
 }
 
 /// Where the memory goes, in bytes; for `INFO` and `MEMORY STATS`.
@@ -219,7 +222,8 @@ impl MemoryFigures {
 }
 
 fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
-    let Statistics { connections_accepted, connections_refused, workers, expired, evicted, .. } = &scene.statistics;
+    let Statistics { connections_accepted, connections_refused, workers, expired, expired_fields, evicted, .. } =
+        &scene.statistics;
     let rates = scene.metrics.rates();
     let peers = scene.metrics.replication.peers();
     let replication_in: u64 = peers.iter().map(|(_, peer)| peer.bytes_in.value()).sum();
@@ -239,6 +243,8 @@ fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("instantaneous_output_repl_kbps", kilobytes(rates.replication_out))
         .put("rejected_connections", connections_refused)
         .put_all(&[("sync_full", "0"), ("sync_partial_ok", "0"), ("sync_partial_err", "0")])
+        // As Redis calls it from 7.4 on.
+        .put("expired_subkeys", expired_fields)
         .put("expired_keys", expired)
         .put_all(&[("expired_stale_perc", "0.00"), ("expired_time_cap_reached_count", "0")])
         .put("expire_cycle_cpu_milliseconds", 0)

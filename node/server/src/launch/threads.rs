@@ -36,7 +36,8 @@ impl Threads {
         http: Option<TcpListener>,
     ) -> Result<Self, LaunchError> {
         let (console_stop, stopped) = watch::channel(false);
-        let started = start_console(Arc::clone(&node), http, stopped)
+        let started = start_freeing(&node)
+            .and_then(|()| start_console(Arc::clone(&node), http, stopped))
             .and_then(|console| Ok((console, Workers::start(Arc::clone(&node), resp, worker_count(&node))?)));
         match started {
             Ok((console, workers)) => Ok(Self { node, workers, replication, console, console_stop }),
@@ -116,6 +117,21 @@ pub(super) fn start_replication(
         Ok(Err(error)) => Err(LaunchError::Peers(error)),
         Err(_) => Err(LaunchError::ThreadEnded),
     }
+}
+
+/// Starts the thread that frees what was removed, a large collection in pieces, and ends with the keyspace.
+fn start_freeing(node: &Node) -> io::Result<()> {
+    let (wake, woken) = sync_channel(1);
+    let keyspace = Arc::downgrade(&node.keyspace);
+    let body = move || {
+        while woken.recv().is_ok() {
+            while keyspace.upgrade().is_some_and(|keyspace| keyspace.free_one(&mut std::thread::yield_now)) {}
+        }
+    };
+    std::thread::Builder::new().name("free".to_owned()).spawn(body)?;
+    // One that is awake looks again before it sleeps.
+    node.keyspace.free_later(move || drop(wake.try_send(())));
+    Ok(())
 }
 
 /// Starts the thread for probes, scrapers and samples.

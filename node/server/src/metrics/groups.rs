@@ -55,6 +55,8 @@ metric_group! {
         misses: Counter,
         /// Keys removed because their time was over.
         expired: Counter,
+        /// Fields of hashes removed because their time was over, or because only assertions about it were left.
+        expired_fields: Counter,
         /// Keys removed because memory was short (maxmemory).
         evicted: Counter,
         /// Changes that clients of this node made.
@@ -67,8 +69,20 @@ metric_group! {
         conflicts: CounterBy = CounterBy::new("kind"),
         /// Resets of counters that are remembered until every contributor is known to have applied them.
         counter_resets_held: Gauge,
+        /// Strings with patches that some member may not have yet.
+        patched_strings: Gauge,
+        /// Writes of whole strings in the place of patches, because a string had too many of them.
+        patches_made_whole: Counter,
         /// Removals of writes that have not arrived yet, remembered until they do.
         early_dots: Gauge,
+        /// Large collections that were removed and are not freed yet.
+        lazyfree_pending_objects: Gauge,
+        /// Bytes that these take, about.
+        lazyfree_pending_bytes: Gauge,
+        /// Large collections that were freed in the background.
+        lazyfreed_objects: Counter,
+        /// Large collections that were freed by whoever removed them, because too many waited to be freed.
+        lazyfree_refused: Counter,
     }
 }
 

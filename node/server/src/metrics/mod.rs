@@ -288,6 +288,11 @@ impl Metrics {
             own.keys_with_lifetime.set(name, level(keyspace.keys_with_end(database)));
         }
         own.early_dots.set_count(keyspace.early_dots());
+        let garbage = keyspace.garbage();
+        own.lazyfree_pending_objects.set_count(garbage.objects);
+        own.lazyfree_pending_bytes.set_count(garbage.bytes);
+        own.lazyfreed_objects.mirror(garbage.freed);
+        own.lazyfree_refused.mirror(garbage.freed_by_removers);
         let conflicts = keyspace.conflicts();
         let kinds = [("value", &conflicts.values), ("lifetime", &conflicts.lives), ("type", &conflicts.kinds)];
         for (kind, count) in kinds {

@@ -23,6 +23,8 @@ pub struct Statistics {
     pub expired: u64,
     /// Keys removed because memory was short.
     pub evicted: u64,
+    /// Fields of hashes removed because their time was over.
+    pub expired_fields: u64,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     /// Counts of each command, by its ordinal.
@@ -40,6 +42,7 @@ impl Statistics {
             connections_refused: clients.refused(),
             workers: tallies.totals(),
             expired: metrics.keyspace.expired.value(),
+            expired_fields: metrics.keyspace.expired_fields.value(),
             evicted: metrics.keyspace.evicted.value(),
             errors: tallies.errors(),
             by_command: by_command.collect(),
@@ -79,6 +82,7 @@ impl Statistics {
             (&mut self.connections_accepted, earlier.connections_accepted),
             (&mut self.connections_refused, earlier.connections_refused),
             (&mut self.expired, earlier.expired),
+            (&mut self.expired_fields, earlier.expired_fields),
             (&mut self.evicted, earlier.evicted),
         ];
         for (own, less) in pairs {

@@ -114,6 +114,7 @@ impl Peers {
             },
         );
         self.node.console.metrics.keyspace.expired.add(swept.expired);
+        self.node.console.metrics.keyspace.expired_fields.add(swept.fields);
         swept
     }
 

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// What stands between the hub and the disk.
 #[derive(Default)]
 pub(super) struct Keeping {
-    store: Option<Persistence>,
+    pub(super) store: Option<Persistence>,
     /// What is done when its records are written, in the order of the journal.
     waiting: VecDeque<Queued>,
     /// What is done when everything that was written up to a reading of the clock is closed, and in the journal.
@@ -464,6 +464,7 @@ impl Peers {
         let unchanged_since = store.checkpoints.unchanged_since.filter(|_| !merged && before.is_some());
         let fs = store.fs();
         let writer = CheckpointWriter::begin(fs, store.checkpoints.owner, before, start);
+        let writer = writer.read_back_from(store.reader.from());
         let walk = Walk::new(writer, clock, unchanged_since);
         if merged {
             // Until this one counts, the next one must write everything as well.
@@ -485,6 +486,7 @@ impl Peers {
         self.keeping.is_incomplete = true;
         if let Some(store) = &mut self.keeping.store {
             store.checkpoints.unchanged_since = None;
+            store.reader.forget_earlier_lives();
         }
     }
 

@@ -12,6 +12,7 @@ mod cut;
 mod events;
 mod flow;
 mod keeping;
+mod known;
 mod membership;
 mod pace;
 mod reading;
@@ -66,6 +67,8 @@ pub struct Peers {
     barred: Arc<parking_lot::RwLock<BTreeSet<NodeIdentity>>>,
     /// What contributors are known to have applied.
     known_applied: BTreeMap<NodeNumber, VersionVector>,
+    /// What every member has applied.
+    known_everywhere: known::KnownEverywhere,
     /// The agreement about where ended numbers are closed.
     sealing: Sealing,
     /// Too many counter resets are held, and that was said.

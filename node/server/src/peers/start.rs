@@ -160,6 +160,7 @@ impl Peers {
             pending: control::Pending::default(),
             barred: removed,
             known_applied: BTreeMap::new(),
+            known_everywhere: Default::default(),
             sealing: protocol::sealing::Sealing::default(),
             resets_alarmed: false,
             is_unkept: false,
@@ -264,6 +265,9 @@ impl Peers {
         let mut store = Persistence::begin(scanned.store, &setup, &config, &node.keyspace, wall_clock, wake)?;
         let unchanged_since = (!loaded.has_less() && has_checkpoint).then_some(scanned.unchanged);
         store.checkpoints.note_start(scanned.replayed_bytes, unchanged_since);
+        if !scanned.is_whole || loaded.has_less() {
+            store.reader.forget_earlier_lives();
+        }
         self.begin_keeping(store, damage > 0 || loaded.has_less());
         match loader {
             Some(mut loader) => {

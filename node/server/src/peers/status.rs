@@ -53,6 +53,7 @@ impl Peers {
             let of = |number| if over.contains(&number) { Some(&everything) } else { known.get(&number) };
             self.node.keyspace.collect_resets(&of);
         }
+        self.settle_patches(&over);
         self.node.keyspace.prune();
     }
 
@@ -243,6 +244,8 @@ impl Peers {
         totals.sessions.mirror(report.limits.sessions_begun);
         totals.sessions_broken.mirror(report.limits.sessions_abandoned);
         metrics.keyspace.counter_resets_held.set(self.node.keyspace.remembered_resets() as i64);
+        metrics.keyspace.patched_strings.set(self.node.keyspace.patched_strings() as i64);
+        metrics.keyspace.patches_made_whole.mirror(self.node.keyspace.patches_made_whole());
         let conflicts = self.node.keyspace.conflicts();
         let read = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
         metrics.keyspace.type_conflicts.mirror(read(&conflicts.kinds));

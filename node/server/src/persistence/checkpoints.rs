@@ -193,6 +193,7 @@ mod tests {
         assert!(!due(&checkpoints, 999, 0) && due(&checkpoints, 1_000, 0));
         checkpoints.begun(1_000, 0, 10_000);
         let manifest = Manifest {
+            read_back_from: 0,
             number: 1,
             position: 1,
             vector: VersionVector::new(),

@@ -27,7 +27,8 @@ use checkpoints::Checkpoints;
 use keyspace::Keyspace;
 use std::sync::Arc;
 use storage::{
-    Command, Disk, DiskWorker, FlushPolicy, Fs, Health, JournalSettings, Progress, Record, Store, StoreError,
+    Command, Disk, DiskWorker, FlushPolicy, Fs, Health, JournalReader, JournalSettings, Progress, Record, Store,
+    StoreError,
 };
 
 /// Where a node keeps what it has, and who does the work.
@@ -63,6 +64,8 @@ pub(crate) struct Persistence {
     pub disk: Disk,
     pub background: Background,
     pub checkpoints: Checkpoints,
+    /// Reads the journal back for peers.
+    pub reader: JournalReader,
     fs: Arc<dyn Fs>,
     /// Defects in the background that were met before the last checkpoint was finished.
     panics_before: u64,
@@ -85,17 +88,18 @@ impl Persistence {
             worker.note_fault(fault, wall_clock());
         }
         worker.progress().observe(Arc::clone(&wake));
+        let reading = reader.clone();
         let (disk, background) = match setup.threads {
             Some(_) => {
-                (Disk::on_threads(worker, wall_clock)?, Background::on_thread(Arc::clone(keyspace), reader, wake)?)
+                (Disk::on_threads(worker, wall_clock)?, Background::on_thread(Arc::clone(keyspace), reading, wake)?)
             }
             None => {
                 let flush_ms = Arc::clone(&setup.flush_ms);
                 let disk = Disk::in_place(worker, move || flush_ms());
-                (disk, Background::in_place(Arc::clone(keyspace), reader))
+                (disk, Background::in_place(Arc::clone(keyspace), reading))
             }
         };
-        Ok(Self { disk, background, checkpoints, fs, panics_before: 0 })
+        Ok(Self { disk, background, checkpoints, reader, fs, panics_before: 0 })
     }
 
     /// How far the disk is.

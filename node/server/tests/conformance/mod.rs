@@ -9,6 +9,7 @@ pub mod node;
 pub mod redis;
 pub mod reply;
 pub mod script;
+mod sketches;
 
 use expected::Expected;
 use reply::Answer;
@@ -19,13 +20,18 @@ use script::{Audience, Scenario};
 pub const SCRIPTS: &[(&str, &str)] = &[
     ("string", include_str!("scripts/string.txt")),
     ("bits", include_str!("scripts/bits.txt")),
+    ("hyperloglog", include_str!("scripts/hyperloglog.txt")),
     ("generic", include_str!("scripts/generic.txt")),
+    ("sort", include_str!("scripts/sort.txt")),
     ("dump", include_str!("scripts/dump.txt")),
     ("hash", include_str!("scripts/hash.txt")),
+    ("fields", include_str!("scripts/fields.txt")),
     ("set", include_str!("scripts/set.txt")),
     ("list", include_str!("scripts/list.txt")),
     ("sorted_set", include_str!("scripts/sorted_set.txt")),
     ("geo", include_str!("scripts/geo.txt")),
+    ("stream", include_str!("scripts/stream.txt")),
+    ("groups", include_str!("scripts/groups.txt")),
     ("admin", include_str!("scripts/admin.txt")),
 ];
 
@@ -86,17 +92,19 @@ fn the_scripts_say_what_redis_answers() {
 
 #[test]
 fn every_command_of_the_families_has_a_line_in_a_script() {
-    use server::command::{Command, bits, generic, geo, hash, list, set, sorted_set, string};
+    use server::command::{Command, bits, generic, geo, hash, hyperloglog, list, set, sorted_set, string};
     const FAMILIES: &[&[Command]] = &[
         string::COMMANDS,
         string::counter::COMMANDS,
         string::lcs::COMMANDS,
         bits::COMMANDS,
         bits::field::COMMANDS,
+        hyperloglog::COMMANDS,
         generic::COMMANDS,
         generic::expiry::COMMANDS,
         generic::object::COMMANDS,
         hash::COMMANDS,
+        hash::expiry::COMMANDS,
         set::COMMANDS,
         set::algebra::COMMANDS,
         list::COMMANDS,

@@ -150,6 +150,8 @@ fn writes_keys(command: &Command) -> bool {
         | Group::Set
         | Group::SortedSet
         | Group::Geo
+        | Group::HyperLogLog
+        | Group::Stream
         | Group::Server => true,
         Group::Connection | Group::Transactions | Group::Pelago => false,
     };

@@ -182,7 +182,8 @@ impl SmallNode {
         let start = CheckpointStart { position: self.disk.position(), vector: VersionVector::new() };
         let changed = std::mem::take(&mut self.changed);
         let fs = Arc::clone(&self.fs);
-        let mut writer = CheckpointWriter::begin(fs, OWNER, self.manifest.as_ref(), start.clone());
+        let mut writer = CheckpointWriter::begin(fs, OWNER, self.manifest.as_ref(), start.clone())
+            .read_back_from(self.reader.from());
         let taken = self.walk(&mut writer, &changed, chance);
         if taken.is_err() {
             self.changed.extend(changed);

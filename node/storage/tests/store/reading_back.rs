@@ -57,3 +57,32 @@ fn what_the_journal_no_longer_reaches_back_to_is_not_guessed() {
     let late = node.reader.batches_after(origin(0), stamp(299, 0), usize::MAX).unwrap();
     assert!(!late.is_empty());
 }
+
+#[test]
+fn what_earlier_lives_wrote_is_not_read_back_once_the_node_has_found_that_it_lacks_some_of_it() {
+    let fs = SimulatedFs::new(5);
+    let write = |node: &mut SmallNode| {
+        for _ in 0..20 {
+            node.write();
+        }
+        node.pass(1);
+    };
+    let reads =
+        |node: &SmallNode, after: u64| node.reader.batches_after(origin(0), stamp(after, 0), usize::MAX).unwrap();
+    let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+    write(&mut node);
+    fs.end_process();
+    let (mut node, _) = SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    assert_eq!(reads(&node, 4), batches(0, 4, 20));
+    node.reader.forget_earlier_lives();
+    assert!(reads(&node, 4).is_empty());
+    write(&mut node);
+    assert!(reads(&node, 4).is_empty());
+    assert_eq!(reads(&node, 19), batches(0, 20, 40));
+    // A later life, whose checkpoint covers all of it, does not read it back either.
+    assert!(node.checkpoint(&mut crate::model::Chance(1)).unwrap());
+    fs.end_process();
+    let (node, _) = SmallNode::start(&fs, 3, FlushPolicy::Always).unwrap();
+    assert!(reads(&node, 4).is_empty());
+    assert_eq!(reads(&node, 25), batches(0, 25, 40));
+}

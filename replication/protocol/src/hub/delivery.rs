@@ -1,6 +1,7 @@
 //! Batches: own ones out, others' in, through the causal gate and into the ring.
 
 use super::Hub;
+use crate::fragments::{Fragment, Progress};
 use crate::gate::{Admission, Circumstances};
 use crate::link::Peer;
 use crate::{Alarm, Batch, BatchTail, CloseReason, Event, FrameError, Millis, NodeIdentity, limits};
@@ -102,12 +103,14 @@ impl Hub {
 
     /// A batch came on the link of `peer`.
     pub(super) fn receive_batch(&mut self, peer: NodeIdentity, frame: Bytes, now: Millis) -> Result<(), FrameError> {
-        let bytes = frame.len() as u64;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.traffic.batch_bytes_received += frame.len() as u64;
+        }
+        let Some(frame) = self.assemble(frame, now)? else { return Ok(()) };
         let batch = Batch::decode(frame)?;
         let origin = batch.origin;
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.traffic.batches_received += 1;
-            entry.traffic.batch_bytes_received += bytes;
         }
         if self.members.sealed.get(&origin).is_some_and(|&seal| batch.last > seal) {
             self.counters.beyond_seal += 1;
@@ -137,8 +140,39 @@ impl Hub {
         Ok(())
     }
 
+    /// The batch that a frame completes, or is.
+    fn assemble(&mut self, frame: Bytes, now: Millis) -> Result<Option<Bytes>, FrameError> {
+        if !Fragment::is_one(&frame) {
+            return Ok(Some(frame));
+        }
+        let fragment = Fragment::decode(&frame)?;
+        let (origin, last) = (fragment.whole.last.author(), fragment.whole.last);
+        let is_sealed = self.members.sealed.get(&origin).is_some_and(|&seal| last > seal);
+        if is_sealed || last <= self.gate.received(origin) {
+            self.counters.duplicates += 1;
+            return Ok(None);
+        }
+        match self.assemblies.add(&fragment) {
+            Progress::Whole(batch) => return Ok(Some(batch)),
+            Progress::Known => self.counters.duplicates += 1,
+            Progress::Gap => self.note_gap(origin, now),
+            // It moves, so nobody else need be asked.
+            Progress::More => {
+                if let Some(gap) = self.gaps.get_mut(&origin) {
+                    gap.since = now;
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Lets every batch through that may pass.
     pub(super) fn open_gate(&mut self, now: Millis) {
+        let (gate, sealed) = (&self.gate, &self.members.sealed);
+        self.assemblies.retain(|last| {
+            let origin = last.author();
+            last > gate.received(origin) && sealed.get(&origin).is_none_or(|&seal| last <= seal)
+        });
         let mut full = false;
         loop {
             if self.applying_bytes >= limits::APPLYING_BYTES_MAX {

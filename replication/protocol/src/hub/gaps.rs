@@ -125,6 +125,7 @@ impl Hub {
         self.pulling.insert(origin, chosen);
         self.counters.pulls += 1;
         self.send(chosen, &ControlFrame::Pull { origin, after });
+        self.tell_fragments(chosen, origin);
     }
 
     /// Who could be asked: relays first, the origin itself last, for it sends unasked.

@@ -1,6 +1,7 @@
 //! Frames that come in: taken apart, judged, and passed to the room they concern.
 
 use super::Hub;
+use crate::fragments::HeldFragments;
 use crate::frame::{ControlFrame, Heartbeat, WireVector};
 use crate::handshake::{Accept, Hello, Judge, PeerFacts, Refusal, Refuse};
 use crate::link::Peer;
@@ -105,6 +106,13 @@ impl Hub {
                     link.windows.insert(origin, OriginWindow::after(after));
                 }
             }
+            ControlFrame::Partial(held) => {
+                let (whole, have) = held.open()?;
+                let link = self.peers.get_mut(&peer).and_then(Peer::ready_mut);
+                if let Some(window) = link.and_then(|link| link.windows.get_mut(&whole.last.author())) {
+                    window.peer_has(whole, have);
+                }
+            }
             ControlFrame::Unsubscribe { origin } => {
                 let own = self.settings.numbers.contains(&origin);
                 if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut).filter(|_| !own) {
@@ -179,6 +187,7 @@ impl Hub {
         let answer = ControlFrame::Accept(Accept {
             version: facts.version,
             vector: WireVector::new(&self.vector),
+            fragments: self.assemblies.iter().map(|(whole, have)| HeldFragments::new(whole, have)).collect(),
             echo_ms: hello.sent_ms,
             held_ms: 0,
             wall_ms: self.wall,
@@ -231,6 +240,7 @@ impl Hub {
 
     fn receive_accept(&mut self, peer: NodeIdentity, accept: &Accept, now: Millis) -> Result<(), FrameError> {
         let vector = accept.vector.open()?;
+        let held = accept.fragments.iter().map(HeldFragments::open).collect::<Result<Vec<_>, _>>()?;
         let wall = self.wall;
         let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(link) = entry.link.as_mut().filter(|link| !link.accepted_us) else {
@@ -248,6 +258,13 @@ impl Hub {
         entry.note_offset();
         self.enter(peer, LinkPhase::Ready, now);
         self.offer_own_origins(peer);
+        if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+            for (whole, have) in held {
+                if let Some(window) = link.windows.get_mut(&whole.last.author()) {
+                    window.peer_has(whole, have);
+                }
+            }
+        }
         if let Some(facts) = self.peers.get(&peer).and_then(|entry| entry.facts.clone()) {
             let (version, number, boot) = (facts.version, facts.number, facts.boot);
             self.events.push_back(Event::LinkReady { peer, version, number, boot });

@@ -82,7 +82,9 @@ impl Hub {
 
     fn origin_report(&self, origin: NodeNumber, known: Stamp) -> OriginReport {
         let fill = self.ring.fill(origin);
+        let (in_fragments, bytes_in_fragments) = self.assemblies.of(origin);
         let (waiting_batches, waiting_bytes) = self.gate.waiting(origin);
+        let (waiting_batches, waiting_bytes) = (waiting_batches + in_fragments, waiting_bytes + bytes_in_fragments);
         OriginReport {
             origin,
             applied: self.vector.of(origin),

@@ -1,6 +1,7 @@
 //! What goes out: pulled lane by lane while the transport has room, so a slow peer costs a place in the ring and no queue.
 
 use super::Hub;
+use crate::fragments::HeldFragments;
 use crate::frame::{ControlFrame, WireVector};
 use crate::link::{Link, Peer};
 use crate::ring::Following;
@@ -67,21 +68,39 @@ impl Hub {
     fn next_batch(&mut self, peer: NodeIdentity) -> Option<Bytes> {
         self.tell_behind(peer);
         let entry = self.peers.get(&peer)?;
-        let (origin, batch) = self.sendable(entry.ready()?).min_by_key(|(_, batch)| batch.last)?;
+        let link = entry.ready()?;
+        let sendable = self.sendable(link);
+        let (origin, batch) = sendable.min_by_key(|(origin, batch)| (link.fragmented == Some(*origin), batch.last))?;
         let batch = Arc::clone(batch);
         let entry = self.peers.get_mut(&peer)?;
-        entry.traffic.batches_sent += 1;
-        entry.traffic.batch_bytes_sent += batch.bytes().len() as u64;
-        let window = entry.ready_mut()?.windows.get_mut(&origin)?;
-        window.record_sent(&batch);
-        self.counters.window_full += u64::from(window.is_full(self.settings.window_bytes));
-        Some(batch.bytes().clone())
+        let link = entry.ready_mut()?;
+        let window = link.windows.get_mut(&origin)?;
+        let (frame, is_whole) = if batch.bytes().len() <= self.settings.fragment_bytes {
+            window.record_sent(&batch);
+            (batch.bytes().clone(), true)
+        } else {
+            let (fragment, is_last) = window.next_fragment(&batch, self.settings.fragment_bytes);
+            (fragment.encode(), is_last)
+        };
+        self.counters.window_full += u64::from(is_whole && window.is_full(self.settings.window_bytes));
+        link.fragmented = Some(origin).filter(|_| !is_whole);
+        entry.traffic.batches_sent += u64::from(is_whole);
+        entry.traffic.batch_bytes_sent += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// Tells a peer what is here of batches of an origin that came in fragments.
+    pub(super) fn tell_fragments(&mut self, peer: NodeIdentity, origin: NodeNumber) {
+        let of_origin = self.assemblies.iter().filter(|(whole, _)| whole.last.author() == origin);
+        let held: Vec<HeldFragments> = of_origin.map(|(whole, have)| HeldFragments::new(whole, have)).collect();
+        held.into_iter().for_each(|held| self.send(peer, &ControlFrame::Partial(held)));
     }
 
     /// The next batch of each origin whose window on this link is open.
     fn sendable<'a>(&'a self, link: &'a Link) -> impl Iterator<Item = (NodeNumber, &'a Arc<Batch>)> {
         let open = link.windows.iter().filter(|(_, window)| !window.is_full(self.settings.window_bytes));
         open.filter_map(|(&origin, window)| match self.ring.after(origin, window.sent()) {
+            _ if window.in_fragments().is_some() => window.in_fragments().map(|batch| (origin, batch)),
             Following::Next(batch) => Some((origin, batch)),
             Following::Behind => window.next_from_journal().map(|batch| (origin, batch)),
             Following::UpToDate => None,
@@ -95,7 +114,10 @@ impl Hub {
     /// Origins of which neither the ring nor what was read from the journal has what the peer would need, and the peer was
     /// not told.
     fn out_of_reach(&self, link: &Link) -> Vec<NodeNumber> {
-        let windows = link.windows.iter().filter(|(_, window)| !window.is_behind() && !window.has_journal());
+        let windows = link
+            .windows
+            .iter()
+            .filter(|(_, window)| !window.is_behind() && !window.has_journal() && window.in_fragments().is_none());
         let behind = windows.filter(|(origin, window)| self.ring.after(**origin, window.sent()) == Following::Behind);
         behind.map(|(&origin, _)| origin).collect()
     }

@@ -4,7 +4,9 @@ use super::bit_offset;
 use crate::command::number;
 use crate::command::string::string_bytes_max;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::NewLifetime;
+use crdt::patch::Piece;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -17,9 +19,9 @@ pub const COMMANDS: &[Command] = &[
         since: "3.2.0",
         summary: "Perform arbitrary bitfield integer operations on strings",
         group: Group::Bitmap,
-        complexity: "O(N) where N is the length of the string, plus O(1) for each subcommand",
+        complexity: "O(1) for each subcommand specified",
         merge: Merge::Writes(
-            "A write of the whole value: BITFIELD ‖ BITFIELD or SETBIT: the later stamp stands, also when they write different bits",
+            "BITFIELD ‖ BITFIELD, SETBIT, SETRANGE: both; of one bit the later stamp. An INCRBY writes the number it answers. DEL ‖ BITFIELD: the bits written stand, over zeros",
         ),
         subcommands: &[],
     },
@@ -37,6 +39,9 @@ pub const COMMANDS: &[Command] = &[
         subcommands: &[],
     },
 ];
+
+/// Bytes that a field may lie in.
+const FIELD_BYTES_MAX: usize = 9;
 
 /// What happens when a number leaves its bits.
 #[derive(Clone, Copy)]
@@ -225,19 +230,51 @@ fn run(call: &mut Call<'_, '_>, key: &[u8], steps: &[Step]) -> Result<(), Comman
         steps.iter().for_each(|step| call.reply.integer(step.field.read(&value) as i64));
         return Ok(());
     };
-    let mut bytes = value.into_owned();
-    if bytes.len() < length {
-        bytes.resize(length, 0);
-    }
+    let reach = if length > value.len() { Some(length) } else { None };
+    let mut bits = Overlay { base: &value, changed: BTreeMap::new(), patch: Vec::new() };
     call.reply.array(steps.len());
     for step in steps {
-        match step.run(&mut bytes) {
+        match bits.run(step) {
             Some(answer) => call.reply.integer(answer),
             None => call.reply.null(),
         }
     }
-    call.store.put_string(db, key, &bytes, NewLifetime::Keep);
+    let mut patch = bits.patch;
+    drop(value);
+    if let Some(length) = reach {
+        // Also where a step fails, as in Redis.
+        Piece::Reach(length as u64).encode(&mut patch);
+    }
+    if !patch.is_empty() {
+        call.store.patch_string(db, key, &patch);
+    }
     Ok(())
+}
+
+/// A string with what the steps before have written.
+struct Overlay<'a> {
+    base: &'a [u8],
+    changed: BTreeMap<usize, u8>,
+    /// The same as pieces of a patch.
+    patch: Vec<u8>,
+}
+
+impl Overlay<'_> {
+    /// Does a step and gives what it answers.
+    fn run(&mut self, step: &Step) -> Option<i64> {
+        let Field { offset, bits, .. } = step.field;
+        let first = (offset >> 3) as usize;
+        let byte = |at: usize| self.changed.get(&at).or(self.base.get(at)).copied().unwrap_or(0);
+        let mut bytes: SmallVec<[u8; FIELD_BYTES_MAX]> = (first..step.field.end()).map(byte).collect();
+        let near = Step { field: Field { offset: offset & 7, ..step.field }, ..*step };
+        let answer = near.run(&mut bytes)?;
+        if step.writes() {
+            let value = near.field.read(&bytes) as u64 & (u64::MAX >> (64 - bits));
+            Piece::Bits { offset, count: bits as u8, value }.encode(&mut self.patch);
+            self.changed.extend((first..).zip(bytes));
+        }
+        Some(answer)
+    }
 }
 
 #[cfg(test)]

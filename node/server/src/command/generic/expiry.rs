@@ -135,9 +135,9 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-/// When `EXPIRE` writes.
+/// When `EXPIRE` and `HEXPIRE` write.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Conditions {
+pub(in crate::command) struct Conditions {
     if_none: bool,
     if_any: bool,
     if_later: bool,
@@ -145,23 +145,25 @@ struct Conditions {
 }
 
 impl Conditions {
+    /// The condition that a word stands for.
+    pub(in crate::command) fn of_word(word: &[u8]) -> Option<Self> {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        let (if_none, if_any, if_later, if_sooner) = (is(b"nx"), is(b"xx"), is(b"gt"), is(b"lt"));
+        let one = Self { if_none, if_any, if_later, if_sooner };
+        (one != Self::default()).then_some(one)
+    }
+
     fn parse(args: &[&[u8]]) -> Result<Self, CommandError> {
         let mut conditions = Self::default();
         for word in args {
-            if word.eq_ignore_ascii_case(b"nx") {
-                conditions.if_none = true;
-            } else if word.eq_ignore_ascii_case(b"xx") {
-                conditions.if_any = true;
-            } else if word.eq_ignore_ascii_case(b"gt") {
-                conditions.if_later = true;
-            } else if word.eq_ignore_ascii_case(b"lt") {
-                conditions.if_sooner = true;
-            } else {
-                return Err(CommandError::Detailed(format!(
-                    "ERR Unsupported option {}",
-                    String::from_utf8_lossy(word)
-                )));
-            }
+            let Some(one) = Self::of_word(word) else {
+                let text = format!("ERR Unsupported option {}", String::from_utf8_lossy(word));
+                return Err(CommandError::Detailed(text));
+            };
+            conditions.if_none |= one.if_none;
+            conditions.if_any |= one.if_any;
+            conditions.if_later |= one.if_later;
+            conditions.if_sooner |= one.if_sooner;
         }
         if conditions.if_none && (conditions.if_any || conditions.if_later || conditions.if_sooner) {
             return Err(CommandError::Plain("ERR NX and XX, GT or LT options at the same time are not compatible"));
@@ -173,7 +175,7 @@ impl Conditions {
     }
 
     /// Whether `deadline` may take the place of `current`. No expiry counts as the latest.
-    fn allow(self, current: Lifetime, deadline: i64) -> bool {
+    pub(in crate::command) fn allow(self, current: Lifetime, deadline: i64) -> bool {
         let current = match current {
             Lifetime::Never => None,
             Lifetime::Until(current) => Some(i128::from(current)),

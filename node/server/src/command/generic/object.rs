@@ -105,6 +105,8 @@ fn encoding(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         Some(Kind::String) => string_encoding(&call.store.string(db, key)?.unwrap_or_default()),
         Some(Kind::Hash) => match call.store.hash(db, key)? {
             Some(elements) if !is_listpack(&elements, &config) => "hashtable",
+            // As Redis calls it from 7.4 on.
+            Some(elements) if elements.has_ends() => "listpackex",
             Some(_) | None => "listpack",
         },
         Some(Kind::Set) => match call.store.set(db, key)? {
@@ -116,6 +118,7 @@ fn encoding(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
             Some(_) | None => "listpack",
         },
         Some(Kind::List) => "quicklist",
+        Some(Kind::Stream) => "stream",
     };
     call.reply.bulk(name.as_bytes());
     Ok(())

@@ -235,7 +235,7 @@ impl<'a> Source<'a> {
         Ok(match store.kind(db, key) {
             None => Self::Absent,
             Some(Kind::Set) => store.set(db, key)?.map_or(Self::Absent, Self::Set),
-            Some(Kind::SortedSet | Kind::String | Kind::Hash | Kind::List) => {
+            Some(Kind::SortedSet | Kind::String | Kind::Hash | Kind::List | Kind::Stream) => {
                 store.sorted_set(db, key)?.map_or(Self::Absent, Self::Sorted)
             }
         })

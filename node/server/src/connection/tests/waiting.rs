@@ -308,3 +308,62 @@ async fn a_client_that_has_sent_much_behind_a_waiting_command_is_known_to_be_gon
     })
     .await;
 }
+
+/// The answer of `XREADGROUP` to one entry of the stream `s`.
+fn delivered(id: &str) -> String {
+    format!("*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n${}\r\n{id}\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n", id.len())
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn entries_are_waited_for_by_consumers_and_each_is_given_to_one() {
+    run(async |scene| {
+        let [mut one, mut two, mut plain, mut other] = [(); 4].map(|()| scene.connect());
+        other.ask("XGROUP CREATE s g 0 MKSTREAM", "+OK\r\n").await;
+        one.begin("XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", &scene, 1).await;
+        plain.begin("XREAD BLOCK 0 STREAMS s 0", &scene, 2).await;
+        two.begin("XREADGROUP GROUP g bob COUNT 1 BLOCK 0 STREAMS s >", &scene, 3).await;
+        other.ask("XADD s 5-1 f v", "$3\r\n5-1\r\n").await;
+        one.expect(&delivered("5-1")).await;
+        plain.expect(&delivered("5-1")).await;
+        other.ask("XADD s 6-1 f v", "$3\r\n6-1\r\n").await;
+        two.expect(&delivered("6-1")).await;
+        other.ask("XPENDING s g", "*4\r\n:2\r\n$3\r\n5-1\r\n$3\r\n6-1\r\n*2\r\n*2\r\n$3\r\nann\r\n$1\r\n1\r\n*2\r\n$3\r\nbob\r\n$1\r\n1\r\n").await;
+        // What is asked for again is not waited for.
+        one.ask("XREADGROUP GROUP g ann BLOCK 0 STREAMS s 5-1", "*1\r\n*2\r\n$1\r\ns\r\n*0\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whoever_reads_for_a_group_is_told_when_it_or_its_stream_goes() {
+    run(async |scene| {
+        let [mut list, mut one, mut plain, mut two, mut other] = [(); 5].map(|()| scene.connect());
+        const GONE: &str = "-UNBLOCKED the stream key no longer exists\r\n";
+        const NO_GROUP: &str = "-NOGROUP the consumer group this client was blocked on no longer exists\r\n";
+        // Before each of them everything goes.
+        for (command, reply, told) in [
+            ("XGROUP DESTROY s g", ":1\r\n", NO_GROUP),
+            ("DEL s", ":1\r\n", GONE),
+            ("SET s x", "+OK\r\n", GONE),
+            ("RENAME s t", "+OK\r\n", GONE),
+            ("EXPIRE s -1", ":1\r\n", GONE),
+            ("FLUSHALL", "+OK\r\n", GONE),
+        ] {
+            other.ask("FLUSHALL\r\nXGROUP CREATE s g $ MKSTREAM", "+OK\r\n+OK\r\n").await;
+            // Others who wait for the key go on waiting.
+            plain.begin("XREAD BLOCK 0 STREAMS s $", &scene, 1).await;
+            list.begin("BLPOP s 0", &scene, 2).await;
+            one.begin("XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", &scene, 3).await;
+            two.begin("XREADGROUP GROUP g bob BLOCK 0 STREAMS s >", &scene, 4).await;
+            other.ask(command, reply).await;
+            one.expect(told).await;
+            two.expect(told).await;
+            until(|| scene.node().blocking.count() == 2).await;
+            other.ask("FLUSHALL\r\nXADD s 9-1 f v", "+OK\r\n$3\r\n9-1\r\n").await;
+            plain.expect(&delivered("9-1")).await;
+            other.ask("DEL s\r\nRPUSH s a", ":1\r\n:1\r\n").await;
+            list.expect(&popped("s", "a")).await;
+        }
+    })
+    .await;
+}

@@ -81,3 +81,36 @@ fn nobody_writes_before_the_node_has_a_number() {
         assert!(peers.stop_disk());
     });
 }
+
+/// Behind damaged records there are sound ones, which this node cannot apply. Its vector may pass them all the same, when
+/// nobody has what was between: then nobody may have them.
+#[test]
+fn a_peer_is_given_nothing_out_of_a_journal_in_which_records_are_missing() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(3), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        let mut written = Vec::new();
+        for key in 0..20 {
+            written.push(write(&mut writer, format!("k{key}").as_bytes(), &[b'v'; 100]));
+            assert!(peers.close_logged());
+        }
+        until(&mut peers, Peers::is_published);
+        let number = peers.number().unwrap();
+        assert!(peers.stop_disk());
+        let journal = disk.list().unwrap().into_iter().find(|file| file.name.starts_with("journal-")).unwrap();
+        assert!(disk.files.flip(&journal.name, 8 * (journal.bytes / 2)));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 2);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert_ne!(peers.number(), Some(number));
+        let offered = |peers: &Peers, origin: NodeNumber, after: Stamp| {
+            let store = peers.keeping.store.as_ref().unwrap();
+            store.reader.batches_after(origin, after, usize::MAX).unwrap().len()
+        };
+        assert!(written.iter().all(|&after| offered(&peers, number, after) == 0));
+        let later = write(&mut writer, b"later", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        assert_eq!(offered(&peers, later.author(), Stamp::ZERO), 1);
+        assert!(peers.stop_disk());
+    });
+}

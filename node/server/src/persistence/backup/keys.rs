@@ -158,12 +158,24 @@ mod tests {
                 access.push(database, b"k", End::Tail, [b"e".as_slice()]).unwrap();
                 Object::List(texts(b"e"))
             }
+            Kind::Stream => {
+                let pairs = [&b"f"[..], b"v"];
+                access
+                    .append_entry(database, b"k", keyspace::IdRequest::Given(crdt::StreamId::new(5, 1)), &pairs)
+                    .unwrap()
+                    .unwrap();
+                let id = rdb::StreamId { milliseconds: 5, sequence: 1 };
+                let mut stream = rdb::Stream::default();
+                (stream.last_id, stream.entries_added) = (id, Some(1));
+                stream.push(id, &[(b"f", b"v")]);
+                Object::Stream(Box::new(stream))
+            }
         }
     }
 
     #[test]
     fn keys_of_every_kind_are_shown() {
-        for kind in [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List] {
+        for kind in crdt::Kind::ALL {
             let keyspace = Keyspace::new(1);
             keyspace.set_number(NodeNumber::new(1).unwrap());
             let mut writer = keyspace.writer();

@@ -1,0 +1,343 @@
+//! What is known of a large collection without looking at its elements: enough to remove it as a whole in one step, at the
+//! node that is told to and at those that hear of it.
+//!
+//! It is kept beside the elements from [`LARGE_ELEMENTS_MIN`] on, and follows each of their changes. Without it whoever
+//! removes a collection would look at every element twice: once for what has been observed of it, and once to take it out
+//! of the slot's digest. Keys of several types, and streams, have none.
+
+use crate::body::KeyBody;
+use crate::garbage::Waste;
+use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_life};
+use crate::merge::{Site, observed};
+use crate::state::for_each_element_of;
+use crdt::{Kind, NodeNumber, Operation, Stamp, VersionVector};
+
+/// From so many elements on a collection has a summary. Looking at fewer takes a fraction of a millisecond. Builds for tests
+/// have large collections that are smaller.
+pub const LARGE_ELEMENTS_MIN: usize = if cfg!(debug_assertions) { 64 } else { 4096 };
+
+/// What is known of all elements of a key, and of its life.
+#[derive(Debug)]
+pub struct Summary {
+    /// What the key adds to the slot's digest.
+    digest: u64,
+    /// Of each author that has written here a stamp that none of its live dots here exceeds.
+    latest: VersionVector,
+    /// Whether an element may be a counter. Each contribution to one that goes has to be named.
+    has_counters: bool,
+}
+
+impl Summary {
+    /// That of a key as it is, found by looking at all of it.
+    fn of(body: &KeyBody, key_digest: u64) -> Self {
+        let mut summary =
+            Self { digest: digest_of_lives(body, key_digest), latest: VersionVector::new(), has_counters: false };
+        for_each_element_of(body, |kind, name, element| {
+            let digest = digest_of_element(key_digest, kind as u8, name);
+            for (dot, value) in &element.siblings {
+                summary.note(*dot, digest_of_dot(digest, *dot, value));
+            }
+            for (dot, _) in element.life.iter().flat_map(|life| &life.assertions) {
+                summary.note(*dot, 0);
+            }
+            for contribution in &element.contributions {
+                summary.digest ^= digest_of_contribution(digest, contribution);
+                summary.has_counters = true;
+            }
+            summary.digest ^= digest_of_element_life(digest, element.life.as_deref());
+        });
+        summary
+    }
+
+    /// Notes a change: a stamp that may be that of a new dot, and what has changed in the slot's digest.
+    #[inline]
+    pub fn note(&mut self, stamp: Stamp, digest: u64) {
+        self.latest.raise(stamp.author(), stamp);
+        self.digest ^= digest;
+    }
+
+    /// Notes that somebody has added to an element.
+    #[inline]
+    pub fn note_counter(&mut self) {
+        self.has_counters = true;
+    }
+
+    /// Whether a clear with this stamp has observed all elements.
+    pub fn is_observed(&self, stamp: Stamp, covered: &VersionVector) -> bool {
+        !self.has_counters && self.latest.iter().all(|(_, latest)| observed(latest, stamp, covered))
+    }
+
+    /// The vector that says what a clear by `me` has observed here, if a vector can say it.
+    pub fn covered(&self, me: NodeNumber, applied: &VersionVector) -> Option<VersionVector> {
+        if self.has_counters {
+            return None;
+        }
+        let others = self.latest.iter().filter(|&(author, _)| author != me);
+        others.map(|(author, latest)| applied.covers(latest).then(|| (author, applied.of(author)))).collect()
+    }
+}
+
+impl KeyBody {
+    /// How many elements there are, if there is one collection and nothing else.
+    fn elements(&self) -> usize {
+        let maps = [&self.hash, &self.set, &self.sorted_set].map(|map| map.as_ref().map(|map| map.len()));
+        let mut lengths = maps.into_iter().chain([self.list.as_ref().map(|list| list.len())]).flatten();
+        let is_other = self.string.is_some() || self.stream.is_some();
+        match (lengths.next(), lengths.next()) {
+            (Some(length), None) if !is_other => length,
+            (Some(_) | None, _) => 0,
+        }
+    }
+
+    /// Begins to keep a summary when the collection has become large, and ends when it is no more.
+    #[inline]
+    pub fn note_size(&mut self, key_digest: u64) {
+        let elements = self.elements();
+        if self.summary.is_none() && elements >= LARGE_ELEMENTS_MIN {
+            self.summary = Some(Box::new(Summary::of(self, key_digest)));
+        } else if self.summary.is_some() && elements < LARGE_ELEMENTS_MIN / 2 {
+            self.summary = None;
+        }
+    }
+
+    /// Has the summary, if there is one, follow a change in place, with this stamp, of so much in the slot's digest.
+    #[inline]
+    pub fn note_change(&mut self, stamp: Stamp, digest: u64) {
+        if let Some(summary) = &mut self.summary {
+            summary.note(stamp, digest);
+        }
+    }
+}
+
+impl Site<'_> {
+    /// Lets `work` change a body, and has its summary follow in what is added to the digest. What dots may be new is noted
+    /// by whoever adds them.
+    pub fn change_body(&mut self, body: &mut KeyBody, work: impl FnOnce(&mut KeyBody, &mut Self)) {
+        let before = self.memory.digest;
+        work(body, self);
+        if let Some(summary) = &mut body.summary {
+            summary.digest ^= before ^ self.memory.digest;
+        }
+        body.note_size(self.key_digest);
+    }
+
+    /// Notes the dots that an operation may add.
+    #[inline]
+    pub fn note_operation(&self, body: &mut KeyBody, stamp: Stamp, operation: &Operation<'_>) {
+        let Some(summary) = &mut body.summary else { return };
+        match operation {
+            // They add nothing, and what goes may be everything.
+            Operation::Remove { .. } | Operation::Clear { .. } | Operation::ClearDatabase { .. } => {}
+            Operation::Add { .. } => {
+                summary.has_counters = true;
+                summary.note(stamp, 0);
+            }
+            Operation::Put { .. }
+            | Operation::Live { .. }
+            | Operation::LiveField { .. }
+            | Operation::Patch { .. }
+            | Operation::RemoveFolded { .. } => summary.note(stamp, 0),
+        }
+    }
+
+    /// Removes a large collection whose every element a clear has observed, in one step. False if it is not that simple and
+    /// nothing was done.
+    pub fn clear_at_once(&mut self, body: &mut KeyBody, kind: Kind, stamp: Stamp, covered: &VersionVector) -> bool {
+        let Some(summary) = &body.summary else { return false };
+        if !body.holds(kind) || body.elements() == 0 || !summary.is_observed(stamp, covered) {
+            return false;
+        }
+        debug_assert_eq!(summary.digest, Summary::of(body, self.key_digest).digest, "a summary follows each change");
+        let waste = match body.map_mut(kind) {
+            Some(place) => place.take().map(Waste::Map),
+            None => body.list.take().map(Waste::List),
+        };
+        let digest = body.summary.take().map_or(0, |summary| summary.digest);
+        self.memory.digest ^= digest ^ digest_of_lives(body, self.key_digest);
+        waste.into_iter().for_each(|waste| self.shared.garbage.put(waste));
+        true
+    }
+}
+
+/// What the assertions about a key's life add to the slot's digest.
+fn digest_of_lives(body: &KeyBody, key_digest: u64) -> u64 {
+    let life = digest_of_element(key_digest, 0, &[]);
+    body.lives.iter().fold(0, |sum, &(dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LARGE_ELEMENTS_MIN;
+    use crate::{Database, Delta, Drain, End, Keyspace, Lifetime, NewLifetime, OpenBatch, Writer};
+    use crdt::{Kind, NodeNumber, Score};
+    use std::sync::Arc;
+
+    const DB: Database = Database(3);
+    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
+    const KINDS: [Kind; 4] = [Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List];
+
+    /// One node of a pair, with everything it has to tell.
+    struct Side {
+        keyspace: Arc<Keyspace>,
+        writer: Writer,
+        drain: Drain,
+        number: NodeNumber,
+    }
+
+    impl Side {
+        fn new(number: u16) -> Self {
+            let (keyspace, number) = (Keyspace::new(number.into()), NodeNumber::new(number).unwrap());
+            keyspace.set_number(number);
+            Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
+        }
+
+        fn add(&mut self, kind: Kind, names: std::ops::Range<usize>) {
+            for name in names {
+                let name = format!("element {name}").into_bytes();
+                let mut access = self.writer.access(NOW, &[b"k"]);
+                access.begin_command();
+                match kind {
+                    Kind::Hash => access.put_field(DB, b"k", &name, b"v").map(drop),
+                    Kind::Set => access.add_member(DB, b"k", &name).map(drop),
+                    Kind::SortedSet => access.put_score(DB, b"k", &name, Score::new(1.5).unwrap()).map(drop),
+                    Kind::List => access.push(DB, b"k", End::Tail, [&*name]).map(drop),
+                    Kind::String | Kind::Stream => unreachable!("it has no elements"),
+                }
+                .unwrap();
+            }
+        }
+
+        fn delete(&mut self) {
+            let mut access = self.writer.access(NOW, &[b"k"]);
+            access.begin_command();
+            assert!(access.delete(DB, b"k"));
+        }
+
+        fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
+            let batches = self.drain.take(&self.keyspace);
+            for batch in &batches {
+                other.keyspace.apply(self.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+            }
+            batches
+        }
+
+        fn digest(&self) -> u64 {
+            self.keyspace.digest_of(crate::slot_of(b"k")).digest
+        }
+
+        fn has_summary(&self) -> bool {
+            let slot = self.keyspace.slot(crate::slot_of(b"k"));
+            let entry = slot.find(&self.keyspace.shared, DB.0, b"k").expect("the key is there");
+            match entry.view() {
+                crate::entry::View::Wide(body) => body.summary.is_some(),
+                _ => false,
+            }
+        }
+
+        /// How many elements there are.
+        fn len(&mut self, kind: Kind) -> usize {
+            let mut access = self.writer.access(NOW, &[b"k"]);
+            access.begin_command();
+            match kind {
+                Kind::List => access.list(DB, b"k").unwrap().map_or(0, |list| list.len()),
+                Kind::SortedSet => access.sorted_set(DB, b"k").unwrap().map_or(0, |members| members.len()),
+                kind => access.elements(DB, b"k", kind).unwrap().map_or(0, |elements| elements.len()),
+            }
+        }
+    }
+
+    /// Two nodes that have both written to one large collection and know it.
+    fn pair(kind: Kind) -> (Side, Side) {
+        let (mut one, mut other) = (Side::new(1), Side::new(2));
+        one.add(kind, 0..2 * LARGE_ELEMENTS_MIN);
+        one.tell(&other);
+        other.add(kind, LARGE_ELEMENTS_MIN..3 * LARGE_ELEMENTS_MIN);
+        other.tell(&one);
+        assert!(one.has_summary() && other.has_summary() && one.digest() == other.digest());
+        [&one, &other].iter().for_each(|side| side.keyspace.free_later(|| {}));
+        (one, other)
+    }
+
+    #[test]
+    fn a_large_collection_goes_by_a_vector_and_leaves_nothing() {
+        for kind in KINDS {
+            let (mut one, other) = pair(kind);
+            one.delete();
+            let batches = one.tell(&other);
+            assert!(batches[0].payload.len() < 64, "{kind:?}: {} bytes", batches[0].payload.len());
+            for side in [&one, &other] {
+                assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+                assert_eq!(side.keyspace.garbage().objects, 1, "{kind:?}: no element was looked at");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_removal_has_not_observed_stays() {
+        for kind in KINDS {
+            let (mut one, mut other) = pair(kind);
+            other.add(kind, 5 * LARGE_ELEMENTS_MIN..5 * LARGE_ELEMENTS_MIN + 3);
+            one.delete();
+            one.tell(&other);
+            other.tell(&one);
+            assert_eq!((one.len(kind), other.len(kind)), (3, 3), "{kind:?}");
+            assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn counters_in_it_are_taken_back_by_name() {
+        let (mut one, mut other) = pair(Kind::Hash);
+        let add = |side: &mut Side| {
+            let mut access = side.writer.access(NOW, &[b"k"]);
+            access.begin_command();
+            access.add_to_field(DB, b"k", b"counter", Delta::Integer(5)).unwrap();
+        };
+        add(&mut one);
+        one.tell(&other);
+        add(&mut other);
+        one.delete();
+        one.tell(&other);
+        other.tell(&one);
+        assert_eq!((one.len(Kind::Hash), other.len(Kind::Hash)), (1, 1), "the increment that was not observed is left");
+        assert_eq!(one.digest(), other.digest());
+    }
+
+    #[test]
+    fn it_goes_with_its_database_too_and_with_a_write_over_it() {
+        for kind in KINDS {
+            let (mut one, other) = pair(kind);
+            {
+                let mut access = one.writer.access(NOW, &[b"k"]);
+                access.begin_command();
+                access.put_string(DB, b"k", b"text", NewLifetime::Set(Lifetime::Never));
+            }
+            one.tell(&other);
+            assert_eq!(one.digest(), other.digest(), "{kind:?}");
+            one.delete();
+            one.add(kind, 0..LARGE_ELEMENTS_MIN + 1);
+            one.tell(&other);
+            {
+                let mut access = one.writer.access_none(NOW);
+                access.begin_command();
+                access.clear(Some(DB));
+            }
+            one.tell(&other);
+            for side in [&one, &other] {
+                assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+                assert_eq!(side.keyspace.garbage().objects, 2, "{kind:?}: no element was looked at");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_removed_waits_for_whoever_frees_it() {
+        let (mut one, _) = pair(Kind::Set);
+        one.delete();
+        let waiting = one.keyspace.garbage();
+        assert!(waiting.objects == 1 && waiting.bytes > 0, "{waiting:?}");
+        assert!(one.keyspace.free_one(&mut || {}) && !one.keyspace.free_one(&mut || {}));
+        let after = one.keyspace.garbage();
+        assert_eq!((after.objects, after.bytes, after.freed), (0, 0, 1));
+    }
+}

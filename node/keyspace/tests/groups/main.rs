@@ -1,0 +1,453 @@
+//! Consumer groups in several regions, with clocks that differ and batches that take their time: what is acknowledged is
+//! not delivered where that is known, nothing is delivered twice in a region, and nothing is passed over, however late and
+//! with whatever id it arrives.
+
+#![allow(clippy::unwrap_used, reason = "these are tests; Clippy knows only about functions marked as such")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../../../../crdt/tests/properties/random.rs"]
+mod random;
+
+use crdt::{NodeNumber, STAMP_EPOCH_MS, StreamId, VersionVector};
+use keyspace::{
+    Claim, Database, Drain, GroupPlace, IdRequest, Keyspace, OpenBatch, SweepPolicy, Trim, TrimBy, Wish, Writer,
+    slot_of,
+};
+use random::{Random, for_seeds};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+const NOW: u64 = STAMP_EPOCH_MS + (1 << 37);
+const DB: Database = Database(0);
+const KEY: &[u8] = b"s";
+const GROUP: &[u8] = b"workers";
+
+/// A batch on its way, what must be there before it, and what it acknowledges.
+#[derive(Clone)]
+struct Sent {
+    batch: Arc<OpenBatch>,
+    needs: VersionVector,
+    acknowledged: BTreeSet<StreamId>,
+}
+
+struct Side {
+    keyspace: Arc<Keyspace>,
+    writer: Writer,
+    drain: Drain,
+    number: NodeNumber,
+    now: u64,
+    /// What is acknowledged, as far as this side has heard.
+    acknowledged: BTreeSet<StreamId>,
+    /// What it acknowledged in the batch that is open.
+    unsent: BTreeSet<StreamId>,
+    delivered: BTreeSet<StreamId>,
+    /// Batches of others, by origin.
+    inbox: BTreeMap<u16, VecDeque<Sent>>,
+}
+
+impl Side {
+    fn new(number: u16, now: u64) -> Self {
+        Self::of_image(number, now, &[])
+    }
+
+    /// A node that starts with an image.
+    fn of_image(number: u16, now: u64, image: &[u8]) -> Self {
+        let node = NodeNumber::new(number).unwrap();
+        let keyspace = Keyspace::new(u64::from(number));
+        if !image.is_empty() {
+            keyspace.load_image(image, now).unwrap();
+        }
+        keyspace.set_number(node);
+        let writer = keyspace.writer();
+        Self {
+            keyspace,
+            writer,
+            drain: Drain::default(),
+            number: node,
+            now,
+            acknowledged: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+            inbox: BTreeMap::new(),
+        }
+    }
+
+    fn write<T>(&mut self, work: impl FnOnce(&mut keyspace::Access<'_>) -> T) -> T {
+        let mut access = self.writer.access(self.now, &[KEY]);
+        access.begin_command();
+        work(&mut access)
+    }
+
+    fn add(&mut self) -> StreamId {
+        self.write(|access| access.append_entry(DB, KEY, IdRequest::Generated, &[b"f", b"v"])).unwrap().unwrap()
+    }
+
+    fn ids(&mut self) -> Vec<StreamId> {
+        let ids = |access: &mut keyspace::Access<'_>| {
+            let stream = access.stream(DB, KEY).unwrap();
+            stream.iter().flat_map(|stream| stream.range(StreamId::ZERO, StreamId::MAX)).map(|item| item.id).collect()
+        };
+        self.write(ids)
+    }
+
+    fn create(&mut self, place: GroupPlace) {
+        assert!(self.write(|access| access.create_group(DB, KEY, GROUP, place, None)).unwrap());
+    }
+
+    fn read(&mut self, consumer: &str, count: usize, wish: Wish) -> Vec<StreamId> {
+        let given =
+            self.write(|access| access.read_for_group(DB, KEY, GROUP, consumer.as_bytes(), wish, count)).unwrap();
+        let given = given.unwrap_or_default();
+        for id in &given {
+            assert!(!self.acknowledged.contains(id), "{id} was acknowledged");
+            assert!(self.delivered.insert(*id), "{id} was delivered already");
+        }
+        if wish == Wish::NewAcknowledged {
+            self.note_acknowledged(&given);
+        }
+        given
+    }
+
+    fn acknowledge(&mut self, ids: &[StreamId]) {
+        let fresh = ids.iter().filter(|id| !self.acknowledged.contains(id)).count();
+        let count = self.write(|access| access.acknowledge(DB, KEY, GROUP, ids)).unwrap();
+        // There may be no group yet.
+        assert_eq!(count.unwrap_or_default(), fresh, "{ids:?}");
+        self.note_acknowledged(ids);
+    }
+
+    fn note_acknowledged(&mut self, ids: &[StreamId]) {
+        self.acknowledged.extend(ids);
+        self.unsent.extend(ids);
+    }
+
+    fn pending(&mut self) -> BTreeSet<StreamId> {
+        let pending = self.write(|access| {
+            access.with_group(DB, KEY, GROUP, |group| {
+                let pending = &group.delivery().pending;
+                let of_consumers: BTreeSet<StreamId> =
+                    pending.consumers().flat_map(|consumer| consumer.ids.iter().copied()).collect();
+                let ids = pending.range(StreamId::ZERO..=StreamId::MAX).map(|(id, _)| id).collect();
+                assert_eq!(of_consumers, ids);
+                ids
+            })
+        });
+        pending.unwrap().unwrap_or_default()
+    }
+
+    fn close(&mut self) -> Vec<Sent> {
+        let needs = (*self.keyspace.applied()).clone();
+        let batches = self.drain.take(&self.keyspace);
+        let acknowledged = std::mem::take(&mut self.unsent);
+        let count = batches.len();
+        // All of them are known when the last one is.
+        let of = |index| if index + 1 == count { acknowledged.clone() } else { BTreeSet::new() };
+        let sent = batches.into_iter().enumerate();
+        sent.map(|(index, batch)| Sent { batch: Arc::new(batch), needs: needs.clone(), acknowledged: of(index) })
+            .collect()
+    }
+
+    /// Hears what may be heard of one origin.
+    fn hear(&mut self, origin: u16, most: usize) {
+        for _ in 0..most {
+            let applied = self.keyspace.applied();
+            let me = self.number;
+            let inbox = self.inbox.entry(origin).or_default();
+            let Some(sent) = inbox.front() else { return };
+            let mut needs = sent.needs.clone();
+            needs.forget(me);
+            if !applied.covers_all(&needs) {
+                return;
+            }
+            let Some(Sent { batch, acknowledged, .. }) = inbox.pop_front() else { return };
+            let node = NodeNumber::new(origin).unwrap();
+            self.keyspace.apply(node, batch.previous, batch.last, &batch.payload, self.now).unwrap();
+            self.acknowledged.extend(acknowledged);
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        self.keyspace.digest_of(slot_of(KEY)).digest
+    }
+}
+
+fn send(sides: &mut [Side], at: usize) {
+    let (sent, origin) = (sides[at].close(), sides[at].number.value());
+    for (index, side) in sides.iter_mut().enumerate().filter(|(index, _)| *index != at) {
+        assert_ne!(index, at);
+        side.inbox.entry(origin).or_default().extend(sent.iter().cloned());
+    }
+}
+
+fn exchange(sides: &mut [Side]) {
+    (0..sides.len()).for_each(|at| send(sides, at));
+    for _ in 0..200 {
+        for at in 0..sides.len() {
+            (1..=sides.len() as u16).for_each(|origin| sides[at].hear(origin, usize::MAX));
+        }
+    }
+    assert!(sides.iter().all(|side| side.inbox.values().all(VecDeque::is_empty)));
+}
+
+fn step(sides: &mut [Side], random: &mut Random) {
+    let at = random.below(sides.len());
+    let side = &mut sides[at];
+    match random.below(100) {
+        0..35 => (0..random.between(1, 5)).for_each(|_| drop(side.add())),
+        35..55 => {
+            let wish = if random.chance(10) { Wish::NewAcknowledged } else { Wish::New };
+            let consumer = *random.pick(&["ann", "bob"]);
+            side.read(consumer, random.between(1, 8), wish);
+        }
+        55..72 => {
+            let pending: Vec<StreamId> = side.pending().into_iter().collect();
+            let mut chosen: Vec<StreamId> = pending.into_iter().filter(|_| random.chance(50)).collect();
+            random.shuffle(&mut chosen);
+            side.acknowledge(&chosen);
+        }
+        72..76 => {
+            // In order, as most consumers do.
+            let pending: Vec<StreamId> = side.pending().into_iter().take(4).collect();
+            side.acknowledge(&pending);
+        }
+        76..79 => {
+            let ids = side.ids();
+            let chosen: Vec<StreamId> = ids.into_iter().filter(|_| random.chance(10)).collect();
+            side.write(|access| access.remove_entries(DB, KEY, &chosen)).unwrap();
+        }
+        79..81 => {
+            let trim = Trim { by: TrimBy::Length(random.between(5, 30) as u64), is_approximate: false, limit: None };
+            side.write(|access| access.trim(DB, KEY, trim)).unwrap();
+        }
+        81..90 => send(sides, at),
+        _ => side.hear(random.between(1, 3) as u16, random.between(1, 4)),
+    }
+    let ahead = random.below(5) as u64;
+    sides[at].now += ahead;
+}
+
+#[test]
+fn nothing_acknowledged_is_delivered_and_nothing_is_passed_over() {
+    for_seeds("groups", 60, |seed| {
+        let mut random = Random::new(seed);
+        let clocks = [0, random.below(5_000) as u64, random.below(60_000) as u64];
+        let mut sides: Vec<Side> = (1..=3u16).zip(clocks).map(|(number, skew)| Side::new(number, NOW + skew)).collect();
+        for _ in 0..random.below(4) {
+            let at = random.below(3);
+            (0..random.between(1, 6)).for_each(|_| drop(sides[at].add()));
+            send(&mut sides, at);
+            (1..=3).for_each(|origin| sides[(at + 1) % 3].hear(origin, 9));
+        }
+        // One side creates the group, or two do so at once. What none of them has seen is behind the start.
+        let mut before: Option<BTreeSet<StreamId>> = None;
+        for at in 0..random.between(1, 2) {
+            sides[at].add();
+            let place = if random.chance(50) { GroupPlace::Last } else { GroupPlace::Behind(StreamId::ZERO) };
+            let ids: BTreeSet<StreamId> =
+                if place == GroupPlace::Last { sides[at].ids().into_iter().collect() } else { BTreeSet::new() };
+            sides[at].create(place);
+            before = Some(before.map_or(ids.clone(), |before| before.intersection(&ids).copied().collect()));
+        }
+        let before = before.unwrap_or_default();
+        (0..random.between(20, 250)).for_each(|_| step(&mut sides, &mut random));
+        exchange(&mut sides);
+        let all = sides[0].ids();
+        for side in &mut sides {
+            side.read("zoe", usize::MAX, Wish::New);
+            assert_eq!(side.read("zoe", usize::MAX, Wish::New), []);
+            for id in &all {
+                let is_done = side.delivered.contains(id) || side.acknowledged.contains(id);
+                if !(is_done || before.contains(id)) { let n=side.number; side.write(|access| access.with_group(DB, KEY, GROUP, |group| { println!("DEBUG {n} {id} {}", group.debug(*id)); })).unwrap(); }
+                assert!(is_done || before.contains(id), "{id} was passed over by {}", side.number);
+                assert!(!(side.delivered.contains(id) && before.contains(id)), "{id} was before the start");
+            }
+            let open = |id: &StreamId| all.contains(id) && !side.acknowledged.contains(id);
+            let expected: BTreeSet<StreamId> = side.delivered.iter().copied().filter(open).collect();
+            let pending: BTreeSet<StreamId> = side.pending().into_iter().filter(|id| all.contains(id)).collect();
+            assert_eq!(pending, expected);
+        }
+        assert!(sides.iter().all(|side| side.ids_equal(&all) && side.digest() == sides[0].digest()));
+        // When all is acknowledged, what is kept of it is little, however it came about.
+        for at in 0..3 {
+            let pending: Vec<StreamId> = sides[at].pending().into_iter().collect();
+            sides[at].acknowledge(&pending);
+            exchange(&mut sides);
+        }
+        let ranges = sides[0].write(|access| access.with_group(DB, KEY, GROUP, |group| group.ranges()));
+        let ranges = ranges.unwrap().unwrap();
+        assert!(ranges <= 3 * 3, "{ranges} ranges of three authors");
+        assert!(sides.iter().all(|side| side.digest() == sides[0].digest()));
+    });
+}
+
+impl Side {
+    fn ids_equal(&self, ids: &[StreamId]) -> bool {
+        let mut writer = self.keyspace.writer();
+        let mut access = writer.access(self.now, &[KEY]);
+        let stream = access.stream(DB, KEY).unwrap();
+        let found: Vec<StreamId> =
+            stream.iter().flat_map(|stream| stream.range(StreamId::ZERO, StreamId::MAX)).map(|item| item.id).collect();
+        found == ids
+    }
+}
+
+#[test]
+fn what_comes_as_state_is_delivered_and_acknowledged_as_well() {
+    for_seeds("groups_by_state", 40, |seed| {
+        let mut random = Random::new(seed);
+        let mut sides: Vec<Side> = (1..=2u16).map(|number| Side::new(number, NOW + 500 * u64::from(number))).collect();
+        sides[0].add();
+        sides[0].create(GroupPlace::Behind(StreamId::ZERO));
+        exchange(&mut sides);
+        for _ in 0..random.between(5, 60) {
+            let at = random.below(2);
+            match random.below(3) {
+                0 => drop(sides[at].add()),
+                1 => drop(sides[at].read("ann", 3, Wish::New)),
+                _ => {
+                    let pending: Vec<StreamId> =
+                        sides[at].pending().into_iter().filter(|_| random.chance(50)).collect();
+                    sides[at].acknowledge(&pending);
+                }
+            }
+        }
+        // The second side hears nothing of the first one but its state, with what it knows.
+        let [one, two] = &mut sides[..] else { unreachable!("there are two") };
+        drop(one.close());
+        let sent = two.close();
+        let since = (*two.keyspace.applied()).clone();
+        let mut upto = (*one.keyspace.applied()).clone();
+        upto.raise(one.number, one.keyspace.clock());
+        let (bytes, _) = one.keyspace.list_slots(&[slot_of(KEY)], &since, usize::MAX);
+        assert!(two.keyspace.merge_slots(&bytes, two.now).unwrap().is_empty());
+        two.keyspace.raise_applied(&upto);
+        two.acknowledged.extend(one.acknowledged.clone());
+        for Sent { batch, acknowledged, .. } in sent {
+            one.keyspace.apply(two.number, batch.previous, batch.last, &batch.payload, one.now).unwrap();
+            one.acknowledged.extend(acknowledged);
+        }
+        assert_eq!(one.digest(), two.digest());
+        for side in &mut sides {
+            side.read("zoe", usize::MAX, Wish::New);
+            let all = side.ids();
+            assert!(all.iter().all(|id| side.delivered.contains(id) || side.acknowledged.contains(id)));
+            let expected: BTreeSet<StreamId> = side.delivered.difference(&side.acknowledged).copied().collect();
+            assert_eq!(side.pending(), expected);
+        }
+    });
+}
+
+#[test]
+fn an_image_has_what_was_delivered_and_a_state_session_has_not() {
+    let mut side = Side::new(1, NOW);
+    let ids: Vec<StreamId> = (0..6).map(|_| side.add()).collect();
+    side.create(GroupPlace::Behind(StreamId::ZERO));
+    assert_eq!(side.read("ann", 3, Wish::New), ids[..3]);
+    assert_eq!(side.read("bob", 1, Wish::New), ids[3..4]);
+    side.acknowledge(&ids[1..2]);
+    let slot = slot_of(KEY);
+    let (image, _) = side.keyspace.read_image(&[slot], usize::MAX);
+    // The node starts again.
+    let mut again = Side::of_image(1, NOW + 10, &image);
+    assert_eq!((again.digest(), again.pending()), (side.digest(), [ids[0], ids[2], ids[3]].into_iter().collect()));
+    assert_eq!(again.read("ann", usize::MAX, Wish::New), ids[4..]);
+    // Another node is given everything but that: it delivers what nobody has acknowledged.
+    let (state, _) = side.keyspace.list_slots(&[slot], &VersionVector::new(), usize::MAX);
+    let mut other = Side::new(2, NOW + 10);
+    assert!(other.keyspace.merge_slots(&state, NOW).unwrap().is_empty());
+    assert_eq!((other.digest(), other.pending()), (side.digest(), BTreeSet::new()));
+    assert_eq!(other.read("ann", usize::MAX, Wish::New), [&ids[..1], &ids[2..]].concat());
+    // An image is not up to date when something was delivered since.
+    let since = side.keyspace.clock();
+    assert!(!side.keyspace.has_changed_since(&[slot], since));
+    side.read("ann", 1, Wish::New);
+    assert!(side.keyspace.has_changed_since(&[slot], since));
+    // Hostile bytes do no harm.
+    for end in 0..image.len() {
+        let _ = Side::new(3, NOW).keyspace.load_image(&image[..end], NOW);
+    }
+}
+
+/// Acknowledgements that a region made while another one removed the stream.
+#[test]
+fn what_is_left_of_a_stream_that_is_gone_is_swept() {
+    let mut sides = [Side::new(1, NOW), Side::new(2, NOW)];
+    let id = sides[0].add();
+    sides[0].create(GroupPlace::Behind(StreamId::ZERO));
+    exchange(&mut sides);
+    assert_eq!(sides[1].read("ann", 1, Wish::New), [id]);
+    sides[1].acknowledge(&[id]);
+    assert!(sides[0].write(|access| access.delete(DB, KEY)));
+    exchange(&mut sides);
+    assert!(sides.iter().all(|side| side.keyspace.len(0) == 0 && side.digest() != 0));
+    for at in [0, 1] {
+        let Side { keyspace, writer, now, number, .. } = &mut sides[at];
+        let policy = SweepPolicy {
+            is_mine: &|author| author == *number,
+            steps_in: &|_| false,
+            grace_ms: 1_000,
+            slots_max: usize::MAX,
+            removals_max: u64::MAX,
+            is_late: &|| false,
+        };
+        // Who left it removes it.
+        assert_eq!(keyspace.sweep(writer, *now + 1, &policy).ghosts, at as u64);
+        exchange(&mut sides);
+    }
+    assert!(sides.iter().all(|side| side.digest() == 0 && side.keyspace.read_image(&[slot_of(KEY)], 1).0.is_empty()));
+}
+
+#[test]
+fn acknowledging_in_order_keeps_one_range_and_out_of_order_one_for_each_gap() {
+    let mut side = Side::new(1, NOW);
+    let ids: Vec<StreamId> = (0..300).map(|_| side.add()).collect();
+    side.create(GroupPlace::Behind(StreamId::ZERO));
+    side.read("ann", usize::MAX, Wish::New);
+    let ranges = |side: &mut Side| {
+        side.write(|access| access.with_group(DB, KEY, GROUP, |group| group.ranges())).unwrap().unwrap()
+    };
+    for id in &ids[..100] {
+        side.acknowledge(&[*id]);
+        assert_eq!(ranges(&mut side), 1);
+    }
+    let every_other: Vec<StreamId> = ids[101..200].iter().copied().step_by(2).collect();
+    side.acknowledge(&every_other);
+    assert_eq!(ranges(&mut side), 51);
+    let rest: Vec<StreamId> = ids[100..200].iter().copied().step_by(2).rev().collect();
+    side.acknowledge(&rest);
+    assert_eq!(ranges(&mut side), 1);
+    // What is gone holds nothing apart.
+    side.acknowledge(&[ids[205], ids[210], ids[215]]);
+    assert_eq!(ranges(&mut side), 4);
+    let trim = Trim { by: TrimBy::Id(ids[214]), is_approximate: false, limit: None };
+    side.write(|access| access.trim(DB, KEY, trim)).unwrap();
+    side.acknowledge(&[ids[214]]);
+    assert_eq!(ranges(&mut side), 1);
+}
+
+#[test]
+fn a_claim_takes_what_is_pending_and_forgets_what_is_gone() {
+    let mut side = Side::new(1, NOW);
+    let ids: Vec<StreamId> = (0..30).map(|_| side.add()).collect();
+    side.create(GroupPlace::Behind(StreamId::ZERO));
+    side.read("ann", usize::MAX, Wish::New);
+    side.write(|access| access.remove_entries(DB, KEY, &ids[..2])).unwrap();
+    let claim = Claim { idle_ms_min: 0, delivered_ms: NOW, deliveries: None, forces: false, is_quiet: false };
+    let mut from = StreamId::ZERO;
+    let (mut claimed, mut gone) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let over = side.write(|access| {
+            access.change_group(DB, KEY, GROUP, |group| group.claim_from(b"bob", from, 4, &claim, NOW))
+        });
+        let over = over.unwrap().unwrap();
+        assert!(over.claimed.len() + over.gone.len() <= 4);
+        claimed.extend(over.claimed);
+        gone.extend(over.gone);
+        match over.next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!((&claimed[..], &gone[..]), (&ids[2..], &ids[..2]));
+    assert_eq!(side.pending(), ids[2..].iter().copied().collect());
+}
