@@ -126,12 +126,6 @@ impl GroupMut<'_> {
         counts.lag(delivery.entries_read(), delivery.last_id())
     }
 
-    /// DEBUG
-    pub fn debug(&self, id: StreamId) -> String {
-        let dot = self.shown.dot_of(id);
-        format!("{dot:?} done {:?} range {:?} starts {:?} delivery last {:?} late {:?}", dot.map(|d| self.state.known().is_done(d)), dot.and_then(|d| self.state.known().acknowledged.range_of(d)), self.state.known().starts, self.state.delivery().map(|d| d.last_id()), self.state.delivery().map(|d| d.late.len()))
-    }
-
     /// How many ranges say what is acknowledged.
     pub fn ranges(&self) -> usize {
         self.state.known().acknowledged.len()

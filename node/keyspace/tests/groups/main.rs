@@ -109,10 +109,13 @@ impl Side {
     }
 
     fn acknowledge(&mut self, ids: &[StreamId]) {
-        let fresh = ids.iter().filter(|id| !self.acknowledged.contains(id)).count();
+        // What was deleted may be pending here though another region has acknowledged it.
+        let all = self.ids();
+        let gone = ids.iter().filter(|id| !all.contains(id)).count();
+        let fresh = ids.iter().filter(|id| all.contains(id) && !self.acknowledged.contains(id)).count();
         let count = self.write(|access| access.acknowledge(DB, KEY, GROUP, ids)).unwrap();
         // There may be no group yet.
-        assert_eq!(count.unwrap_or_default(), fresh, "{ids:?}");
+        assert!((fresh..=fresh + gone).contains(&count.unwrap_or_default()), "{count:?}, not {fresh}, of {ids:?}");
         self.note_acknowledged(ids);
     }
 
@@ -257,7 +260,6 @@ fn nothing_acknowledged_is_delivered_and_nothing_is_passed_over() {
             assert_eq!(side.read("zoe", usize::MAX, Wish::New), []);
             for id in &all {
                 let is_done = side.delivered.contains(id) || side.acknowledged.contains(id);
-                if !(is_done || before.contains(id)) { let n=side.number; side.write(|access| access.with_group(DB, KEY, GROUP, |group| { println!("DEBUG {n} {id} {}", group.debug(*id)); })).unwrap(); }
                 assert!(is_done || before.contains(id), "{id} was passed over by {}", side.number);
                 assert!(!(side.delivered.contains(id) && before.contains(id)), "{id} was before the start");
             }
