@@ -259,3 +259,6 @@ pub(crate) fn cleared(bundle: &PackedBundle<'_>, key: u64, stamp: Stamp, covered
     }
     Some(gone)
 }
+
+#[cfg(test)]
+mod tests;
