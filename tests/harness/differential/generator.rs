@@ -14,6 +14,11 @@ pub struct Generator<'a> {
     /// Whether the command is one of sorted sets or geo, and what the ends of its ranges are.
     is_scored: bool,
     ends: Keys,
+    /// Whether patterns are made into names of keys.
+    names_keys: bool,
+    /// Whether the command is one of streams, and the last id that was made for one.
+    is_stream: bool,
+    last_id: usize,
 }
 
 /// The keys that one call mostly uses.
@@ -36,7 +41,7 @@ impl<'a> Generator<'a> {
     /// For one sequence.
     pub fn new(grammar: &'a Grammar, random: Random) -> Self {
         let names = grammar.commands.keys().map(String::as_str).collect();
-        Self { grammar, names, random, queue_left: None, is_scored: false, ends: pools::ENDS }
+        Self { grammar, names, random, queue_left: None, is_scored: false, ends: pools::ENDS, names_keys: false, is_stream: false, last_id: 0 }
     }
 
     /// The next call.
@@ -80,8 +85,10 @@ impl<'a> Generator<'a> {
             words.extend(self.of_command(if other == name { "mset" } else { other }));
             return words;
         }
+        self.names_keys = name.starts_with("sort");
         let keys = self.keys(syntax);
         self.is_scored = matches!(syntax.group.as_str(), "sorted-set" | "geo");
+        self.is_stream = syntax.group == "stream";
         self.ends = ends_of(name);
         self.all(&syntax.arguments, keys, &mut words);
         if self.random.percent(6) {
@@ -96,6 +103,7 @@ impl<'a> Generator<'a> {
             return pools::ALL_KEYS;
         }
         match syntax.group.as_str() {
+            _ if self.names_keys => pools::SORTED_BY_SORT_KEYS,
             "hash" => pools::HASH_KEYS,
             "set" => pools::SET_KEYS,
             // Sets are taken too.
@@ -103,9 +111,13 @@ impl<'a> Generator<'a> {
             "sorted-set" => pools::SORTED_KEYS,
             "geo" => pools::PLACE_KEYS,
             "list" => pools::LIST_KEYS,
+            "stream" => pools::STREAM_KEYS,
+            "hyperloglog" if self.random.percent(5) => pools::STRING_KEYS,
+            "hyperloglog" => pools::SKETCH_KEYS,
             "string" | "bitmap" => pools::STRING_KEYS,
             _ => {
-                let pools: [Keys; 6] = [
+                let pools: [Keys; 7] = [
+                    pools::STREAM_KEYS,
                     pools::HASH_KEYS,
                     pools::SET_KEYS,
                     pools::SORTED_KEYS,
@@ -136,6 +148,10 @@ impl<'a> Generator<'a> {
                 (true, None) => 1 + self.random.below(3),
                 (false, _) => 1,
             };
+            // As many ids as streams.
+            if self.is_stream && argument.kind == "key" && argument.is_multiple && self.random.percent(92) {
+                counted = Some(times);
+            }
             for time in 0..times {
                 if let Some(token) = argument.token.as_ref().filter(|_| time == 0 || argument.repeats_token) {
                     // An empty token is one that is the argument's own value.
@@ -164,9 +180,20 @@ impl<'a> Generator<'a> {
                 let degrees = self.random.below(1_600_000) as f64 / 10_000.0 - 80.0;
                 words.push(degrees.to_string().into_bytes());
             }
+            _ if self.is_stream && is_id(&argument.name) && self.random.percent(70) => {
+                // Mostly greater than those before it, or one of them.
+                let is_new = argument.name == "id" && self.random.percent(70);
+                self.last_id += usize::from(is_new);
+                let ms = if is_new { self.last_id } else { self.random.below(self.last_id + 2) };
+                let word = if self.random.percent(80) { format!("{ms}-1") } else { ms.to_string() };
+                words.push(word.into_bytes());
+            }
             kind => {
                 let pool = match (kind, argument.name.as_str()) {
                     ("key", _) => keys,
+                    (_, name) if self.is_stream && is_id(name) => pools::IDS,
+                    (_, "group" | "groupname" | "consumer" | "consumername") => pools::GROUPS,
+                    ("pattern", _) if self.names_keys => pools::KEY_PATTERNS,
                     ("pattern", _) => pools::PATTERNS,
                     (_, name) if self.is_scored && of_scores(name).is_some() => {
                         let ends = self.ends;
@@ -221,6 +248,14 @@ impl<'a> Generator<'a> {
     }
 }
 
+/// Nothing in a session is pending for so many milliseconds.
+const IDLE_MS_TOLD: u64 = 10_000_000;
+
+/// Whether an argument of a command on streams is an id.
+fn is_id(name: &str) -> bool {
+    matches!(name, "id" | "start" | "end" | "threshold" | "last-id" | "max_deleted_entry_id" | "max-deleted-entry-id")
+}
+
 /// What the arguments of sorted sets are drawn from, by their names; an empty pool stands for the ends of ranges.
 fn of_scores(name: &str) -> Option<Keys> {
     match name {
@@ -259,6 +294,22 @@ fn is_racy(call: &[Vec<u8>]) -> bool {
     let has = |word: &str| call.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
     let relative =
         has("ex") || has("px") || [&b"expire"[..], b"pexpire", b"setex", b"psetex"].contains(&name.as_slice());
+    // Elements that are alike by what they are compared by have no order of their own, and sets have none to keep.
+    if name.starts_with(b"sort") && has("by") && has("store") {
+        return true;
+    }
+    // How long something has been pending is a matter of milliseconds.
+    let is_soon = |at: usize| {
+        let ms = call.get(at).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
+        ms.is_some_and(|ms| (1..IDLE_MS_TOLD).contains(&ms))
+    };
+    if matches!(&*name, b"xclaim" | b"xautoclaim") && is_soon(4) || name == b"xpending" && is_soon(4) {
+        return true;
+    }
+    // Ids that are generated are another matter, and nobody is there to wait for.
+    if name == b"xadd" && call.iter().any(|word| word.ends_with(b"*")) || name.starts_with(b"xread") && has("block") {
+        return true;
+    }
     // A value that is huge for seconds is fine; a small one may have been put there by spoiling.
     relative
         && call[1..].iter().any(|word| {

@@ -10,8 +10,19 @@ pub const HASH_KEYS: &[&str] = &["h1", "h2", "h3"];
 pub const SET_KEYS: &[&str] = &["t1", "t2", "t3"];
 /// Lists.
 pub const LIST_KEYS: &[&str] = &["l1", "l2"];
+/// HyperLogLogs. Nothing else is asked of them: Redis keeps an estimate in their bytes.
+pub const SKETCH_KEYS: &[&str] = &["p1", "p2", "p3"];
 /// Sorted sets.
 pub const SORTED_KEYS: &[&str] = &["z1", "z2", "z3"];
+/// Streams.
+pub const STREAM_KEYS: &[&str] = &["x1", "x2"];
+/// Ids of entries, and what is none.
+pub const IDS: &[&str] = &[
+    "0", "0-0", "0-1", "1", "1-1", "2-1", "3", "5-2", "-", "+", "(1-1", "(3", "$", ">", "=", "x", "", "1-", "-1", "1-1-1", "01-02",
+    "18446744073709551615", "18446744073709551615-18446744073709551615", "18446744073709551616", "(-", "(",
+];
+/// Consumer groups, and who is in them.
+pub const GROUPS: &[&str] = &["g1", "g1", "g2"];
 /// Sorted sets of places.
 pub const PLACE_KEYS: &[&str] = &["g1", "g2"];
 /// All of them, and strange ones.
@@ -106,8 +117,13 @@ pub const WIDTHS: &[&str] = &["u1", "i1", "u5", "i8", "u16", "i32", "u63", "i64"
 /// Glob patterns.
 pub const PATTERNS: &[&str] =
     &["*", "s*", "?1", "[hs]?", "[^a]*", "[a-n]1", "\\*", "h\\1", "", "**1", "[", "[a-", "a*b*c"];
+/// Keys that `SORT` mostly sorts.
+pub const SORTED_BY_SORT_KEYS: &[&str] = &["l1", "l2", "l1", "l2", "t1", "t2", "z1", "z2", "s1"];
+/// Patterns that name keys for elements.
+pub const KEY_PATTERNS: &[&str] =
+    &["s*", "n*", "h*->a", "h*->10", "h*->", "h*", "#", "nosort", "*", "*1", "l*", "**", "s*->a", "", "no*->a->b"];
 /// Names of types.
-pub const TYPES: &[&str] = &["string", "hash", "set", "list", "zset", "STRING", "nothing"];
+pub const TYPES: &[&str] = &["string", "hash", "set", "list", "zset", "stream", "STRING", "nothing"];
 /// Operations of BITOP.
 pub const BIT_OPERATIONS: &[&str] = &["AND", "or", "XOR", "NOT", "NAND"];
 /// Seconds that are over, last long, or are no lifetime.
