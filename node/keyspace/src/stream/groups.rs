@@ -76,7 +76,10 @@ impl Shown<'_> {
 
 impl Stream {
     /// What is known of the ids.
-    pub fn counts(&self) -> StreamCounts {
+    pub fn counts(&mut self) -> StreamCounts {
+        if self.is_added_stale {
+            (self.added, self.is_added_stale) = (self.told(), false);
+        }
         StreamCounts {
             length: self.len() as u64,
             added: self.added.sum().saturating_add_signed(self.head.offset),
