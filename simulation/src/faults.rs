@@ -7,6 +7,7 @@ mod disk;
 mod latency;
 mod link_cut;
 mod network;
+mod old_backup;
 mod partition;
 mod regions;
 mod restart;
@@ -43,6 +44,7 @@ pub const FAULTS: &[&Fault] = &[
     &disk::FAILING_WRITES,
     &disk::SLOW_DISK,
     &disk::ROT,
+    &old_backup::OLD_BACKUP,
     &restart::CLEAN_RESTART,
     &cold_start::COLD_START,
     &network::LOSS,

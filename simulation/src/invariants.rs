@@ -52,6 +52,11 @@ pub const INVARIANTS: &[Invariant] = &[
         looked_at: Looked::AtEveryCommand,
     },
     Invariant {
+        name: "stamps",
+        summary: "nobody makes a stamp that is not later than all under its number that anybody may have",
+        looked_at: Looked::AtEveryCommand,
+    },
+    Invariant {
         name: "expiry",
         summary: "a key is removed for its age only when its life is over",
         looked_at: Looked::AtEveryCommand,

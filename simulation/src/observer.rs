@@ -241,7 +241,9 @@ impl Observer {
         if wrong.is_none() && execution.clock != after && all_known {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
-        let not_judged = uncertain || wrong.is_some() && views.any_ahead();
+        // An answer like OK does not tell what the write found.
+        let tells_nothing = after != window.clock && answers.iter().any(|answer| matches!(answer, Value::Simple(_)));
+        let not_judged = uncertain || views.any_ahead() && (wrong.is_some() || tells_nothing);
         if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
             let name = &self.lives[window.life].name;
@@ -284,6 +286,12 @@ impl Observer {
 
     fn note_stamps(&mut self, me: NodeNumber, stamps: &[Stamp], applied: &Arc<VersionVector>, is_transaction: bool) {
         let written = self.written.entry(me).or_default();
+        if let (Some(&(last, _)), Some(&first)) = (written.last(), stamps.first())
+            && first <= last
+        {
+            let detail = format!("number {me} stamps {first:?} after {last:?}");
+            self.broken.get_or_insert(Broken::new("stamps", detail));
+        }
         written.extend(stamps.iter().map(|&stamp| (stamp, applied.clone())));
         if let (true, [first, .., last]) = (is_transaction, stamps) {
             self.transactions.entry(me).or_default().push((*first, *last));

@@ -160,7 +160,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "kept",
         summary: "keys are on disk too: processes and hosts die and come back with what their disks have",
-        faults: &[("process-crash", 6), ("host-crash", 3), ("lost-disk", 1), ("clean-restart", 1), ("partition", 2)],
+        faults: &[
+            ("process-crash", 6),
+            ("host-crash", 3),
+            ("lost-disk", 1),
+            ("old-backup", 2),
+            ("clean-restart", 1),
+            ("partition", 2),
+        ],
         gap_ms: (300, 2500),
         at_once_max: 2,
         epoch: Epoch::Usual,
@@ -214,6 +221,14 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "counters above all, with crashes and cuts: every acknowledged increment that anybody has is counted once",
         mixture: Mixture::COUNTING,
         faults: &[("partition", 3), ("process-crash", 2), ("link-cut", 2), ("duplication", 1)],
+        ..USUAL
+    },
+    Scenario {
+        name: "fields",
+        summary: "fields of hashes that end above all, with crashes, cuts and clocks that are off",
+        mixture: Mixture::FIELDS,
+        faults: &[("partition", 4), ("link-cut", 2), ("process-crash", 2), ("clock-skew", 2), ("duplication", 1)],
+        pause_ms_max: 40,
         ..USUAL
     },
     Scenario {

@@ -205,7 +205,7 @@ impl Shared {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err("as many backups as may run at once run already; try again when one of them is done".to_owned());
         }
-        wait_until_durable(&progress, position)?;
+        wait_until_durable(&progress, position, Instant::now() + BACKUP_FLUSH_TIME_MAX)?;
         let (position, cut, pin) = pin_cut(&pins, owner, position, &progress).map_err(|error| error.to_string())?;
         let files: Vec<Value> = cut.files().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
         tracing::info!(files = files.len(), bytes = cut.bytes(), position, "a backup begins");
@@ -272,24 +272,18 @@ fn pin_cut(pins: &Pins, owner: StoreOwner, position: u64, progress: &Progress) -
 }
 
 /// Waits for the flush that is under way. A disk that does not keep everything has no cut to give.
-fn wait_until_durable(progress: &Progress, position: u64) -> Result<(), String> {
-    let until = Instant::now() + BACKUP_FLUSH_TIME_MAX;
-    loop {
+fn wait_until_durable(progress: &Progress, position: u64, until: Instant) -> Result<(), String> {
+    let outcome = progress.wait(until, |progress| {
         let durable = progress.durable();
         let health = progress.health();
         if let Some(sentence) = health.sentence() {
-            return Err(format!(
+            return Some(Err(format!(
                 "the node's disk does not keep everything now ({sentence}), so there is nothing whole to copy"
-            ));
+            )));
         }
-        if durable.to >= position {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err("the disk did not flush in time; try again when it is less busy".to_owned());
-        }
-        std::thread::sleep(FLUSH_LOOK_INTERVAL);
-    }
+        (durable.to >= position).then_some(Ok(()))
+    });
+    outcome.unwrap_or_else(|| Err("the disk did not flush in time; try again when it is less busy".to_owned()))
 }
 
 impl std::fmt::Debug for Backups {
@@ -300,8 +294,6 @@ impl std::fmt::Debug for Backups {
 
 /// Between two looks at leases and at the disk.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two looks at how far a flush is.
-const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests;

@@ -84,5 +84,6 @@ pub fn is_store_file(name: &str) -> bool {
         && !name.ends_with(DAMAGED)
         && (segment_number(name).is_some()
             || image_of(name).is_some()
-            || [crate::checkpoint::MANIFEST, MANIFEST_COPY, crate::store::SOUND].contains(&name))
+            || [crate::checkpoint::MANIFEST, MANIFEST_COPY, crate::store::SOUND, crate::witness::WITNESS]
+                .contains(&name))
 }

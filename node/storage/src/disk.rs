@@ -13,7 +13,7 @@ use crate::store::{mark_sound, mark_unsound};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,9 @@ pub struct Progress {
     /// Threads of the disk that met a defect of the program's.
     pub panics: AtomicU64,
     observer: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// Counts changes, for those who wait for one.
+    changes: Mutex<u64>,
+    changed: Condvar,
 }
 
 impl Progress {
@@ -130,8 +133,28 @@ impl Progress {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observe);
     }
 
+    /// Waits until `look` finds something, which is asked whenever anything of this has changed. Nothing if it has not by
+    /// `until`.
+    pub fn wait<T>(&self, until: Instant, look: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        loop {
+            let before = *self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = look(self) {
+                return Some(found);
+            }
+            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            while *changes == before {
+                let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+                changes = self.changed.wait_timeout(changes, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
     fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        let before =
+            std::mem::replace(&mut *self.health.lock().unwrap_or_else(PoisonError::into_inner), health.clone());
+        if before != health {
+            self.tell();
+        }
     }
 
     /// The thread that writes has ended and was not told to. The node goes on in memory, as with a disk that fails, until
@@ -152,6 +175,8 @@ impl Progress {
     }
 
     fn tell(&self) {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(observe) = observer {
             observe();

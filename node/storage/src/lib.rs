@@ -27,6 +27,7 @@ mod simulated_fs;
 mod sled_catalogue;
 mod std_fs;
 mod store;
+mod witness;
 
 pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, StoreFigures, check, is_store_file};
@@ -34,15 +35,16 @@ pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, 
 pub use contents::Contents;
 pub use cut::{ChosenCut, Cut, CutError};
 pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};
-pub use fs::{FileFacts, Fs, FsFile, StoreError};
+pub use fs::{FileFacts, FileId, Fs, FsFile, StoreError};
 pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
 pub use journal_reader::JournalReader;
 pub use memory::MemoryCatalogue;
 pub use pins::{Pin, Pins};
 pub use record::{Record, RecordView};
-pub use rows::{Boot, CatalogueRows, NodeFacts, Start};
+pub use rows::{Boot, CatalogueRows, NodeFacts, NumberNeeded, Start};
 pub use segment::{Life, StoreOwner};
 pub use simulated_fs::{DiskFaults, SimulatedFs};
 pub use sled_catalogue::{MovedAside, SledCatalogue};
 pub use std_fs::StdFs;
 pub use store::{FoundStore, Problem, Replayed, Store};
+pub use witness::Witness;

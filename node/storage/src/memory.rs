@@ -37,6 +37,12 @@ impl MemoryCatalogue {
         Self(Arc::new(Mutex::new(Kept { rows: durable.clone(), durable })))
     }
 
+    /// What a backup holds takes the place of everything.
+    pub fn restore(&self, backup: &Self) {
+        let durable = backup.kept().durable.clone();
+        *self.kept() = Kept { rows: durable.clone(), durable };
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@
 //!
 //! Who pins for how long is not decided here.
 
-use crate::fs::{FileFacts, Fs, FsFile};
+use crate::fs::{FileFacts, FileId, Fs, FsFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,6 +91,10 @@ impl Drop for Pin {
 impl Fs for Pins {
     fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
         self.0.fs.create(name)
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        self.0.fs.file_id(name)
     }
 
     fn list(&self) -> io::Result<Vec<FileFacts>> {

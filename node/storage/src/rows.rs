@@ -45,6 +45,15 @@ pub struct Start {
     pub host_crashed: bool,
 }
 
+/// Why a node may not give itself a number, although it has a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NumberNeeded {
+    /// The catalogue was lost, and what there is of the membership is from the time of the admission.
+    CatalogueLost,
+    /// The directory is a copy, perhaps an old one.
+    Copied,
+}
+
 /// The typed rows of one catalogue.
 pub struct CatalogueRows {
     catalogue: Arc<dyn Catalogue>,
@@ -53,6 +62,7 @@ pub struct CatalogueRows {
 const NODE: &str = "node";
 const BOOT: &str = "boot";
 const MEMBERSHIP: &str = "membership";
+const NUMBER_NEEDED: &str = "number-needed";
 
 const VERSION: u8 = 1;
 
@@ -103,6 +113,22 @@ impl CatalogueRows {
     /// Writes the membership, durably: a change is fsynced before it is sent.
     pub fn set_membership(&self, encoded: &[u8]) -> Result<()> {
         self.write_durably(MEMBERSHIP, &encoded)
+    }
+
+    /// Whether others must give this node a number, before it may write, and why.
+    pub fn number_needed(&self) -> Result<Option<NumberNeeded>> {
+        self.read(NUMBER_NEEDED)
+    }
+
+    /// Notes, durably, that others must give this node a number, or that they have.
+    pub fn set_number_needed(&self, needed: Option<NumberNeeded>) -> Result<()> {
+        match needed {
+            Some(why) => self.write_durably(NUMBER_NEEDED, &why),
+            None => {
+                self.catalogue.remove(NUMBER_NEEDED)?;
+                self.catalogue.flush()
+            }
+        }
     }
 
     fn read<T: Decode<()>>(&self, key: &str) -> Result<Option<T>> {

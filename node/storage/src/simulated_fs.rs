@@ -5,7 +5,7 @@
 //! perhaps some later changes, in order. A failed sync drops what it should have written for good, although it stays
 //! readable until the crash.
 
-use crate::fs::{FileFacts, Fs, FsFile};
+use crate::fs::{FileFacts, FileId, Fs, FsFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,8 @@ struct Disk {
     power_fails_at: Option<u64>,
     /// The one operation that fails while the power is on.
     fails_at: Option<u64>,
+    /// Files that were ever made.
+    made: u64,
     /// Counts crashes: handles of an earlier life are dead.
     life: u64,
     random: u64,
@@ -40,6 +42,8 @@ struct Content {
     synced: usize,
     /// What a failed sync has dropped.
     lost: Vec<(usize, usize)>,
+    /// No other file of any disk that came of this one had it.
+    id: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +91,7 @@ impl SimulatedFs {
             operations: 0,
             power_fails_at: None,
             fails_at: None,
+            made: 0,
             life: 0,
             random: seed,
         })))
@@ -137,6 +142,23 @@ impl SimulatedFs {
         disk.life += 1;
     }
 
+    /// What a backup holds is copied back, file by file, in place of everything: no process has this disk open.
+    pub fn restore(&self, backup: &Self) {
+        let source = backup.backup();
+        let source = source.disk();
+        let mut disk = self.disk();
+        disk.files.clone_from(&source.files);
+        disk.names.clone_from(&source.names);
+        disk.durable_names.clone_from(&source.names);
+        disk.changes.clear();
+        disk.life += 1;
+        disk.made = disk.made.max(source.made);
+        for at in 0..disk.files.len() {
+            disk.made += 1;
+            disk.files[at].id = disk.made;
+        }
+    }
+
     /// Another disk with what is durable on this one.
     pub fn backup(&self) -> Self {
         let disk = self.disk();
@@ -144,6 +166,7 @@ impl SimulatedFs {
         {
             let mut target = copy.disk();
             target.files.clone_from(&disk.files);
+            target.made = disk.made;
             target.names.clone_from(&disk.durable_names);
             target.durable_names.clone_from(&disk.durable_names);
             target.files.iter_mut().for_each(|file| file.bytes.truncate(file.synced));
@@ -267,7 +290,9 @@ impl Fs for SimulatedFs {
             return Err(io::Error::other("the disk fails"));
         }
         let index = disk.files.len();
-        disk.files.push(Content::default());
+        disk.made += 1;
+        let id = disk.made;
+        disk.files.push(Content { id, ..Content::default() });
         disk.names.insert(name.to_owned(), index);
         disk.changes.push(Change::Create(name.to_owned(), index));
         let life = disk.life;
@@ -328,6 +353,11 @@ impl Fs for SimulatedFs {
     fn space(&self) -> io::Result<u64> {
         let disk = self.operate()?;
         Ok(disk.faults.capacity_bytes.saturating_sub(disk.used()))
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        let disk = self.operate()?;
+        Ok(FileId { inode: disk.files[disk.index(name)?].id, born_ns: 0 })
     }
 }
 

@@ -1,10 +1,12 @@
 //! The real disk: a directory of the operating system.
 
-use crate::fs::{FileFacts, Fs, FsFile};
+use crate::fs::{FileFacts, FileId, Fs, FsFile};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// A directory of the operating system's.
 #[derive(Clone, Debug)]
@@ -83,6 +85,13 @@ impl Fs for StdFs {
     fn space(&self) -> io::Result<u64> {
         let facts = rustix::fs::statvfs(&self.directory)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        let facts = fs::metadata(self.path(name))?;
+        let born = facts.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born_ns = born.map_or(0, |born| u64::try_from(born.as_nanos()).unwrap_or(u64::MAX));
+        Ok(FileId { inode: facts.ino(), born_ns })
     }
 }
 

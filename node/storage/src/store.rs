@@ -13,6 +13,7 @@ use crate::journal_reader::JournalReader;
 use crate::limits::DAMAGED_FILES_MAX;
 use crate::record::RecordView;
 use crate::segment::{HeadFound, Life, SegmentEnd, StoreOwner, read_head, scan, segment_name, segment_number};
+use crate::witness::{self, Witness};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ pub struct FoundStore {
     segments: VecDeque<Segment>,
     problems: Vec<Problem>,
     sound: Option<(Life, u64)>,
+    witness: Option<Witness>,
     is_empty: bool,
 }
 
@@ -190,7 +192,13 @@ impl FoundStore {
         if let Some((_, segment)) = sound.filter(|(_, segment)| last_segment.unwrap_or_default() < *segment) {
             problems.push(Problem::LastSegmentMissing { name: segment_name(segment) });
         }
-        Ok(Self { fs, owner, manifest, segments, problems, sound, is_empty })
+        let witness = witness::read(&*fs)?;
+        Ok(Self { fs, owner, manifest, segments, problems, sound, witness, is_empty })
+    }
+
+    /// The life that left this store, and whether it is a copy of what that left; nothing if that cannot be told.
+    pub fn witness(&self) -> Option<Witness> {
+        self.witness
     }
 
     /// Whether nothing was ever written here.
@@ -348,6 +356,7 @@ impl FoundStore {
         if self.manifest.is_some() {
             remove_orphans(fs, self.owner)?;
         }
+        witness::leave(fs, life)?;
         // One that was moved aside would be missed at the next start.
         mark_sound(fs, life, self.segments.back().map_or(0, |last| last.number))
     }

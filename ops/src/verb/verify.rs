@@ -22,15 +22,25 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// Compares. The exit status is 1 unless everything is equal.
+    /// Compares. The exit status is 1 if anything differs, and 3 if nothing was found to differ and not everything could be
+    /// compared in time.
     pub fn run(self) -> Result<ExitCode> {
         let time = Duration::from_secs_f64(self.timeout.clamp(0.0, 86_400.0));
         let mut client = self.target.connect()?;
         client.wait_at_most(time + ANSWER_TIME)?;
         let verdict = client.json(&["PELAGO", "VERIFY", &time.as_millis().to_string()])?;
         terminal::line(if self.json { verdict.to_string() } else { text(&verdict) });
-        let equal = verdict["equal"] == Value::Bool(true);
-        Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(ExitCode::from(status(&verdict)))
+    }
+}
+
+fn status(verdict: &Value) -> u8 {
+    let peers = verdict["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let differs = |peer: &Value| peer["differing"].as_array().is_some_and(|slots| !slots.is_empty());
+    match verdict["equal"] == Value::Bool(true) {
+        true => 0,
+        false if peers.iter().any(differs) => DIFFERS,
+        false => NOT_COMPARED,
     }
 }
 
@@ -54,7 +64,14 @@ fn text(verdict: &Value) -> String {
             (Some(error), _) => parts.push(error.to_owned()),
             (None, 0) => {}
             (None, slots) => {
-                parts.push(format!("{slots} slots were written to all the time; give it more time with --timeout"));
+                let busy = peer["busy"].as_array().map_or(&[][..], Vec::as_slice);
+                let shown: Vec<String> = busy.iter().take(SLOTS_SHOWN_MAX).map(plain).collect();
+                parts.push(format!(
+                    "{slots} slots could not be compared, as they were written to all the time: {}{}; give it more time \
+                     with --timeout",
+                    shown.join(" "),
+                    if slots > shown.len() as u64 { " and more" } else { "" },
+                ));
             }
         }
         if parts.is_empty() {
@@ -65,6 +82,9 @@ fn text(verdict: &Value) -> String {
     lines.join("\n")
 }
 
+const DIFFERS: u8 = 1;
+/// 2 is for what was asked wrongly.
+const NOT_COMPARED: u8 = 3;
 /// Beyond the time that the node itself takes.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 const SLOTS_SHOWN_MAX: usize = 16;
@@ -80,11 +100,20 @@ mod tests {
         assert_eq!(text(&equal), "Equal: 16384 slots compared with 2 other nodes.");
         let unequal = json!({"equal": false, "slots_compared": 16384, "peers": [
             {"node": "b", "differing": [7, 9], "unsettled": 0, "error": null},
-            {"node": "c", "differing": [], "unsettled": 3, "error": null},
+            {"node": "c", "differing": [], "unsettled": 3, "busy": [4, 5, 6], "error": null},
             {"node": "e", "differing": [], "unsettled": 9, "error": "it cannot be reached"},
             {"node": "d", "differing": [], "unsettled": 0, "error": null}]});
+        assert_eq!((status(&equal), status(&unequal)), (0, DIFFERS));
+        let busy =
+            json!({"equal": false, "peers": [{"node": "c", "differing": [], "unsettled": 3, "busy": [1, 2, 3]}]});
+        assert_eq!(status(&busy), NOT_COMPARED);
         let text = text(&unequal);
-        for part in ["b: 2 slots differ: 7 9", "c: 3 slots were written to", "e: it cannot be reached", "d: equal"] {
+        for part in [
+            "b: 2 slots differ: 7 9",
+            "c: 3 slots could not be compared, as they were written to all the time: 4 5 6;",
+            "e: it cannot be reached",
+            "d: equal",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -209,7 +209,7 @@ pub enum CloseReason {
     #[error("heard nothing for {0} ms")]
     Silent(u64),
     /// The handshake did not finish in time.
-    #[error("the handshake did not finish within {0} ms")]
+    #[error("the handshake did not finish within {0} ms: the peer may still be reading its disk")]
     HandshakeTimeout(u64),
     /// The peer is shutting down.
     #[error("the peer is shutting down")]

@@ -84,6 +84,8 @@ pub enum LinkState {
     /// There is none.
     #[default]
     Down,
+    /// There is a connection, and the other side has said nothing over it yet: it starts, and may still read its disk.
+    Greeting,
     /// State is being compared.
     CatchingUp,
 }
@@ -94,6 +96,7 @@ impl LinkState {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Greeting => "greeting",
             Self::CatchingUp => "catching_up",
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct ControlRequest {
 
 /// Orders that may wait: operators are few.
 const ORDERS_WAITING_MAX: usize = 64;
+/// Slots named of those that could not be compared.
+const BUSY_SHOWN_MAX: usize = 64;
 /// How long `verify` waits for slots to rest, unless it is told otherwise.
 const VERIFY_TIME: Duration = Duration::from_secs(10);
 /// How long a graceful removal waits for everybody to have everything.
@@ -435,9 +437,11 @@ impl Peers {
         let rows: Vec<Value> = peers
             .iter()
             .map(|(&peer, state)| {
+                let busy: Vec<&u16> = state.open.difference(&state.differing).collect();
+                let shown = &busy[..busy.len().min(BUSY_SHOWN_MAX)];
                 json!({
                     "node": self.name_of(peer), "differing": state.differing,
-                    "unsettled": state.open.difference(&state.differing).count(), "error": state.error,
+                    "unsettled": busy.len(), "busy": shown, "error": state.error,
                 })
             })
             .collect();

@@ -131,6 +131,12 @@ impl Keeping {
         self.unflushed.push_back((position, last));
     }
 
+    /// What reads the journal back, while there is one.
+    #[cfg(test)]
+    pub(super) fn reader(&self) -> Option<&storage::JournalReader> {
+        self.store.as_ref().map(|store| &store.reader)
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.store.is_some()
     }

@@ -1,10 +1,12 @@
 //! Membership at work: merging what peers know, handing out numbers, dialing, removing.
 
 use super::Peers;
+use super::start::settle;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
-use protocol::{MemberView, NodeIdentity, NumberGrant};
+use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
+use storage::NumberNeeded;
 use tokio::time::Instant;
 
 /// What an operator is told whose change of the membership could not be written down.
@@ -51,6 +53,56 @@ impl Peers {
             self.keep_membership();
         }
         self.take_number_that_waits();
+        if self.has_number {
+            self.note_number_given();
+        } else {
+            self.take_number_as_first();
+        }
+    }
+
+    /// The number that others gave is in the catalogue with the membership: the next start goes on from it.
+    fn note_number_given(&mut self) {
+        let given = self.membership.view().numbers_of(self.identity).last().copied();
+        if self.number_needed.is_none() || self.is_unkept || given.is_none() || given != self.number() {
+            return;
+        }
+        match self.rows.set_number_needed(None) {
+            Ok(()) => self.number_needed = None,
+            Err(error) => tracing::error!(%error, "the catalogue could not be told that this node has its number"),
+        }
+    }
+
+    /// Where the directories of all members are copies that were put back together, nobody is there who could give a
+    /// number, and nobody has anything of numbers that were used since: when all are linked and none has one, the first of
+    /// them takes one by itself, and the others get theirs from it.
+    fn take_number_as_first(&mut self) {
+        let may =
+            self.number_needed == Some(NumberNeeded::Copied) && self.has_read_all() && self.number_to_take.is_none();
+        if !may || self.began.elapsed() < self.node.config.load().fill_timeout {
+            return;
+        }
+        let (me, now, wall) = (self.identity, self.now(), self.node.wall_clock());
+        let asks = |peer| {
+            let link = self.hub.link_report(peer, now, wall);
+            link.is_some_and(|link| link.phase == LinkPhase::Ready && link.number.is_none())
+        };
+        let others: Vec<NodeIdentity> =
+            self.membership.view().active().map(|member| member.identity).filter(|peer| *peer != me).collect();
+        if !others.into_iter().all(|peer| me < peer && asks(peer)) {
+            return;
+        }
+        match settle(&mut self.membership, me, &self.rows, false, wall) {
+            Ok(Some(number)) => {
+                tracing::warn!(
+                    number = number.value(),
+                    "no member has a number, as all come from copies: this one takes one"
+                );
+                self.membership_changed();
+                self.take_number(number);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "no number could be taken"),
+        }
     }
 
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.

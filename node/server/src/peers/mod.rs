@@ -36,7 +36,7 @@ use protocol::{Hub, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::CatalogueRows;
+use storage::{CatalogueRows, NumberNeeded};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use transport::{LinkId, Transport, TransportEvent, TransportEvents};
@@ -77,6 +77,8 @@ pub struct Peers {
     is_unkept: bool,
     /// A fresh number that may be used once the membership that grants it is durable.
     number_to_take: Option<NodeNumber>,
+    /// Why others must give this node a number, until the one they gave is in the catalogue.
+    number_needed: Option<NumberNeeded>,
     /// What the peers that are fed had when their session began.
     fed_since: BTreeMap<NodeIdentity, VersionVector>,
     wake: Arc<Notify>,

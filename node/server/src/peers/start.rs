@@ -16,7 +16,7 @@ use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{CatalogueRows, FoundStore, Life, Pins, StoreOwner};
+use storage::{CatalogueRows, FoundStore, Life, NumberNeeded, Pins, StoreOwner};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use transport::{NotAdmitted, Transport, TransportError, TransportSettings};
@@ -85,8 +85,8 @@ struct Recovered {
     membership: Membership,
     number: Option<NodeNumber>,
     start: storage::Start,
-    /// There was a catalogue, so the node may give itself a number.
-    has_catalogue: bool,
+    /// Why the node may not give itself a number, if so.
+    number_needed: Option<NumberNeeded>,
 }
 
 /// What is left to be done of a start: reading the store, and settling on a number.
@@ -94,7 +94,7 @@ pub(super) struct Loading {
     found: FoundStore,
     life: Life,
     start: storage::Start,
-    has_catalogue: bool,
+    number_needed: Option<NumberNeeded>,
     setup: StoreSetup,
     hub: HubSettings,
     record: MemberRecord,
@@ -128,10 +128,10 @@ impl Peers {
         let (transport, transport_events) = Transport::start(settings)?;
         let hub_settings = hub_settings(&node, &setup.record, setup.boot, setup.cluster, identity, &recovered);
         let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
-        let (start, has_catalogue) = (recovered.start, recovered.has_catalogue);
+        let (start, number_needed) = (recovered.start, recovered.number_needed);
         let record = setup.record.clone();
         let loading =
-            found.map(|(found, setup)| Loading { found, life, start, has_catalogue, setup, hub: hub_settings, record });
+            found.map(|(found, setup)| Loading { found, life, start, number_needed, setup, hub: hub_settings, record });
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
@@ -165,6 +165,7 @@ impl Peers {
             resets_alarmed: false,
             is_unkept: false,
             number_to_take: None,
+            number_needed,
             fed_since: BTreeMap::new(),
             wake,
             began,
@@ -205,11 +206,18 @@ impl Peers {
     }
 
     fn load_store(&mut self, loading: Loading) -> Result<(), StartError> {
-        let Loading { found, life, start, has_catalogue, setup, hub: mut settings, record } = loading;
+        let Loading { found, life, start, mut number_needed, setup, hub: mut settings, record } = loading;
         let wall = self.node.wall_clock();
         let node = Arc::clone(&self.node);
         let config = node.config.load();
         let has_checkpoint = found.manifest().is_some();
+        if is_copy(&found, &start) {
+            tracing::warn!("{COPIED}");
+            // Before anything is written that a later start would take for the original.
+            self.rows.set_number_needed(Some(NumberNeeded::Copied))?;
+            number_needed = Some(NumberNeeded::Copied);
+            self.number_needed = number_needed;
+        }
         let was_sound = found.is_empty() && start.before.is_none() || may_be_whole(&found, &start);
         let with = Recovery {
             keyspace: &node.keyspace,
@@ -242,9 +250,9 @@ impl Peers {
         }
         let me = self.identity;
         let keeps = was_sound && scanned.is_whole && !loaded.has_less();
-        let number = match has_catalogue {
-            true => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
-            false => None,
+        let number = match number_needed {
+            None => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
+            Some(_) => None,
         };
         tracing::info!(number = number.map(NodeNumber::value), keeps, "the node goes on where its store ends");
         settings.number = number;
@@ -322,6 +330,18 @@ fn may_be_whole(found: &FoundStore, start: &storage::Start) -> bool {
     before.is_some() && found.sound_life() == before && !start.host_crashed
 }
 
+/// Whether the directory is a copy of what this node left, which others may have more of than it says itself, and which
+/// numbers were used since it does not know. A store alone that was put back is older than its catalogue; a catalogue
+/// alone, older than its store.
+fn is_copy(found: &FoundStore, start: &storage::Start) -> bool {
+    let known = start.before.as_ref().map_or(0, |boot| boot.generation);
+    found.witness().is_some_and(|witness| !witness.is_original || witness.life.generation > known)
+}
+
+const COPIED: &str = "this directory is a copy of the one in which the node last ran, perhaps an old one that was put \
+                      back: numbers that the node has used since are unknown here, so another member must give it one \
+                      before it serves; what is missing comes from the others";
+
 /// For how long QUIC waits for a peer: longer than the hub, whose `silence` decides.
 fn idle_time(usual: Duration, silence: Duration) -> Duration {
     usual.max(silence + IDLE_BEYOND_SILENCE)
@@ -391,7 +411,6 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         })?,
     }
     let kept = setup.rows.membership()?;
-    let has_catalogue = kept.is_some();
     let mut membership = match &kept {
         Some(encoded) => Membership::decode(encoded)?,
         None => Membership::new(),
@@ -406,17 +425,19 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         return Err(StartError::NotAdmitted);
     }
     let start = setup.rows.begin(&setup.host_boot, setup.boot)?;
+    let mut number_needed = setup.rows.number_needed()?;
     if kept.is_none() {
         tracing::warn!("there is no catalogue in this directory: a peer must give this node a number");
+        number_needed = Some(NumberNeeded::CatalogueLost);
+        setup.rows.set_number_needed(number_needed)?;
         setup.rows.set_membership(&membership.encode())?;
-        return Ok(Recovered { membership, number: None, start, has_catalogue });
     }
-    // What is on the disk decides.
-    if setup.store.is_some() {
-        return Ok(Recovered { membership, number: None, start, has_catalogue });
+    // Where there is a store, what is in it decides.
+    if number_needed.is_some() || setup.store.is_some() {
+        return Ok(Recovered { membership, number: None, start, number_needed });
     }
     let number = settle(&mut membership, me, &setup.rows, start.before.is_none(), wall)?;
-    Ok(Recovered { membership, number, start, has_catalogue })
+    Ok(Recovered { membership, number, start, number_needed })
 }
 
 /// The number that a node writes under from now on: the one it has, if it may be `kept`, or a fresh one of its own range.

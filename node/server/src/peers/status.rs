@@ -148,6 +148,7 @@ impl Peers {
         let report = self.report_of(peer);
         let is_self = peer == self.identity;
         let ready = report.as_ref().is_some_and(|report| report.phase == LinkPhase::Ready);
+        let greets = report.as_ref().is_some_and(|report| report.phase == LinkPhase::Greeting);
         let catching_up = report.as_ref().is_some_and(|r| r.fed_by_peer || r.feeding_peer.is_some());
         let filling = report.as_ref().is_some_and(|report| report.peer_is_filling);
         MemberStatus {
@@ -169,6 +170,7 @@ impl Peers {
                 (true, ..) => LinkState::Up,
                 (false, true, true) => LinkState::CatchingUp,
                 (false, true, false) => LinkState::Up,
+                (false, false, _) if greets => LinkState::Greeting,
                 (false, false, _) => LinkState::Down,
             },
         }

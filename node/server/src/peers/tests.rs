@@ -10,7 +10,7 @@ use keyspace::{Database, Lifetime, NewLifetime};
 use protocol::ClusterId;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use storage::{FileFacts, Fs, FsFile, MemoryCatalogue, SimulatedFs};
+use storage::{FileFacts, FileId, Fs, FsFile, MemoryCatalogue, SimulatedFs};
 use transport::{Authority, Bind, CertificateRequest, TransportSettings, Validity};
 
 /// How long the disk may take at most.
@@ -70,6 +70,10 @@ impl Fs for SlowDisk {
 
     fn space(&self) -> io::Result<u64> {
         self.files.space()
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        self.files.file_id(name)
     }
 }
 

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::{
-    Command, Disk, DiskFaults, DiskWorker, FileFacts, FlushPolicy, Fs, FsFile, Health, Life, Problem, SimulatedFs,
+    Command, Disk, DiskFaults, DiskWorker, FileFacts, FileId, FlushPolicy, Fs, FsFile, Health, Life, Problem,
+    SimulatedFs,
 };
 
 /// A store with one checkpoint and something behind it.
@@ -166,6 +167,10 @@ impl Fs for PanickingFs {
     fn space(&self) -> io::Result<u64> {
         self.disk.space()
     }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        self.disk.file_id(name)
+    }
 }
 
 impl FsFile for PanickingFile {
@@ -271,4 +276,22 @@ fn a_store_that_is_written_without_a_pause_is_mended_all_the_same() {
     assert!(node.disk.progress().can_heal());
     assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
     assert_eq!(node.disk.progress().health(), Health::Sound);
+}
+
+#[test]
+fn who_waits_for_the_disk_is_told_of_a_flush_and_of_a_failure() {
+    let until = Instant::now() + Duration::from_secs(60);
+    let (_, mut disk, _told) = on_threads();
+    let position = disk.append(record(0));
+    let progress = Arc::clone(disk.progress());
+    let waits = std::thread::spawn(move || progress.wait(until, |now| (now.durable().to >= position).then_some(())));
+    disk.command(Command::Flush);
+    assert_eq!(waits.join().unwrap(), Some(()));
+    let (fs, mut disk, _told) = on_threads();
+    fs.disk.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    let progress = Arc::clone(disk.progress());
+    let waits = std::thread::spawn(move || progress.wait(until, |now| (now.health() != Health::Sound).then_some(())));
+    disk.append(record(0));
+    assert_eq!(waits.join().unwrap(), Some(()));
+    assert_eq!(disk.progress().wait(Instant::now(), |_| None::<()>), None);
 }

@@ -5,7 +5,7 @@ use crate::model::{Chance, OWNER, SmallNode, recover};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
-use storage::{Command, Cut, CutError, FileFacts, FlushPolicy, Fs, FsFile, Pin, Pins, SimulatedFs};
+use storage::{Command, Cut, CutError, FileFacts, FileId, FlushPolicy, Fs, FsFile, Pin, Pins, SimulatedFs};
 
 /// Makes everything that was written durable, and pins the cut there.
 fn pin(pins: &Pins, node: &mut SmallNode) -> (u64, Cut, Pin) {
@@ -153,6 +153,10 @@ impl Fs for WatchedFs {
 
     fn space(&self) -> io::Result<u64> {
         self.0.space()
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        self.0.file_id(name)
     }
 }
 

@@ -75,6 +75,7 @@ fn link_text(member: &MemberStatus) -> String {
             Some(lag) => format!("→ {name} {lag} ms"),
             None => format!("→ {name} up"),
         },
+        LinkState::Greeting => format!("→ {name} starts, and reads its disk"),
         LinkState::CatchingUp => format!("→ {name} catching up"),
         LinkState::Down => format!("→ {name} CUT OFF, {} changes wait", grouped(member.unacked_changes)),
     }

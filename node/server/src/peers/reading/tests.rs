@@ -79,6 +79,13 @@ fn nobody_writes_before_the_node_has_a_number() {
         until(&mut peers, |peers| peers.has_read_all());
         assert!(!is_served(&peers));
         assert!(peers.stop_disk());
+        // The membership that it has written since is that of the admission, and its numbers may have been used or given.
+        let (mut peers, _) = begun(Some(&disk), &lost, 3);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert!(peers.number().is_none() && !is_served(&peers));
+        assert!(peers.stop_disk());
+        let (peers, _) = begun(None, &lost, 4);
+        assert!(peers.number().is_none(), "without a store it would be the next of its range");
     });
 }
 
@@ -104,13 +111,102 @@ fn a_peer_is_given_nothing_out_of_a_journal_in_which_records_are_missing() {
         until(&mut peers, |peers| peers.has_read_all());
         assert_ne!(peers.number(), Some(number));
         let offered = |peers: &Peers, origin: NodeNumber, after: Stamp| {
-            let store = peers.keeping.store.as_ref().unwrap();
-            store.reader.batches_after(origin, after, usize::MAX).unwrap().len()
+            peers.keeping.reader().unwrap().batches_after(origin, after, usize::MAX).unwrap().len()
         };
         assert!(written.iter().all(|&after| offered(&peers, number, after) == 0));
         let later = write(&mut writer, b"later", b"v");
         until(&mut peers, |peers| peers.close_logged() && peers.is_published());
         assert_eq!(offered(&peers, later.author(), Stamp::ZERO), 1);
         assert!(peers.stop_disk());
+    });
+}
+
+/// The disk and catalogue of a node as a copy of its directory has them.
+fn copy_of(disk: &SlowDisk, rows: &MemoryCatalogue, seed: u64) -> (SlowDisk, Arc<MemoryCatalogue>) {
+    let copied = SlowDisk::new(seed);
+    copied.files.restore(&disk.files.backup());
+    (copied, Arc::new(rows.backup()))
+}
+
+/// It was copied between two lives, and either put back where it was or started beside the other: nothing tells it how far
+/// its number was used since.
+#[test]
+fn a_copied_directory_writes_nothing_before_somebody_has_given_it_a_number() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(4), Arc::new(MemoryCatalogue::new()));
+        let before = left(&disk, &rows);
+        let (copied, old) = copy_of(&disk, &rows, 5);
+        let between = rows.backup();
+        // The original knows nothing of it.
+        let (mut original, _) = begun(Some(&disk), &rows, 2);
+        until(&mut original, |peers| peers.has_read_all() && peers.filled);
+        assert_eq!(original.number(), Some(before));
+        for boot in 3..5 {
+            // Not at its first start, and not at the next one, which finds what the first one has written.
+            let (mut peers, _) = begun(Some(&copied), &old, boot);
+            until(&mut peers, |peers| peers.has_read_all());
+            assert!(peers.number().is_none() && peers.node.condition.is_loading());
+            assert!(peers.stop_disk());
+        }
+        // The store as it is, under the catalogue of then.
+        assert!(original.stop_disk());
+        let (_, catalogue) = copy_of(&disk, &between, 6);
+        let (peers, _) = begun(Some(&disk), &catalogue, 6);
+        assert!(peers.number().is_none());
+    });
+}
+
+/// Nobody is there to be asked.
+#[test]
+fn the_only_member_takes_a_fresh_number_when_its_directory_is_a_copy() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(7), Arc::new(MemoryCatalogue::new()));
+        let before = left(&disk, &rows);
+        let (copied, old) = copy_of(&disk, &rows, 8);
+        let (mut peers, mut writer) = begun(Some(&copied), &old, 2);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert!(peers.number().is_none());
+        peers.began -= peers.node.config.load().fill_timeout;
+        until(&mut peers, |peers| {
+            peers.keep_what_is_not_kept();
+            !peers.node.condition.is_loading()
+        });
+        assert_ne!(peers.number(), Some(before));
+        let written = write(&mut writer, b"k", b"w");
+        assert_eq!(Some(written.author()), peers.number());
+        assert!(peers.close_logged() && peers.stop_disk());
+        peers.keep_what_is_not_kept();
+        assert_eq!(peers.rows.number_needed().unwrap(), None);
+    });
+}
+
+/// Its transport is over, which whoever listens to peers would notice at once.
+#[test]
+fn a_node_that_stops_while_it_reads_listens_to_no_peer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (disk, rows) = (SlowDisk::new(9), Arc::new(MemoryCatalogue::new()));
+        left(&disk, &rows);
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 2);
+        damage(&disk);
+        let gate = disk.gate.lock();
+        until(&mut peers, |peers| matches!(&peers.still_read, Some(still) if matches!(still.state, State::Less(_))));
+        peers.transport.shutdown().await;
+        peers.node.console.note_served_last();
+        drop(gate);
+        // What is still open makes the stop wait.
+        writer.begin_pipeline();
+        write(&mut writer, b"open", b"v");
+        let is_over = std::cell::Cell::new(false);
+        let ends = async {
+            peers.hand_over().await;
+            is_over.set(true);
+        };
+        let lets_go = async {
+            tokio::task::yield_now().await;
+            assert!(!is_over.get(), "it has heard that there is no transport any more");
+            writer.end_pipeline();
+        };
+        tokio::join!(ends, lets_go);
     });
 }

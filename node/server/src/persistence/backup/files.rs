@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::{FileFacts, Fs, FsFile, StdFs};
+use storage::{FileFacts, FileId, Fs, FsFile, StdFs};
 
 /// A cut's files.
 #[derive(Debug)]
@@ -59,5 +59,10 @@ impl Fs for CutFiles {
 
     fn space(&self) -> io::Result<u64> {
         Ok(0)
+    }
+
+    fn file_id(&self, name: &str) -> io::Result<FileId> {
+        let (stored, _) = self.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        self.beneath.file_id(stored)
     }
 }
