@@ -222,19 +222,22 @@ impl<'a> Access<'a> {
         let Some(list) = self.list(database, key)? else { return Ok(None) };
         let (length, count) = (list.len(), count.min(list.len()));
         let range = match end {
-            End::Head => {
-                list.iter().take(count).for_each(|text| each(&text));
-                0..count
-            }
-            End::Tail if count == 1 => {
-                list.get(length - 1).iter().for_each(|text| each(text));
-                length - 1..length
-            }
-            End::Tail => {
-                list.iter_back().take(count).for_each(|text| each(&text));
-                length - count..length
-            }
+            End::Head => 0..count,
+            End::Tail => length - count..length,
         };
+        // In place they are given in the order of the list.
+        let in_order = end == End::Head || count == 1;
+        if in_order && (1..length).contains(&count) {
+            let mut give = |item: &Item<'_>| each(&item.text().unwrap_or_default());
+            if self.remove_in_place(database, key, std::slice::from_ref(&range), &mut give) {
+                return Ok(Some(count));
+            }
+        }
+        let Some(list) = self.list(database, key)? else { return Ok(None) };
+        match end {
+            End::Head => list.iter().take(count).for_each(|text| each(&text)),
+            End::Tail => list.iter_back().take(count).for_each(|text| each(&text)),
+        }
         self.remove_elements(database, key, &[range])?;
         Ok(Some(count))
     }
@@ -274,12 +277,7 @@ impl<'a> Access<'a> {
             self.remove_observed(database, key);
             return Ok(());
         }
-        if let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) {
-            let mut list = std::mem::take(site.list);
-            let mut name = Vec::with_capacity(16);
-            list.remove_ranges(&ranges, |item| site.remove(item.name_into(&mut name), item));
-            *site.list = list;
-            site.finish();
+        if self.remove_in_place(database, key, &ranges, &mut |_| ()) {
             return Ok(());
         }
         self.change(database, key, |entry, now, recorder| {
@@ -295,6 +293,27 @@ impl<'a> Access<'a> {
             end_element(entry, &found, recorder);
         });
         Ok(())
+    }
+
+    /// Removes the elements in these ranges, which are in order, do not overlap, and leave some, each after `each` has seen
+    /// it. False, and nothing done, if the case is not that simple.
+    fn remove_in_place(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        ranges: &[Range<usize>],
+        each: &mut dyn FnMut(&Item<'_>),
+    ) -> bool {
+        let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
+        let mut list = std::mem::take(site.list);
+        let mut name = Vec::with_capacity(16);
+        list.remove_ranges(ranges, |item| {
+            each(item);
+            site.remove(item.name_into(&mut name), item);
+        });
+        *site.list = list;
+        site.finish();
+        true
     }
 
     /// Sets the element number `index`, which keeps its position. False if there is none.

@@ -63,6 +63,13 @@ pub struct Trace {
     pub integer: i64,
 }
 
+/// Where an element begins in a chunk's bytes, and what it is written against. It is not inside a run.
+#[derive(Clone, Copy)]
+struct Mark {
+    at: usize,
+    trace: Trace,
+}
+
 /// Reads the elements of a chunk from its front.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
@@ -100,6 +107,7 @@ const CODE_TEXT: u8 = 10;
 /// A text with its length before it; down to `CODE_TEXT` the code says the length.
 const CODE_LONG_TEXT: u8 = 63;
 
+const FRONT: Mark = Mark { at: 0, trace: START };
 const START: Trace = Trace { step: Step { side: Side::InFront, stamp: Stamp::ZERO, index: 0 }, integer: 0 };
 
 impl<'a> Item<'a> {
@@ -191,7 +199,11 @@ impl Chunk {
 
     /// The elements from the first on.
     pub fn items(&self) -> Cursor<'_> {
-        Cursor { bytes: &self.bytes, at: 0, trace: START, run: None }
+        self.items_from(FRONT)
+    }
+
+    fn items_from(&self, Mark { at, trace }: Mark) -> Cursor<'_> {
+        Cursor { bytes: &self.bytes, at, trace, run: None }
     }
 
     /// The first element.
@@ -214,12 +226,9 @@ impl Chunk {
             }
             return self.note_pushed(items.len(), false);
         }
-        self.open(at);
-        self.open(at + removed);
-        let mut cursor = self.items();
-        cursor.pass(at);
-        let (from, mut trace) = (cursor.at, cursor.trace);
-        cursor.pass(removed);
+        let Mark { at: from, mut trace } = self.open(FRONT, at);
+        let behind = self.open(Mark { at: from, trace }, removed);
+        let cursor = self.items_from(behind);
         let mut written = Vec::with_capacity(items.iter().map(Item::bytes_max).sum::<usize>() + 64);
         for item in items {
             trace = encode(&mut written, trace, item);
@@ -236,38 +245,46 @@ impl Chunk {
 
     /// Takes out `count` elements from number `at` on, each after `each` has seen it.
     pub fn take_out(&mut self, at: usize, count: usize, mut each: impl FnMut(&Item<'_>)) {
-        self.open(at);
-        self.open(at + count);
-        let mut cursor = self.items();
-        cursor.pass(at);
-        let (from, trace) = (cursor.at, cursor.trace);
-        cursor.by_ref().take(count).for_each(|item| each(&item));
+        let first = self.open(FRONT, at);
+        let behind = self.open(first, count);
+        self.items_from(first).take(count).for_each(|item| each(&item));
         let mut written = Vec::new();
-        let (to, end) = cursor.follow(&mut written, trace);
+        let (to, end) = self.items_from(behind).follow(&mut written, first.trace);
         self.end = end.unwrap_or(self.end);
-        self.replace(from, to, &written);
+        self.replace(first.at, to, &written);
         self.count -= count as u32;
         self.give_back();
     }
 
-    /// Takes the elements of a run that has some on both sides of a number out of it.
-    fn open(&mut self, number: usize) {
-        let (mut cursor, mut next) = (self.items(), 0);
-        while next < number {
+    /// Says where the element begins that comes so many behind a mark. If that is inside a run, its elements are taken out
+    /// of it.
+    fn open(&mut self, start: Mark, elements: usize) -> Mark {
+        let (mut cursor, mut passed) = (self.items_from(start), 0);
+        while passed < elements {
             let (from, before) = (cursor.at, cursor.trace);
-            let Some(first) = cursor.next() else { return };
+            let Some(first) = cursor.next() else { break };
             let left = cursor.run.as_ref().map_or(0, Run::left);
-            if next + 1 + left <= number {
+            passed += 1;
+            if passed + left <= elements {
                 cursor.pass(left);
-                next += 1 + left;
+                passed += left;
                 continue;
             }
             let mut written = Vec::with_capacity(2 * (cursor.at - from));
             let mut trace = encode(&mut written, before, &first);
-            cursor.by_ref().take(left).for_each(|item| trace = encode(&mut written, trace, &item));
+            let mut mark = Mark { at: from + written.len(), trace };
+            for item in cursor.by_ref().take(left) {
+                trace = encode(&mut written, trace, &item);
+                passed += 1;
+                if passed == elements {
+                    mark = Mark { at: from + written.len(), trace };
+                }
+            }
             let to = cursor.at;
-            return self.replace(from, to, &written);
+            self.replace(from, to, &written);
+            return mark;
         }
+        Mark { at: cursor.at, trace: cursor.trace }
     }
 
     /// Counts what was put at an end, and makes runs when there may be one more.

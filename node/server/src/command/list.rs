@@ -255,19 +255,18 @@ fn pop(call: &mut Call<'_, '_>, args: &[&[u8]], end: End, name: &str) -> Result<
         [count] => Some(number::count(count, "ERR value is out of range, must be positive")?),
         _ => return Err(CommandError::wrong_arity(name)),
     };
-    let Some(length) = call.store.list(db, key)?.map(|list| list.len()) else {
-        if count.is_some() {
-            call.reply.null_array()
-        } else {
-            call.reply.null()
-        }
-        return Ok(());
-    };
     if let Some(count) = count {
+        let Some(length) = call.store.list(db, key)?.map(|list| list.len()) else {
+            call.reply.null_array();
+            return Ok(());
+        };
         call.reply.array(count.min(length));
     }
     let reply = &mut *call.reply;
-    call.store.pop(db, key, end, count.unwrap_or(1), &mut |element| reply.bulk(element))?;
+    let popped = call.store.pop(db, key, end, count.unwrap_or(1), &mut |element| reply.bulk(element))?;
+    if popped.is_none() {
+        call.reply.null();
+    }
     Ok(())
 }
 
