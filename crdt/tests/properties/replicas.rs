@@ -424,6 +424,9 @@ impl<R: Replica> Cluster<R> {
                 self.replicas.iter_mut().for_each(|replica| replica.peer_applied(life.number, &vector));
             }
         }
+        if self.tells_known {
+            self.replicas.iter_mut().for_each(|replica| replica.known_everywhere(&vector));
+        }
     }
 }
 

@@ -289,7 +289,7 @@ impl World {
         }
         let keyspace = &self.cluster.replicas[at].keyspace;
         let patched = keyspace.patched_strings();
-        if self.profile.folds && patched > 0 && !self.cluster.has_former_lives() {
+        if self.profile.folds && patched > 0 {
             return Some(format!("{at} keeps patches of {patched} strings that all have"));
         }
         let (counted, early) = (keyspace.early_dots(), keyspace.early().0);
