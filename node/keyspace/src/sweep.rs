@@ -4,7 +4,8 @@
 //! others hide it at once, and one of them steps in after a grace period. A slot knows its earliest deadline and is
 //! visited when that has come, so there is no index to keep. A visit may take many turns: a turn ends when it has removed
 //! enough or its time is used up, and the next one goes on in the same slot. So a million keys that end at one moment, or
-//! lie in one slot, hold up neither the thread that sweeps nor anybody who waits for the slot.
+//! lie in one slot, hold up neither the thread that sweeps nor anybody who waits for the slot. Fields of hashes go in the same
+//! way, some dozens in one change: their hash knows the order in which they end.
 
 use crate::access::{Access, Database};
 use crate::body::{KeyBody, KeyEntry, has_content, key_of, lifetime_of};
@@ -118,7 +119,8 @@ impl Keyspace {
             }
             // Where the slots allowed are used up, there is no visit.
             loop {
-                let is_spent = looked && (swept.expired + swept.ghosts + swept.fields >= policy.removals_max || (policy.is_late)());
+                let is_spent = looked
+                    && (swept.expired + swept.ghosts + swept.fields >= policy.removals_max || (policy.is_late)());
                 let Some(visit) = place.visit.as_mut().filter(|_| !is_spent) else {
                     place.from = number;
                     return Swept { next: now, is_cut_short: true, ..swept };
@@ -263,12 +265,7 @@ fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdi
 
 /// What becomes of a key, or a field of it, by the assertion about its life that counts; with it whether only assertions
 /// are left.
-fn judge(
-    winner: Option<(Stamp, Lifetime, bool)>,
-    key: &[u8],
-    now: UnixMillis,
-    policy: &SweepPolicy<'_>,
-) -> Verdict {
+fn judge(winner: Option<(Stamp, Lifetime, bool)>, key: &[u8], now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdict {
     let Some((stamp, lifetime, ghost)) = winner else { return Verdict::Stays };
     let over = match (lifetime, ghost) {
         (Lifetime::Until(deadline), _) => deadline,
@@ -369,6 +366,82 @@ mod tests {
         let (keyspace, mut writer) = filled(1_000, |number| format!("{{tag}}:{number}"));
         let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy(u64::MAX, &|| true));
         assert!(swept.is_cut_short && swept.expired == REMOVALS_A_LOOK_MAX as u64, "{swept:?}");
+    }
+
+    /// A hash whose fields end at the same moment, all but one.
+    fn filled_hash(fields: usize) -> (Arc<Keyspace>, Writer) {
+        let (keyspace, mut writer) = filled(0, |_| String::new());
+        let mut access = writer.access(NOW, &[b"h"]);
+        access.begin_command();
+        access.put_field(DB, b"h", b"stays", b"v").unwrap();
+        for number in 0..fields {
+            let lifetime = NewLifetime::Set(Lifetime::Until(NOW + 1_000));
+            access.begin_command();
+            access.put_field_for(DB, b"h", number.to_string().as_bytes(), b"v", lifetime).unwrap();
+        }
+        drop(access);
+        (keyspace, writer)
+    }
+
+    #[test]
+    fn fields_that_end_together_are_removed_in_bounded_turns_and_hidden_before() {
+        let (keyspace, mut writer) = filled_hash(5_000);
+        let (now, mut turns, mut removed) = (NOW + 2_000, 0, 0);
+        loop {
+            let mut access = writer.access(now, &[b"h"]);
+            access.begin_command();
+            let fields = access.hash(DB, b"h").unwrap().unwrap();
+            assert_eq!((fields.len(), fields.iter().count(), fields.contains(b"17")), (1, 1, false));
+            assert_eq!(fields.random(turns).unwrap().0, b"stays");
+            drop(access);
+            let swept = keyspace.sweep(&mut writer, now, &policy(200, &|| false));
+            assert!(swept.fields <= 200 + FIELDS_A_LOOK_MAX as u64, "{swept:?}");
+            (turns, removed) = (turns + 1, removed + swept.fields);
+            if !swept.is_cut_short {
+                break;
+            }
+        }
+        assert_eq!((removed, keyspace.len(0)), (5_000, 1));
+        assert!(turns >= 5_000 / 264, "{turns}");
+        // With its last end the hash has no order of ends any more, and nobody looks at it again.
+        keyspace.sweep(&mut writer, now + 600, &policy(200, &|| false));
+        let swept = keyspace.sweep(&mut writer, now + 1_200, &policy(200, &|| false));
+        assert_eq!((swept.visited, swept.next), (0, UnixMillis::MAX));
+    }
+
+    #[test]
+    fn fields_of_others_do_not_hide_those_behind_them() {
+        let (keyspace, mut writer) = filled_hash(300);
+        keyspace.set_number(NodeNumber::new(2).unwrap());
+        let mut access = writer.access(NOW, &[b"h"]);
+        for number in 0..300 {
+            let lifetime = NewLifetime::Set(Lifetime::Until(NOW + 1_500));
+            access.begin_command();
+            access.put_field_for(DB, b"h", format!("own:{number}").as_bytes(), b"v", lifetime).unwrap();
+        }
+        drop(access);
+        let is_mine = |number: NodeNumber| number == NodeNumber::new(2).unwrap();
+        let policy = |steps_in| SweepPolicy {
+            is_mine: &is_mine,
+            steps_in,
+            grace_ms: 10_000,
+            slots_max: usize::MAX,
+            removals_max: u64::MAX,
+            is_late: &|| false,
+        };
+        let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy(&|_| true));
+        assert_eq!((swept.fields, swept.is_cut_short), (300, false));
+        // The owner of the others never comes: after the grace period they are looked at again.
+        assert!(swept.next <= NOW + 11_000, "{swept:?}");
+        let swept = keyspace.sweep(&mut writer, NOW + 11_001, &policy(&|_| true));
+        assert_eq!(swept.fields, 300);
+    }
+
+    #[test]
+    fn a_turn_among_fields_ends_when_its_time_is_used_up() {
+        let (keyspace, mut writer) = filled_hash(1_000);
+        let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy(u64::MAX, &|| true));
+        assert!(swept.is_cut_short && swept.fields == FIELDS_A_LOOK_MAX as u64, "{swept:?}");
     }
 
     /// A key that is written to a slot whose visit is not at its end, into cells that were looked at already.
