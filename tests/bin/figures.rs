@@ -12,9 +12,13 @@ use tests::cores::Cores;
 use tests::figure::Sheet;
 use tests::redis::Redis;
 use tests::texts::Texts;
-use tests::{amplification, checkpoint, delay, eviction, expiry, flush, idle, memory, moving_in, pipelines};
+use tests::{
+    amplification, checkpoint, delay, element_memory, eviction, expiry, flush, idle, large, memory, moving_in,
+    pipelines,
+};
 
 const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value-bytes N]
+       figures --element-memory [--elements N] [--shape NAME]... [--seed S] [--rest-s N] [--server-cores LIST] [--load-cores LIST]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
        figures --delay [--writes N] [--interval-ms N]
        figures --checkpoint [--keys N] [--value N] [--before-s N] [--checkpoints N] [--interval-us N] [--journal-keys N] \
@@ -27,6 +31,8 @@ const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value
 [--seed S] [--server-cores LIST] [--load-cores LIST]
        figures --eviction [--keys N] [--resident N] [--value N] [--accesses N] [--warming N] [--exponent-percent N] \
 [--rate N] [--depth N] [--interval-us N] [--policy NAME] [--seed S] [--server-cores LIST] [--load-cores LIST]
+       figures --large [--elements N] [--kind NAME]... [--act NAME]... [--interval-us N] [--through-max-s N] \
+[--server-cores LIST] [--load-cores LIST]
        figures --import [--keys N] [--value N] [--rate N] [--pause-s N] [--seed S] [--server-cores LIST] [--load-cores LIST]
 Starts nodes as processes with their default settings, and prints what they use. --set NAME=VALUE gives all nodes a
 setting. PELAGO_TESTS_BINARY names the program instead of building it. Memory and processor are those that Linux counts.
@@ -58,12 +64,14 @@ type Measure = fn(&Scene<'_>) -> Result<Sheet, String>;
 
 /// Those that have.
 const FORMS: &[(&str, Measure)] = &[
+    ("--element-memory", measure_element_memory),
     ("--checkpoint", measure_checkpoint),
     ("--amplification", measure_amplification),
     ("--flush", measure_flush),
     ("--expiry", measure_expiry),
     ("--eviction", measure_eviction),
     ("--import", measure_import),
+    ("--large", measure_large),
 ];
 
 /// What a measurement was asked for, and where it takes place.
@@ -123,6 +131,21 @@ impl Scene<'_> {
 /// What the harness' own settings are set back to: the defaults of a node.
 const DEFAULTS: &[&str] = &["workers=0", "development=no"];
 const NO_FILE: &[&str] = &["--appendonly", "no"];
+
+/// What else a node keeps for peers and on disk is not what is compared.
+const MEMORY_ONLY: &[&str] = &["ring-bytes=1mb", "persistence=off"];
+
+fn measure_element_memory(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let plan = element_memory::Plan {
+        shapes: chosen(scene.arguments, "--shape", &element_memory::Shape::ALL)?,
+        elements: scene.arguments.count("--elements", 1_000_000).max(1),
+        seed: scene.arguments.number("--seed", 1),
+        rest: scene.seconds("--rest-s", 3),
+    };
+    let start = || scene.start(&["only"], MEMORY_ONLY);
+    let redis = || scene.must_redis(&scene.cores.server, NO_FILE);
+    element_memory::run(start, redis, &plan, scene.setting(&plan))
+}
 
 fn measure_checkpoint(scene: &Scene<'_>) -> Result<Sheet, String> {
     let plan = checkpoint::Plan {
@@ -220,6 +243,29 @@ fn measure_import(scene: &Scene<'_>) -> Result<Sheet, String> {
     let cluster = scene.start(&["only"], &[]);
     let redis = scene.must_redis(&scene.cores.load, NO_FILE)?;
     moving_in::run(&cluster, &redis, &plan, scene.setting(&plan))
+}
+
+fn measure_large(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let plan = large::Plan {
+        elements: scene.arguments.count("--elements", 500_000).max(1),
+        kinds: chosen(scene.arguments, "--kind", &large::Kind::ALL)?,
+        acts: chosen(scene.arguments, "--act", &large::Act::ALL)?,
+        interval: scene.micros("--interval-us", 1_000),
+        through_max: scene.seconds("--through-max-s", 120),
+    };
+    // One worker: whoever asks for another key is served by the thread that works on the large one.
+    let cluster = scene.start(&["us-east", "eu-west"], &["workers=1"]);
+    large::run(&cluster, &plan, scene.setting(&plan))
+}
+
+/// What was asked for by name, or everything.
+fn chosen<T: Copy>(arguments: &Arguments, name: &str, all: &[(&str, T)]) -> Result<Vec<T>, String> {
+    let asked: Vec<&str> = arguments.all(name).collect();
+    if asked.is_empty() {
+        return Ok(all.iter().map(|(_, choice)| *choice).collect());
+    }
+    let find = |asked: &&str| all.iter().find(|(known, _)| known == asked).map(|(_, choice)| *choice);
+    asked.iter().map(|asked| find(asked).ok_or_else(|| format!("{name} {asked} is not known"))).collect()
 }
 
 /// Measures something that has no bar here.
