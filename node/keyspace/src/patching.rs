@@ -52,9 +52,7 @@ impl Access<'_> {
         let last = element.patches().last().map(|last| last.stamp);
         let writer = &mut *self.writer;
         // The first patch of a string is for the general way, which notes it.
-        if last.is_none_or(|last| Some(last) == self.stamp)
-            || !element.contributions.is_empty()
-            || is_too_much(element)
+        if last.is_none_or(|last| Some(last) == self.stamp) || !element.contributions.is_empty() || is_too_much(element)
         {
             return false;
         }
@@ -179,3 +177,6 @@ impl crate::slot::Slot {
         self.memory.put_patched(left);
     }
 }
+
+#[cfg(test)]
+mod tests;
