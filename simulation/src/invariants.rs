@@ -3,6 +3,7 @@
 
 mod contents;
 mod convergence;
+mod groups;
 mod lives;
 mod memory;
 mod nothing_lost;
@@ -65,6 +66,7 @@ pub const INVARIANTS: &[Invariant] = &[
     convergence::INVARIANT,
     nothing_lost::INVARIANT,
     contents::INVARIANT,
+    groups::INVARIANT,
     lives::INVARIANT,
     memory::INVARIANT,
     traffic::INVARIANT,

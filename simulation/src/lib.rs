@@ -9,6 +9,7 @@
 mod broken;
 pub mod client;
 mod clock;
+mod deliveries;
 pub mod document;
 pub mod faults;
 mod host;

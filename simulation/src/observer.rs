@@ -2,6 +2,7 @@
 //! node had seen; every key that a sweep removed; the end of every life. It feeds the oracle and asks it.
 
 use crate::broken::Broken;
+use crate::deliveries::Deliveries;
 use crate::oracle::{self, Ahead, Execution, History, Key};
 use crate::reply::Value;
 use crate::trace::Trace;
@@ -94,6 +95,8 @@ pub struct Observer {
     resting: BTreeMap<NodeNumber, Stamp>,
     /// Numbers that were sealed.
     sealed: BTreeMap<NodeNumber, EndedNumber>,
+    /// What consumer groups delivered and acknowledged.
+    pub deliveries: Deliveries,
     trace: Trace,
 }
 
@@ -111,6 +114,7 @@ impl Observer {
             kept: BTreeMap::new(),
             resting: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            deliveries: Deliveries::default(),
             trace: Trace::new(seed),
         }
     }
@@ -238,6 +242,11 @@ impl Observer {
             uncertain |= execution.uncertain;
         }
         let after = keyspace.clock();
+        let mut undue = None;
+        for (args, answer) in commands.iter().zip(answers) {
+            let found = self.deliveries.note(window.life, window.database, args, answer, after, &sees);
+            undue = undue.or(found);
+        }
         if wrong.is_none() && execution.clock != after && all_known {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
@@ -270,6 +279,10 @@ impl Observer {
             }
             let detail = format!("at {name} (number {me}, clock {}): {wrong}", window.now);
             self.report(Broken::new("answers", detail));
+        }
+        if let Some(undue) = undue {
+            let name = self.lives[window.life].name.clone();
+            self.report(Broken::new("groups", format!("at {name} (number {me}, clock {}): {undue}", window.now)));
         }
     }
 

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod decimal;
 pub mod execution;
 mod fields;
+mod group_commands;
 pub mod history;
 mod list_commands;
 pub mod lists;

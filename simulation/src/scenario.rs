@@ -202,6 +202,22 @@ pub const SCENARIOS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "groups",
+        summary: "consumer groups above all, with cuts, crashes, regions that compare state, and clocks that are off",
+        mixture: Mixture::GROUPS,
+        faults: &[
+            ("partition", 4),
+            ("one-way-partition", 2),
+            ("link-cut", 2),
+            ("process-crash", 2),
+            ("host-crash", 1),
+            ("clock-skew", 2),
+            ("reordering", 1),
+        ],
+        settings: tiny_ring,
+        ..USUAL
+    },
+    Scenario {
         name: "ring-overflow",
         summary: "the ring holds next to nothing, so that outages are caught up with by comparing state",
         faults: &[("partition", 4), ("one-way-partition", 2), ("link-cut", 2), ("process-crash", 1), ("loss", 1)],

@@ -2,6 +2,7 @@
 
 mod counters;
 mod fields;
+mod groups;
 mod hashes;
 mod keys;
 mod lists;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[Family] = &[
     lives::FAMILY,
     keys::FAMILY,
     transactions::FAMILY,
+    groups::FAMILY,
 ];
 
 /// How often each family is drawn, in the order of [`FAMILIES`].
@@ -48,11 +50,17 @@ pub struct Mixture(pub [u32; FAMILIES.len()]);
 
 impl Mixture {
     /// Everything.
-    pub const ALL: Self = Self([20, 22, 20, 12, 16, 12, 16, 16, 8, 6, 8]);
+    pub const ALL: Self = Self([20, 22, 20, 12, 16, 12, 16, 16, 8, 6, 8, 0]);
     /// Counters above all.
-    pub const COUNTING: Self = Self([4, 70, 20, 4, 2, 10, 2, 2, 1, 1, 2]);
+    pub const COUNTING: Self = Self([4, 70, 20, 4, 2, 10, 2, 2, 1, 1, 2, 0]);
     /// Lives above all.
-    pub const EXPIRING: Self = Self([22, 16, 12, 24, 10, 8, 10, 10, 30, 5, 5]);
+    pub const EXPIRING: Self = Self([22, 16, 12, 24, 10, 8, 10, 10, 30, 5, 5, 0]);
+
+    /// Fields that end above all.
+    pub const FIELDS: Self = Self([4, 4, 20, 60, 4, 0, 0, 0, 10, 6, 4, 0]);
+
+    /// Consumer groups above all, and nothing that removes keys.
+    pub const GROUPS: Self = Self([6, 10, 6, 0, 6, 0, 0, 0, 0, 0, 0, 90]);
 
     /// Draws what a client does next.
     pub fn draw(&self, random: &mut Random) -> Requests {
@@ -68,6 +76,8 @@ pub(crate) const HASHES: &[&str] = &["h1", "h2", "{l}2", "m"];
 pub(crate) const SETS: &[&str] = &["t1", "t2", "l", "{l}2"];
 pub(crate) const LISTS: &[&str] = &["q1", "q2", "l", "m"];
 pub(crate) const STREAMS: &[&str] = &["x1", "x2", "l", "m"];
+/// Streams that are read by groups, and that nothing else is done to.
+pub(crate) const GROUPED: &[&str] = &["w1", "w2", "w3"];
 pub(crate) const SORTED_SETS: &[&str] = &["z1", "z2", "{l}2", "m"];
 pub(crate) const NAMES: &[&str] = &["f", "g", "h", "i"];
 pub(crate) const VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "xyzzy", "0.1", "7"];

@@ -25,7 +25,7 @@ pub fn execute(execution: &mut Execution<'_>, database: u8, args: &[String], act
     let mut call = Call { execution, database, args, actual };
     let answer = call.string(&name).or_else(|| call.counter(&name));
     let answer = answer.or_else(|| call.hash(&name)).or_else(|| call.set(&name)).or_else(|| call.sorted_set(&name));
-    let answer = answer.or_else(|| call.list(&name)).or_else(|| call.stream(&name));
+    let answer = answer.or_else(|| call.list(&name)).or_else(|| call.stream(&name)).or_else(|| call.group(&name));
     let answer = answer.or_else(|| call.generic(&name)).or_else(|| call.life(&name));
     let answer = answer.or_else(|| call.field_life(&name))?;
     Some(answer.unwrap_or_else(|text| Value::Error(text.to_owned())))
@@ -38,7 +38,7 @@ pub(super) struct Call<'c, 'h> {
     pub(super) execution: &'c mut Execution<'h>,
     database: u8,
     pub(super) args: &'c [String],
-    actual: &'c Value,
+    pub(super) actual: &'c Value,
 }
 
 impl Call<'_, '_> {

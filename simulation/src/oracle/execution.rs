@@ -98,6 +98,12 @@ impl<'h> Execution<'h> {
         written.iter().chain(named).for_each(|key| self.history.set_uncertain(key, stamp));
     }
 
+    /// A command on this key is not told, whatever it writes.
+    pub fn leave_untold(&mut self, key: &Key) {
+        self.uncertain = true;
+        self.written.push(key.clone());
+    }
+
     /// Keys that were written.
     pub fn written(&self) -> &[Key] {
         &self.written
@@ -113,6 +119,11 @@ impl<'h> Execution<'h> {
         self.stamp = Some(stamp);
         self.stamps.push(stamp);
         stamp
+    }
+
+    /// The stamp that the command has or would have: one that writes nothing takes none.
+    pub(super) fn next_stamp(&self) -> Stamp {
+        self.stamp.unwrap_or_else(|| self.clock.next(self.now, self.me))
     }
 
     /// What a reader finds.

@@ -187,7 +187,7 @@ impl Execution<'_> {
     /// type.
     pub fn append(&mut self, key: &Key, wanted: Wanted, fields: &str) -> Option<Id> {
         let state = self.state(key);
-        let stamp = self.stamp();
+        let stamp = self.next_stamp();
         let id = generated(state.last(), wanted, stamp)?;
         let ordinal = 1 + state.added().get(&stamp.author()).copied().unwrap_or(0);
         let mut change = self.element_write(key, Kind::Stream);

@@ -144,11 +144,11 @@ impl Delivery {
         }
     }
 
-    /// Whether there is something to be delivered.
-    pub(super) fn has_new(&self, known: &Known, entries: &impl EntryDots) -> bool {
-        let next = self.last_id.next();
-        self.late.iter().any(|(id, stamp)| !known.is_done(EntryDot { stamp: *stamp, id: *id }))
-            || next.is_some_and(|next| entries.dots_from(next).any(|dot| !known.is_done(dot)))
+    /// What is to be delivered.
+    pub(super) fn new_ids(&self, known: &Known, entries: &impl EntryDots) -> Vec<StreamId> {
+        let late = self.late.iter().map(|(id, stamp)| EntryDot { stamp: *stamp, id: *id });
+        let behind = self.last_id.next().into_iter().flat_map(|next| entries.dots_from(next));
+        late.chain(behind).filter(|dot| !known.is_done(*dot)).map(|dot| dot.id).collect()
     }
 
     /// Notes that an entry was given to a consumer.

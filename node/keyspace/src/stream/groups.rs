@@ -1,7 +1,7 @@
 //! A group together with the entries of its stream: what a command does to it in this region.
 
 use super::counting::StreamCounts;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, is_before};
 use super::folding::Folded;
 use super::pending::{ConsumerNumber, Pending};
 use super::regional::{EntryDots, GroupState, Others};
@@ -145,10 +145,16 @@ impl GroupMut<'_> {
         self.state.begin_here();
     }
 
-    /// Whether there is something to be delivered.
-    pub fn has_new(&mut self) -> bool {
+    /// Entries that are to be delivered here.
+    pub fn new_ids(&mut self) -> Vec<StreamId> {
         let (known, delivery) = self.state.settled(&self.shown);
-        delivery.has_new(known, &self.shown)
+        delivery.new_ids(known, &self.shown)
+    }
+
+    /// Entries that are there and before the start of the group.
+    pub fn ids_before_start(&self) -> Vec<StreamId> {
+        let dots = self.shown.dots_from(StreamId::ZERO);
+        dots.filter(|dot| is_before(&self.state.known().starts, *dot)).map(|dot| dot.id).collect()
     }
 
     /// The next entries that are to be delivered, at most so many. They count as delivered.

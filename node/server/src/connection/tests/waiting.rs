@@ -349,10 +349,11 @@ async fn whoever_reads_for_a_group_is_told_when_it_or_its_stream_goes() {
             ("EXPIRE s -1", ":1\r\n", GONE),
             ("FLUSHALL", "+OK\r\n", GONE),
         ] {
-            other.ask("FLUSHALL\r\nXGROUP CREATE s g $ MKSTREAM", "+OK\r\n+OK\r\n").await;
+            other.ask("FLUSHALL", "+OK\r\n").await;
             // Others who wait for the key go on waiting.
-            plain.begin("XREAD BLOCK 0 STREAMS s $", &scene, 1).await;
-            list.begin("BLPOP s 0", &scene, 2).await;
+            list.begin("BLPOP s 0", &scene, 1).await;
+            other.ask("XGROUP CREATE s g $ MKSTREAM", "+OK\r\n").await;
+            plain.begin("XREAD BLOCK 0 STREAMS s $", &scene, 2).await;
             one.begin("XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", &scene, 3).await;
             two.begin("XREADGROUP GROUP g bob BLOCK 0 STREAMS s >", &scene, 4).await;
             other.ask(command, reply).await;
@@ -364,6 +365,53 @@ async fn whoever_reads_for_a_group_is_told_when_it_or_its_stream_goes() {
             other.ask("DEL s\r\nRPUSH s a", ":1\r\n:1\r\n").await;
             list.expect(&popped("s", "a")).await;
         }
+    })
+    .await;
+}
+
+/// The answer of `XREAD` on one stream with one entry of the field `f`.
+fn read(key: &str, id: &str, value: &str) -> String {
+    let entry = format!("*2\r\n${}\r\n{id}\r\n*2\r\n$1\r\nf\r\n${}\r\n{value}\r\n", id.len(), value.len());
+    format!("*1\r\n*2\r\n${}\r\n{key}\r\n*1\r\n{entry}", key.len())
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn all_who_read_a_stream_are_served_by_an_entry_that_is_new_to_them() {
+    run(async |scene| {
+        let [mut one, mut two, mut writer] = [(); 3].map(|()| scene.connect());
+        writer.ask("XADD x 5-1 f a", "$3\r\n5-1\r\n").await;
+        one.begin("XREAD BLOCK 0 STREAMS other x 0 $", &scene, 1).await;
+        two.begin("XREAD BLOCK 0 STREAMS x 7-0", &scene, 2).await;
+        writer.ask("XADD x 6-1 f b", "$3\r\n6-1\r\n").await;
+        one.expect(&read("x", "6-1", "b")).await;
+        // A removal is nothing to read.
+        writer.ask("XDEL x 6-1", ":1\r\n").await;
+        writer.ask("XADD x 8-1 f c", "$3\r\n8-1\r\n").await;
+        two.expect(&read("x", "8-1", "c")).await;
+        until(|| scene.node().blocking.count() == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_entry_of_another_region_serves_who_waits_for_it() {
+    run(async |scene| {
+        let mut reader = scene.connect();
+        reader.begin("XREAD BLOCK 0 STREAMS x 0", &scene, 1).await;
+        let (elsewhere, origin) = (Keyspace::new(9), NodeNumber::new(9).unwrap());
+        elsewhere.set_number(origin);
+        {
+            let mut writer = elsewhere.writer();
+            let mut access = writer.access(STARTED_AT, &[b"x"]);
+            access.begin_command();
+            let id = keyspace::IdRequest::Given(crdt::StreamId::new(5, 9));
+            access.append_entry(Database(0), b"x", id, &[b"f", b"v"]).unwrap().unwrap();
+        }
+        for batch in Drain::default().take(&elsewhere) {
+            let keyspace = &scene.node().keyspace;
+            keyspace.apply(origin, batch.previous, batch.last, &batch.payload, STARTED_AT).unwrap();
+        }
+        reader.expect(&read("x", "5-9", "v")).await;
     })
     .await;
 }
