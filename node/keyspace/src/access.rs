@@ -242,16 +242,6 @@ impl<'a> Access<'a> {
         self.used(database, key).is_some()
     }
 
-    /// The memory a key takes, in bytes, without the allocator's rounding.
-    pub fn memory_of(&mut self, database: Database, key: &[u8]) -> Option<usize> {
-        let entry = self.visible(database, key)?;
-        let inner = match entry.view() {
-            View::Packed(_) | View::Counter(_) | View::Bundle(_) => 0,
-            View::Wide(body) => body.heap_bytes(),
-        };
-        Some(std::mem::size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner)
-    }
-
     /// One step over the keys of a database: keys that are there all the time are seen at least once. Returns the
     /// next cursor, 0 at the end.
     pub fn scan(&mut self, database: Database, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8], Kind)) -> u64 {
@@ -335,7 +325,7 @@ impl<'a> Access<'a> {
     }
 
     /// The entry of a key that exists for readers.
-    fn visible(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
+    pub(crate) fn visible(&mut self, database: Database, key: &[u8]) -> Option<&KeyEntry> {
         let now = self.now;
         let hash = self.hash_of(key);
         let found = self.held.slot(key).find_hashed(hash, database.0, key);

@@ -308,7 +308,7 @@ impl ElementMap {
     }
 
     /// Those of the list or table alone.
-    fn place_bytes(&self) -> usize {
+    pub fn place_bytes(&self) -> usize {
         match &self.shape {
             Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),
             Shape::Indexed(table) => table.heap_bytes(),

@@ -254,7 +254,7 @@ mod tests {
             access.begin_command();
             let value = access.string(DB, b"k").unwrap().map(std::borrow::Cow::into_owned);
             let life = access.lifetime(DB, b"k");
-            let memory = access.memory_of(DB, b"k");
+            let memory = access.memory_of(DB, b"k", usize::MAX);
             drop(access);
             let keyspace = &self.keyspace;
             let (digest, earliest) = (keyspace.digest_of(slot).digest, keyspace.shared.earliest(slot));

@@ -16,6 +16,7 @@ mod elements;
 mod entry;
 mod field_life;
 mod fields;
+mod footprint;
 mod garbage;
 mod evict;
 mod groups;

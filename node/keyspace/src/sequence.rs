@@ -402,6 +402,13 @@ impl Sequence {
         chunks + self.chunks.capacity() * size_of::<Chunk>()
     }
 
+    /// Bytes on the heap as `allocated` says of each block, reckoned from so many of the chunks.
+    pub fn memory(&self, samples: usize, allocated: impl Fn(usize) -> usize) -> usize {
+        let looked_at = samples.min(self.chunks.len());
+        let some: usize = self.chunks.iter().take(looked_at).map(|chunk| allocated(chunk.heap_bytes())).sum();
+        allocated(self.chunks.capacity() * size_of::<Chunk>()) + some * self.chunks.len() / looked_at.max(1)
+    }
+
     /// Frees everything, and calls `pause` after about each so many elements.
     pub fn take_apart(mut self, count: usize, pause: &mut dyn FnMut()) {
         while !self.chunks.is_empty() {

@@ -5,15 +5,15 @@ use crate::command::{Call, CommandError};
 use crate::info::{MemoryFigures, human, ratio};
 
 pub fn memory_usage(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let mut options = args[3..].iter();
+    let (mut options, mut samples) = (args[3..].iter(), SAMPLES_BY_DEFAULT);
     while let Some(option) = options.next() {
-        let samples = options.next().filter(|_| option.eq_ignore_ascii_case(b"samples")).ok_or(CommandError::Syntax)?;
-        // The answer is exact, so how many elements may be looked at does not matter.
-        if resp::parse_integer(samples).ok_or(CommandError::NotAnInteger)? < 0 {
-            return Err(CommandError::Syntax);
-        }
+        let asked = options.next().filter(|_| option.eq_ignore_ascii_case(b"samples")).ok_or(CommandError::Syntax)?;
+        samples = match resp::parse_integer(asked).ok_or(CommandError::NotAnInteger)? {
+            0 => usize::MAX,
+            count => usize::try_from(count).map_err(|_| CommandError::Syntax)?,
+        };
     }
-    match call.store.memory_of(call.client.database, args[2]) {
+    match call.store.memory_of(call.client.database, args[2], samples) {
         Some(bytes) => call.reply.count(bytes),
         None => call.reply.null(),
     }
@@ -274,6 +274,8 @@ fn figures(call: &Call<'_, '_>) -> MemoryFigures {
     MemoryFigures::new(&node.console.metrics)
 }
 
+/// Elements that `MEMORY USAGE` looks at, as in Redis.
+const SAMPLES_BY_DEFAULT: usize = 5;
 const SLOWLOG_ENTRIES_BY_DEFAULT: usize = 10;
 /// Below this, ratios say nothing.
 const LITTLE: u64 = 64 << 20;
