@@ -80,9 +80,8 @@ impl Site<'_> {
 
     /// Has what `is_dropped` names of the content assert nothing from now on. The digest follows for contributions.
     pub fn silence(&mut self, digest: u64, element: &mut Element, is_dropped: impl FnMut(Stamp) -> bool) {
-        let sum = |element: &Element| {
-            element.contributions.iter().fold(0, |sum, c| sum ^ digest_of_contribution(digest, c))
-        };
+        let sum =
+            |element: &Element| element.contributions.iter().fold(0, |sum, c| sum ^ digest_of_contribution(digest, c));
         self.memory.digest ^= sum(element);
         element.silence(is_dropped);
         self.memory.digest ^= sum(element);
