@@ -162,6 +162,39 @@ fn checkpoints_are_told_and_a_start_from_one_is_exact() {
 }
 
 #[test]
+fn what_is_pending_is_there_as_at_the_last_checkpoint_and_nothing_acknowledged_comes_again() {
+    let mut cluster = Cluster::start_with(&["us-east", "eu-west"], &["persistence=on", "appendfsync=always"]);
+    let mut client = cluster.nodes[0].client();
+    for line in ["XADD s 1-1 f a", "XADD s 2-1 f b", "XADD s 3-1 f c", "XADD s 4-1 f d", "XGROUP CREATE s g 0"] {
+        client.must(line);
+    }
+    client.must("XREADGROUP GROUP g ann COUNT 2 STREAMS s >");
+    client.must("SAVE");
+    client.must("XREADGROUP GROUP g bob COUNT 1 STREAMS s >");
+    client.must("XACK s g 1-1");
+    cluster.await_equal();
+    let node = &mut cluster.nodes[0];
+    node.kill();
+    node.start();
+    let mut client = node.client();
+    assert_eq!(client.must("XPENDING s g").to_string(), "[1 2-1 2-1 [[ann 1]]]");
+    // What was delivered after the checkpoint is delivered again.
+    let again = client.must("XREADGROUP GROUP g bob COUNT 1 STREAMS s >").to_string();
+    assert_eq!(again, "[[s [[3-1 [f c]]]]]");
+    // Nothing but that has changed since the last checkpoint.
+    client.must("SAVE");
+    node.kill();
+    node.start();
+    let mut client = node.client();
+    assert_eq!(client.must("XPENDING s g").to_string(), "[2 2-1 3-1 [[ann 1] [bob 1]]]");
+    let rest = client.must("XREADGROUP GROUP g bob STREAMS s >").to_string();
+    assert_eq!(rest, "[[s [[4-1 [f d]]]]]");
+    // Another region delivers what nobody has acknowledged.
+    let elsewhere = cluster.nodes[1].client().must("XREADGROUP GROUP g eve STREAMS s >").to_string();
+    assert_eq!(elsewhere, "[[s [[2-1 [f b]] [3-1 [f c]] [4-1 [f d]]]]]");
+}
+
+#[test]
 fn damage_is_named_and_moved_aside_and_other_regions_make_it_good() {
     let mut cluster = Cluster::start_with(&["us-east", "eu-west"], &["persistence=on"]);
     fill(&mut cluster.nodes[0].client(), KEYS, 1);

@@ -41,6 +41,8 @@ fn shown(line: &str, reply: Reply) -> String {
     let mut elements = reply.elements().to_vec();
     match name {
         "SMEMBERS" | "HKEYS" | "SUNION" | "KEYS" => elements.sort(),
+        // Without the name of the stream, of which there is one.
+        "XREADGROUP" if elements.len() == 1 => elements = elements[0].elements()[1].elements().to_vec(),
         "HGETALL" => {
             let mut pairs: Vec<[Reply; 2]> =
                 elements.chunks_exact(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect();
