@@ -25,7 +25,7 @@ impl Chance {
             0 => base.bits(),
             1 => near,
             2 => near / other * other + base.bits() % other,
-            3 => (near >> (AUTHOR_BITS + COUNT_BITS)) << (AUTHOR_BITS + COUNT_BITS) | base.bits() % other,
+            3 => ((near >> (AUTHOR_BITS + COUNT_BITS)) << (AUTHOR_BITS + COUNT_BITS)) | (base.bits() % other),
             _ => self.word(),
         })
     }

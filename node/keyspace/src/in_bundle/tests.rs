@@ -143,10 +143,11 @@ fn bundles_say_what_the_general_form_says() {
                 });
             }
             assert_eq!(told[0], told[1], "{kind:?}, round {round}, step {step}: answers and batches");
-            for at in 0..2 {
-                let [bundled, apart] = [0, 1].map(|form: usize| both[form][at].shown(kind));
-                assert_eq!(bundled, apart, "{kind:?}, round {round}, step {step}, node {at}");
-                if let Some(is_bundle) = both[0][at].is_bundle() {
+            let [bundled, apart] = &mut both;
+            for (bundled, apart) in bundled.iter_mut().zip(apart) {
+                let (one, other) = (bundled.shown(kind), apart.shown(kind));
+                assert_eq!(one, other, "{kind:?}, round {round}, step {step}, {:?}", bundled.number);
+                if let Some(is_bundle) = bundled.is_bundle() {
                     bundles[usize::from(is_bundle)] += 1;
                 }
             }

@@ -299,7 +299,7 @@ fn a_capped_timeline_takes_less_than_a_listpack() {
     let seconds = bytes_each(snowflake(1_000), |number| number * second);
     let any = bytes_each(|number| random(number).to_string(), |number| number * second);
     // A busy node pushes to many lists in turn: some milliseconds apart, at any count within one.
-    let turns = |number: u64| (number * 20 + random(number) % 5) << 13 | random(number + 1) % 500;
+    let turns = |number: u64| ((number * 20 + random(number) % 5) << 13) | (random(number + 1) % 500);
     let in_turn = bytes_each(|number| (random(number) % 1000).to_string(), turns);
     eprintln!(
         "bytes an element: small {small:.2}, by minutes {minutes:.2}, by seconds {seconds:.2}, random {any:.2}, small in \
