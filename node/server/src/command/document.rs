@@ -41,6 +41,7 @@ const GROUPS: &[Group] = &[
     Group::List,
     Group::SortedSet,
     Group::Geo,
+    Group::Stream,
     Group::Generic,
     Group::Transactions,
     Group::Connection,
