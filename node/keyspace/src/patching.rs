@@ -6,6 +6,7 @@
 use crate::access::{Access, Database};
 use crate::body::{KeyBody, KeyEntry};
 use crate::entry::View;
+use crate::hash::SLOTS;
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key};
 use crate::in_place::log;
 use crate::keyspace::Keyspace;
@@ -133,14 +134,18 @@ impl Keyspace {
         self.shared.set_known(known);
     }
 
-    /// Folds patches that every member has. Call it now and then.
-    pub fn fold_patches(&self) {
+    /// Folds patches that every member has, slot by slot until `is_late` says that the time is used up; the next call goes
+    /// on there. Call it now and then.
+    pub fn fold_patches(&self, is_late: &dyn Fn() -> bool) {
         if self.shared.patched() == 0 {
             return;
         }
         let known = self.shared.known();
-        for slot in &self.slots {
-            slot.lock().fold_patches(&self.shared, &known);
+        let first = self.shared.fold_from();
+        for number in (first..SLOTS).chain(0..first) {
+            if self.slot(number).fold_patches(&self.shared, &known) && is_late() {
+                return self.shared.set_fold_from((number + 1) % SLOTS);
+            }
         }
     }
 
@@ -156,8 +161,9 @@ impl Keyspace {
 }
 
 impl crate::slot::Slot {
-    fn fold_patches(&mut self, shared: &Shared, known: &VersionVector) {
-        let Some(noted) = self.memory.take_patched() else { return };
+    /// False if there was nothing to look at.
+    fn fold_patches(&mut self, shared: &Shared, known: &VersionVector) -> bool {
+        let Some(noted) = self.memory.take_patched() else { return false };
         let count = noted.len();
         let mut left = std::collections::BTreeSet::new();
         for (database, hash) in noted {
@@ -175,6 +181,7 @@ impl crate::slot::Slot {
         }
         shared.count_patched(left.len() as i64 - count as i64);
         self.memory.put_patched(left);
+        true
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Shared {
     patched: AtomicI64,
     /// Whole writes in the place of patches.
     made_whole: AtomicU64,
+    /// The slot in which folding goes on.
+    fold_from: AtomicU16,
     keys: [AtomicI64; DATABASES as usize],
     lives: [LifeCounts; DATABASES as usize],
     resets: AtomicI64,
@@ -98,6 +100,7 @@ impl Shared {
             known: RwLock::new(Arc::new(VersionVector::new())),
             patched: AtomicI64::new(0),
             made_whole: AtomicU64::new(0),
+            fold_from: AtomicU16::new(0),
             keys: std::array::from_fn(|_| AtomicI64::new(0)),
             lives: std::array::from_fn(|_| LifeCounts::default()),
             resets: AtomicI64::new(0),
@@ -239,6 +242,16 @@ impl Shared {
     /// How many strings have patches that may not be everywhere.
     pub fn patched(&self) -> u64 {
         self.patched.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// The slot in which folding goes on.
+    pub fn fold_from(&self) -> u16 {
+        self.fold_from.load(Ordering::Relaxed)
+    }
+
+    /// Says where folding goes on.
+    pub fn set_fold_from(&self, slot: u16) {
+        self.fold_from.store(slot, Ordering::Relaxed);
     }
 
     /// How many patches were made whole writes because a string had too many.

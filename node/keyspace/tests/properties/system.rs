@@ -100,7 +100,7 @@ impl System {
     pub fn leftovers(&self) -> Option<String> {
         self.keyspace.prune();
         let ((early, slots), resets) = (self.keyspace.early(), self.keyspace.remembered_resets());
-        self.keyspace.fold_patches();
+        self.keyspace.fold_patches(&|| false);
         let patched = self.keyspace.patched_strings();
         let left = early > 0 || slots > 0 || resets > 0 || patched > 0;
         left.then(|| format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets, {patched} patched"))
@@ -439,7 +439,7 @@ impl Replica for System {
 
     fn known_everywhere(&mut self, vector: &VersionVector) {
         self.keyspace.note_known(vector.clone());
-        self.keyspace.fold_patches();
+        self.keyspace.fold_patches(&|| false);
     }
 
     fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector) {

@@ -4,6 +4,7 @@ use super::Peers;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use protocol::Millis;
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// Vectors that every member has applied, the latest last, with the moments at which that became known.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct KnownEverywhere {
 /// How long what every member has applied is left alone, in milliseconds: longer than a disk takes to have it, so that a
 /// member whose host fails does not come back without it.
 const REST_MS: u64 = 10_000;
+/// How long one call folds: links wait for it.
+const TURN_MAX: Duration = Duration::from_millis(5);
 /// Between two vectors that are looked at.
 const INTERVAL_MS: u64 = 1_000;
 
@@ -24,6 +27,9 @@ impl Peers {
             self.known_everywhere.waiting.clear();
             return;
         }
+        let began_ns = self.node.monotonic_ns();
+        let is_late = || u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > TURN_MAX.as_nanos();
+        self.node.keyspace.fold_patches(&is_late);
         let now = self.now();
         let is_due = |last: Option<&(Millis, VersionVector)>| last.is_none_or(|(at, _)| now.since(*at) >= INTERVAL_MS);
         if !is_due(self.known_everywhere.waiting.back()) {
@@ -45,7 +51,6 @@ impl Peers {
                 }
             }
         }
-        self.node.keyspace.fold_patches();
     }
 
     /// What every other member is known to have applied, all of whose own writes up to then are here. Nothing if there is no
