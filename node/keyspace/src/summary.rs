@@ -285,6 +285,55 @@ mod tests {
         }
     }
 
+    /// One write to the hash or list, drawn from a word.
+    fn write(side: &mut Side, kind: Kind, word: u64) {
+        let name = format!("element {}", (word >> 16) % (3 * LARGE_ELEMENTS_MIN as u64)).into_bytes();
+        let lifetime = if word & 1 == 0 { Lifetime::Never } else { Lifetime::Until(NOW + (word >> 40)) };
+        let mut access = side.writer.access(NOW, &[b"k"]);
+        access.begin_command();
+        match ((word >> 8) % 10, kind) {
+            (0..=4, Kind::List) => access.push(DB, b"k", End::Head, [&*name]).map(drop),
+            (5..=6, Kind::List) => access.pop(DB, b"k", End::Tail, 1, &mut |_| {}).map(drop),
+            (7, Kind::List) => access.rotate(DB, b"k", End::Tail).map(drop),
+            (0..=4, _) => access.put_field(DB, b"k", &name, &word.to_le_bytes()).map(drop),
+            (5..=6, _) => access.remove_field(DB, b"k", &name).map(drop),
+            (7, _) => access.set_field_lifetime(DB, b"k", &name, lifetime).map(drop),
+            (_, _) => {
+                access.set_lifetime(DB, b"k", lifetime);
+                Ok(())
+            }
+        }
+        .unwrap();
+    }
+
+    /// Builds with assertions hold a summary against all elements whenever it is used.
+    #[test]
+    fn a_summary_follows_whatever_is_written() {
+        for kind in [Kind::Hash, Kind::List] {
+            let mut word = 1_u64;
+            for round in 0..20 {
+                let (mut one, mut other) = pair(kind);
+                for _ in 0..200 {
+                    word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    match word >> 61 {
+                        0 => drop(one.tell(&other)),
+                        1 => drop(other.tell(&one)),
+                        2..=4 => write(&mut one, kind, word),
+                        _ => write(&mut other, kind, word),
+                    }
+                }
+                one.tell(&other);
+                other.tell(&one);
+                assert_eq!(one.digest(), other.digest(), "{kind:?}, round {round}");
+                one.delete();
+                one.tell(&other);
+                for side in [&one, &other] {
+                    assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}, round {round}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn counters_in_it_are_taken_back_by_name() {
         let (mut one, mut other) = pair(Kind::Hash);
