@@ -264,7 +264,7 @@ mod tests {
     fn every_byte_of_a_name_is_made_small_as_ascii_does() {
         for length in 0..=NAME_BYTES_MAX {
             for byte in 0..=u8::MAX {
-                let name: Vec<u8> = (0..length).map(|at| byte.wrapping_add(at as u8 * 37)).collect();
+                let name: Vec<u8> = (0..length).map(|at| byte.wrapping_add((at as u8).wrapping_mul(37))).collect();
                 let mut words = [0u64; WORDS];
                 for (at, byte) in name.iter().enumerate() {
                     words[at / 8] |= u64::from(byte.to_ascii_lowercase()) << (at % 8 * 8);
