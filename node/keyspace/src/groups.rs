@@ -192,8 +192,9 @@ impl<'a> Access<'a> {
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, Kind::Stream, recorder);
             let stream = stream_in(entry);
-            let is_all =
-                stream.is_some_and(|stream| stream.len() == 0 && stream.other(&StreamName::Head.name()).is_none());
+            let is_all = stream.is_some_and(|stream| {
+                stream.entries().first_id().is_none() && stream.other(&StreamName::Head.name()).is_none()
+            });
             if let Some(stream) = stream.filter(|_| is_all) {
                 record_put(recorder, &StreamName::Head.name(), Observed::default(), &head_of(stream).encode());
             }

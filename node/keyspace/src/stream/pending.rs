@@ -48,9 +48,9 @@ impl PendingList {
         self.by_id.len()
     }
 
-    /// Whether neither a consumer is known nor anything pending.
-    pub fn is_unused(&self) -> bool {
-        self.numbers.is_empty()
+    /// Whether nothing is pending.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
     }
 
     /// A pending entry.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 /// The groups of a stream; nearly no stream has any, so it is one word.
 #[derive(Debug, Default)]
 pub struct Regional {
+    #[expect(clippy::box_collection, reason = "nearly no stream has any, and each would have three words for them")]
     groups: Option<Box<BTreeMap<Box<[u8]>, GroupState>>>,
 }
 

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests; Clippy knows only about functions marked as such")]
 
-#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../../../../crdt/tests/properties/random.rs"]
 mod random;
 
@@ -196,7 +195,11 @@ fn step(sides: &mut [Side], random: &mut Random) {
     let at = random.below(sides.len());
     let side = &mut sides[at];
     match random.below(100) {
-        0..35 => (0..random.between(1, 5)).for_each(|_| drop(side.add())),
+        0..35 => {
+            for _ in 0..random.between(1, 5) {
+                side.add();
+            }
+        }
         35..55 => {
             let wish = if random.chance(10) { Wish::NewAcknowledged } else { Wish::New };
             let consumer = *random.pick(&["ann", "bob"]);
@@ -237,18 +240,21 @@ fn nothing_acknowledged_is_delivered_and_nothing_is_passed_over() {
         let mut sides: Vec<Side> = (1..=3u16).zip(clocks).map(|(number, skew)| Side::new(number, NOW + skew)).collect();
         for _ in 0..random.below(4) {
             let at = random.below(3);
-            (0..random.between(1, 6)).for_each(|_| drop(sides[at].add()));
+            for _ in 0..random.between(1, 6) {
+                sides[at].add();
+            }
             send(&mut sides, at);
             (1..=3).for_each(|origin| sides[(at + 1) % 3].hear(origin, 9));
         }
         // One side creates the group, or two do so at once. What none of them has seen is behind the start.
         let mut before: Option<BTreeSet<StreamId>> = None;
-        for at in 0..random.between(1, 2) {
-            sides[at].add();
+        let creators = random.between(1, 2);
+        for side in &mut sides[..creators] {
+            side.add();
             let place = if random.chance(50) { GroupPlace::Last } else { GroupPlace::Behind(StreamId::ZERO) };
             let ids: BTreeSet<StreamId> =
-                if place == GroupPlace::Last { sides[at].ids().into_iter().collect() } else { BTreeSet::new() };
-            sides[at].create(place);
+                if place == GroupPlace::Last { side.ids().into_iter().collect() } else { BTreeSet::new() };
+            side.create(place);
             before = Some(before.map_or(ids.clone(), |before| before.intersection(&ids).copied().collect()));
         }
         let before = before.unwrap_or_default();
@@ -304,7 +310,9 @@ fn what_comes_as_state_is_delivered_and_acknowledged_as_well() {
         for _ in 0..random.between(5, 60) {
             let at = random.below(2);
             match random.below(3) {
-                0 => drop(sides[at].add()),
+                0 => {
+                    sides[at].add();
+                }
                 1 => drop(sides[at].read("ann", 3, Wish::New)),
                 _ => {
                     let pending: Vec<StreamId> =
