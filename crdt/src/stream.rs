@@ -421,7 +421,8 @@ mod tests {
         let entry = StreamEntry::of(&value).unwrap();
         assert_eq!(entry.ordinal, 300);
         assert_eq!(entry.pairs().collect::<Vec<_>>(), [(&b"f"[..], &b"v"[..]), (b"", b"x")]);
-        for hostile in [&b""[..], b"\x01\x01f", b"\x01\x01f\x02v", b"\x81\x00", b"\x01\x81\x00f\x01v", b"\x01\x01f\xff"] {
+        for hostile in [&b""[..], b"\x01\x01f", b"\x01\x01f\x02v", b"\x81\x00", b"\x01\x81\x00f\x01v", b"\x01\x01f\xff"]
+        {
             assert_eq!(StreamEntry::of(hostile), None, "{hostile:?}");
         }
     }

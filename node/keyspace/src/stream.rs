@@ -5,23 +5,23 @@
 //! needs it.
 
 mod chunk;
-mod entries;
 mod counting;
 mod delivery;
+mod entries;
 mod folding;
 mod groups;
 mod pending;
 mod regional;
 mod regional_image;
 
-pub use chunk::{Body, Item, Text};
 use crate::sequence::Piece;
 use crate::streams::{Trim, TrimBy};
-use crdt::{Element, NodeNumber, Ordinals, Stamp, StreamEntry, StreamHead, StreamId, StreamName};
-use entries::Entries;
-pub use entries::At;
+pub use chunk::{Item, Text};
 pub use counting::StreamCounts;
+use crdt::{Element, NodeNumber, Ordinals, Stamp, StreamEntry, StreamHead, StreamId, StreamName};
 pub use delivery::Delivery;
+pub use entries::At;
+use entries::Entries;
 pub use folding::{Folded, left_over};
 pub use groups::{Claim, GroupMut, OverRange};
 pub use pending::{Consumer, ConsumerNumber, Pending, PendingList};
@@ -111,11 +111,6 @@ impl Stream {
     /// An entry goes: if nothing else tells of as many of its author, they are counted again when they are needed.
     fn forget(&mut self, author: NodeNumber, ordinal: u64) {
         self.is_added_stale |= self.added.of(author) == ordinal && self.head.added.of(author) < ordinal;
-    }
-
-    /// The elements that are no entries, in the order of their names, from this name on.
-    pub fn others_from<'s>(&'s self, name: &[u8]) -> impl Iterator<Item = (&'s [u8], &'s Element)> + use<'s> {
-        self.others.range::<[u8], _>((std::ops::Bound::Included(name), std::ops::Bound::Unbounded)).map(|(name, element)| (&**name, element))
     }
 
     /// The names of its groups, in their order.
@@ -290,10 +285,8 @@ impl Stream {
 
     fn read_head(&mut self) {
         let siblings = self.others.get(&*StreamName::Head.name()).map(|head| &head.siblings[..]).unwrap_or_default();
-        let before = std::mem::replace(
-            &mut self.head,
-            StreamHead::joined(siblings.iter().map(|(dot, value)| (*dot, &**value))),
-        );
+        let before =
+            std::mem::replace(&mut self.head, StreamHead::joined(siblings.iter().map(|(dot, value)| (*dot, &**value))));
         let mut both = self.head.added.clone();
         both.join(&before.added);
         self.is_added_stale |= both != self.head.added;

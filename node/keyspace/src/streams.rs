@@ -12,7 +12,9 @@ use crate::shared::Shared;
 use crate::slot::Memory;
 use crate::stream::{At, Item, Stream};
 use crate::write::{begin_element, end_element};
-use crdt::{Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName};
+use crdt::{
+    Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName,
+};
 
 /// Which id a new entry is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +201,6 @@ impl Site<'_> {
 impl<'a> Access<'a> {
     /// A stream.
     pub fn stream(&mut self, database: Database, key: &[u8]) -> Result<Option<StreamView<'_>>, WrongKind> {
-        let now = self.now;
         let now = self.now;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),

@@ -170,9 +170,9 @@ impl Execution<'_> {
         match self.shown(key).map(|shown| shown.content) {
             None => Ok(None),
             Some(Content::Stream(content)) => Ok(Some(content)),
-            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_)) => {
-                Err(NoStream)
-            }
+            Some(
+                Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_),
+            ) => Err(NoStream),
         }
     }
 

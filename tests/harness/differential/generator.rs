@@ -41,7 +41,17 @@ impl<'a> Generator<'a> {
     /// For one sequence.
     pub fn new(grammar: &'a Grammar, random: Random) -> Self {
         let names = grammar.commands.keys().map(String::as_str).collect();
-        Self { grammar, names, random, queue_left: None, is_scored: false, ends: pools::ENDS, names_keys: false, is_stream: false, last_id: 0 }
+        Self {
+            grammar,
+            names,
+            random,
+            queue_left: None,
+            is_scored: false,
+            ends: pools::ENDS,
+            names_keys: false,
+            is_stream: false,
+            last_id: 0,
+        }
     }
 
     /// The next call.

@@ -149,7 +149,9 @@ impl<'a> Item<'a> {
     fn bytes_max(&self) -> usize {
         const AROUND: usize = 64;
         match self.body {
-            Body::Pairs(entry) => AROUND + entry.pairs().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>(),
+            Body::Pairs(entry) => {
+                AROUND + entry.pairs().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>()
+            }
             Body::Coded { names, values } => AROUND + names.len() + values.len(),
             Body::Wide => AROUND,
         }
@@ -441,7 +443,9 @@ impl<'a> Iterator for Cursor<'a> {
         let (from, to) = if template == NAMES_HERE {
             let from = bytes.at;
             let count = bytes.varint();
-            (0..count).for_each(|_| drop(bytes.slice()));
+            for _ in 0..count {
+                bytes.slice();
+            }
             self.trace.note_names(from, bytes.at);
             (from, bytes.at)
         } else {
@@ -450,7 +454,9 @@ impl<'a> Iterator for Cursor<'a> {
         };
         let names = &self.bytes[from..to];
         let start = bytes.at;
-        (0..names_of(names).0).for_each(|_| drop(bytes.text()));
+        for _ in 0..names_of(names).0 {
+            bytes.text();
+        }
         let values = &self.bytes[start..bytes.at];
         self.at = bytes.at;
         (self.trace.id, self.trace.dot) = (id, dot);

@@ -127,7 +127,8 @@ fn a_stream_holds_what_a_map_by_ids_holds_whatever_comes_and_goes() {
 #[test]
 fn entries_with_siblings_are_kept_beside_and_the_latest_is_shown() {
     let mut stream = Stream::default();
-    let (id, early, late) = (StreamId::new(5, 1), Stamp::at(STAMP_EPOCH_MS + 1, node(1)), Stamp::at(STAMP_EPOCH_MS + 2, node(2)));
+    let (id, early, late) =
+        (StreamId::new(5, 1), Stamp::at(STAMP_EPOCH_MS + 1, node(1)), Stamp::at(STAMP_EPOCH_MS + 2, node(2)));
     let (one, other) = (value_of(1, &[("f", "one")]), value_of(1, &[("f", "other")]));
     insert(&mut stream, id, late, &other);
     stream.change(&id.name(), |element| element.siblings.push((early, one.clone().into())));
@@ -159,7 +160,12 @@ fn the_head_keeps_an_empty_stream_and_its_last_id() {
 fn approximate_trimming_takes_whole_chunks_and_exact_trimming_what_is_too_much() {
     let mut stream = Stream::default();
     for number in 1..=250 {
-        insert(&mut stream, StreamId::new(number, 0), Stamp::at(STAMP_EPOCH_MS + number, node(1)), &value_of(number, &[("f", "v")]));
+        insert(
+            &mut stream,
+            StreamId::new(number, 0),
+            Stamp::at(STAMP_EPOCH_MS + number, node(1)),
+            &value_of(number, &[("f", "v")]),
+        );
     }
     let trim = |by, is_approximate, limit| Trim { by, is_approximate, limit };
     for (trim, expected) in [

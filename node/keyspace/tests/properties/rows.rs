@@ -3,8 +3,8 @@
 use crate::generator::KEYS;
 use crate::history::{Delta, Key, Life, NewLife, Write};
 use crate::replicas::{Cluster, Traffic};
-use crate::spec_stream::{Kept, Wanted};
 use crate::spec::{Content, Shown};
+use crate::spec_stream::{Kept, Wanted};
 use crate::system::{System, slots};
 use crdt::STAMP_EPOCH_MS;
 
@@ -395,17 +395,16 @@ fn an_expired_field_is_absent_at_once_and_goes_everywhere_with_its_hash() {
     assert!(cluster.replicas.iter_mut().all(|replica| replica.shown(K).is_none() && replica.len(0) == 1));
     assert_eq!(cluster.replicas[1].sweep(Some("k"), 20_000).fields, 1);
     cluster.settle();
-    assert!(cluster.replicas.iter_mut().all(|replica| replica.len(0) == 0 && replica.digests().iter().all(|d| *d == 0)));
+    assert!(
+        cluster.replicas.iter_mut().all(|replica| replica.len(0) == 0 && replica.digests().iter().all(|d| *d == 0))
+    );
 }
 
 #[test]
 fn an_expired_field_stands_if_it_was_written_meanwhile() {
-    for (write, expected) in [
-        (hset("f", "2"), Some("2")),
-        (hincr("f", 3), None),
-        (HPERSIST, None),
-        (hexpire(90_001), None),
-    ] {
+    for (write, expected) in
+        [(hset("f", "2"), Some("2")), (hincr("f", 3), None), (HPERSIST, None), (hexpire(90_001), None)]
+    {
         let replicas = (0..2).map(|index| System::new(index, NOW)).collect();
         let mut cluster = Cluster::new(replicas, slots().len());
         run(&mut cluster, 0, &[hset("f", "1"), hset("g", "2"), hexpire(5001)]);

@@ -142,14 +142,7 @@ fn id_of(last: Id, wanted: Wanted, stamp: Stamp) -> Option<Id> {
     }
 }
 
-pub fn append(
-    before: &[&Atom],
-    key: Key,
-    wanted: Wanted,
-    text: &str,
-    stamp: Stamp,
-    now: u64,
-) -> (Answer, Vec<Change>) {
+pub fn append(before: &[&Atom], key: Key, wanted: Wanted, text: &str, stamp: Stamp, now: u64) -> (Answer, Vec<Change>) {
     let state = match State::readable(before, now) {
         Ok(state) => state.unwrap_or_default(),
         Err(answer) => return (answer, vec![]),

@@ -71,7 +71,9 @@ pub const COMMANDS: &[Command] = &[
         summary: "Trims the stream to (approximately if '~' is passed) a certain size",
         group: Group::Stream,
         complexity: "O(N), with N being the number of evicted entries. Constant times are very small however, since entries are organized in macro nodes containing multiple entries that can be released with a single deallocation.",
-        merge: Merge::Writes("XTRIM ‖ XADD: the new entry stands; XTRIM ‖ XTRIM: what either had observed and removed is gone"),
+        merge: Merge::Writes(
+            "XTRIM ‖ XADD: the new entry stands; XTRIM ‖ XTRIM: what either had observed and removed is gone",
+        ),
         subcommands: &[],
     },
     Command {
@@ -215,7 +217,11 @@ pub(crate) fn reply_entry(reply: &mut Reply, entry: &StreamItem<'_>) {
 }
 
 /// Answers entries, at most `count` of them. Says how many there were.
-pub(crate) fn reply_entries<'e>(reply: &mut Reply, entries: impl Iterator<Item = StreamItem<'e>>, count: usize) -> usize {
+pub(crate) fn reply_entries<'e>(
+    reply: &mut Reply,
+    entries: impl Iterator<Item = StreamItem<'e>>,
+    count: usize,
+) -> usize {
     let place = reply.deferred();
     let mut written = 0;
     for entry in entries.take(count) {

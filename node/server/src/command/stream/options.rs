@@ -40,7 +40,11 @@ impl Options {
                 }
                 is_approximate = more >= 2 && args[at + 1] == b"~";
                 at += usize::from(more >= 2 && matches!(args[at + 1], b"~" | b"="));
-                by = Some(if is("maxlen") { length(args[at + 1])? } else { TrimBy::Id(id::parse_strict(args[at + 1], 0)?) });
+                by = Some(if is("maxlen") {
+                    length(args[at + 1])?
+                } else {
+                    TrimBy::Id(id::parse_strict(args[at + 1], 0)?)
+                });
                 at += 1;
             } else if is("limit") && more > 0 {
                 let given = number::integer(args[at + 1])?;

@@ -65,7 +65,8 @@ impl<'a> Request<'a> {
                 block = Some(timeout_ms(args[at])?);
             } else if is("count") && more > 0 {
                 at += 1;
-                count = usize::try_from(number::integer(args[at])?).ok().filter(|count| *count > 0).unwrap_or(usize::MAX);
+                count =
+                    usize::try_from(number::integer(args[at])?).ok().filter(|count| *count > 0).unwrap_or(usize::MAX);
             } else if is("streams") && more > 0 {
                 let streams = &args[at + 1..];
                 if streams.len() % 2 == 1 {
