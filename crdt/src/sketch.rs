@@ -215,10 +215,10 @@ pub fn raise(text: &mut Vec<u8>, index: usize, value: u8) -> Result<Raised, Corr
         set_dense(text, index, value);
         return Ok(Raised::Dense(before));
     }
-    if value <= RUN_VALUE_MAX {
-        if let Some(raised) = raise_sparse(text, index, value)? {
-            return Ok(raised);
-        }
+    if value <= RUN_VALUE_MAX
+        && let Some(raised) = raise_sparse(text, index, value)?
+    {
+        return Ok(raised);
     }
     make_dense(text)?;
     if dense_value(text, index) < value {
@@ -286,7 +286,7 @@ fn zeros(length: usize, mut push: impl FnMut(u8)) {
     if length <= SHORT_ZEROS_MAX {
         push((length - 1) as u8);
     } else {
-        push((length - 1 >> 8) as u8 | LONG_ZEROS);
+        push(((length - 1) >> 8) as u8 | LONG_ZEROS);
         push((length - 1) as u8);
     }
 }

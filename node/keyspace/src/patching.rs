@@ -89,7 +89,10 @@ impl Access<'_> {
             View::Packed(_) | View::Bundle(_) => false,
         };
         let is_full = entry.wide_mut().and_then(|body| body.string.as_deref_mut()).is_some_and(|element| {
-            is_too_much(element) && !(fold(database.0, key, element, &known) && !is_too_much(element))
+            if is_too_much(element) {
+                fold(database.0, key, element, &known);
+            }
+            is_too_much(element)
         });
         if !is_counted && !is_full {
             return None;
