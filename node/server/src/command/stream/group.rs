@@ -5,6 +5,7 @@ use crate::command::client_calls::write_help;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::StreamId;
 use keyspace::{GroupPlace, Kind};
+use std::borrow::Cow;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -191,9 +192,15 @@ pub(super) fn wrong_subcommand(written: &[u8], container: &str) -> CommandError 
     ))
 }
 
+/// A name as a refusal has it: Redis ends it at a NUL byte.
+pub(super) fn in_words(name: &[u8]) -> Cow<'_, str> {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..end])
+}
+
 /// The refusal where a group is missing.
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (in_words(key), in_words(group));
     CommandError::Detailed(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
 }
 

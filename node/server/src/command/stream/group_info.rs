@@ -1,6 +1,6 @@
 //! `XINFO`: what is known of a stream, its groups and their consumers.
 
-use super::group::wrong_subcommand;
+use super::group::{in_words, wrong_subcommand};
 use super::info;
 use super::{reply_entries, reply_id};
 use crate::command::client_calls::write_help;
@@ -124,7 +124,7 @@ fn consumers(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError
         }
     })?;
     answered.ok_or_else(|| {
-        let (key, name) = (String::from_utf8_lossy(key), String::from_utf8_lossy(name));
+        let (key, name) = (in_words(key), in_words(name));
         CommandError::Detailed(format!("NOGROUP No such consumer group '{name}' for key name '{key}'"))
     })
 }

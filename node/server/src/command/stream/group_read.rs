@@ -1,5 +1,6 @@
 //! `XREADGROUP`: what a group has not delivered yet, or what a consumer was given before.
 
+use super::group::in_words;
 use super::id;
 use super::read::{finish, stream_keys, timeout_ms};
 use super::{reply_entry, reply_id};
@@ -104,7 +105,7 @@ impl<'a> Request<'a> {
 }
 
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (in_words(key), in_words(group));
     CommandError::Detailed(format!(
         "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
     ))

@@ -1,6 +1,7 @@
 //! `XPENDING`, `XCLAIM` and `XAUTOCLAIM`: what consumers of a group were given in this region and have not acknowledged,
 //! and giving it to others.
 
+use super::group::in_words;
 use super::group_read::each_entry;
 use super::{id, reply_entry, reply_id};
 use crate::command::number::{self, parse_integer};
@@ -52,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (in_words(key), in_words(group));
     CommandError::Detailed(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
 }
 
