@@ -332,15 +332,21 @@ pub fn encode_reset(out: &mut Vec<u8>, base: Stamp, reset: &Reset) {
     reset.cumulative.encode(out);
 }
 
-/// Reads what [`encode_reset`] wrote.
+/// Reads what [`encode_reset`] wrote. Its stamps are of its node, and the birth is not behind the other.
 pub fn decode_reset(reader: &mut Reader<'_>, base: Stamp) -> Result<Reset, DecodeError> {
     let node = u16::try_from(reader.varint("a reset")?).ok().and_then(NodeNumber::new);
-    Ok(Reset {
-        node: node.ok_or(DecodeError::Invalid("a reset"))?,
-        birth: reader.stamp(base, "a reset")?,
-        stamp: reader.stamp(base, "a reset")?,
-        cumulative: Number::decode(reader)?,
-    })
+    let node = node.ok_or(DecodeError::Invalid("a reset"))?;
+    let (birth, stamp) = (reader.stamp(base, "a reset")?, reader.stamp(base, "a reset")?);
+    if node != stamp.author() || !is_birth(birth, stamp) {
+        return Err(DecodeError::Invalid("a reset"));
+    }
+    Ok(Reset { node, birth, stamp, cumulative: Number::decode(reader)? })
+}
+
+/// Whether `birth` can be the first increment of a contribution whose last is `stamp`. What a packed counter keeps of a
+/// contribution is no more than these two.
+fn is_birth(birth: Stamp, stamp: Stamp) -> bool {
+    birth.author() == stamp.author() && birth <= stamp
 }
 
 /// The operations of a change, one after the other.
@@ -380,6 +386,9 @@ impl<'a> Operations<'a> {
                     return Err(DecodeError::Invalid("an operation's tag"));
                 }
                 let birth = self.reader.stamp(self.stamp, "a birth")?;
+                if !is_birth(birth, self.stamp) {
+                    return Err(DecodeError::Invalid("a birth"));
+                }
                 Ok(Operation::Add { kind, name, birth, cumulative: Number::decode(&mut self.reader)?, asserts })
             }
             CLEAR => self.clear(),
@@ -631,6 +640,30 @@ mod tests {
             encode_operation(&mut general, stamp(900, 1), &operation);
             assert_eq!(short, general);
         }
+    }
+
+    #[test]
+    fn contributions_that_nobody_can_have_made_are_refused() {
+        let base = stamp(900, 1);
+        let is_read = |number, birth, last| {
+            let mut bytes = vec![];
+            let reset = Reset { node: node(number), birth, stamp: last, cumulative: Number::integer(1) };
+            encode_reset(&mut bytes, base, &reset);
+            decode_reset(&mut Reader::new(&bytes), base).is_ok()
+        };
+        assert!(is_read(2, stamp(3, 2), stamp(9, 2)) && is_read(2, stamp(9, 2), stamp(9, 2)));
+        // Of another node than its stamps, and a life that begins behind its last increment.
+        assert!(!is_read(3, stamp(3, 2), stamp(9, 2)));
+        assert!(!is_read(2, stamp(3, 3), stamp(9, 2)));
+        assert!(!is_read(2, stamp(10, 2), stamp(9, 2)));
+        let adds = |birth| {
+            let mut operations = vec![];
+            encode_increment(&mut operations, base, birth, 1);
+            let change = Change { stamp: base, tied: false, database: 0, key: b"k", operations: &operations };
+            Operations::of(&change).all(|operation| operation.is_ok())
+        };
+        assert!(adds(stamp(3, 1)) && adds(base));
+        assert!(!adds(stamp(3, 2)) && !adds(stamp(901, 1)));
     }
 
     #[test]
