@@ -156,7 +156,11 @@ impl ElementMap {
             Shape::Indexed(table) => table.find_mut(hasher.hash(name), |entry| name_of(entry) == name).map(work),
             Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.change(hasher, name, work),
         };
-        self.follow_ends(hasher, ends);
+        if !ends {
+            self.forget_order();
+        } else if let Some(timed) = self.time(hasher) {
+            timed.enter(hasher, name);
+        }
         result
     }
 
@@ -203,21 +207,24 @@ impl ElementMap {
         self.note_moves(cells);
     }
 
-    /// Becomes a table that knows the order in which its elements end.
-    fn time(&mut self, hasher: &KeyHasher) {
+    /// Becomes a table that knows the order in which its elements end. If it was none, no element had an end, so nothing is
+    /// walked: whoever gives elements an end tells the table, which is returned.
+    fn time(&mut self, hasher: &KeyHasher) -> Option<&mut RankedTable> {
         let table = match &mut self.shape {
             Shape::Flat(list) => table_of(hasher, list.drain(..)),
             Shape::Indexed(table) => std::mem::replace(table, Buckets::new()),
-            Shape::Ranked(_) | Shape::Timed(_) => return,
+            Shape::Ranked(_) | Shape::Timed(_) => return None,
         };
-        self.shape = Shape::Timed(Box::new(RankedTable::of_table(by_end, table)));
+        self.shape = Shape::Timed(Box::new(RankedTable::unsorted(by_end, table)));
+        match &mut self.shape {
+            Shape::Timed(timed) => Some(timed),
+            Shape::Flat(_) | Shape::Indexed(_) | Shape::Ranked(_) => None,
+        }
     }
 
-    /// Keeps the order of ends only while there is one; `ends` says whether an element now has one.
-    fn follow_ends(&mut self, hasher: &KeyHasher, ends: bool) {
-        if ends {
-            self.time(hasher);
-        } else if self.timed().is_some_and(|timed| timed.order().len() == 0)
+    /// With the last end the order of ends goes.
+    fn forget_order(&mut self) {
+        if self.timed().is_some_and(|timed| timed.order().len() == 0)
             && let Shape::Timed(timed) = std::mem::replace(&mut self.shape, Shape::Flat(Vec::new()))
         {
             self.shape = Shape::Indexed(timed.into_table());
@@ -241,7 +248,7 @@ impl ElementMap {
             Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.remove(hasher, name)?,
         };
         self.note_moves(cells);
-        self.follow_ends(hasher, false);
+        self.forget_order();
         Some(removed)
     }
 
@@ -259,7 +266,11 @@ impl ElementMap {
             Shape::Indexed(table) => table.retain(keep, |e| hasher.hash(name_of(e))),
             Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.retain(hasher, keep),
         }
-        self.follow_ends(hasher, ends);
+        if !ends {
+            self.forget_order();
+        } else if let Some(timed) = self.time(hasher) {
+            timed.sort();
+        }
     }
 
     /// All elements; the order means nothing to readers.
@@ -409,6 +420,7 @@ pub fn table_of(hasher: &KeyHasher, elements: impl Iterator<Item = ElementEntry>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crdt::Lifetime;
     use std::collections::BTreeSet;
 
     fn member(n: u32) -> ElementEntry {
@@ -446,6 +458,44 @@ mod tests {
         let mut seen = 0;
         assert_eq!(map.scan(0, usize::MAX, |_| seen += 1), 0);
         assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn the_order_of_ends_comes_with_the_first_end_and_goes_with_the_last() {
+        let hasher = KeyHasher::fixed();
+        let ends = |n: u32, end| {
+            let life = PackedLife::Asserted(Stamp::from_bits(2), Lifetime::Until(end));
+            Entry::packed(Stamp::from_bits(1), life, 0, n.to_string().as_bytes(), b"")
+        };
+        for size in [3, 24, 25, 1000] {
+            let mut map = ElementMap::new(Kind::Hash);
+            (0..size).for_each(|n| map.insert_new(&hasher, member(n)));
+            for round in 0..3u64 {
+                assert!(map.timed().is_none());
+                // The first end by a change, by a new element or by a walk; a second by a change.
+                let first = if round == 1 { size } else { 1 };
+                match round {
+                    0 => _ = map.change(&hasher, b"1", |entry| *entry = ends(1, 70)),
+                    1 => map.insert_new(&hasher, ends(first, 70)),
+                    _ => map.retain(&hasher, |entry| {
+                        if name_of(entry) == b"1" {
+                            *entry = ends(1, 70);
+                        }
+                        true
+                    }),
+                }
+                assert_eq!((map.over_at(69), map.over_at(70), map.next_end(0)), (0, 1, Some(70)));
+                map.change(&hasher, b"2", |entry| *entry = ends(2, 60)).unwrap();
+                assert_eq!((map.over_at(60), map.over_at(70), map.next_end(60)), (1, 2, Some(70)));
+                map.change(&hasher, b"2", |entry| *entry = member(2)).unwrap();
+                assert_eq!(map.timed().map(|timed| timed.order().len()), Some(1));
+                map.remove(&hasher, first.to_string().as_bytes()).unwrap();
+                if first == 1 {
+                    map.insert_new(&hasher, member(1));
+                }
+            }
+            assert_eq!(map.len(), size as usize);
+        }
     }
 
     #[test]

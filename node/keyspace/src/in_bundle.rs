@@ -56,7 +56,10 @@ impl Slot {
 /// The bundle of a key that was not there, and its share of the digest.
 fn begun(shared: &Shared, key: u64, change: &Change<'_>, operation: &Operation<'_>) -> Option<(KeyEntry, u64)> {
     let Operation::Put { kind, name, drops, resets, value } = operation else { return None };
-    if !drops.is_empty() || !resets.is_empty() {
+    // What does not fit is not copied first.
+    let fits = name.len().saturating_add(value.len()) <= bundle::BUNDLE_BYTES_MAX;
+    let is_collection = matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet);
+    if !drops.is_empty() || !resets.is_empty() || !fits || !is_collection {
         return None;
     }
     let (stamp, access, life) = (change.stamp, shared.access_at_first(), PackedLife::Own);

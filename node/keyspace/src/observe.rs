@@ -306,7 +306,10 @@ impl<'a> Recorder<'a> {
 
 fn must_be_listed(element: &ElementView<'_>, covered: &VersionVector) -> bool {
     match element {
-        ElementView::Written(packed) => !covered.covers(packed.stamp),
+        ElementView::Written(packed) => {
+            let life = own_assertion(packed.life);
+            !covered.covers(packed.stamp) || life.is_some_and(|dot| !covered.covers(dot))
+        }
         ElementView::Counter(_) => true,
         ElementView::Wide(wide) => needs_listing(&wide.element, covered),
     }
@@ -353,4 +356,46 @@ pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
 const fn length_bytes(length: usize) -> usize {
     let bits = usize::BITS - (length | 1).leading_zeros();
     bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Database, Drain, Keyspace, Lifetime};
+    use crdt::{NodeNumber, STAMP_EPOCH_MS, VersionVector};
+
+    const DB: Database = Database(0);
+    const NOW: u64 = STAMP_EPOCH_MS + 1_000_000;
+
+    #[test]
+    fn a_clear_takes_the_life_of_a_field_that_came_before_its_time() {
+        let [first, second] = [1, 2].map(|number| NodeNumber::new(number).unwrap());
+        let (one, two) = (Keyspace::new(1), Keyspace::new(1));
+        one.set_number(first);
+        two.set_number(second);
+        let mut writer = one.writer();
+        let mut access = writer.access(NOW, &[b"h"]);
+        access.begin_command();
+        access.put_field(DB, b"h", b"f", b"v").unwrap();
+        drop(access);
+        for batch in Drain::default().take(&one) {
+            two.apply(first, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+        }
+        // A state session that is not at its end: the slot knows more than the node.
+        let mut access = writer.access(NOW + 1, &[b"h"]);
+        access.begin_command();
+        access.set_field_lifetime(DB, b"h", b"f", Lifetime::Until(NOW + 90_000)).unwrap();
+        drop(access);
+        let (chunk, _) = one.list_slots(&[crate::slot_of(b"h")], &VersionVector::new(), usize::MAX);
+        two.merge_slots(&chunk, NOW + 2).unwrap();
+        let mut writer = two.writer();
+        let mut access = writer.access(NOW + 2, &[b"h"]);
+        access.begin_command();
+        assert_eq!(access.hash(DB, b"h").unwrap().unwrap().lifetime(b"f"), Some(Lifetime::Until(NOW + 90_000)));
+        drop(access);
+        let mut access = writer.access(NOW + 2, &[]);
+        access.begin_command();
+        access.clear(Some(DB));
+        drop(access);
+        assert_eq!(two.len(0), 0);
+    }
 }

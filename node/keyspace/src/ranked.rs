@@ -35,14 +35,15 @@ pub struct RankedTable {
 impl RankedTable {
     /// A table of these members.
     pub fn of(hasher: &KeyHasher, rank_of: RankOf, members: impl Iterator<Item = ElementEntry>) -> Self {
-        Self::of_table(rank_of, table_of(hasher, members))
-    }
-
-    /// A table, and the order of what is in it.
-    pub fn of_table(rank_of: RankOf, table: Buckets<WideElement>) -> Self {
-        let mut ranked = Self { table, order: Order::new(), rank_of };
+        let mut ranked = Self::unsorted(rank_of, table_of(hasher, members));
         ranked.sort();
         ranked
+    }
+
+    /// A table of elements of which none has a place in the order yet. If some have, they must be told by
+    /// [`RankedTable::enter`] or [`RankedTable::sort`].
+    pub fn unsorted(rank_of: RankOf, table: Buckets<WideElement>) -> Self {
+        Self { table, order: Order::new(), rank_of }
     }
 
     /// The table without the order.
@@ -101,6 +102,13 @@ impl RankedTable {
         Some(result)
     }
 
+    /// Gives a member the place in the order that it has not got yet.
+    pub fn enter(&mut self, hasher: &KeyHasher, name: &[u8]) {
+        if let Some(cell) = self.cell_of(hasher, name) {
+            self.link((self.rank_of)(self.member(cell)), cell);
+        }
+    }
+
     /// Takes out a member.
     pub fn remove(&mut self, hasher: &KeyHasher, name: &[u8]) -> Option<ElementEntry> {
         let cell = self.cell_of(hasher, name)?;
@@ -154,8 +162,8 @@ impl RankedTable {
         }
     }
 
-    /// Makes the order anew.
-    fn sort(&mut self) {
+    /// Makes the order anew: a walk over all members.
+    pub fn sort(&mut self) {
         let (table, rank_of) = (&self.table, self.rank_of);
         let cells = (0..table.cells()).filter_map(|at| Some(Item::new(rank_of(table.cell(at)?)?, at as u32)));
         self.order = Order::of(cells.collect(), &|cell| name_in(table, cell));
