@@ -8,7 +8,7 @@
 //! way, some dozens in one change: their hash knows the order in which they end.
 
 use crate::access::{Access, Database};
-use crate::body::{KeyBody, KeyEntry, has_content, key_of, lifetime_of};
+use crate::body::{KeyEntry, has_content, key_of, lifetime_of};
 use crate::collection::ElementView;
 use crate::entry::View;
 use crate::hash::SLOTS;
@@ -76,7 +76,8 @@ struct FieldsPlace {
     key: Box<[u8]>,
     /// How many of those that are over, the earliest first, were looked at and stay.
     left: usize,
-    /// How many fields with an end there were then. If that has changed, they are looked at anew.
+    /// How many fields with an end there were then. If that has changed, some may have been passed over: this visit goes
+    /// on behind them, so that a hash that changes all the time cannot hold it up, and another follows soon.
     ends: usize,
 }
 
@@ -228,7 +229,11 @@ fn look_at_fields(
     let map = body.hash.as_deref()?;
     let timed = map.timed()?;
     let (over, ends) = (map.over_at(now), timed.order().len());
-    let mut left = if place.ends == ends { place.left } else { 0 };
+    let mut left = place.left.min(over);
+    if left > 0 && place.ends != ends {
+        // The end of the visit makes it a moment later.
+        *next = (*next).min(now);
+    }
     let first = left;
     let mut names = Vec::new();
     for item in timed.order().range(first..over, false).take(FIELDS_A_LOOK_MAX) {
@@ -268,10 +273,10 @@ fn verdict(entry: &KeyEntry, now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdi
 fn judge(winner: Option<(Stamp, Lifetime, bool)>, key: &[u8], now: UnixMillis, policy: &SweepPolicy<'_>) -> Verdict {
     let Some((stamp, lifetime, ghost)) = winner else { return Verdict::Stays };
     let over = match (lifetime, ghost) {
-        (Lifetime::Until(deadline), _) => deadline,
+        // A ghost was over when it was made, whatever it says: where delivery is causal, no content comes after it.
+        (_, true) => stamp.unix_ms(),
+        (Lifetime::Until(deadline), false) => deadline,
         (Lifetime::Never, false) => return Verdict::Stays,
-        // A ghost that never ends was over when it was made.
-        (Lifetime::Never, true) => stamp.unix_ms(),
     };
     let mine = (policy.is_mine)(stamp.author());
     if mine && (over <= now || ghost) {
@@ -435,6 +440,86 @@ mod tests {
         assert!(swept.next <= NOW + 11_000, "{swept:?}");
         let swept = keyspace.sweep(&mut writer, NOW + 11_001, &policy(&|_| true));
         assert_eq!(swept.fields, 300);
+    }
+
+    #[test]
+    fn a_hash_that_changes_all_the_time_does_not_hold_up_the_sweep() {
+        // Fields of another node, which stay, are more than one look takes.
+        let (keyspace, mut writer) = filled_hash(300);
+        keyspace.set_number(NodeNumber::new(2).unwrap());
+        let put = |writer: &mut Writer, key: &[u8], field: &str, deadline: UnixMillis| {
+            let mut access = writer.access(NOW, &[key]);
+            access.begin_command();
+            let lifetime = NewLifetime::Set(Lifetime::Until(deadline));
+            access.put_field_for(DB, key, field.as_bytes(), b"v", lifetime).unwrap();
+        };
+        put(&mut writer, b"another", "f", NOW + 1_000);
+        let is_mine = |number: NodeNumber| number == NodeNumber::new(2).unwrap();
+        let policy = SweepPolicy { is_mine: &is_mine, grace_ms: 10_000, ..policy(u64::MAX, &|| true) };
+        let mut removed = 0;
+        let last = (0..40).find_map(|round| {
+            put(&mut writer, b"h", &format!("new:{round}"), NOW + 100_000);
+            let swept = keyspace.sweep(&mut writer, NOW + 2_000, &policy);
+            removed += swept.fields;
+            (!swept.is_cut_short).then_some(swept)
+        });
+        // Some fields may have been passed over: the next visit is not far.
+        assert!(last.is_some_and(|swept| swept.next <= NOW + 2_000 + VISIT_INTERVAL_MS), "{last:?}");
+        assert_eq!(removed, 1);
+    }
+
+    /// Two nodes with a key and two fields, of which one gives the key and one field an end in a year while the other
+    /// removes both: at the other they are ghosts.
+    fn ghosts_of_another() -> (Arc<Keyspace>, Writer) {
+        const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+        let numbers = [1, 2].map(|number| NodeNumber::new(number).unwrap());
+        let [one, two] = numbers.map(|number| {
+            let keyspace = Keyspace::new(1);
+            keyspace.set_number(number);
+            keyspace
+        });
+        let (mut writers, mut drain) = ([one.writer(), two.writer()], crate::Drain::default());
+        let mut hear = || {
+            for batch in drain.take(&one) {
+                two.apply(numbers[0], batch.previous, batch.last, &batch.payload, NOW).unwrap();
+            }
+        };
+        let mut access = writers[0].access(NOW, &[b"h", b"k"]);
+        access.begin_command();
+        access.put_field(DB, b"h", b"f", b"v").unwrap();
+        access.put_field(DB, b"h", b"stays", b"v").unwrap();
+        access.put_string(DB, b"k", b"v", NewLifetime::Set(Lifetime::Never));
+        drop(access);
+        hear();
+        let mut access = writers[0].access(NOW, &[b"h", b"k"]);
+        access.begin_command();
+        access.set_field_lifetime(DB, b"h", b"f", Lifetime::Until(NOW + YEAR_MS)).unwrap();
+        access.set_lifetime(DB, b"k", Lifetime::Until(NOW + YEAR_MS));
+        drop(access);
+        let mut access = writers[1].access(NOW, &[b"h", b"k"]);
+        access.begin_command();
+        access.remove_field(DB, b"h", b"f").unwrap();
+        access.remove_observed(DB, b"k");
+        drop(access);
+        hear();
+        let [_, writer] = writers;
+        (two, writer)
+    }
+
+    #[test]
+    fn a_ghost_whose_author_never_comes_is_removed_after_the_grace_period() {
+        let (keyspace, mut writer) = ghosts_of_another();
+        let is_mine = |number: NodeNumber| number == NodeNumber::new(2).unwrap();
+        let late = || false;
+        let steps_in = |_: &[u8]| true;
+        let policy =
+            SweepPolicy { is_mine: &is_mine, steps_in: &steps_in, grace_ms: 10_000, ..policy(u64::MAX, &late) };
+        let swept = keyspace.sweep(&mut writer, NOW + 5_000, &policy);
+        assert_eq!((swept.fields, swept.ghosts, swept.expired), (0, 0, 0));
+        assert!(swept.next < NOW + 11_000, "{swept:?}");
+        let swept = keyspace.sweep(&mut writer, NOW + 11_000, &policy);
+        assert_eq!((swept.fields, swept.ghosts, swept.expired), (1, 1, 0));
+        assert_eq!(keyspace.len(0), 1);
     }
 
     #[test]
