@@ -109,6 +109,7 @@ pub const ROWS: &[Row] = &[
     any("HDEL ‖ HEXPIRE: gone", &["HSET K f 1 g 2"], &["HDEL K f"], &["HEXPIRE K 5000 FIELDS 1 f"], &[("HGETALL K", "[g 2]"), ("HLEN K", "1")]),
     any("DEL ‖ HEXPIRE: gone as a key", &["HSET K f 1"], &["DEL K"], &["HEXPIRE K 5000 FIELDS 1 f"], &[("EXISTS K", "0"), ("TYPE K", "none"), ("HLEN K", "0")]),
     any("HDEL and a new life ‖ HEXPIRE of the old: the new keeps its own", &["HSET K f 1 g 1"], &["HDEL K f", "HSET K f 2"], &["HEXPIRE K 1000 FIELDS 1 f"], &[("HGET K f", "2"), ("HTTL K FIELDS 1 f", "[-1]")]),
+    any("HDEL and a new life with a TTL ‖ HEXPIRE of the old: the longest", &["HSET K f 1 g 1 h 1"], &["HDEL K f g", "HSETEX K EXAT 33177117420 FIELDS 1 f 2", "HSETEX K EXAT 33208653420 FIELDS 1 g 2"], &["HEXPIREAT K 33208653420 FIELDS 1 f", "HEXPIREAT K 33177117420 FIELDS 1 g"], &[("HMGET K f g", "[2 2]"), ("HEXPIRETIME K FIELDS 2 f g", "[33208653420 33208653420]")]),
     any("HEXPIRE into the past ‖ a write of the field: the write stands", &["HSET K f 1 g 1"], &["HEXPIRE K 0 FIELDS 1 f"], &["HSET K f 2"], &[("HGET K f", "2")]),
     later("a field expires ‖ a write of it: the write stands", &["HSETEX K PX 250 FIELDS 1 f 1"], &["until-gone K"], &["HSET K f 2"], &[("HGETALL K", "[f 2]"), ("HTTL K FIELDS 1 f", "[-1]")]),
     any("HGETDEL ‖ HGETDEL: gone", &["HSET K f 1 g 2"], &["HGETDEL K FIELDS 1 f"], &["HGETDEL K FIELDS 1 f"], &[("HGETALL K", "[g 2]")]),

@@ -473,6 +473,11 @@ impl<'a> Elements<'a> {
         })
     }
 
+    /// Whether more of what is held is over than not: then nearly every [`Elements::random`] may walk over all.
+    pub fn is_mostly_hidden(&self) -> bool {
+        self.map.over_at(self.now) > self.map.len() / 2
+    }
+
     /// Some element, chosen by a random word.
     pub fn random(&self, random: u64) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
         let mut word = random;

@@ -20,8 +20,10 @@ pub(super) trait Pool<'e> {
     type Value;
     /// How many elements there are.
     fn len(&self) -> usize;
-    /// Some element, chosen by a random word.
+    /// Some element, chosen by a random word. While [`Pool::is_mostly_hidden`] it may walk over all.
     fn random(&self, word: u64) -> Option<(&'e [u8], Self::Value)>;
+    /// Whether most of what is held is over: then whoever wants several takes [`Pool::all`] once.
+    fn is_mostly_hidden(&self) -> bool;
     /// All elements.
     fn all(&self) -> Vec<(&'e [u8], Self::Value)>;
     /// Answers a value.
@@ -38,6 +40,10 @@ impl<'e> Pool<'e> for Elements<'e> {
 
     fn random(&self, word: u64) -> Option<(&'e [u8], Cow<'e, [u8]>)> {
         Elements::random(self, word)
+    }
+
+    fn is_mostly_hidden(&self) -> bool {
+        Elements::is_mostly_hidden(self)
     }
 
     fn all(&self) -> Vec<(&'e [u8], Cow<'e, [u8]>)> {
@@ -59,6 +65,10 @@ impl<'e> Pool<'e> for SortedElements<'e> {
 
     fn random(&self, word: u64) -> Option<(&'e [u8], f64)> {
         SortedElements::random(self, word)
+    }
+
+    fn is_mostly_hidden(&self) -> bool {
+        false
     }
 
     fn all(&self) -> Vec<(&'e [u8], f64)> {
@@ -95,7 +105,7 @@ impl Draws {
 /// few are shuffled, as Redis does it.
 pub(super) fn distinct<'e, P: Pool<'e>>(elements: &P, count: usize, draws: &mut Draws) -> Vec<(&'e [u8], P::Value)> {
     let length = elements.len();
-    if count < length / DRAW_ONE_OF {
+    if count < length / DRAW_ONE_OF && !elements.is_mostly_hidden() {
         let mut seen = HashSet::with_capacity(count);
         let mut chosen = Vec::with_capacity(count);
         for _ in 0..count * DRAWS_PER_ELEMENT_MAX {
@@ -149,6 +159,13 @@ pub(super) fn answer<'e, P: Pool<'e>>(
         return Err(CommandError::Plain("ERR value is out of range"));
     }
     write_header(reply, wanted, with_values);
+    if elements.is_mostly_hidden() {
+        let all = elements.all();
+        if !all.is_empty() {
+            (0..wanted).for_each(|_| write_element::<P>(reply, &all[draws.below(all.len())], with_values));
+        }
+        return Ok(());
+    }
     for _ in 0..wanted {
         if let Some(element) = elements.random(draws.next()) {
             write_element::<P>(reply, &element, with_values);
@@ -184,6 +201,50 @@ const DRAWS_PER_ELEMENT_MAX: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    /// Numbers of which most are over, and how often one who wanted one of them has had to walk over all.
+    struct MostlyHidden {
+        names: Vec<String>,
+        walks: Cell<usize>,
+    }
+
+    impl<'e> Pool<'e> for &'e MostlyHidden {
+        type Value = f64;
+
+        fn len(&self) -> usize {
+            self.names.len()
+        }
+
+        fn random(&self, word: u64) -> Option<(&'e [u8], f64)> {
+            self.walks.set(self.walks.get() + 1);
+            Some((self.names[word as usize % self.names.len()].as_bytes(), 0.0))
+        }
+
+        fn is_mostly_hidden(&self) -> bool {
+            true
+        }
+
+        fn all(&self) -> Vec<(&'e [u8], f64)> {
+            self.walks.set(self.walks.get() + 1);
+            self.names.iter().map(|name| (name.as_bytes(), 0.0)).collect()
+        }
+
+        fn write(reply: &mut Reply, value: &f64) {
+            reply.double(*value);
+        }
+    }
+
+    #[test]
+    fn where_most_are_over_all_are_walked_once_however_many_are_wanted() {
+        let pool = MostlyHidden { names: (0..100).map(|n| n.to_string()).collect(), walks: Cell::new(0) };
+        let chosen = distinct(&&pool, 20, &mut Draws::new(3));
+        let different: HashSet<_> = chosen.iter().map(|(name, _)| *name).collect();
+        assert_eq!((chosen.len(), different.len(), pool.walks.replace(0)), (20, 20, 1));
+        let mut reply = Reply::new(Version::Resp2);
+        answer(&mut reply, &&pool, -500, false, &mut Draws::new(3)).unwrap();
+        assert_eq!(pool.walks.get(), 1);
+    }
 
     #[test]
     fn draws_repeat_with_their_seed_and_stay_below_their_bound() {
