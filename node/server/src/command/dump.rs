@@ -345,12 +345,11 @@ mod tests {
     #[test]
     fn what_cannot_be_held_is_refused_by_name() {
         let mut caller = Caller::new(&Arc::new(node()));
-        let mut stream = Vec::new();
-        payload::write(&mut stream, &Object::Stream(Box::default())).unwrap();
-        let refusal = "-ERR values of the type stream are not offered by this version\r\n";
-        assert_eq!(restore(&mut caller, "k", "0", &stream, &[]), refusal);
+        let refusal = "-ERR values of the type module are not offered by this version\r\n";
+        let module = [7, 129, 133, 212, 161, 178, 195, 212, 228, 1, 0, 10, 0, 72, 129, 205, 72, 51, 87, 7, 170];
+        assert_eq!(restore(&mut caller, "k", "0", &module, &[]), refusal);
         // By its first byte alone: this one is damaged behind it.
-        let damaged = [21, 1, 1, 1, 10, 0, 75, 32, 237, 209, 47, 109, 192, 52];
+        let damaged = [7, 1, 1, 1, 10, 0, 129, 195, 174, 209, 212, 149, 52, 107];
         assert_eq!(restore(&mut caller, "k", "0", &damaged, &[]), refusal);
         let lost = SortedSet { members: [b"m".as_slice()].into_iter().collect(), scores: vec![f64::NAN] };
         let without = [Object::Set(Texts::new()), Object::List(Texts::new()), Object::SortedSet(SortedSet::default())];
