@@ -419,7 +419,9 @@ mod tests {
     #[test]
     fn a_table_that_is_filled_in_the_order_of_another_is_no_worse() {
         let mut first = Buckets::new();
-        (0..100_000).for_each(|key| drop(first.insert_new(good_hash(key), entry(key), |e| good_hash(number(e)))));
+        (0..100_000).for_each(|key| {
+            first.insert_new(good_hash(key), entry(key), |e| good_hash(number(e)));
+        });
         let mut second = Buckets::new();
         let mut passed_max = 0;
         for (count, key) in first.iter().map(number).enumerate() {

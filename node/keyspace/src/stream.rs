@@ -60,7 +60,7 @@ impl Stream {
     pub fn is_visible(&self) -> bool {
         let is_visible = |name: &[u8]| !matches!(StreamName::of(name), Some(StreamName::Acknowledged { .. }));
         // Names begin with what they are, and acknowledgements come last.
-        self.len() > 0 || self.others.keys().next().is_some_and(|name| is_visible(name))
+        self.entries.len() > 0 || self.others.keys().next().is_some_and(|name| is_visible(name))
     }
 
     /// How many entries there are.

@@ -11,9 +11,10 @@ use crate::command::{Group, Keys};
 use crate::config::OutputLimit;
 use crate::dispatch::{self, Asked, dispatch, dispatch_named};
 use crate::durability::Wish;
-use crate::limits::{OUTPUT_BYTES_FLUSH, READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX, REQUESTS_AHEAD_MAX};
+use crate::limits::{OUTPUT_BYTES_FLUSH, REQUESTS_AHEAD_MAX};
 use crate::worker::Worker;
 use crdt::{Stamp, UnixMillis};
+use input::Input;
 use keyspace::{EXPECTED_MAX, Expected, Place};
 use resp::{Limits, Parser, Progress, Reply, Version};
 use smallvec::SmallVec;
@@ -77,17 +78,6 @@ struct Connection<'w, S> {
     written: Stamp,
     /// Our task's waker is with `presence` already.
     is_known: bool,
-}
-
-/// Bytes read and not yet executed.
-#[derive(Default)]
-struct Input {
-    /// All of it may be read into; empty while the connection waits for its next request.
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// How many more bytes the request in front is known to need.
-    wanted: usize,
 }
 
 /// Why executing stopped.
@@ -664,43 +654,7 @@ fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
 /// How often a paused connection looks whether somebody ended it.
 const PAUSE_LOOK: Duration = Duration::from_millis(100);
 
-impl Input {
-    fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    /// Makes room for the next read: a pooled buffer at first, more for a request that is known to be larger.
-    fn make_room(&mut self, worker: &Worker) {
-        if self.bytes.is_empty() {
-            self.bytes = worker.take_read_buffer();
-        }
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.len());
-        }
-        let free = self.bytes.len() - self.end;
-        if free < self.wanted.min(READ_BUFFER_BYTES) || free == 0 {
-            let growth = self
-                .wanted
-                .clamp(READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX)
-                .max(self.bytes.len().min(READ_BUFFER_GROWTH_MAX));
-            self.bytes.resize(self.end + growth, 0);
-        }
-    }
-
-    /// Gives the buffer back if nothing is left in it.
-    fn release(&mut self, worker: &Worker) {
-        if self.start == self.end {
-            worker.give_read_buffer(std::mem::take(&mut self.bytes));
-            (self.start, self.end, self.wanted) = (0, 0, 0);
-        }
-    }
-}
-
+mod input;
 mod waiting;
 
 #[cfg(test)]
