@@ -212,7 +212,7 @@ impl ElementMap {
     fn time(&mut self, hasher: &KeyHasher) -> Option<&mut RankedTable> {
         let table = match &mut self.shape {
             Shape::Flat(list) => table_of(hasher, list.drain(..)),
-            Shape::Indexed(table) => std::mem::replace(table, Buckets::new()),
+            Shape::Indexed(table) => std::mem::take(table),
             Shape::Ranked(_) | Shape::Timed(_) => return None,
         };
         self.shape = Shape::Timed(Box::new(RankedTable::unsorted(by_end, table)));
