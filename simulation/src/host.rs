@@ -9,9 +9,12 @@ use crate::random::Random;
 use crate::tap::{Tap, at_once};
 use crdt::Membership;
 use crdt::membership::MemberRecord;
+use keyspace::{Database, Writer};
 use protocol::{ClusterId, NodeIdentity};
 use server::config::{Config, Settings};
 use server::connection::serve_connection;
+use server::memory_limit::{keep_within_memory, not_counted};
+use server::metrics::AllocatorFigures;
 use server::node::{Node, Seams};
 use server::peers::{PeerSetup, Peers};
 use server::persistence::{StoreSetup, is_on};
@@ -19,7 +22,7 @@ use server::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use storage::{CatalogueRows, MemoryCatalogue, SimulatedFs};
 use tokio::task::spawn_local;
 use transport::{Authority, Bind, CertificateRequest, NodeCredentials, TransportSettings, Validity, WallClock};
@@ -163,6 +166,7 @@ impl Host {
         let peers = Peers::new(Arc::clone(&node), setup).map_err(|error| error.to_string())?;
         let life = self.observer.borrow_mut().begin_life(&self.name, Arc::clone(&node));
         self.life.set(Some(life));
+        let limited = Arc::clone(&node);
         let worker = Worker::new(node);
         let observer = self.observer.clone();
         let accepting = spawn_local(async move {
@@ -173,8 +177,10 @@ impl Host {
                 spawn_local(at_once(serve_connection(Rc::clone(&worker), tap, address, local), asks));
             }
         });
+        let keeping = (self.config.maxmemory > 0).then(|| spawn_local(keep_within_memory(limited)));
         peers.run().await;
         accepting.abort();
+        keeping.into_iter().for_each(|task| task.abort());
         Ok(())
     }
 
@@ -197,7 +203,18 @@ impl Host {
             seed,
         };
         let keyspace = keyspace::Keyspace::new(seed);
-        Arc::new(Node::new(keyspace, Arc::new(Settings::new(self.config.clone())), seams))
+        let node = Arc::new(Node::new(keyspace, Arc::new(Settings::new(self.config.clone())), seams));
+        if self.config.maxmemory > 0 {
+            // What the one allocator of the whole simulation knows says nothing of one node.
+            let measured = Mutex::new(node.keyspace.writer());
+            let (wall, known) = (self.clock.clone(), Arc::downgrade(&node));
+            node.console.metrics.set_allocator_probe(move || {
+                let keys = memory_of(&mut measured.lock().unwrap_or_else(PoisonError::into_inner), wall.unix_ms());
+                let beside = known.upgrade().map_or(0, |node| not_counted(&node));
+                AllocatorFigures { allocated: keys + beside, ..AllocatorFigures::default() }
+            });
+        }
+        node
     }
 
     fn transport(&self, bind: Bind) -> TransportSettings {
@@ -208,6 +225,18 @@ impl Host {
         settings.resolve = Arc::new(|address| Box::pin(async move { resolve(&address) }));
         settings
     }
+}
+
+/// The bytes that the keys of clients take on a node.
+pub fn memory_of(writer: &mut Writer, now: u64) -> u64 {
+    let mut bytes = 0;
+    for name in crate::workload::all_keys() {
+        for database in 0..2 {
+            let mut access = writer.access(now, &[name.as_bytes()]);
+            bytes += access.memory_of(Database(database), name.as_bytes(), usize::MAX).unwrap_or_default() as u64;
+        }
+    }
+    bytes
 }
 
 fn resolve(address: &str) -> io::Result<Vec<std::net::SocketAddr>> {

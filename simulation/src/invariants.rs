@@ -6,6 +6,7 @@ mod convergence;
 mod groups;
 mod lives;
 mod memory;
+pub(crate) mod memory_limit;
 mod nothing_lost;
 mod serving;
 mod traffic;
@@ -69,6 +70,7 @@ pub const INVARIANTS: &[Invariant] = &[
     groups::INVARIANT,
     lives::INVARIANT,
     memory::INVARIANT,
+    memory_limit::INVARIANT,
     traffic::INVARIANT,
 ];
 

@@ -70,7 +70,7 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
     if with_figures {
         let figures = &outcome.figures;
         println!(
-            "  {} commands, {} judged, {} not ({} keys), {} refused, {} transactions, {} swept, {} answers lost, \
+            "  {} commands, {} judged, {} not ({} keys), {} refused, {} transactions, {} swept, {} evicted (at least {} % left), {} answers lost, \
              {} partial seals, {} faults, {} datagrams, {} KB, {} simulated s",
             figures.tally.commands,
             figures.tally.judged,
@@ -79,6 +79,8 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
             figures.tally.refused,
             figures.tally.transactions,
             figures.tally.swept,
+            figures.tally.evicted,
+            figures.tally.left_least,
             figures.unanswered,
             figures.partial_seals,
             figures.faults,

@@ -3,6 +3,7 @@
 
 use crate::broken::Broken;
 use crate::deliveries::Deliveries;
+use crate::invariants::memory_limit;
 use crate::oracle::{self, Ahead, Execution, History, Key};
 use crate::reply::Value;
 use crate::trace::Trace;
@@ -30,9 +31,11 @@ pub struct Life {
     numbers: BTreeSet<NodeNumber>,
     seen: VersionVector,
     removals: Removals,
+    /// The stamp of the last removal that was taken in.
+    removed_last: Stamp,
 }
 
-/// What sweeps removed since the observer last looked.
+/// What sweeps and evictions removed since the observer last looked.
 type Removals = Arc<Mutex<Vec<Swept>>>;
 
 struct Swept {
@@ -40,6 +43,8 @@ struct Swept {
     /// The fields that were removed; none if the key was.
     fields: Vec<String>,
     stamp: Stamp,
+    /// If memory was short: what the keys that stayed take, in bytes.
+    left: Option<u64>,
     now: u64,
     applied: Arc<VersionVector>,
     ahead: Ahead,
@@ -71,6 +76,10 @@ pub struct Tally {
     pub not_judged: u64,
     /// Keys removed by sweeps.
     pub swept: u64,
+    /// Keys removed because memory was short.
+    pub evicted: u64,
+    /// The least that the keys which stayed took after an eviction, in percent of the memory that a node may take.
+    pub left_least: u64,
 }
 
 /// See the module.
@@ -107,7 +116,7 @@ impl Observer {
             history: History::default(),
             lives: Vec::new(),
             broken: None,
-            tally: Tally::default(),
+            tally: Tally { left_least: 100, ..Tally::default() },
             written: BTreeMap::new(),
             transactions: BTreeMap::new(),
             must_survive: BTreeMap::new(),
@@ -122,13 +131,16 @@ impl Observer {
     /// A node has started. Returns the number of its life.
     pub fn begin_life(&mut self, name: &str, node: Arc<Node>) -> usize {
         let removals = Removals::default();
-        let (weak, queue) = (Arc::downgrade(&node.keyspace), removals.clone());
+        let (weak, queue) = (Arc::downgrade(&node), removals.clone());
         node.keyspace.on_removal(move |removal| {
-            let Some(keyspace) = weak.upgrade() else { return };
+            let Some(node) = weak.upgrade() else { return };
+            let keyspace = &node.keyspace;
             let key = Key::new(removal.database, &String::from_utf8_lossy(removal.key));
             let (applied, ahead) = (keyspace.applied(), keyspace.ahead_of(slot_of(removal.key)).map(Arc::new));
             let fields = removal.fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
-            let swept = Swept { key, fields, stamp: removal.stamp, now: removal.now, applied, ahead };
+            let (stamp, now) = (removal.stamp, removal.now);
+            let left = removal.is_eviction.then(|| memory_limit::taken(&node));
+            let swept = Swept { key, fields, stamp, left, now, applied, ahead };
             queue.lock().unwrap_or_else(PoisonError::into_inner).push(swept);
         });
         let name = name.to_owned();
@@ -142,6 +154,7 @@ impl Observer {
             numbers,
             seen,
             removals,
+            removed_last: Stamp::ZERO,
         });
         self.lives.len() - 1
     }
@@ -211,6 +224,7 @@ impl Observer {
 
     /// It was executed and answered: `commands` are the command, or those of a transaction with the answer of each.
     pub fn finish(&mut self, window: &Window, commands: &[Vec<String>], answers: &[Value], is_transaction: bool) {
+        let clock = self.clock_before(window);
         let Some(node) = self.lives[window.life].node.clone() else { return };
         let keyspace = &node.keyspace;
         let (applied, me) = (keyspace.applied(), keyspace.number());
@@ -219,7 +233,7 @@ impl Observer {
         let sees = |key: &Key, stamp: Stamp| views.sees(key, stamp);
         let named = named(commands, window.database, &self.history);
         let ahead = |key: &Key| views.ahead.get(&slot_of(key.name.as_bytes())).cloned();
-        let mut execution = Execution::new(&mut self.history, &sees, window.now, me, window.clock);
+        let mut execution = Execution::new(&mut self.history, &sees, window.now, me, clock);
         if views.any_ahead() {
             execution = execution.unsettled(&ahead);
         }
@@ -251,7 +265,7 @@ impl Observer {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
         // An answer like OK does not tell what the write found.
-        let tells_nothing = after != window.clock && answers.iter().any(|answer| matches!(answer, Value::Simple(_)));
+        let tells_nothing = after != clock && answers.iter().any(|answer| matches!(answer, Value::Simple(_)));
         let not_judged = uncertain || views.any_ahead() && (wrong.is_some() || tells_nothing);
         if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
@@ -259,13 +273,13 @@ impl Observer {
             tracing::debug!(name, ?wrong, ahead = ?views.ahead, ?applied, "not judged");
             (wrong, uncertain) = (None, true);
             // What the oracle wrote and the node did not never happened.
-            if after != window.clock || !execution.written().is_empty() {
+            if after != clock || !execution.written().is_empty() {
                 execution.give_up(&named, after);
             }
         }
         let mut stamps = std::mem::take(&mut execution.stamps);
         if uncertain && execution.clock != after {
-            stamps = if after == window.clock { Vec::new() } else { vec![after] };
+            stamps = if after == clock { Vec::new() } else { vec![after] };
         }
         self.note_stamps(me, &stamps, &applied, is_transaction);
         let name = &self.lives[window.life].name;
@@ -289,12 +303,21 @@ impl Observer {
     /// A command was refused without being executed.
     pub fn refused(&mut self, window: &Window, args: &[String], answer: &Value) {
         self.tally.refused += 1;
+        let clock = self.clock_before(window);
         let Some(node) = self.lives[window.life].node.as_ref() else { return };
-        if node.keyspace.clock() != window.clock {
+        if node.keyspace.clock() != clock {
             let name = &self.lives[window.life].name;
             let detail = format!("at {name}: {args:?} was refused with {answer:?} and took a stamp");
             self.report(Broken::new("answers", detail));
+        } else if let Err(broken) = memory_limit::judge_refusal(&self.lives[window.life].name, node, args, answer) {
+            self.report(broken);
         }
+    }
+
+    /// What the clock was when the command itself began: keys may have been evicted for it.
+    fn clock_before(&mut self, window: &Window) -> Stamp {
+        self.take_removals();
+        window.clock.max(self.lives[window.life].removed_last)
     }
 
     fn note_stamps(&mut self, me: NodeNumber, stamps: &[Stamp], applied: &Arc<VersionVector>, is_transaction: bool) {
@@ -397,13 +420,23 @@ impl Observer {
         } else {
             execution.fields_removed_by_sweep(&removal.key, &removal.fields, removal.stamp)
         };
-        self.tally.swept += 1;
+        self.tally.swept += u64::from(removal.left.is_none());
+        self.tally.evicted += u64::from(removal.left.is_some());
+        self.lives[life].removed_last = removal.stamp;
         self.note_stamps(me, &[removal.stamp], &removal.applied, false);
         let name = &self.lives[life].name;
         tracing::trace!(name, now = removal.now, key = ?removal.key, stamp = ?removal.stamp, applied = ?removal.applied, "swept");
-        self.trace.note(&format!("{name} sweeps {:?} {:?}", removal.key, removal.stamp));
-        if !rightly && !uncertain {
+        self.trace.note(&format!("{name} removes {:?} {:?}", removal.key, removal.stamp));
+        let node = self.lives[life].node.as_ref();
+        if let (Some(left), Some(node)) = (removal.left, node) {
+            let (limit, name) = (node.config.load().maxmemory, name.clone());
+            self.tally.left_least = self.tally.left_least.min(left * 100 / limit.max(1));
+            if let Err(broken) = memory_limit::judge_eviction(&name, left, limit) {
+                self.report(broken);
+            }
+        } else if !rightly && !uncertain {
             let Swept { key, fields, now, .. } = removal;
+            let name = &self.lives[life].name;
             let detail = format!("{name} removed {key:?} {fields:?} at {now} although its life was not over");
             self.report(Broken::new("expiry", detail));
         }

@@ -30,8 +30,8 @@ pub struct Scenario {
     pub at_once_max: usize,
     /// When the run begins.
     pub epoch: Epoch,
-    /// Settings of all nodes that differ from the defaults.
-    pub settings: fn(&mut Config),
+    /// Settings of all nodes that differ from the defaults; some are drawn.
+    pub settings: fn(&mut Config, &mut Random),
 }
 
 /// When runs begin.
@@ -63,26 +63,43 @@ impl Epoch {
 }
 
 /// Less patience than in production, so that a run need not last for minutes.
-fn impatient(config: &mut Config) {
+fn impatient(config: &mut Config, _: &mut Random) {
     config.max_clock_drift = Duration::from_secs(5);
     config.fill_timeout = Duration::from_secs(3);
 }
 
-fn kept(config: &mut Config) {
-    impatient(config);
+fn kept(config: &mut Config, random: &mut Random) {
+    impatient(config, random);
     config.persistence = "on".to_owned();
     config.auto_aof_rewrite_min_size = 20_000;
     config.journal_retain_bytes = 200_000;
 }
 
-fn kept_with_tiny_ring(config: &mut Config) {
-    kept(config);
+fn kept_with_tiny_ring(config: &mut Config, random: &mut Random) {
+    kept(config, random);
     config.ring_bytes = 12_000;
 }
 
-fn tiny_ring(config: &mut Config) {
-    impatient(config);
+fn tiny_ring(config: &mut Config, random: &mut Random) {
+    impatient(config, random);
     config.ring_bytes = 12_000;
+}
+
+/// Room for some of the keys.
+fn short_of_memory(config: &mut Config, random: &mut Random) {
+    const POLICIES: &[&str] = &[
+        "noeviction",
+        "allkeys-lru",
+        "allkeys-lfu",
+        "allkeys-random",
+        "volatile-lru",
+        "volatile-lfu",
+        "volatile-random",
+        "volatile-ttl",
+    ];
+    impatient(config, random);
+    config.maxmemory = random.between(1_200, 4_000);
+    config.maxmemory_policy = (*random.pick(POLICIES)).to_owned();
 }
 
 const USUAL: Scenario = Scenario {
@@ -245,6 +262,15 @@ pub const SCENARIOS: &[Scenario] = &[
         mixture: Mixture::FIELDS,
         faults: &[("partition", 4), ("link-cut", 2), ("process-crash", 2), ("clock-skew", 2), ("duplication", 1)],
         pause_ms_max: 40,
+        ..USUAL
+    },
+    Scenario {
+        name: "memory",
+        summary: "memory is short, by every policy in turn: keys are evicted, or writes refused, while regions are cut off",
+        faults: &[("partition", 4), ("one-way-partition", 1), ("link-cut", 2), ("process-crash", 2), ("latency", 1)],
+        gap_ms: (300, 2500),
+        at_once_max: 2,
+        settings: short_of_memory,
         ..USUAL
     },
     Scenario {

@@ -117,7 +117,7 @@ pub async fn at_once(serving: impl Future<Output = ()>, asks: Rc<Cell<Option<u64
 
 /// Whether a node could not serve, rather than would not.
 fn is_refusal(text: &str) -> bool {
-    ["LOADING ", "MISCONF ", "EXECABORT ", "ERR this node"].iter().any(|code| text.starts_with(code))
+    ["LOADING ", "MISCONF ", "EXECABORT ", "OOM ", "ERR this node"].iter().any(|code| text.starts_with(code))
 }
 
 impl AsyncRead for Tap {

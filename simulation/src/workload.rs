@@ -14,6 +14,7 @@ mod strings;
 mod transactions;
 
 use crate::random::Random;
+use std::collections::BTreeSet;
 
 /// Requests that a client sends at once.
 pub type Requests = Vec<Vec<String>>;
@@ -81,6 +82,12 @@ pub(crate) const GROUPED: &[&str] = &["w1", "w2", "w3"];
 pub(crate) const SORTED_SETS: &[&str] = &["z1", "z2", "{l}2", "m"];
 pub(crate) const NAMES: &[&str] = &["f", "g", "h", "i"];
 pub(crate) const VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "xyzzy", "0.1", "7"];
+
+/// All of them.
+pub(crate) fn all_keys() -> BTreeSet<&'static str> {
+    let groups = [MIXED, STRINGS, COUNTERS, HASHES, SETS, LISTS, STREAMS, GROUPED, SORTED_SETS];
+    groups.into_iter().flatten().copied().collect()
+}
 
 /// One request from words.
 pub(crate) fn request(words: &[&str]) -> Vec<String> {

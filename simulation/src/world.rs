@@ -14,7 +14,7 @@ use server::config::Config;
 use server::console::Stop;
 use server::node::Node;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub struct World {
     pub is_at_rest: bool,
     /// Orders of the operator that have not been answered.
     pub orders: Vec<Order>,
+    /// Since when nodes have taken more memory than they may.
+    pub over_since: BTreeMap<usize, u64>,
     around: Surroundings,
     sim: Sim<'static>,
     questions: Questions,
@@ -91,7 +93,7 @@ impl World {
         let authority = Authority::create(CLUSTER, validity, Some([7; 32])).map_err(setup_failed)?;
         // Scenarios about disks turn it on.
         let mut config = Config { persistence: "off".to_owned(), ..Config::default() };
-        (scenario.settings)(&mut config);
+        (scenario.settings)(&mut config, &mut Random::new(seed, "settings"));
         let (weather_of_hosts, observer_of_hosts) = (weather.clone(), observer.clone());
         let around = Surroundings {
             seed,
@@ -120,6 +122,7 @@ impl World {
             script,
             is_at_rest: false,
             orders: Vec::new(),
+            over_since: BTreeMap::new(),
             around,
             sim,
             questions: Rc::new(RefCell::new(VecDeque::new())),
@@ -226,6 +229,11 @@ impl World {
             self.step()?;
         }
         Ok(holds(self))
+    }
+
+    /// Whether nodes have a memory limit.
+    pub fn limits_memory(&self) -> bool {
+        self.around.config.maxmemory > 0
     }
 
     /// Hosts whose node is a member.

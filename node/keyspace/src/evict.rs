@@ -10,7 +10,7 @@ use crate::bundle::Bundle;
 use crate::collection::ElementView;
 use crate::entry::View;
 use crate::hash::SLOTS;
-use crate::keyspace::{Keyspace, Writer};
+use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::shared::Shared;
 use crate::slot::{KeyTable, Slot};
 use crate::slot_walk::SlotWalk;
@@ -252,6 +252,18 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
     };
     let bytes = size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner;
     access.remove_observed(Database(candidate.database), &candidate.key);
+    let stamp = access.stamp;
+    drop(access);
+    if let (Some(stamp), Some(observe)) = (stamp, writer.keyspace().on_removal.get()) {
+        observe(&Removal {
+            database: candidate.database,
+            key: &candidate.key,
+            fields: &[],
+            stamp,
+            is_eviction: true,
+            now,
+        });
+    }
     Some(bytes)
 }
 

@@ -37,7 +37,7 @@ pub struct Keyspace {
 }
 
 /// A key, or fields of one, that a sweep has removed because their life was over, or because only assertions were left
-/// of them.
+/// of them; or a key that was evicted.
 #[derive(Clone, Copy, Debug)]
 pub struct Removal<'a> {
     /// The number of its database.
@@ -48,7 +48,9 @@ pub struct Removal<'a> {
     pub fields: &'a [Box<[u8]>],
     /// The stamp of the removal.
     pub stamp: Stamp,
-    /// The wall clock that the sweep went by.
+    /// Memory was short, and its life was not over.
+    pub is_eviction: bool,
+    /// The wall clock that was gone by.
     pub now: UnixMillis,
 }
 
@@ -202,7 +204,7 @@ impl Keyspace {
         let _ = self.waker.set(Box::new(wake));
     }
 
-    /// Calls `observe` after each removal that a sweep makes, with no slot locked. Only the first call counts.
+    /// Calls `observe` after each removal that a sweep or an eviction makes, with no slot locked. Only the first call counts.
     pub fn on_removal(&self, observe: impl Fn(&Removal<'_>) + Send + Sync + 'static) {
         let _ = self.on_removal.set(Box::new(observe));
     }

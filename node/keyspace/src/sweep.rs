@@ -162,7 +162,7 @@ impl Keyspace {
             let stamp = access.stamp;
             drop(access);
             if let (Some(stamp), Some(observe)) = (stamp, self.on_removal.get()) {
-                observe(&Removal { database, key: &key, fields: &fields, stamp, now });
+                observe(&Removal { database, key: &key, fields: &fields, stamp, is_eviction: false, now });
             }
         }
     }

@@ -66,7 +66,7 @@ pub struct Metrics {
     /// The latest commands that took long.
     pub slow_log: SlowLog,
     identity: OnceLock<Identity>,
-    allocator_probe: OnceLock<fn() -> AllocatorFigures>,
+    allocator_probe: OnceLock<AllocatorProbe>,
     refreshes: RwLock<Vec<Refresh>>,
     baseline: Mutex<Statistics>,
     samples: Mutex<rates::Samples>,
@@ -114,6 +114,9 @@ impl Deref for Replication {
     }
 }
 
+/// Asks the allocator.
+type AllocatorProbe = Box<dyn Fn() -> AllocatorFigures + Send + Sync>;
+
 impl Metrics {
     /// Says once which node this is.
     pub fn set_identity(&self, node: &str, region: &str) {
@@ -121,9 +124,10 @@ impl Metrics {
     }
 
     /// Says once how to ask the allocator, when the node is made and still empty.
-    pub fn set_allocator_probe(&self, probe: fn() -> AllocatorFigures) {
-        if self.allocator_probe.set(probe).is_ok() {
-            process::note_allocator(&self.allocator, probe());
+    pub fn set_allocator_probe(&self, probe: impl Fn() -> AllocatorFigures + Send + Sync + 'static) {
+        let figures = probe();
+        if self.allocator_probe.set(Box::new(probe)).is_ok() {
+            process::note_allocator(&self.allocator, figures);
             self.allocator.startup_bytes.set(self.allocator.allocated_bytes.value());
         }
     }
