@@ -152,7 +152,7 @@ fn pfcount(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
             }
         }
     } else {
-        estimate(&histogram_of(&*union(call, &args[1..])?.0))
+        estimate(&histogram_of(&union(call, &args[1..])?.0))
     };
     call.reply.integer(count as i64);
     Ok(())

@@ -436,8 +436,8 @@ fn hsetex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut names = options.pairs.iter().step_by(2);
     let is_met = match options.if_none {
         None => true,
-        Some(true) => !names.any(|field| is_there(field)),
-        Some(false) => names.all(|field| is_there(field)),
+        Some(true) => !names.any(is_there),
+        Some(false) => names.all(is_there),
     };
     if !is_met {
         call.reply.integer(0);

@@ -31,7 +31,7 @@ pub(crate) fn stream_keys(args: &[&[u8]]) -> Option<Vec<usize>> {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is("streams") {
             let count = args.len() - at - 1;
-            return (count > 0 && count % 2 == 0).then(|| (at + 1..at + 1 + count / 2).collect());
+            return (count > 0 && count.is_multiple_of(2)).then(|| (at + 1..at + 1 + count / 2).collect());
         }
         at += match () {
             () if is("block") || is("count") => 2,
