@@ -149,7 +149,8 @@ fn the_head_keeps_an_empty_stream_and_its_last_id() {
     let mut head = StreamHead { last_id: StreamId::new(9, 9), ..StreamHead::default() };
     head.added.raise(node(1), 4);
     stream.change(&StreamName::Head.name(), |element| *element = Element::written(dot, head.encode().into()));
-    assert!(stream.is_visible() && !stream.is_empty() && stream.len() == 0);
+    assert!(stream.is_visible() && !stream.is_empty());
+    assert_eq!(stream.len(), 0);
     assert_eq!((stream.last_id(), stream.added().sum()), (StreamId::new(9, 9), 4));
     stream.retain(|_, piece| !matches!(piece, Piece::Wide(_)));
     assert!(stream.is_empty() && !stream.is_visible());
