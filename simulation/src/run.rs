@@ -49,6 +49,8 @@ const START_MS_MAX: u64 = 30_000;
 const STOP_MS_MAX: u64 = 6_000;
 /// Some heartbeats and rounds of housekeeping.
 const SETTLE_MS: u64 = 3_000;
+/// A clock that was ahead by the most that clocks jump, and some.
+const RESETS_MS_MAX: u64 = 90_000;
 /// Between two looks at what must hold all the time.
 const LOOK_MS: u64 = 10;
 
@@ -126,6 +128,13 @@ fn drive(world: &mut World, seed: u64, faults: &mut u64, alter: Alteration) -> R
         world.observer.borrow_mut().take_seals();
         invariants::judge(world)?;
         invariants::wait_for_lives(world)?;
+        // Of a number whose writes are from the future it is known late what is left.
+        world.run_until(RESETS_MS_MAX, |world| {
+            world
+                .live()
+                .into_iter()
+                .all(|index| world.node(index).is_none_or(|node| node.keyspace.remembered_resets() == 0))
+        })?;
         world.is_at_rest = true;
     }
     Ok(())

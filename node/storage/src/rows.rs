@@ -63,6 +63,7 @@ const NODE: &str = "node";
 const BOOT: &str = "boot";
 const MEMBERSHIP: &str = "membership";
 const NUMBER_NEEDED: &str = "number-needed";
+const UNFILLED: &str = "unfilled";
 
 const VERSION: u8 = 1;
 
@@ -131,6 +132,16 @@ impl CatalogueRows {
         }
     }
 
+    /// Whether the store lacks keys that the node once had, and that its peers have not brought back yet.
+    pub fn is_unfilled(&self) -> Result<bool> {
+        Ok(self.read(UNFILLED)?.unwrap_or(false))
+    }
+
+    /// Notes, durably, that the store lacks keys, or that it has them again.
+    pub fn set_unfilled(&self, is_unfilled: bool) -> Result<()> {
+        self.write_durably(UNFILLED, &is_unfilled)
+    }
+
     fn read<T: Decode<()>>(&self, key: &str) -> Result<Option<T>> {
         self.catalogue.get(key)?.map(|row| decode(key, &row)).transpose()
     }
@@ -184,10 +195,12 @@ mod tests {
         let now = rows(&disk);
         now.set_node(&facts).unwrap();
         now.set_membership(b"members").unwrap();
+        now.set_unfilled(true).unwrap();
         disk.crash();
         let later = rows(&disk);
         assert_eq!(later.node().unwrap(), Some(facts));
         assert_eq!(later.membership().unwrap().as_deref(), Some(&b"members"[..]));
+        assert!(later.is_unfilled().unwrap());
     }
 
     #[test]

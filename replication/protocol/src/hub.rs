@@ -82,7 +82,7 @@ impl Hub {
     pub fn new(mut settings: HubSettings, now: Millis, wall: UnixMillis) -> Self {
         settings.numbers.extend(settings.number);
         let vector = settings.vector.clone();
-        let filling = vector.is_empty() && settings.peers_expected > 0;
+        let filling = (vector.is_empty() || settings.is_unfilled) && settings.peers_expected > 0;
         let mut events = VecDeque::new();
         if !filling {
             events.push_back(Event::Filled);

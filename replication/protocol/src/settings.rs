@@ -45,6 +45,8 @@ pub struct HubSettings {
     pub fill_timeout_ms: u64,
     /// How many peers are configured: an empty node whose peers are all here and all empty need not wait.
     pub peers_expected: usize,
+    /// Keys were lost that peers have not brought back yet: the node fills like an empty one, whatever it has.
+    pub is_unfilled: bool,
     /// For the random part of pauses.
     pub seed: u64,
 }
@@ -72,6 +74,7 @@ impl HubSettings {
             max_clock_drift_ms: 60_000,
             fill_timeout_ms: 10_000,
             peers_expected: 0,
+            is_unfilled: false,
             seed: boot.0,
         }
     }

@@ -152,7 +152,12 @@ impl Call<'_, '_> {
 
     fn add_float(&mut self, key: &Key) -> Answer {
         let amount = Decimal::parse(self.arg(2)).ok_or(NO_FLOAT)?;
-        if self.text(key)?.is_some_and(|text| Decimal::parse(&text).is_none()) {
+        if let Some(text) = self.text(key)?.filter(|text| Decimal::parse(text).is_none()) {
+            // Patches make such texts now and then: numbers with exponents, or beyond what exact decimals hold.
+            if text.parse().is_ok_and(f64::is_finite) {
+                self.execution.leave_untold(key);
+                return Ok(Value::Null);
+            }
             return Err(NO_FLOAT);
         }
         self.execution.increment(key, Place::String, amount);
@@ -232,7 +237,9 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeSet::new()),
             Some(Content::Set(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::SortedSet(_) | Content::List(_) | Content::Stream(_)) => Err(WRONG_TYPE),
+            Some(
+                Content::String(_) | Content::Hash(_) | Content::SortedSet(_) | Content::List(_) | Content::Stream(_),
+            ) => Err(WRONG_TYPE),
         }
     }
 
@@ -288,7 +295,9 @@ impl Call<'_, '_> {
         match self.execution.shown(key).map(|shown| shown.content) {
             None => Ok(BTreeMap::new()),
             Some(Content::SortedSet(members)) => Ok(members),
-            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_) | Content::Stream(_)) => Err(WRONG_TYPE),
+            Some(Content::String(_) | Content::Hash(_) | Content::Set(_) | Content::List(_) | Content::Stream(_)) => {
+                Err(WRONG_TYPE)
+            }
         }
     }
 

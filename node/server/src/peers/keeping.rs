@@ -40,6 +40,8 @@ pub(super) struct Keeping {
     health: Health,
     /// The last start found less than was kept: a checkpoint is taken as soon as the node has everything again.
     is_incomplete: bool,
+    /// The node had everything when the checkpoint that is being taken began.
+    begun_with_all: bool,
     space_at: Option<Instant>,
 }
 
@@ -386,7 +388,7 @@ impl Peers {
                 let position = store.checkpoints.committed(manifest, clock, bytes, wall);
                 store.disk.command(Command::Cover(position));
                 store.note_sound_checkpoint();
-                self.keeping.is_incomplete = false;
+                self.note_kept_again();
                 tracing::info!(number, images, bytes, "a checkpoint is finished");
                 self.end_checkpoint(false);
             }
@@ -476,6 +478,7 @@ impl Peers {
             // Until this one counts, the next one must write everything as well.
             store.checkpoints.unchanged_since = None;
         }
+        self.keeping.begun_with_all = self.filled;
         store.checkpoints.begun(appended, changes, wall);
         store.background.start(Task::Walk(Box::new(walk)));
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
@@ -485,6 +488,22 @@ impl Peers {
     pub(super) fn forget_unpublished(&mut self) -> Stamp {
         self.keeping.waiting.retain(|queued| !matches!(queued.then, Waiting::Publish(_)));
         std::mem::take(&mut self.keeping.sealed).last
+    }
+
+    /// A checkpoint is finished. If it has everything, the next start need not fill.
+    fn note_kept_again(&mut self) {
+        if !self.keeping.begun_with_all || !self.keeping.is_incomplete {
+            return;
+        }
+        let noted = self
+            .rows
+            .is_unfilled()
+            .and_then(|is_unfilled| if is_unfilled { self.rows.set_unfilled(false) } else { Ok(()) });
+        match noted {
+            Ok(()) => self.keeping.is_incomplete = false,
+            // The next checkpoint tries it again.
+            Err(error) => tracing::error!(%error, "that no keys are missing any more cannot be noted"),
+        }
     }
 
     /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.

@@ -121,6 +121,11 @@ impl Peers {
         if !self.close_logged() || !self.is_published() {
             return;
         }
+        // Before anything is written under the fresh number: a start that finds it must not take that for all there is.
+        if let Err(error) = self.rows.set_unfilled(true) {
+            tracing::error!(%error, "that keys are missing cannot be noted; it is tried again");
+            return;
+        }
         let (me, wall) = (self.identity, self.node.wall_clock());
         let number = match settle(&mut self.membership, me, &self.rows, false, wall) {
             Ok(number) => number,
@@ -138,6 +143,7 @@ impl Peers {
         settings.numbers = self.membership.view().numbers_of(me).iter().copied().collect();
         settings.vector = VersionVector::new();
         settings.tails = BTreeMap::new();
+        settings.is_unfilled = true;
         let now = self.now();
         self.hub = Hub::new(settings, now, wall);
         self.drain = keyspace::Drain::after(Stamp::ZERO);

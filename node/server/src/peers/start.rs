@@ -211,7 +211,9 @@ impl Peers {
         let node = Arc::clone(&self.node);
         let config = node.config.load();
         let has_checkpoint = found.manifest().is_some();
-        if is_copy(&found, &start) {
+        // SUBTLE: without its catalogue a node does not know of the lives that its store tells of, so any store looks like
+        // a copy; that the catalogue was lost weighs more, as nothing tells which numbers were used.
+        if number_needed != Some(NumberNeeded::CatalogueLost) && is_copy(&found, &start) {
             tracing::warn!("{COPIED}");
             // Before anything is written that a later start would take for the original.
             self.rows.set_number_needed(Some(NumberNeeded::Copied))?;
@@ -247,7 +249,10 @@ impl Peers {
             loaded.forget_applied(&node.keyspace);
             (scanned.vector, scanned.tails) = (VersionVector::new(), BTreeMap::new());
             scanned.recent.clear();
+            self.rows.set_unfilled(true)?;
         }
+        settings.is_unfilled = self.rows.is_unfilled()?;
+        let is_unfilled = settings.is_unfilled;
         let me = self.identity;
         let keeps = was_sound && scanned.is_whole && !loaded.has_less();
         let number = match number_needed {
@@ -276,7 +281,7 @@ impl Peers {
         if !scanned.is_whole || loaded.has_less() {
             store.reader.forget_earlier_lives();
         }
-        self.begin_keeping(store, damage > 0 || loaded.has_less());
+        self.begin_keeping(store, damage > 0 || is_unfilled);
         match loader {
             Some(mut loader) => {
                 number.into_iter().for_each(|number| loader.set_number(number, self.everything()));

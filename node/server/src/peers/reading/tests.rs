@@ -56,8 +56,13 @@ fn a_node_that_finds_less_than_it_believed_goes_on_under_another_number_when_the
             peers.node.keyspace.ahead_of(keyspace::slot_of(b"k")).map_or(Stamp::ZERO, |seen| seen.of(before)),
             Stamp::ZERO
         );
+        assert!(
+            peers.rows.is_unfilled().unwrap(),
+            "a start that comes before peers have brought what is missing fills too"
+        );
         // It goes on as usual.
         until(&mut peers, |peers| !peers.node.condition.is_loading());
+        until(&mut peers, |peers| !peers.rows.is_unfilled().unwrap());
         let later = write(&mut writer, b"k", b"w");
         assert_eq!(later.author(), next);
         until(&mut peers, |peers| peers.close_logged() && peers.is_published());
@@ -78,11 +83,20 @@ fn nobody_writes_before_the_node_has_a_number() {
         assert!(peers.number().is_none() && !is_served(&peers));
         until(&mut peers, |peers| peers.has_read_all());
         assert!(!is_served(&peers));
+        // Nor does it take one by itself, as the only member may whose directory is a copy.
+        let waits = |peers: &mut Peers| {
+            peers.began -= peers.node.config.load().fill_timeout;
+            peers.keep_what_is_not_kept();
+            peers.turn();
+            peers.number().is_none() && peers.number_to_take.is_none() && !is_served(peers)
+        };
+        assert!(waits(&mut peers));
         assert!(peers.stop_disk());
         // The membership that it has written since is that of the admission, and its numbers may have been used or given.
         let (mut peers, _) = begun(Some(&disk), &lost, 3);
         until(&mut peers, |peers| peers.has_read_all());
         assert!(peers.number().is_none() && !is_served(&peers));
+        assert!(waits(&mut peers));
         assert!(peers.stop_disk());
         let (peers, _) = begun(None, &lost, 4);
         assert!(peers.number().is_none(), "without a store it would be the next of its range");
@@ -189,9 +203,9 @@ fn a_node_that_stops_while_it_reads_listens_to_no_peer() {
         left(&disk, &rows);
         let (mut peers, mut writer) = begun(Some(&disk), &rows, 2);
         damage(&disk);
+        peers.transport.shutdown().await;
         let gate = disk.gate.lock();
         until(&mut peers, |peers| matches!(&peers.still_read, Some(still) if matches!(still.state, State::Less(_))));
-        peers.transport.shutdown().await;
         peers.node.console.note_served_last();
         drop(gate);
         // What is still open makes the stop wait.
