@@ -33,8 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 6] =
-        [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream];
+    pub const ALL: [Kind; 6] = [Kind::String, Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream];
 
     /// What `TYPE` answers.
     pub const fn redis_name(self) -> &'static str {
@@ -635,7 +634,8 @@ mod tests {
         for cumulative in [0, 1, -1, 63, 64, -65, i64::MAX, i64::MIN] {
             let (mut short, mut general) = (vec![], vec![]);
             let sum = Number::integer(i128::from(cumulative));
-            let operation = Operation::Add { kind: Kind::String, name: &[], birth: stamp(2, 1), cumulative: sum, asserts: true };
+            let operation =
+                Operation::Add { kind: Kind::String, name: &[], birth: stamp(2, 1), cumulative: sum, asserts: true };
             encode_increment(&mut short, stamp(900, 1), stamp(2, 1), cumulative);
             encode_operation(&mut general, stamp(900, 1), &operation);
             assert_eq!(short, general);

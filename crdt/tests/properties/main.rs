@@ -5,7 +5,7 @@
 mod decimal;
 mod membership;
 mod number;
-mod position;
 mod patches;
+mod position;
 mod random;
 mod replicas;

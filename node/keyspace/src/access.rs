@@ -367,7 +367,12 @@ impl<'a> Access<'a> {
     }
 
     /// The elements of a collection of this kind.
-    pub(crate) fn map(&mut self, database: Database, key: &[u8], kind: Kind) -> Result<Option<Collection<'_>>, WrongKind> {
+    pub(crate) fn map(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        kind: Kind,
+    ) -> Result<Option<Collection<'_>>, WrongKind> {
         let now = self.now;
         match self.used(database, key).map(|entry| entry.view()) {
             None => Ok(None),

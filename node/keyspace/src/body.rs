@@ -42,7 +42,18 @@ impl KeyBody {
     /// A key of which nothing is known yet.
     pub fn new(key: &[u8]) -> Self {
         let (access, lives) = (0, SmallVec::new());
-        Self { key: key.into(), access, lives, string: None, hash: None, set: None, sorted_set: None, list: None, stream: None, summary: None }
+        Self {
+            key: key.into(),
+            access,
+            lives,
+            string: None,
+            hash: None,
+            set: None,
+            sorted_set: None,
+            list: None,
+            stream: None,
+            summary: None,
+        }
     }
 
     /// The body that a packed entry stands for.
@@ -216,8 +227,12 @@ impl KeyBody {
 
     fn pack_collection(&self) -> Option<KeyEntry> {
         let (kind, map) = Kind::ALL.into_iter().find_map(|kind| Some((kind, self.map(kind)?)))?;
-        let bytes = |element: ElementView<'_>| element.name().len() + if let ElementView::Written(packed) = element { packed.value.len() } else { 0 };
-        let is_small = |map: &ElementMap| map.iter().map(|entry| bytes(ElementView::of(entry))).sum::<usize>() <= PACKED_AGAIN_BYTES_MAX;
+        let bytes = |element: ElementView<'_>| {
+            element.name().len() + if let ElementView::Written(packed) = element { packed.value.len() } else { 0 }
+        };
+        let is_small = |map: &ElementMap| {
+            map.iter().map(|entry| bytes(ElementView::of(entry))).sum::<usize>() <= PACKED_AGAIN_BYTES_MAX
+        };
         if !map.is_flat() || !is_small(map) {
             return None;
         }
@@ -237,7 +252,8 @@ impl KeyBody {
             return self.heap_bytes();
         }
         let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
-        maps.map(|map| map.heap_bytes_about()).sum::<usize>() + self.list.as_ref().map_or(0, |list| list.heap_bytes_about())
+        maps.map(|map| map.heap_bytes_about()).sum::<usize>()
+            + self.list.as_ref().map_or(0, |list| list.heap_bytes_about())
     }
 
     /// Bytes on the heap besides the body's own box, without the allocator's rounding.

@@ -314,7 +314,12 @@ fn leaves_resets(shared: &Shared, entry: &KeyEntry) -> bool {
         View::Bundle(bundle) => Bundle::of(&bundle).iter().any(|element| element_by_others(&element)),
         View::Wide(body) => {
             body.string.as_deref().is_some_and(by_others)
-                || body.hash.iter().flat_map(|map| map.iter()).take(ELEMENTS_LOOKED_AT).any(|e| element_by_others(&ElementView::of(e)))
+                || body
+                    .hash
+                    .iter()
+                    .flat_map(|map| map.iter())
+                    .take(ELEMENTS_LOOKED_AT)
+                    .any(|e| element_by_others(&ElementView::of(e)))
         }
     }
 }

@@ -69,7 +69,8 @@ impl Access<'_> {
             }
             Some(body) => {
                 let map = body.simple_map_mut(kind, now)?;
-                let moved = map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
+                let moved =
+                    map.change(&shared.hasher, name, |entry| move_own(entry, shared.me(), more, take_stamp))??;
                 body.access = shared.access_after(body.access);
                 moved
             }
@@ -83,7 +84,8 @@ impl Access<'_> {
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
-        let operation = Operation::Add { kind, name, birth: before.birth, cumulative: after.cumulative, asserts: before.asserts };
+        let operation =
+            Operation::Add { kind, name, birth: before.birth, cumulative: after.cumulative, asserts: before.asserts };
         log(self.writer, stamp, self.in_group, database, key, &operation);
         Some(())
     }
@@ -114,7 +116,14 @@ impl Access<'_> {
             }
             Some(body) => {
                 body.note_size(digest_of_key(database.0, key));
-                let done = put_in_map(body.simple_map_mut(kind, now)?, shared, memory, digest, (name, value), &mut take_stamp)?;
+                let done = put_in_map(
+                    body.simple_map_mut(kind, now)?,
+                    shared,
+                    memory,
+                    digest,
+                    (name, value),
+                    &mut take_stamp,
+                )?;
                 // Only now: in other cases the general way notes the use.
                 body.access = shared.access_after(body.access);
                 done

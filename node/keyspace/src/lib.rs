@@ -14,11 +14,11 @@ mod collection;
 mod drain;
 mod elements;
 mod entry;
+mod evict;
 mod field_life;
 mod fields;
 mod footprint;
 mod garbage;
-mod evict;
 mod groups;
 mod hash;
 mod hold;
@@ -56,8 +56,8 @@ pub use awaited::KeyObserver;
 pub use crdt::{ExactFloat, Kind, Lifetime, Score, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use evict::{EVICTION_RESETS_MAX, Eviction, EvictionPolicy, EvictionRank, Evictor};
-pub use groups::{GivenConsumer, GivenGroup, GivenPending, GroupPlace, Wish};
 pub use garbage::{GARBAGE_OBJECTS_MAX, GarbageFigures};
+pub use groups::{GivenConsumer, GivenGroup, GivenPending, GroupPlace, Wish};
 pub use hash::{SLOTS, slot_of};
 pub use keyspace::{EXPECTED_MAX, Expected, Keyspace, PIPELINE_LOG_BYTES_MAX, Place, Removal, Writer};
 pub use list::{End, List};
@@ -66,8 +66,8 @@ pub use slot::DATABASES;
 pub use sorted::{InOrder, SortedElements};
 pub use state::{Extent, SlotDigest};
 pub use stream::{
-    Claim, Consumer, ConsumerNumber, Delivery, GroupMut, Item as StreamItem, OverRange, Pending, PendingList, StreamCounts,
-    Text as StreamText,
+    Claim, Consumer, ConsumerNumber, Delivery, GroupMut, Item as StreamItem, OverRange, Pending, PendingList,
+    StreamCounts, Text as StreamText,
 };
 pub use streams::{IdRefused, IdRequest, StreamView, Trim, TrimBy};
 pub use sweep::{SweepPolicy, Swept};

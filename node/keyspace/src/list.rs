@@ -10,9 +10,9 @@ use crate::in_place::log;
 use crate::keyspace::WriterState;
 use crate::observe::{Observed, Recorder};
 use crate::sequence::{Item, Sequence};
-use crate::summary::Summary;
 use crate::shared::Shared;
 use crate::slot::Memory;
+use crate::summary::Summary;
 use crate::write::{begin_element, end_element};
 use crdt::{Kind, Lifetime, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps};
 use smallvec::SmallVec;
@@ -409,7 +409,20 @@ impl<'a> Access<'a> {
         let (writer, now) = (&mut *self.writer, self.now);
         let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
         let (tied, digest_before) = (self.in_group, memory.digest);
-        Some(Site { shared, memory, list, summary, digest_before, access, writer, stamp, tied, database, key, key_digest })
+        Some(Site {
+            shared,
+            memory,
+            list,
+            summary,
+            digest_before,
+            access,
+            writer,
+            stamp,
+            tied,
+            database,
+            key,
+            key_digest,
+        })
     }
 }
 

@@ -137,7 +137,8 @@ impl<'a> Site<'a> {
         }
         if self.write_to_list(body, kind, name, write)
             || self.write_to_stream(body, kind, name, write)
-            || self.write_packed(body, kind, name, write) {
+            || self.write_packed(body, kind, name, write)
+        {
             return;
         }
         self.change_element(body, kind, name, |site, digest, element| site.put(kind, name, digest, element, write));
@@ -325,7 +326,15 @@ impl<'a> Site<'a> {
     }
 
     /// Takes away what a reset has observed of one contribution, and remembers it for increments on their way.
-    pub(crate) fn reset(&mut self, kind: Kind, name: &[u8], digest: u64, element: &mut Element, reset: &Reset, by: Stamp) {
+    pub(crate) fn reset(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        digest: u64,
+        element: &mut Element,
+        reset: &Reset,
+        by: Stamp,
+    ) {
         if let Some(mut contribution) = self.take(digest, element, reset.node) {
             contribution.rebase(reset.birth, reset.stamp, reset.cumulative);
             contribution.asserts &= kind != Kind::Hash || reset.birth != contribution.birth;
@@ -487,7 +496,11 @@ impl<'a> Site<'a> {
         }
     }
 
-    pub fn conflict(&self, live: usize, which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64) {
+    pub fn conflict(
+        &self,
+        live: usize,
+        which: impl FnOnce(&crate::shared::Conflicts) -> &std::sync::atomic::AtomicU64,
+    ) {
         if live > 1 {
             which(&self.shared.conflicts).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }

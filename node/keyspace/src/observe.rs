@@ -116,9 +116,7 @@ impl<'a> Recorder<'a> {
             Some(View::Counter(counter)) => {
                 counter.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
             }
-            Some(View::Bundle(bundle)) => {
-                bundle.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect()
-            }
+            Some(View::Bundle(bundle)) => bundle.assertion().map(|(dot, _)| dot).filter(foreign).into_iter().collect(),
             Some(View::Wide(body)) => body.lives.iter().map(|&(dot, _)| dot).filter(foreign).collect(),
         };
         self.record(&Operation::Live { drops, assertion });
@@ -288,7 +286,8 @@ impl<'a> Recorder<'a> {
                 let lives = body.lives.iter().any(|&(dot, _)| beyond(dot));
                 let string = body.string.as_ref().is_some_and(|element| needs_listing(element, covered));
                 let maps = Kind::ALL.into_iter().filter_map(|kind| body.map(kind));
-                let elements = maps.flat_map(|map| map.iter()).any(|entry| must_be_listed(&ElementView::of(entry), covered));
+                let elements =
+                    maps.flat_map(|map| map.iter()).any(|entry| must_be_listed(&ElementView::of(entry), covered));
                 let mut items = body.list.iter().flat_map(|list| list.items().map(move |item| (list, item)));
                 let items = items.any(|(list, item)| match list.wide_of(&item) {
                     None => beyond(item.dot),
@@ -335,7 +334,9 @@ fn own_assertion(life: PackedLife) -> Option<Stamp> {
 pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
     let header = |kind: Kind, name: &[u8]| match kind {
         Kind::String => 2,
-        Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => 2 + length_bytes(name.len()) + name.len(),
+        Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => {
+            2 + length_bytes(name.len()) + name.len()
+        }
     };
     match operation {
         Operation::Put { kind, name, drops, resets, .. } if drops.is_empty() && resets.is_empty() => {

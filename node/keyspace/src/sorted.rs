@@ -132,8 +132,7 @@ impl<'a> InOrder<'a> {
     ) -> Range<usize> {
         match &self.members {
             Members::Listed(list) => {
-                let names: SmallVec<[&[u8]; FLAT_ELEMENTS_MAX]> =
-                    list.iter().map(|(_, name)| *name).collect();
+                let names: SmallVec<[&[u8]; FLAT_ELEMENTS_MAX]> = list.iter().map(|(_, name)| *name).collect();
                 contiguous(&names, begins, ends, reversed).unwrap_or(0..0)
             }
             Members::Ranked(ranked) => {

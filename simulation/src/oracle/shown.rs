@@ -105,7 +105,12 @@ pub fn life(standing: &[&Atom]) -> Life {
 pub(super) fn longest(standing: &[&Atom], is_it: impl Fn(&Place) -> bool) -> Life {
     let asserted = standing.iter().filter(|atom| is_it(&atom.place)).filter_map(|atom| match atom.payload {
         Payload::Life(life) => Some(life),
-        Payload::Value(_) | Payload::Increment(_) | Payload::Patch(_) | Payload::Member | Payload::Entry(..) | Payload::Head(_) => None,
+        Payload::Value(_)
+        | Payload::Increment(_)
+        | Payload::Patch(_)
+        | Payload::Member
+        | Payload::Entry(..)
+        | Payload::Head(_) => None,
     });
     asserted.max().unwrap_or(Life::Never)
 }
@@ -138,13 +143,23 @@ pub(super) fn value(standing: &[&Atom], place: &Place) -> Option<String> {
     let here = || standing.iter().filter(|atom| atom.place == *place);
     let values = here().filter_map(|atom| match &atom.payload {
         Payload::Value(text) => Some((atom.stamp, atom.index, text)),
-        Payload::Increment(_) | Payload::Patch(_) | Payload::Member | Payload::Entry(..) | Payload::Head(_) | Payload::Life(_) => None,
+        Payload::Increment(_)
+        | Payload::Patch(_)
+        | Payload::Member
+        | Payload::Entry(..)
+        | Payload::Head(_)
+        | Payload::Life(_) => None,
     });
     let latest = values.max();
     let increments: Vec<Decimal> = here()
         .filter_map(|atom| match atom.payload {
             Payload::Increment(delta) => Some(delta),
-            Payload::Value(_) | Payload::Patch(_) | Payload::Member | Payload::Entry(..) | Payload::Head(_) | Payload::Life(_) => None,
+            Payload::Value(_)
+            | Payload::Patch(_)
+            | Payload::Member
+            | Payload::Entry(..)
+            | Payload::Head(_)
+            | Payload::Life(_) => None,
         })
         .collect();
     let base = match patched(here().copied(), latest) {

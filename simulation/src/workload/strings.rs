@@ -4,8 +4,11 @@ use super::{Family, Requests, STRINGS, VALUES, request, two};
 use crate::random::Random;
 
 /// The family.
-pub const FAMILY: Family =
-    Family { name: "strings", summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, BITFIELD, MSET and reads", draw };
+pub const FAMILY: Family = Family {
+    name: "strings",
+    summary: "SET in all its forms, GETSET, GETDEL, APPEND, SETRANGE, BITFIELD, MSET and reads",
+    draw,
+};
 
 const WORDS: &[&str] = &["abc", "-x", "yz"];
 

@@ -42,8 +42,19 @@ pub struct Argument {
 }
 
 /// The families that are compared.
-pub const GROUPS: &[&str] =
-    &["string", "bitmap", "generic", "hash", "set", "sorted-set", "geo", "list", "stream", "hyperloglog", "transactions"];
+pub const GROUPS: &[&str] = &[
+    "string",
+    "bitmap",
+    "generic",
+    "hash",
+    "set",
+    "sorted-set",
+    "geo",
+    "list",
+    "stream",
+    "hyperloglog",
+    "transactions",
+];
 /// Commands beyond the families whose answers depend on nothing but what was called before.
 const OTHERS: &[&str] = &["ping", "echo", "select", "dbsize", "flushdb", "flushall", "reset", "swapdb", "time"];
 /// Commands of the families that wait for other clients, of which there are none here.

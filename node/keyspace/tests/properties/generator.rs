@@ -321,7 +321,11 @@ fn field_life_command(random: &mut Random, profile: &Profile, key: Key, field: &
         6..9 => vec![Write::PutFieldFor { key, field, value, life }],
         9 => vec![Write::PutFieldFor { key, field, value, life: NewLife::Keep }],
         // As RESTORE REPLACE does.
-        10 => vec![Write::Delete { key }, Write::PutFieldFor { key, field, value, life }, Write::PutField { key, field: "h", value }],
+        10 => vec![
+            Write::Delete { key },
+            Write::PutFieldFor { key, field, value, life },
+            Write::PutField { key, field: "h", value },
+        ],
         // One field twice in one command.
         _ => vec![Write::PutFieldFor { key, field, value, life }, Write::PutField { key, field, value }],
     }

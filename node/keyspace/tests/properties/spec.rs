@@ -184,9 +184,7 @@ pub fn effect<'h>(
                 Some(Content::String(text)) if Decimal::parse(&text).is_none() => (Answer::NotANumber, vec![]),
                 Some(
                     Content::Hash(_) | Content::Set(_) | Content::SortedSet(_) | Content::List(_) | Content::Stream(_),
-                ) => {
-                    (Answer::WrongKind, vec![])
-                }
+                ) => (Answer::WrongKind, vec![]),
                 Some(Content::String(_)) | None => {
                     let mut change = element_write(&before, key, Kind::String, now);
                     change.adds.push((Place::String, Payload::Increment(delta)));
@@ -211,9 +209,7 @@ pub fn effect<'h>(
             spec_fields::put(&standing(key), key, field, value, life, now)
         }
         Write::SetFieldLife { key, field, life } => spec_fields::set_life(&standing(key), key, field, life, now),
-        Write::ExpiredField { key, field } => {
-            (Answer::Done, vec![spec_fields::expired(&standing(key), key, field)])
-        }
+        Write::ExpiredField { key, field } => (Answer::Done, vec![spec_fields::expired(&standing(key), key, field)]),
         Write::AddToField { key, field, delta } => add_to_field(&standing(key), key, field, delta, now),
         Write::RemoveField { key, field } => remove_element(&standing(key), key, Place::Field(field), now),
         Write::AddMember { key, member } => {
@@ -231,9 +227,7 @@ pub fn effect<'h>(
         Write::SetElement { key, index, value } => spec_list::set(&standing(key), key, index, value, now),
         Write::InsertElement { key, index, value } => spec_list::insert(&standing(key), key, index, value, stamp, now),
         Write::RemoveElements { key, start, end } => spec_list::remove(&standing(key), key, start..end, now),
-        Write::Append { key, wanted, value } => {
-            spec_stream::append(&standing(key), key, wanted, value, stamp, now)
-        }
+        Write::Append { key, wanted, value } => spec_stream::append(&standing(key), key, wanted, value, stamp, now),
         Write::DeleteEntries { key, ids } => spec_stream::delete(&standing(key), key, &ids, now),
         Write::TrimStream { key, kept } => spec_stream::trim(&standing(key), key, kept, now),
         Write::SetStreamIds { key, last, added } => spec_stream::set_ids(&standing(key), key, last, added, now),

@@ -51,7 +51,8 @@ fn patched(here: &[&&Atom], latest: Option<(Stamp, usize, &String)>) -> Option<S
     patches.sort_by_key(|&(stamp, event, _)| (stamp, event));
     let base = latest.map(|(stamp, event, _)| (stamp, event));
     let mut text = latest.map(|(_, _, text)| text.clone());
-    for (_, _, patch) in patches.into_iter().filter(|&(stamp, event, _)| base.is_none_or(|base| base < (stamp, event))) {
+    for (_, _, patch) in patches.into_iter().filter(|&(stamp, event, _)| base.is_none_or(|base| base < (stamp, event)))
+    {
         text = Some(after(text.unwrap_or_default(), patch));
     }
     text
@@ -78,7 +79,8 @@ pub fn patch_string(before: &[&Atom], key: Key, patch: Patch, now: u64) -> (Answ
         Some(Content::String(text)) => Some(text),
         Some(_) => return (Answer::WrongKind, vec![]),
     };
-    let is_counted = before.iter().any(|atom| atom.place == Place::String && matches!(atom.payload, Payload::Increment(_)));
+    let is_counted =
+        before.iter().any(|atom| atom.place == Place::String && matches!(atom.payload, Payload::Increment(_)));
     if let Some(text) = text.filter(|_| is_counted) {
         let value = (Place::String, Payload::Value(after(text, patch)));
         return (Answer::Done, vec![spec::put_string(before, key, value, NewLife::Keep, now)]);

@@ -9,7 +9,8 @@ use crate::spec_stream::{Kept, StreamContent, Wanted};
 use crdt::patch::Piece;
 use crdt::{NodeNumber, Stamp, StreamId, VersionVector};
 use keyspace::{
-    Access, Database, Drain, End, ExactFloat, IdRequest, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, Score, SortedElements, StreamItem, StreamView, SweepPolicy, Swept, Trim, TrimBy, Writer, WrongKind,
+    Access, Database, Drain, End, ExactFloat, IdRequest, Keyspace, Kind, Lifetime, NewLifetime, OpenBatch, Score,
+    SortedElements, StreamItem, StreamView, SweepPolicy, Swept, Trim, TrimBy, Writer, WrongKind,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -103,7 +104,9 @@ impl System {
         self.keyspace.fold_patches(&|| false);
         let patched = self.keyspace.patched_strings();
         let left = early > 0 || slots > 0 || resets > 0 || patched > 0;
-        left.then(|| format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets, {patched} patched"))
+        left.then(|| {
+            format!("{early} early dots, {slots} slots ahead of the vector, {resets} resets, {patched} patched")
+        })
     }
 
     /// What a reader finds.

@@ -138,14 +138,7 @@ impl World {
         self.is_over_here(at, winner, ghost, steps_in == Some(key.1), now)
     }
 
-    fn is_over_here(
-        &self,
-        at: usize,
-        winner: Option<(Life, Stamp)>,
-        ghost: bool,
-        steps_in: bool,
-        now: u64,
-    ) -> bool {
+    fn is_over_here(&self, at: usize, winner: Option<(Life, Stamp)>, ghost: bool, steps_in: bool, now: u64) -> bool {
         let Some((life, stamp)) = winner else { return false };
         let over = match life {
             Life::Until(deadline) => deadline,

@@ -81,9 +81,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Removes the expiration time for each specified field",
         group: Group::Hash,
         complexity: "O(N) where N is the number of specified fields",
-        merge: Merge::Writes(
-            "HPERSIST f ‖ HEXPIRE f: no TTL stands, because it is the longest life",
-        ),
+        merge: Merge::Writes("HPERSIST f ‖ HEXPIRE f: no TTL stands, because it is the longest life"),
         subcommands: &[],
     },
     Command {
@@ -148,9 +146,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Get the value of one or more fields of a given hash key, and optionally set their expiration",
         group: Group::Hash,
         complexity: "O(N) where N is the number of specified fields",
-        merge: Merge::Writes(
-            "As HEXPIRE or HPERSIST of the fields that are there; without an option it only reads",
-        ),
+        merge: Merge::Writes("As HEXPIRE or HPERSIST of the fields that are there; without an option it only reads"),
         subcommands: &[],
     },
     Command {
@@ -474,11 +470,7 @@ fn deadline_of(amount: &[u8], measure: Measure, now: UnixMillis, command: &str) 
 }
 
 /// The fields behind `FIELDS` and their number, which stand at `at`.
-fn fields_at<'a>(
-    args: &'a [&'a [u8]],
-    at: usize,
-    not_positive: &'static str,
-) -> Result<&'a [&'a [u8]], CommandError> {
+fn fields_at<'a>(args: &'a [&'a [u8]], at: usize, not_positive: &'static str) -> Result<&'a [&'a [u8]], CommandError> {
     if !args.get(at).is_some_and(|word| word.eq_ignore_ascii_case(b"fields")) {
         return Err(MISPLACED);
     }
