@@ -25,7 +25,7 @@ pub struct EntryDot {
 }
 
 /// Dots of one author, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DotRange {
     /// The first.
     pub first: EntryDot,
@@ -181,9 +181,9 @@ impl DotSet {
         self.ranges[start]
     }
 
-    /// Takes out a range that is in it as it is.
-    pub fn remove(&mut self, range: DotRange) {
-        self.ranges.retain(|known| *known != range);
+    /// Takes out the ranges of which `stays` does not say that they stay.
+    pub fn retain(&mut self, stays: impl FnMut(&DotRange) -> bool) {
+        self.ranges.retain(stays);
     }
 
     /// The ranges, by author and in order.
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(set.up_to(dot(9, 7)), Some(range(1, 1, 7)));
         assert_eq!(set.after(dot(9, 7)), Some(range(10, 15, 7)));
         assert_eq!((set.up_to(dot(0, 7)), set.after(dot(20, 7))), (None, None));
-        set.remove(range(10, 15, 7));
+        set.retain(|known| *known != range(10, 15, 7));
         assert!(!set.contains(dot(13, 7)) && set.contains(dot(13, 6)));
     }
 

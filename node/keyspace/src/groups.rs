@@ -279,7 +279,9 @@ impl<'a> Access<'a> {
         name: &[u8],
         ids: &[StreamId],
     ) -> Result<Option<usize>, WrongKind> {
-        let has_others = !self.shared().applied().is_empty();
+        // After a restart a node's own number counts among those that were applied.
+        let shared = self.shared();
+        let has_others = shared.applied().iter().any(|(node, _)| !shared.is_me(node));
         let released = self.change_group(database, key, name, |group| group.release(ids, has_others))?;
         let Some((dots, count)) = released else { return Ok(None) };
         self.record_acknowledged(database, key, name, &dots)?;

@@ -12,7 +12,7 @@ use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_lif
 use crate::in_bundle::cleared;
 use crate::merge::{Site, observed};
 use crate::shared::Shared;
-use crdt::{Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, VersionVector};
+use crdt::{Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, StreamName, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,8 +166,10 @@ impl Slot {
     /// Applies one change, of this node or another, whose stamp is not covered yet. The caller holds the lock and has
     /// checked that the key belongs here.
     pub fn apply(&mut self, shared: &Shared, change: &Change<'_>) -> Result<(), DecodeError> {
+        let mut seen = Seen::default();
         for operation in Operations::of(change) {
             let operation = operation?;
+            seen.note(&operation);
             match &operation {
                 Operation::ClearDatabase { every, covered } => self.clear(shared, change, *every, covered),
                 _ if self.apply_in_bundle(shared, change, &operation) => {}
@@ -176,7 +178,9 @@ impl Slot {
                 }),
             }
         }
-        self.memory.touched(change.database, change.key);
+        if !seen.only_acknowledges() {
+            self.memory.touched(change.database, change.key);
+        }
         Ok(())
     }
 
@@ -369,6 +373,34 @@ impl Slot {
     }
 }
 
+/// What the operations of a change are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    acknowledges: bool,
+    does_more: bool,
+}
+
+impl Seen {
+    fn note(&mut self, operation: &Operation<'_>) {
+        match operation {
+            Operation::Put { kind: Kind::Stream, name, .. } | Operation::Remove { kind: Kind::Stream, name, .. }
+                if matches!(StreamName::of(name), Some(StreamName::Acknowledged { .. })) =>
+            {
+                self.acknowledges = true;
+            }
+            // Repeats the deadline of the key, if nothing else is there.
+            Operation::Live { .. } => {}
+            _ => self.does_more = true,
+        }
+    }
+
+    /// Whether entries of a stream are acknowledged and nothing else: as in Redis that is no change of the key for those
+    /// who watch it, and nothing for those who wait for entries.
+    fn only_acknowledges(self) -> bool {
+        self.acknowledges && !self.does_more
+    }
+}
+
 impl Default for Slot {
     fn default() -> Self {
         Self::new()
@@ -443,7 +475,11 @@ impl Memory {
     /// Gives the memory of rare things back when there is none.
     pub fn tidy(&mut self) {
         let is_empty = |rare: &Rare| {
-            rare.context.is_none() && rare.resets.is_empty() && rare.watched.is_empty() && rare.awaited.is_empty() && rare.patched.is_empty()
+            rare.context.is_none()
+                && rare.resets.is_empty()
+                && rare.watched.is_empty()
+                && rare.awaited.is_empty()
+                && rare.patched.is_empty()
         };
         if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;

@@ -291,6 +291,7 @@ impl Stream {
         both.join(&before.added);
         self.is_added_stale |= both != self.head.added;
         self.added.join(&self.head.added);
+        self.regional.head_changed(self.head.last_id < before.last_id, self.last_id());
     }
 
     /// The entry at a place as the algebra sees it; its siblings are taken out.

@@ -103,7 +103,7 @@ impl<'a> StreamView<'a> {
 
     /// How many entries were ever added, in all regions.
     pub fn entries_added(&self) -> u64 {
-        self.stream.added().sum().saturating_add_signed(self.stream.head().offset)
+        self.stream.added().sum().wrapping_add_signed(self.stream.head().offset)
     }
 
     /// The first entry.
@@ -114,6 +114,11 @@ impl<'a> StreamView<'a> {
     /// The last entry.
     pub fn last(&self) -> Option<Item<'a>> {
         self.range_back(StreamId::ZERO, StreamId::MAX).next()
+    }
+
+    /// The id of the last entry.
+    pub fn last_entry_id(&self) -> Option<StreamId> {
+        self.stream.entries().last_id()
     }
 
     /// The entry with this id.

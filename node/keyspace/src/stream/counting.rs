@@ -44,7 +44,7 @@ impl StreamCounts {
     /// The counter of a group that has come to an entry with this id.
     pub fn after_reading(&self, counter: Option<u64>, id: StreamId) -> Option<u64> {
         match counter {
-            Some(read) if !self.has_gap_from(id) => Some(read + 1),
+            Some(read) if !self.has_gap_from(id) => Some(read.saturating_add(1)),
             _ if self.added > 0 => self.rank_of(id),
             _ => counter,
         }
@@ -94,6 +94,7 @@ mod tests {
         assert_eq!(counts.after_reading(None, id(3)), None);
         assert_eq!(counts.after_reading(Some(2), id(3)), Some(3));
         assert_eq!(counts.after_reading(None, id(4)), Some(4));
+        assert_eq!(counts.after_reading(Some(u64::MAX), id(4)), Some(u64::MAX));
         assert_eq!(
             (counts.lag(None, id(4)), counts.lag(Some(2), id(1)), counts.lag(Some(3), id(3))),
             (Some(0), None, Some(1))

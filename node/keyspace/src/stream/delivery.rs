@@ -21,6 +21,8 @@ pub struct Delivery {
     pub(super) late: BTreeMap<StreamId, Stamp>,
     /// Ids that a client wanted to pass over before there were entries with them: those beyond the first of both.
     pub(super) passed_over: Option<(StreamId, StreamId)>,
+    /// Whether the stream's ids went back at some time (`XSETID`), so that later entries of an author may have lower ids.
+    pub(super) ids_went_back: bool,
     /// Consumers and what is pending for them.
     pub pending: PendingList,
 }
@@ -45,6 +47,11 @@ impl Delivery {
     /// The last delivered id.
     pub fn last_id(&self) -> StreamId {
         self.last_id
+    }
+
+    /// The first entry with an id up to the last delivered one that was not delivered here.
+    pub fn first_late(&self) -> Option<StreamId> {
+        self.late.keys().next().copied()
     }
 
     /// Redis' counter of entries read, if it can be told.
@@ -86,6 +93,12 @@ impl Delivery {
         self.judged.clone_from(now);
     }
 
+    /// The head of the stream says another last id than before, which may be lower than it was. What is pending with a
+    /// greater id than the stream ever had, `last_id`, tells the same.
+    pub(super) fn head_changed(&mut self, has_gone_back: bool, last_id: StreamId) {
+        self.ids_went_back |= has_gone_back || self.pending.last_id() > Some(last_id);
+    }
+
     /// An entry is there that was not before.
     pub(super) fn entry_appeared(&mut self, known: &Known, dot: EntryDot) {
         let is_passed_over = self.passed_over.is_some_and(|(top, last)| top < dot.id && dot.id <= last);
@@ -94,8 +107,10 @@ impl Delivery {
         }
     }
 
-    /// Entries were acknowledged. Those with other ids stay, whatever `is_done` says of them.
+    /// Entries were acknowledged, all of them with ids from `from` to `to` if ids have never gone back: then those with
+    /// other ids are not looked at.
     pub(super) fn release_done(&mut self, from: StreamId, to: StreamId, is_done: impl Fn(EntryDot) -> bool) {
+        let (from, to) = if self.ids_went_back { (StreamId::ZERO, StreamId::MAX) } else { (from, to) };
         if from > to {
             return;
         }

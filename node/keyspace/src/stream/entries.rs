@@ -93,7 +93,10 @@ impl Entries {
 
     /// The entries from this id on.
     pub fn items_from(&self, id: StreamId) -> impl Iterator<Item = Item<'_>> + use<'_> {
-        let chunks = self.chunks.range(self.chunk_of(id).min(self.chunks.len())..);
+        // Clients that wait look behind the end again and again.
+        let is_behind = self.last_id().is_none_or(|last| last < id);
+        let chunk = if is_behind { self.chunks.len() } else { self.chunk_of(id) };
+        let chunks = self.chunks.range(chunk..);
         chunks.flat_map(Chunk::items).skip_while(move |item| item.id < id)
     }
 

@@ -5,7 +5,8 @@
 //! the bottom. So a group has hardly more ranges than authors, and one more for each entry that was passed over.
 
 use super::regional::{EntryDots, GroupState, Others, RANGES_LOOKED_AT_MIN, ranges_of};
-use crdt::{DotRange, EntryDot, NodeNumber, StreamId, StreamName};
+use crdt::{DotRange, DotSet, EntryDot, NodeNumber, StreamId, StreamName};
+use std::collections::HashSet;
 use std::ops::Bound;
 
 /// The elements that an acknowledgement changes.
@@ -113,15 +114,20 @@ impl GroupState {
             return;
         }
         let first = entries.dots_from(StreamId::ZERO).next().map_or(StreamId::MAX, |dot| dot.id);
-        for round in self.known.starts.iter().map(|start| start.round).collect::<Vec<u64>>() {
-            for (name, range) in ranges_of(others, round) {
-                let is_written = folded.put.iter().any(|(_, put)| put.contains(range.first));
-                if range.last.id < first && !is_written && !folded.removed.iter().any(|removed| **removed == *name) {
+        let (mut written, mut gone) = (DotSet::default(), HashSet::new());
+        for (_, put) in &folded.put {
+            written.insert(*put);
+        }
+        let removed: HashSet<Vec<u8>> = folded.removed.iter().cloned().collect();
+        for start in &self.known.starts {
+            for (name, range) in ranges_of(others, start.round) {
+                if range.last.id < first && !written.contains(range.first) && !removed.contains(name) {
                     folded.removed.push(name.to_vec());
-                    self.known.acknowledged.remove(range);
+                    gone.insert(range);
                 }
             }
         }
+        self.known.acknowledged.retain(|range| !gone.contains(range));
         self.ranges_looked_at = (2 * self.known.acknowledged.len()).max(RANGES_LOOKED_AT_MIN);
     }
 }

@@ -7,7 +7,7 @@ use super::pending::{ConsumerNumber, Pending};
 use super::regional::{EntryDots, GroupState, Others};
 use super::{Entries, Stream};
 use crdt::{Element, EntryDot, StreamId, StreamName, UnixMillis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A group of a stream.
 pub struct GroupMut<'a> {
@@ -82,7 +82,7 @@ impl Stream {
         }
         StreamCounts {
             length: self.len() as u64,
-            added: self.added.sum().saturating_add_signed(self.head.offset),
+            added: self.added.sum().wrapping_add_signed(self.head.offset),
             first: self.entries.first_id().unwrap_or_default(),
             last: self.last_id(),
             max_deleted: self.head.max_deleted_id,
@@ -247,16 +247,20 @@ impl GroupMut<'_> {
     /// there counts as well, unless it was acknowledged already.
     pub(crate) fn release(&mut self, ids: &[StreamId], has_others: bool) -> (Vec<EntryDot>, usize) {
         let (known, delivery) = self.state.settled(&self.shown);
-        let (mut dots, mut count) = (Vec::new(), 0);
+        let (mut dots, mut taken, mut count) = (Vec::new(), HashSet::new(), 0);
         for &id in ids {
             if let Some(pending) = delivery.pending.release(id) {
                 count += 1;
                 dots.push(EntryDot { stamp: pending.stamp, id });
+                taken.insert(id);
                 continue;
             }
-            let dot = self.shown.dot_of(id).filter(|dot| has_others && !known.is_done(*dot) && !dots.contains(dot));
-            if let Some(dot) = dot {
+            if !has_others || taken.contains(&id) {
+                continue;
+            }
+            if let Some(dot) = self.shown.dot_of(id).filter(|dot| !known.is_done(*dot)) {
                 delivery.late.remove(&id);
+                taken.insert(id);
                 count += 1;
                 dots.push(dot);
             }

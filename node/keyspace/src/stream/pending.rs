@@ -12,6 +12,8 @@ pub struct PendingList {
     /// By number; one that was deleted leaves its place to the next.
     consumers: Vec<Option<Consumer>>,
     numbers: BTreeMap<Box<[u8]>, ConsumerNumber>,
+    /// Places that deleted ones have left.
+    free: Vec<ConsumerNumber>,
 }
 
 /// An entry that was delivered.
@@ -70,6 +72,11 @@ impl PendingList {
         self.by_id.range(ids).map(|(id, pending)| (*id, pending))
     }
 
+    /// The greatest id that is pending.
+    pub fn last_id(&self) -> Option<StreamId> {
+        self.by_id.last_key_value().map(|(id, _)| *id)
+    }
+
     /// The consumers, in the order of their names.
     pub fn consumers(&self) -> impl ExactSizeIterator<Item = &Consumer> {
         self.numbers.values().map(|number| self.consumer(*number).expect("a name stands for a consumer that is there"))
@@ -91,13 +98,13 @@ impl PendingList {
             return (number, false);
         }
         let consumer = Consumer { name: name.into(), seen_ms: now, ids: BTreeSet::new() };
-        let free = self.consumers.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
+        let number = self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
-            self.consumers.len() - 1
+            ConsumerNumber(u32::try_from(self.consumers.len() - 1).unwrap_or(u32::MAX))
         });
-        self.consumers[place] = Some(consumer);
-        let number = ConsumerNumber(u32::try_from(place).unwrap_or(u32::MAX));
+        if let Some(place) = self.consumers.get_mut(number.0 as usize) {
+            *place = Some(consumer);
+        }
         self.numbers.insert(name.into(), number);
         (number, true)
     }
@@ -113,6 +120,7 @@ impl PendingList {
     pub fn delete(&mut self, name: &[u8]) -> Option<usize> {
         let number = self.numbers.remove(name)?;
         let consumer = self.consumers.get_mut(number.0 as usize)?.take()?;
+        self.free.push(number);
         for id in &consumer.ids {
             self.by_id.remove(id);
         }
@@ -159,7 +167,8 @@ impl PendingList {
     pub fn heap_bytes(&self) -> usize {
         let entries = self.by_id.len() * (size_of::<(StreamId, Pending)>() + size_of::<StreamId>());
         let names: usize = self.consumers().map(|consumer| 2 * consumer.name.len()).sum();
-        entries + names + self.consumers.capacity() * size_of::<Option<Consumer>>()
+        let places = self.consumers.capacity() * size_of::<Option<Consumer>>();
+        entries + names + places + self.free.capacity() * size_of::<ConsumerNumber>()
     }
 }
 

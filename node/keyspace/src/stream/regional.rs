@@ -113,6 +113,13 @@ impl Regional {
         }
     }
 
+    /// The head of the stream has changed: whether its last id has gone back, and which is the stream's last id now.
+    pub fn head_changed(&mut self, has_gone_back: bool, last_id: StreamId) {
+        let groups = self.groups.iter_mut().flat_map(|groups| groups.values_mut());
+        let deliveries = groups.filter_map(|group| group.delivery.as_mut());
+        deliveries.for_each(|delivery| delivery.head_changed(has_gone_back, last_id));
+    }
+
     /// An element that belongs to a group has changed, come or gone.
     pub fn element_changed(&mut self, name: &[u8], others: &Others) {
         match StreamName::of(name) {
@@ -201,7 +208,7 @@ impl GroupState {
     /// Takes in that a range is acknowledged, here or elsewhere.
     fn acknowledge(&mut self, range: DotRange) {
         // SUBTLE: ranges grow by their ends, so what is new begins where the known one ends. Else every acknowledgement
-        // would look at all that is pending.
+        // would look at all that is pending, as it does where later entries may have lower ids.
         let known = self.known.acknowledged.range_of(range.first);
         let is_bottom = range.first == EntryDot::bottom(range.author());
         let from = match known {

@@ -11,6 +11,11 @@ pub type KeptDeliveries = Vec<(Box<[u8]>, Delivery)>;
 
 const WHAT: &str = "a delivery";
 
+/// That two ids follow, see [`Delivery::passed_over`].
+const PASSED_OVER: u8 = 1;
+/// That the stream's ids have gone back.
+const WENT_BACK: u8 = 2;
+
 impl Regional {
     /// Whether there is anything to be kept.
     pub fn has_deliveries(&self) -> bool {
@@ -51,7 +56,8 @@ fn encode_delivery(delivery: &Delivery, out: &mut Vec<u8>, base: Stamp) {
     put_varint(out, delivery.judged.len() as u64);
     delivery.judged.iter().for_each(|start| put_slice(out, &start.encode()));
     put_id(out, delivery.last_id);
-    out.push(u8::from(delivery.passed_over.is_some()));
+    let passed_over = if delivery.passed_over.is_some() { PASSED_OVER } else { 0 };
+    out.push(passed_over | if delivery.ids_went_back { WENT_BACK } else { 0 });
     for id in delivery.passed_over.iter().flat_map(|(top, last)| [top, last]) {
         put_id(out, *id);
     }
@@ -80,7 +86,9 @@ fn decode_delivery(reader: &mut Reader<'_>, base: Stamp) -> Result<Delivery, Dec
         delivery.judged.push(GroupStart::decode(reader.slice(WHAT)?)?);
     }
     delivery.last_id = id(reader)?;
-    if reader.byte(WHAT)? != 0 {
+    let flags = reader.byte(WHAT)?;
+    delivery.ids_went_back = flags & WENT_BACK != 0;
+    if flags & PASSED_OVER != 0 {
         delivery.passed_over = Some((id(reader)?, id(reader)?));
     }
     if reader.byte(WHAT)? != 0 {

@@ -461,3 +461,54 @@ fn a_claim_takes_what_is_pending_and_forgets_what_is_gone() {
     assert_eq!((&claimed[..], &gone[..]), (&ids[2..], &ids[..2]));
     assert_eq!(side.pending(), ids[2..].iter().copied().collect());
 }
+
+/// A later entry has a lower id than one before it, and that is so for a node that starts again too.
+#[test]
+fn what_is_acknowledged_after_ids_went_back_is_pending_nowhere() {
+    for starts_again in [false, true] {
+        let mut sides = [Side::new(1, NOW), Side::new(2, NOW)];
+        let add = |side: &mut Side, ms| {
+            let id = IdRequest::Given(StreamId::new(ms, 0));
+            side.write(|access| access.append_entry(DB, KEY, id, &[b"f", b"v"])).unwrap().unwrap()
+        };
+        let high = add(&mut sides[0], 100);
+        sides[0].create(GroupPlace::Behind(StreamId::ZERO));
+        exchange(&mut sides);
+        assert_eq!((sides[0].read("ann", 9, Wish::New), sides[1].read("bob", 9, Wish::New)), (vec![high], vec![high]));
+        sides[0].acknowledge(&[high]);
+        exchange(&mut sides);
+        sides[0].write(|access| access.remove_entries(DB, KEY, &[high])).unwrap();
+        sides[0].write(|access| access.set_stream_ids(DB, KEY, StreamId::new(50, 0), None, None)).unwrap();
+        let low = add(&mut sides[0], 60);
+        exchange(&mut sides);
+        assert_eq!((sides[0].read("ann", 9, Wish::New), sides[1].read("bob", 9, Wish::New)), (vec![low], vec![low]));
+        exchange(&mut sides);
+        if starts_again {
+            let (image, _) = sides[1].keyspace.read_image(&[slot_of(KEY)], usize::MAX);
+            let applied = (*sides[1].keyspace.applied()).clone();
+            sides[1] = Side::of_image(2, NOW + 10, &image);
+            sides[1].keyspace.raise_applied(&applied);
+        }
+        assert_eq!(sides[1].pending(), [low].into_iter().collect());
+        sides[0].acknowledge(&[low]);
+        exchange(&mut sides);
+        assert_eq!(sides[1].pending(), BTreeSet::new());
+        assert_eq!(sides[0].digest(), sides[1].digest());
+    }
+}
+
+#[test]
+fn a_lone_node_that_starts_again_counts_only_what_is_pending() {
+    let mut side = Side::new(1, NOW);
+    let ids = [side.add(), side.add()];
+    side.create(GroupPlace::Behind(StreamId::ZERO));
+    assert_eq!(side.read("ann", 1, Wish::New), ids[..1]);
+    let own: VersionVector = [(side.number, side.keyspace.clock())].into_iter().collect();
+    side.keyspace.raise_applied(&own);
+    assert_eq!(side.write(|access| access.acknowledge(DB, KEY, GROUP, &ids)).unwrap(), Some(1));
+    // Where there is another node, that may have delivered the second one.
+    let mut other = VersionVector::new();
+    other.raise(NodeNumber::new(2).unwrap(), side.keyspace.clock());
+    side.keyspace.raise_applied(&other);
+    assert_eq!(side.write(|access| access.acknowledge(DB, KEY, GROUP, &[ids[1]; 3])).unwrap(), Some(1));
+}

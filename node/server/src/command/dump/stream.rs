@@ -17,8 +17,12 @@ pub(super) fn object(store: &mut Access<'_>, db: Database, key: &[u8]) -> Result
 
 fn group(name: &[u8], found: &mut GroupMut<'_>) -> Group {
     let delivery = found.delivery();
-    let mut group = Group { name: name.to_vec(), last_id: serialized(delivery.last_id()), ..Group::default() };
-    group.entries_read = delivery.entries_read();
+    // What came late and nobody has read is before the last delivered id, which alone the form has: some entries are
+    // delivered again rather than these never.
+    let before_late = delivery.first_late().and_then(StreamId::previous);
+    let last_id = before_late.map_or(delivery.last_id(), |id| id.min(delivery.last_id()));
+    let mut group = Group { name: name.to_vec(), last_id: serialized(last_id), ..Group::default() };
+    group.entries_read = delivery.entries_read().filter(|_| last_id == delivery.last_id());
     for (id, pending) in delivery.pending.range(StreamId::ZERO..=StreamId::MAX) {
         let (delivered_ms, deliveries) = (pending.delivered_ms, pending.deliveries);
         group.pending.push(PendingEntry { id: serialized(id), delivered_ms, deliveries });
@@ -60,7 +64,8 @@ fn entries(view: &StreamView<'_>) -> Stream {
     stream
 }
 
-/// Whether ids are in order, which nothing else tells of a payload.
+/// Whether ids are in order, and what is pending for groups is so for their consumers, which nothing else tells of a
+/// payload.
 pub(super) fn is_valid(stream: &Stream) -> bool {
     let mut last = rdb::StreamId::default();
     for entry in stream.iter() {
@@ -69,7 +74,17 @@ pub(super) fn is_valid(stream: &Stream) -> bool {
         }
         last = entry.id;
     }
-    stream.last_id >= last
+    stream.last_id >= last && stream.groups.iter().all(is_valid_group)
+}
+
+/// Whether each entry that is pending is so once, and for one consumer.
+fn is_valid_group(group: &Group) -> bool {
+    let mut pending: Vec<rdb::StreamId> = group.pending.iter().map(|pending| pending.id).collect();
+    let mut given: Vec<rdb::StreamId> =
+        group.consumers.iter().flat_map(|consumer| &consumer.pending).copied().collect();
+    pending.sort_unstable();
+    given.sort_unstable();
+    pending == given && pending.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 /// Writes a stream under a key that holds nothing.
@@ -106,4 +121,28 @@ fn id(id: rdb::StreamId) -> StreamId {
 
 fn serialized(id: StreamId) -> rdb::StreamId {
     rdb::StreamId { milliseconds: id.ms, sequence: id.sequence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pending_entry_is_so_for_one_consumer() {
+        let id = |milliseconds| rdb::StreamId { milliseconds, sequence: 0 };
+        let is_valid_with = |pending: &[u64], consumers: &[&[u64]]| {
+            let pending = pending.iter().map(|ms| PendingEntry { id: id(*ms), delivered_ms: 1, deliveries: 1 });
+            let consumers = consumers.iter().map(|given| Consumer {
+                name: b"c".to_vec(),
+                seen_ms: 1,
+                active_ms: None,
+                pending: given.iter().copied().map(id).collect(),
+            });
+            let (pending, consumers) = (pending.collect(), consumers.collect());
+            is_valid_group(&Group { name: b"g".to_vec(), pending, consumers, ..Group::default() })
+        };
+        assert!(is_valid_with(&[1, 2, 3], &[&[3, 1], &[], &[2]]) && is_valid_with(&[], &[&[]]));
+        assert!(!is_valid_with(&[1, 2], &[&[1]]) && !is_valid_with(&[1], &[&[1, 2]]));
+        assert!(!is_valid_with(&[1, 1], &[&[1], &[1]]) && !is_valid_with(&[1], &[&[1], &[1]]));
+    }
 }

@@ -167,7 +167,7 @@ fn reply_stream(
 ) -> Result<bool, CommandError> {
     let Some(stream) = store.stream(db, key)? else { return Ok(false) };
     let Some(from) = after.next() else { return Ok(false) };
-    if stream.last().is_none_or(|last| last.id <= after) {
+    if stream.last_entry_id().is_none_or(|last| last <= after) {
         return Ok(false);
     }
     if reply.version() == resp::Version::Resp2 {
