@@ -27,7 +27,7 @@ pub struct Patch {
     undo: Undo,
 }
 
-/// The writes that the earliest sibling stands for, whose own dot is the first of theirs.
+/// The writes that one sibling stands for, whose own dot is the first of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fold {
     /// The last of them. Every write of the string from its beginning up to here is in it, or was removed.
@@ -41,7 +41,9 @@ pub struct Fold {
 pub struct Patches {
     /// In the order of stamps.
     writes: Vec<Patch>,
-    fold: Option<Fold>,
+    /// Folded writes, with the first of them: the dot of the sibling that stands for them. An earlier write may arrive
+    /// after they were folded.
+    fold: Option<(Stamp, Fold)>,
     /// What readers see, while patches are laid.
     text: Text,
     /// Whether patches are laid.
@@ -82,9 +84,8 @@ impl Element {
 
     /// Folded writes: the first of them and what is known of all.
     pub fn fold(&self) -> Option<(Stamp, Fold)> {
-        let fold = self.patched.as_ref()?.fold?;
-        let first = self.siblings.iter().map(|&(stamp, _)| stamp).min()?;
-        Some((first, fold))
+        let folded = self.patched.as_ref()?.fold;
+        folded.filter(|(first, _)| self.siblings.iter().any(|(stamp, _)| stamp == first))
     }
 
     /// Bytes that patches take, with what they replace.
@@ -217,7 +218,7 @@ impl Element {
     pub fn take_fold(&mut self, first: Stamp, fold: Fold, text: &[u8]) {
         self.lift();
         self.siblings.push((first, text.into()));
-        self.patched.get_or_insert_default().fold = Some(fold);
+        self.patched.get_or_insert_default().fold = Some((first, fold));
         self.lay();
     }
 
@@ -250,7 +251,9 @@ impl Element {
         if patched.writes.capacity() > 2 * patched.writes.len() {
             patched.writes.shrink_to_fit();
         }
-        patched.fold = Some(Fold { last, digest });
+        // An earlier write that came after a fold must not cut what is in it.
+        let last = fold.map_or(last, |(_, fold)| fold.last.max(last));
+        patched.fold = first.map(|first| (first, Fold { last, digest }));
         self.siblings.clear();
         self.siblings.extend(first.map(|first| (first, text.bytes.into_boxed_slice())));
         self.lay();
@@ -276,7 +279,7 @@ impl Element {
 impl Patches {
     /// The latest write among folded ones and patches.
     pub(crate) fn latest(&self) -> Stamp {
-        let folded = self.fold.map_or(Stamp::ZERO, |fold| fold.last);
+        let folded = self.fold.map_or(Stamp::ZERO, |(_, fold)| fold.last);
         self.writes.last().map_or(folded, |patch| patch.stamp)
     }
 

@@ -232,3 +232,26 @@ fn hostile_patches_are_errors_or_harmless() {
         }
     }
 }
+
+/// Its author was behind: the write is earlier than all that was folded, and came when they were.
+#[test]
+fn an_earlier_write_that_comes_after_a_fold_goes_without_it() {
+    let mut subject = Subject::default();
+    subject.add(stamp(10, 1), &Write::Whole(b"ab".to_vec()));
+    subject.add(stamp(12, 1), &Write::Append(b"cd".to_vec()));
+    assert!(subject.element.fold_known(|_| true, hash));
+    let fold = subject.element.fold();
+    subject.add(stamp(5, 2), &Write::Whole(b"earlier".to_vec()));
+    assert_eq!(subject.element.fold(), fold);
+    subject.check();
+    subject.remove(|dot| dot == stamp(5, 2));
+    assert_eq!(subject.element.fold(), fold);
+    subject.check();
+    // Folded again with another, it is the first of them, and nothing that was folded is left out.
+    subject.add(stamp(5, 2), &Write::Whole(b"earlier".to_vec()));
+    subject.add(stamp(6, 2), &Write::Append(b"!".to_vec()));
+    assert!(subject.element.fold_known(|_| true, hash));
+    let (first, Fold { last, digest }) = subject.element.fold().unwrap();
+    assert_eq!((first, last, digest), (stamp(5, 2), stamp(12, 1), subject.digest));
+    subject.check();
+}
