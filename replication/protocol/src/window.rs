@@ -22,7 +22,7 @@ pub(crate) struct OriginWindow {
     reading: bool,
     /// The batch that is sent in fragments, and how much of it was sent. It is kept here, whatever becomes of it in the ring.
     fragments: Option<(Arc<Batch>, usize)>,
-    /// What the peer said it has of a batch.
+    /// What the peer said it has of a batch: of the next one, if it said so of several.
     peer_has: Option<(Whole, usize)>,
 }
 
@@ -82,7 +82,6 @@ impl OriginWindow {
         self.in_flight.push_back((batch.last, batch.weight()));
     }
 
-    /// The ring has nothing that the peer could use; wait until it has come on by other means.
     /// The batch of which fragments were sent, and the rest was not.
     pub(crate) fn in_fragments(&self) -> Option<&Arc<Batch>> {
         self.fragments.as_ref().map(|(batch, _)| batch)
@@ -104,11 +103,14 @@ impl OriginWindow {
         (fragment, is_last)
     }
 
-    /// The peer has so many bytes of a batch.
+    /// The peer has so many bytes of a batch. Of several that are not sent the earliest counts, as it is sent first.
     pub(crate) fn peer_has(&mut self, whole: Whole, have: usize) {
-        self.peer_has = Some((whole, have));
+        if self.peer_has.is_none_or(|(known, _)| whole.last <= known.last || known.last <= self.sent) {
+            self.peer_has = Some((whole, have));
+        }
     }
 
+    /// The ring has nothing that the peer could use; wait until it has come on by other means.
     pub(crate) fn record_behind(&mut self) {
         self.behind = true;
     }
@@ -151,5 +153,24 @@ mod tests {
         assert!(window.is_full(1));
         window.acknowledged(at(40));
         assert!(!window.is_full(1) && window.sent() == at(40));
+    }
+
+    #[test]
+    fn of_two_batches_that_the_peer_has_in_part_the_next_one_goes_on_where_it_ended() {
+        let node = NodeNumber::new(4).unwrap();
+        let at = |ms| Stamp::at(crdt::STAMP_EPOCH_MS + ms, node);
+        let seal = |tail, ms| Arc::new(Batch::seal(tail, at(ms), at(ms), VersionVector::new(), 1, &[7; 1000]));
+        let first = seal(BatchTail::default(), 10);
+        let second = seal(first.tail(), 20);
+        let mut window = OriginWindow::after(Stamp::ZERO);
+        window.peer_has(Whole::of(&first), 300);
+        window.peer_has(Whole::of(&second), 200);
+        assert_eq!(window.next_fragment(&first, 100).0.offset, 300);
+        // What the peer says later of the same one counts, and of the other one when it is next.
+        window.peer_has(Whole::of(&first), 500);
+        assert_eq!(window.next_fragment(&first, 100).0.offset, 500);
+        window.acknowledged(at(10));
+        window.peer_has(Whole::of(&second), 200);
+        assert_eq!(window.next_fragment(&second, 100).0.offset, 200);
     }
 }
