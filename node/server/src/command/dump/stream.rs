@@ -126,6 +126,8 @@ fn serialized(id: StreamId) -> rdb::StreamId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crdt::{NodeNumber, STAMP_EPOCH_MS};
+    use keyspace::{GroupPlace, Keyspace, Wish};
 
     #[test]
     fn each_pending_entry_is_so_for_one_consumer() {
@@ -144,5 +146,33 @@ mod tests {
         assert!(is_valid_with(&[1, 2, 3], &[&[3, 1], &[], &[2]]) && is_valid_with(&[], &[&[]]));
         assert!(!is_valid_with(&[1, 2], &[&[1]]) && !is_valid_with(&[1], &[&[1, 2]]));
         assert!(!is_valid_with(&[1, 1], &[&[1], &[1]]) && !is_valid_with(&[1], &[&[1], &[1]]));
+    }
+
+    /// An entry with a lower id than what was delivered: as from another region, or after ids went back.
+    #[test]
+    fn what_came_late_and_nobody_has_read_is_behind_the_last_id_of_the_payload() {
+        let keyspace = Keyspace::new(1);
+        keyspace.set_number(NodeNumber::new(1).unwrap());
+        let mut writer = keyspace.writer();
+        let mut access = writer.access(STAMP_EPOCH_MS + 1_000, &[b"s"]);
+        let (db, key, name) = (Database(0), &b"s"[..], &b"g"[..]);
+        let id = |ms| StreamId::new(ms, 0);
+        let given = |ms| IdRequest::Given(id(ms));
+        access.begin_command();
+        access.append_entry(db, key, given(100), &[b"f", b"v"]).unwrap().unwrap();
+        access.create_group(db, key, name, GroupPlace::Behind(StreamId::ZERO), Some(0)).unwrap();
+        assert_eq!(access.read_for_group(db, key, name, b"ann", Wish::New, 9), Ok(Some(vec![id(100)])));
+        let dumped = object(&mut access, db, key).unwrap().unwrap();
+        assert_eq!((dumped.groups[0].last_id, dumped.groups[0].entries_read), (serialized(id(100)), Some(1)));
+        access.begin_command();
+        access.remove_entries(db, key, &[id(100)]).unwrap();
+        access.begin_command();
+        access.set_stream_ids(db, key, id(50), None, None).unwrap();
+        access.begin_command();
+        access.append_entry(db, key, given(60), &[b"f", b"v"]).unwrap().unwrap();
+        let dumped = object(&mut access, db, key).unwrap().unwrap();
+        let group = &dumped.groups[0];
+        assert_eq!((group.last_id, group.entries_read), (serialized(StreamId::new(59, u64::MAX)), None));
+        assert_eq!(group.pending.len(), 1);
     }
 }
