@@ -172,11 +172,16 @@ impl<W> Buckets<W> {
         }
     }
 
-    /// Frees everything, and calls `pause` after about each so many entries.
-    pub fn take_apart(mut self, count: usize, pause: &mut dyn FnMut()) {
+    /// Parts that [`Buckets::take_apart`] counts.
+    pub fn parts(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Frees everything, and calls `freed` after about each so many entries with how many parts went.
+    pub fn take_apart(mut self, count: usize, freed: &mut dyn FnMut(usize)) {
         for some in self.buckets.chunks_mut((count / CELLS).max(1)) {
             some.iter_mut().flat_map(|bucket| &mut bucket.cells).for_each(|cell| *cell = None);
-            pause();
+            freed(some.len());
         }
     }
 

@@ -333,12 +333,17 @@ impl ElementMap {
         self.place_bytes() + some * self.len() / self.len().clamp(1, ELEMENTS_SAMPLED)
     }
 
-    /// Frees everything, and calls `pause` after each so many elements.
-    pub fn take_apart(self, count: usize, pause: &mut dyn FnMut()) {
+    /// Parts that [`ElementMap::take_apart`] counts; none of a list.
+    pub fn parts(&self) -> usize {
+        self.table().map_or(0, Buckets::parts)
+    }
+
+    /// Frees everything, and calls `freed` after each so many elements with how many parts went.
+    pub fn take_apart(self, count: usize, freed: &mut dyn FnMut(usize)) {
         match self.shape {
             Shape::Flat(list) => drop(list),
-            Shape::Indexed(table) => table.take_apart(count, pause),
-            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.take_apart(count, pause),
+            Shape::Indexed(table) => table.take_apart(count, freed),
+            Shape::Ranked(ranked) | Shape::Timed(ranked) => ranked.take_apart(count, freed),
         }
     }
 

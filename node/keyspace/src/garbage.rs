@@ -83,9 +83,18 @@ impl Garbage {
     /// Frees one collection, and calls `pause` now and then meanwhile. False if none waits.
     pub fn free_one(&self, pause: &mut dyn FnMut()) -> bool {
         let Some((waste, bytes)) = self.queue.lock().pop_front() else { return false };
-        waste.take_apart(pause);
+        let (parts, mut left) = (waste.parts().max(1) as u64, bytes as u64);
+        let whole = left;
+        // What is freed goes from the figure as it goes: the allocator counts it no more.
+        waste.take_apart(&mut |freed| {
+            let share = u128::from(whole) * freed as u128 / u128::from(parts);
+            let share = u64::try_from(share).unwrap_or(u64::MAX).min(left);
+            left -= share;
+            self.bytes.fetch_sub(share, Ordering::Relaxed);
+            pause();
+        });
         self.objects.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.bytes.fetch_sub(left, Ordering::Relaxed);
         self.freed.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -106,10 +115,19 @@ impl Waste {
         }
     }
 
-    fn take_apart(self, pause: &mut dyn FnMut()) {
+    /// Parts that it is freed in, of about the same size.
+    fn parts(&self) -> usize {
         match self {
-            Waste::Map(map) => map.take_apart(FREED_AT_ONCE, pause),
-            Waste::List(list) => list.take_apart(FREED_AT_ONCE, pause),
+            Waste::Map(map) => map.parts(),
+            Waste::List(list) => list.parts(),
+        }
+    }
+
+    /// Frees everything, and calls `freed` now and then with how many parts went since.
+    fn take_apart(self, freed: &mut dyn FnMut(usize)) {
+        match self {
+            Waste::Map(map) => map.take_apart(FREED_AT_ONCE, freed),
+            Waste::List(list) => list.take_apart(FREED_AT_ONCE, freed),
         }
     }
 }

@@ -132,10 +132,10 @@ impl RankedTable {
         size_of::<Self>() + self.table.heap_bytes() + self.order.heap_bytes()
     }
 
-    /// Frees everything, and calls `pause` after each so many members.
-    pub fn take_apart(self, count: usize, pause: &mut dyn FnMut()) {
-        self.order.take_apart(pause);
-        self.table.take_apart(count, pause);
+    /// Frees everything, and calls `freed` after each so many members with how many parts of the table went.
+    pub fn take_apart(self, count: usize, freed: &mut dyn FnMut(usize)) {
+        self.order.take_apart(&mut || freed(0));
+        self.table.take_apart(count, freed);
     }
 
     fn cell_of(&self, hasher: &KeyHasher, name: &[u8]) -> Option<u32> {

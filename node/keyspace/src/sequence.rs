@@ -409,12 +409,17 @@ impl Sequence {
         allocated(self.chunks.capacity() * size_of::<Chunk>()) + some * self.chunks.len() / looked_at.max(1)
     }
 
-    /// Frees everything, and calls `pause` after about each so many elements.
-    pub fn take_apart(mut self, count: usize, pause: &mut dyn FnMut()) {
+    /// Parts that [`Sequence::take_apart`] counts.
+    pub fn parts(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Frees everything, and calls `freed` after about each so many elements with how many parts went.
+    pub fn take_apart(mut self, count: usize, freed: &mut dyn FnMut(usize)) {
         while !self.chunks.is_empty() {
             let some = (count / chunk::CHUNK_ITEMS_MAX).clamp(1, self.chunks.len());
             self.chunks.drain(..some);
-            pause();
+            freed(some);
         }
     }
 

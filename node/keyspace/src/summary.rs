@@ -389,4 +389,20 @@ mod tests {
         let after = one.keyspace.garbage();
         assert_eq!((after.objects, after.bytes, after.freed), (0, 0, 1));
     }
+
+    #[test]
+    fn what_is_freed_goes_from_the_figure_as_it_goes() {
+        for kind in KINDS {
+            let (mut one, _) = pair(kind);
+            one.add(kind, 0..8_000);
+            one.delete();
+            let mut figures = vec![one.keyspace.garbage().bytes];
+            let garbage = &one.keyspace;
+            assert!(garbage.free_one(&mut || figures.push(garbage.garbage().bytes)));
+            assert!(figures.is_sorted_by(|before, after| before >= after), "{kind:?}: {figures:?}");
+            let between = figures[1..].iter().filter(|&&bytes| 0 < bytes && bytes < figures[0]).count();
+            assert!(between > 1, "{kind:?}: {figures:?}");
+            assert_eq!(garbage.garbage().bytes, 0);
+        }
+    }
 }
