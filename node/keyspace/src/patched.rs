@@ -49,13 +49,17 @@ impl Site<'_> {
 
     /// The rules for a whole write or a removal of a string with patches.
     pub(crate) fn put_over_patches(&mut self, digest: u64, element: &mut Element, write: &Write<'_>) {
-        let mut missing: smallvec::SmallVec<[Stamp; 2]> = write.drops.into();
+        // There may be as many as the string has patches: each with whether it was here, in the order of stamps.
+        let mut drops: smallvec::SmallVec<[(Stamp, bool); 2]> = write.drops.iter().map(|&dot| (dot, false)).collect();
+        drops.sort_unstable();
+        drops.dedup();
         self.drop_writes(digest, element, |dot| {
-            missing.retain(|drop| *drop != dot);
-            write.drops.contains(&dot) || (dot.author() == write.stamp.author() && dot < write.stamp)
+            let drop = drops.binary_search_by_key(&dot, |(drop, _)| *drop).ok();
+            drop.into_iter().for_each(|at| drops[at].1 = true);
+            drop.is_some() || (dot.author() == write.stamp.author() && dot < write.stamp)
         });
         // What is folded has been seen by all, and is not remembered.
-        missing.iter().for_each(|&dot| self.remember_drop(dot, digest));
+        drops.iter().filter(|(_, was_here)| !was_here).for_each(|&(dot, _)| self.remember_drop(dot, digest));
         let (kind, name) = (Kind::String, &[]);
         write.resets.iter().for_each(|reset| self.reset(kind, name, digest, element, reset, write.stamp));
         if let Some(value) = write.value

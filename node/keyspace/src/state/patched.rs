@@ -86,12 +86,12 @@ impl Merge<'_> {
         wholes: &[(Stamp, Option<&[u8]>)],
         theirs: &ArrivedPatches<'_>,
     ) {
-        let listed = |dot: Stamp| {
-            wholes.iter().any(|&(stamp, _)| stamp == dot) || theirs.patches.iter().any(|&(stamp, _)| stamp == dot)
-        };
+        let mut all: Vec<Stamp> = wholes.iter().chain(&theirs.patches).map(|&(stamp, _)| stamp).collect();
+        all.sort_unstable();
+        let listed = |dot: Stamp| all.binary_search(&dot).is_ok();
         let folded = |dot: Stamp| theirs.fold.is_some_and(|(first, fold, _)| (first..=fold.last).contains(&dot));
-        let all = wholes.iter().chain(&theirs.patches).map(|&(stamp, _)| stamp);
-        let earliest = all.chain(theirs.fold.map(|(first, ..)| first)).min().unwrap_or(Stamp::MAX);
+        let earliest = all.first().copied().into_iter().chain(theirs.fold.map(|(first, ..)| first)).min();
+        let earliest = earliest.unwrap_or(Stamp::MAX);
         let own = mine.fold();
         // What is folded there and new here stands in the place of all that it is made of.
         let taken = theirs.fold.filter(|(_, fold, text)| text.is_some() && !self.seen_here(fold.last, digest));
@@ -108,7 +108,8 @@ impl Merge<'_> {
             mine.take_fold(first, fold, text);
         }
         let here = |mine: &Element, dot: Stamp| {
-            mine.siblings.iter().any(|&(stamp, _)| stamp == dot) || mine.patches().iter().any(|p| p.stamp == dot)
+            mine.siblings.iter().any(|&(stamp, _)| stamp == dot)
+                || mine.patches().binary_search_by_key(&dot, |patch| patch.stamp).is_ok()
         };
         for &(dot, value) in wholes {
             if let (false, false, Some(value)) = (here(mine, dot), self.seen_here(dot, digest), value) {
