@@ -3,14 +3,18 @@
 //! if its case is not that simple.
 
 use crate::access::{Access, Database};
+use crate::body::KeyBody;
 use crate::elements::{ElementEntry, ElementMap};
 use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_move};
 use crate::in_bundle::{Done, move_here, put_here};
 use crate::keyspace::WriterState;
+use crate::sequence::Sequence;
 use crate::shared::Shared;
 use crate::slot::Memory;
-use crdt::{Contribution, Kind, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
+use crate::stream::Stream;
+use crate::summary::Summary;
+use crdt::{Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
 impl Access<'_> {
     /// Adds to a counter that only this node has moved and that has no end. Returns the new value. Nothing if the case
@@ -167,6 +171,121 @@ fn put_in_map(
             map.insert_new(&shared.hasher, Entry::packed(stamp, PackedLife::Own, 0, name, value));
             Some(Done { stamp, replaced: None })
         }
+    }
+}
+
+/// A list or stream that may be changed in place: of one kind, without an end, in a slot in which nothing was seen out of
+/// order.
+pub(crate) struct InPlace<'s, T> {
+    /// What is changed.
+    pub value: &'s mut T,
+    /// The stamp of the change.
+    pub stamp: Stamp,
+    kind: Kind,
+    shared: &'s Shared,
+    memory: &'s mut Memory,
+    summary: Option<&'s mut Summary>,
+    /// The slot's digest before the command.
+    digest_before: u64,
+    access: &'s mut u32,
+    writer: &'s mut WriterState,
+    tied: bool,
+    database: Database,
+    key: &'s [u8],
+    key_digest: u64,
+}
+
+/// What a key may hold that is changed so.
+pub(crate) struct Kept<'s> {
+    /// A list.
+    pub list: Option<&'s mut Sequence>,
+    /// A stream.
+    pub stream: Option<&'s mut Stream>,
+}
+
+impl<T> InPlace<'_, T> {
+    /// Says that an element now has this value, in place of nothing or of the dots that have to be named.
+    pub fn put(&mut self, name: &[u8], drops: Stamps, value: &[u8]) {
+        self.turn(name, self.stamp, value);
+        self.log(&Operation::Put { kind: self.kind, name, drops, resets: Resets::new(), value });
+    }
+
+    /// Says that an element is gone whose dot and value these were.
+    pub fn remove(&mut self, name: &[u8], dot: Stamp, value: &[u8]) {
+        self.turn(name, dot, value);
+        // What the same command has put goes by its name as well: it is no older dot of its author.
+        let is_named = |dot: &Stamp| dot.author() != self.stamp.author() || *dot == self.stamp;
+        let drops = Some(dot).filter(is_named).into_iter().collect();
+        self.log(&Operation::Remove { kind: self.kind, name, drops, resets: Resets::new() });
+    }
+
+    /// Adds a dot and its value to the digest, or takes them out.
+    pub fn turn(&mut self, name: &[u8], dot: Stamp, value: &[u8]) {
+        let element = digest_of_element(self.key_digest, self.kind as u8, name);
+        self.memory.digest ^= digest_of_dot(element, dot, value);
+    }
+
+    /// The dot, if a later one in its place has to name it: a change drops those of its own author anyway.
+    pub fn foreign(&self, dot: Stamp) -> Stamps {
+        Some(dot).filter(|dot| dot.author() != self.stamp.author()).into_iter().collect()
+    }
+
+    fn log(&mut self, operation: &Operation<'_>) {
+        log(self.writer, self.stamp, self.tied, self.database, self.key, operation);
+    }
+
+    /// Notes the use, and tells who watches the key.
+    pub fn finish(self) {
+        if let Some(summary) = self.summary {
+            summary.note(self.stamp, self.digest_before ^ self.memory.digest);
+        }
+        *self.access = self.shared.access_after(*self.access);
+        self.memory.changed = self.stamp;
+        self.memory.touched(self.database.0, self.key);
+    }
+}
+
+impl<'a> Access<'a> {
+    /// A list or stream that may be changed in place, where `find` finds it; then it will be changed.
+    pub(crate) fn in_place<'s, T>(
+        &'s mut self,
+        database: Database,
+        key: &'s [u8],
+        kind: Kind,
+        find: impl FnOnce(Kept<'s>) -> Option<&'s mut T>,
+    ) -> Option<InPlace<'s, T>>
+    where
+        'a: 's,
+    {
+        let shared = &self.keyspace.shared;
+        let hash = self.hash_of(key);
+        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
+        let body = entry.wide_mut()?;
+        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
+            return None;
+        }
+        body.note_size(digest_of_key(database.0, key));
+        let KeyBody { list, stream, summary, access, .. } = body;
+        let value = find(Kept { list: list.as_deref_mut(), stream: stream.as_deref_mut() })?;
+        let (writer, now) = (&mut *self.writer, self.now);
+        let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
+        let (tied, key_digest, digest_before) = (self.in_group, digest_of_key(database.0, key), memory.digest);
+        let summary = summary.as_deref_mut();
+        Some(InPlace {
+            value,
+            stamp,
+            kind,
+            shared,
+            memory,
+            summary,
+            digest_before,
+            access,
+            writer,
+            tied,
+            database,
+            key,
+            key_digest,
+        })
     }
 }
 

@@ -5,16 +5,11 @@
 use crate::access::{Access, Database, WrongKind};
 use crate::body::KeyEntry;
 use crate::entry::View;
-use crate::hash::{digest_of_dot, digest_of_element, digest_of_key};
-use crate::in_place::log;
-use crate::keyspace::WriterState;
+use crate::in_place::InPlace;
 use crate::observe::{Observed, Recorder};
 use crate::sequence::{Item, Sequence};
-use crate::shared::Shared;
-use crate::slot::Memory;
-use crate::summary::Summary;
 use crate::write::{begin_element, end_element};
-use crdt::{Kind, Lifetime, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps};
+use crdt::{Kind, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -79,65 +74,6 @@ impl<'a> List<'a> {
     }
 }
 
-/// A list that may be changed in place: of one kind, without an end, in a slot in which nothing was seen out of order.
-struct Site<'s> {
-    shared: &'s Shared,
-    memory: &'s mut Memory,
-    list: &'s mut Sequence,
-    summary: Option<&'s mut Summary>,
-    /// The slot's digest before the command.
-    digest_before: u64,
-    access: &'s mut u32,
-    writer: &'s mut WriterState,
-    stamp: Stamp,
-    tied: bool,
-    database: Database,
-    key: &'s [u8],
-    key_digest: u64,
-}
-
-impl Site<'_> {
-    /// Puts an element in place of nothing or of an earlier dot of the same element, as its change says.
-    fn put(&mut self, name: &[u8], old: Option<Stamp>, value: &[u8]) {
-        self.memory.digest ^= digest_of_dot(self.digest_of(name), self.stamp, value);
-        let drops = self.foreign(old);
-        self.log(&Operation::Put { kind: Kind::List, name, drops, resets: Resets::new(), value });
-    }
-
-    fn remove(&mut self, name: &[u8], item: &Item<'_>) {
-        self.take_from_digest(name, item);
-        let drops = self.foreign(Some(item.dot));
-        self.log(&Operation::Remove { kind: Kind::List, name, drops, resets: Resets::new() });
-    }
-
-    fn take_from_digest(&mut self, name: &[u8], item: &Item<'_>) {
-        let text = item.text().unwrap_or_default();
-        self.memory.digest ^= digest_of_dot(self.digest_of(name), item.dot, &text);
-    }
-
-    fn digest_of(&self, name: &[u8]) -> u64 {
-        digest_of_element(self.key_digest, Kind::List as u8, name)
-    }
-
-    /// The dot, if it has to be named: a change drops those of its own author anyway.
-    fn foreign(&self, dot: Option<Stamp>) -> Stamps {
-        dot.filter(|dot| dot.author() != self.stamp.author()).into_iter().collect()
-    }
-
-    fn log(&mut self, operation: &Operation<'_>) {
-        log(self.writer, self.stamp, self.tied, self.database, self.key, operation);
-    }
-
-    fn finish(self) {
-        if let Some(summary) = self.summary {
-            summary.note(self.stamp, self.digest_before ^ self.memory.digest);
-        }
-        *self.access = self.shared.access_after(*self.access);
-        self.memory.changed = self.stamp;
-        self.memory.touched(self.database.0, self.key);
-    }
-}
-
 impl<'a> Access<'a> {
     /// The elements of a list.
     pub fn list(&mut self, database: Database, key: &[u8]) -> Result<Option<List<'_>>, WrongKind> {
@@ -188,22 +124,22 @@ impl<'a> Access<'a> {
     ) -> Option<usize> {
         let side = end.side();
         let mut site = self.list_in_place(database, key, |_| true)?;
-        let outer = site.list.step_at(side)?;
+        let outer = site.value.step_at(side)?;
         // What was never seen cannot be later; if it is all the same, the element goes where it belongs.
         if outer.stamp > site.stamp {
             return None;
         }
-        let (mut index, mut name) = (next_index(Some(site.list), side, site.stamp), Vec::with_capacity(16));
+        let (mut index, mut name) = (next_index(Some(site.value), side, site.stamp), Vec::with_capacity(16));
         for value in values {
             let position = Position::at_edge(side, site.stamp, index);
             name.clear();
             position.write_name(&mut name);
-            let at = site.list.at(if end == End::Head { 0 } else { site.list.len() });
-            site.list.insert(at, &Item::new(&position, &name, site.stamp, value));
-            site.put(&name, None, value);
+            let at = site.value.at(if end == End::Head { 0 } else { site.value.len() });
+            site.value.insert(at, &Item::new(&position, &name, site.stamp, value));
+            site.put(&name, Stamps::new(), value);
             index += 1;
         }
-        let length = site.list.len();
+        let length = site.value.len();
         site.finish();
         self.lookups.note(key, true);
         Some(length)
@@ -305,13 +241,13 @@ impl<'a> Access<'a> {
         each: &mut dyn FnMut(&Item<'_>),
     ) -> bool {
         let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
-        let mut list = std::mem::take(site.list);
+        let mut list = std::mem::take(site.value);
         let mut name = Vec::with_capacity(16);
         list.remove_ranges(ranges, |item| {
             each(item);
-            site.remove(item.name_into(&mut name), item);
+            site.remove(item.name_into(&mut name), item.dot, &item.text().unwrap_or_default());
         });
-        *site.list = list;
+        *site.value = list;
         site.finish();
         true
     }
@@ -329,13 +265,13 @@ impl<'a> Access<'a> {
         }
         let mut name = Vec::new();
         if let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) {
-            let at = site.list.at(index);
-            let old = site.list.item(at).map(|item| (item.position(), item.dot, item.text().map(Cow::into_owned)));
+            let at = site.value.at(index);
+            let old = site.value.item(at).map(|item| (item.position(), item.dot, item.text().map(Cow::into_owned)));
             if let Some((position, dot, Some(text))) = old {
                 position.write_name(&mut name);
-                site.memory.digest ^= digest_of_dot(site.digest_of(&name), dot, &text);
-                site.list.replace(at, &Item::new(&position, &name, site.stamp, value));
-                site.put(&name, Some(dot), value);
+                site.turn(&name, dot, &text);
+                site.value.replace(at, &Item::new(&position, &name, site.stamp, value));
+                site.put(&name, site.foreign(dot), value);
             }
             site.finish();
             return Ok(true);
@@ -388,41 +324,11 @@ impl<'a> Access<'a> {
         database: Database,
         key: &'s [u8],
         fits: impl FnOnce(&Sequence) -> bool,
-    ) -> Option<Site<'s>>
+    ) -> Option<InPlace<'s, Sequence>>
     where
         'a: 's,
     {
-        let shared = &self.keyspace.shared;
-        let hash = self.hash_of(key);
-        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
-        let body = entry.wide_mut()?;
-        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
-            return None;
-        }
-        let key_digest = digest_of_key(database.0, key);
-        body.note_size(key_digest);
-        let summary = body.summary.as_deref_mut();
-        let (list, access) = (body.list.as_deref_mut()?, &mut body.access);
-        if !fits(list) {
-            return None;
-        }
-        let (writer, now) = (&mut *self.writer, self.now);
-        let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
-        let (tied, digest_before) = (self.in_group, memory.digest);
-        Some(Site {
-            shared,
-            memory,
-            list,
-            summary,
-            digest_before,
-            access,
-            writer,
-            stamp,
-            tied,
-            database,
-            key,
-            key_digest,
-        })
+        self.in_place(database, key, Kind::List, |kept| kept.list.filter(|list| fits(list)))
     }
 }
 

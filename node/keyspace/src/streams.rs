@@ -4,17 +4,11 @@ use crate::access::{Access, Database, WrongKind};
 use crate::body::KeyEntry;
 use crate::entry::View;
 use crate::groups::groups_put_again;
-use crate::hash::{digest_of_dot, digest_of_element, digest_of_key};
-use crate::in_place::log;
-use crate::keyspace::WriterState;
+use crate::in_place::InPlace;
 use crate::observe::{Observed, Recorder};
-use crate::shared::Shared;
-use crate::slot::Memory;
 use crate::stream::{At, Item, Stream};
 use crate::write::{begin_element, end_element};
-use crdt::{
-    Kind, Lifetime, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName,
-};
+use crdt::{Kind, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName};
 
 /// Which id a new entry is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,55 +148,6 @@ impl<'a> StreamView<'a> {
     }
 }
 
-/// A stream that may be changed in place: of one kind, without an end, in a slot in which nothing was seen out of order.
-struct Site<'s> {
-    shared: &'s Shared,
-    memory: &'s mut Memory,
-    stream: &'s mut Stream,
-    access: &'s mut u32,
-    writer: &'s mut WriterState,
-    stamp: Stamp,
-    tied: bool,
-    database: Database,
-    key: &'s [u8],
-    key_digest: u64,
-}
-
-impl Site<'_> {
-    /// Adds an entry behind all others.
-    fn append(&mut self, id: StreamId, value: &[u8], entry: StreamEntry<'_>) {
-        let name = id.name();
-        self.stream.insert(At::END, &Item::new(id, self.stamp, entry));
-        self.memory.digest ^= digest_of_dot(self.digest_of(&name), self.stamp, value);
-        let (drops, resets) = (Stamps::new(), Resets::new());
-        self.log(&Operation::Put { kind: Kind::Stream, name: &name, drops, resets, value });
-    }
-
-    /// Says that an entry goes.
-    fn remove(&mut self, item: &Item<'_>, value: &mut Vec<u8>) {
-        let name = item.id.name();
-        self.memory.digest ^= digest_of_dot(self.digest_of(&name), item.dot, item.value_into(value));
-        // What the same command has put goes by its name as well: it is no older dot of its author.
-        let is_named = |dot: &Stamp| dot.author() != self.stamp.author() || *dot == self.stamp;
-        let drops = Some(item.dot).filter(is_named).into_iter().collect();
-        self.log(&Operation::Remove { kind: Kind::Stream, name: &name, drops, resets: Resets::new() });
-    }
-
-    fn digest_of(&self, name: &[u8]) -> u64 {
-        digest_of_element(self.key_digest, Kind::Stream as u8, name)
-    }
-
-    fn log(&mut self, operation: &Operation<'_>) {
-        log(self.writer, self.stamp, self.tied, self.database, self.key, operation);
-    }
-
-    fn finish(self) {
-        *self.access = self.shared.access_after(*self.access);
-        self.memory.changed = self.stamp;
-        self.memory.touched(self.database.0, self.key);
-    }
-}
-
 impl<'a> Access<'a> {
     /// A stream.
     pub fn stream(&mut self, database: Database, key: &[u8]) -> Result<Option<StreamView<'_>>, WrongKind> {
@@ -235,11 +180,12 @@ impl<'a> Access<'a> {
             checked.is_ok()
         };
         if let Some(mut site) = self.stream_in_place(database, key, fits) {
-            let resolved = request.resolve(site.stream.last_id(), site.stamp);
+            let resolved = request.resolve(site.value.last_id(), site.stamp);
             if let Ok(id) = resolved {
-                StreamEntry::write(&mut value, 1 + site.stream.added_by(site.stamp.author()), pairs());
+                StreamEntry::write(&mut value, 1 + site.value.added_by(site.stamp.author()), pairs());
                 if let Some(entry) = StreamEntry::of(&value) {
-                    site.append(id, &value, entry);
+                    site.value.insert(At::END, &Item::new(id, site.stamp, entry));
+                    site.put(&id.name(), Stamps::new(), &value);
                 }
             }
             site.finish();
@@ -280,14 +226,14 @@ impl<'a> Access<'a> {
         if let Some(mut site) = self.stream_in_place(database, key, |stream| !stream.has_wide()) {
             let mut value = Vec::new();
             for &id in &found {
-                let stream = std::mem::take(site.stream);
+                let stream = std::mem::take(site.value);
                 let at = stream.find(id);
                 if let Some(item) = at.ok().and_then(|at| stream.entries().item(at)) {
-                    site.remove(&item, &mut value);
+                    site.remove(&item.id.name(), item.dot, item.value_into(&mut value));
                 }
-                *site.stream = stream;
+                *site.value = stream;
                 if let Ok(at) = at {
-                    site.stream.remove(at, id);
+                    site.value.remove(at, id);
                 }
             }
             site.finish();
@@ -316,9 +262,9 @@ impl<'a> Access<'a> {
         }
         if let Some(mut site) = self.stream_in_place(database, key, |stream| !stream.has_wide()) {
             let mut value = Vec::new();
-            let mut stream = std::mem::take(site.stream);
-            stream.remove_front(count, |item| site.remove(item, &mut value));
-            *site.stream = stream;
+            let mut stream = std::mem::take(site.value);
+            stream.remove_front(count, |item| site.remove(&item.id.name(), item.dot, item.value_into(&mut value)));
+            *site.value = stream;
             site.finish();
         } else {
             let ids: Vec<StreamId> = view_of(self.stream(database, key)?).take(count).map(|item| item.id).collect();
@@ -415,25 +361,12 @@ impl<'a> Access<'a> {
         database: Database,
         key: &'s [u8],
         fits: impl FnOnce(&Stream) -> bool,
-    ) -> Option<Site<'s>>
+    ) -> Option<InPlace<'s, Stream>>
     where
         'a: 's,
     {
-        let shared = &self.keyspace.shared;
-        let hash = self.hash_of(key);
-        let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
-        let body = entry.wide_mut()?;
-        if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
-            return None;
-        }
-        let (stream, access) = (body.stream.as_deref_mut().filter(|stream| stream.is_visible())?, &mut body.access);
-        if !fits(stream) {
-            return None;
-        }
-        let (writer, now) = (&mut *self.writer, self.now);
-        let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
-        let (tied, key_digest) = (self.in_group, digest_of_key(database.0, key));
-        Some(Site { shared, memory, stream, access, writer, stamp, tied, database, key, key_digest })
+        let fits = |stream: &Stream| stream.is_visible() && fits(stream);
+        self.in_place(database, key, Kind::Stream, |kept| kept.stream.filter(|stream| fits(stream)))
     }
 }
 
