@@ -67,10 +67,12 @@ impl Keyspace {
     /// Forgets what slots have seen out of order and the vector has caught up with.
     pub fn prune(&self) {
         let applied = self.shared.settled_up_to();
+        let mut mark = None;
         for slot in &self.slots {
             let mut slot = slot.lock();
-            if slot.memory.context().is_some() {
-                slot.prune(&self.shared, &applied);
+            if slot.prune(&self.shared, &applied) {
+                let mark = *mark.get_or_insert_with(|| self.shared.next_stamp(self.shared.now()));
+                slot.memory.changed = slot.memory.changed.max(mark);
             }
         }
     }

@@ -37,7 +37,7 @@ pub struct Slot {
 pub struct Memory {
     /// The exclusive or of the hashes of all live dots, assertions and contributions.
     pub digest: u64,
-    /// This node's clock when the slot last changed here.
+    /// This node's clock when the slot last changed here, or when the vector last caught up with what had been seen of it.
     pub changed: Stamp,
     /// What few slots have.
     rare: Option<Box<Rare>>,
@@ -358,18 +358,25 @@ impl Slot {
         shared.count_keys(database, table.len() as i64 - before as i64);
     }
 
-    /// Forgets what the node's vector has caught up with.
-    pub fn prune(&mut self, shared: &Shared, applied: &VersionVector) {
-        let Some(rare) = &mut self.memory.rare else { return };
+    /// Forgets what the node's vector has caught up with. True if it has caught up with all that was seen of the slot.
+    ///
+    /// SUBTLE: the slot is only from then on what the vector says. Whoever asks for how long it has been as it is must not be
+    /// told of a moment before, when the vector did not name all that was here: another node that has what the vector
+    /// named then may hold something else, and rightly.
+    pub fn prune(&mut self, shared: &Shared, applied: &VersionVector) -> bool {
+        let Some(rare) = &mut self.memory.rare else { return false };
+        let mut has_caught_up = false;
         if let Some(context) = &mut rare.context {
             let early = context.early.len();
             context.early.retain(|&(stamp, _)| !applied.covers(stamp));
             shared.count_early(context.early.len() as i64 - early as i64);
             if context.early.is_empty() && applied.covers_all(&context.vector) {
                 rare.context = None;
+                has_caught_up = true;
             }
         }
         self.memory.tidy();
+        has_caught_up
     }
 }
 

@@ -46,7 +46,8 @@ pub enum Extent {
 pub struct SlotDigest {
     /// The exclusive or of everything live in the slot.
     pub digest: u64,
-    /// This node's clock when the slot last changed here.
+    /// This node's clock when the slot last changed here, or when the vector last caught up with what had been seen of it:
+    /// from then on the slot was what the vector said.
     pub changed: Stamp,
     /// Whether the slot's state follows from the node's vector alone; not while a state catch-up is being digested.
     pub settled: bool,
@@ -187,6 +188,7 @@ impl Keyspace {
 
     /// Joins an arrived slot to ours. False if ours still has something that the source is known to have removed.
     fn merge_slot(&self, slot: &mut Slot, arrived: &Arrived<'_>, mark: Stamp) -> bool {
+        let was_ahead = slot.memory.context().is_some();
         let old = slot.memory.context().cloned().unwrap_or_default();
         let merge = Merge { shared: &self.shared, theirs: &arrived.context, old: &old };
         let digest = slot.memory.digest;
@@ -229,8 +231,8 @@ impl Keyspace {
         let known = context.early.len();
         context.early.extend(early.copied());
         self.shared.count_early(context.early.len() as i64 - known as i64);
-        slot.prune(&self.shared, &self.shared.settled_up_to());
-        if slot.memory.digest != digest {
+        let has_caught_up = slot.prune(&self.shared, &self.shared.settled_up_to());
+        if slot.memory.digest != digest || was_ahead && has_caught_up {
             slot.memory.changed = mark;
         }
         arrived.extent == Extent::Listing || merge.known_digest(slot) == arrived.digest

@@ -23,6 +23,7 @@ mod spec_lifetime;
 mod spec_list;
 mod spec_stream;
 mod spec_value;
+mod standing;
 mod system;
 mod wild;
 mod world;

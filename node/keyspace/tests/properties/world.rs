@@ -6,6 +6,7 @@ use crate::replicas::{Arrival, Cluster, Traffic};
 use crate::spec;
 use crate::spec_lifetime::is_over;
 use crate::spec_value::NAMES;
+use crate::standing::Standing;
 use crate::system::{System, slots};
 use crdt::Stamp;
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub struct World {
     profile: Profile,
     /// Replicas with buckets of which not everything has arrived: nobody says what these show until then.
     unsettled: BTreeSet<(usize, usize)>,
+    standing: Standing,
 }
 
 impl World {
@@ -31,7 +33,8 @@ impl World {
         let history = History::new(profile.replicas, &KEYS[..profile.keys]);
         let mut cluster = Cluster::new(replicas, slots().len());
         cluster.tells_known = profile.folds;
-        Self { cluster, history, profile: *profile, unsettled: BTreeSet::new() }
+        let standing = Standing::new(profile.replicas);
+        Self { cluster, history, profile: *profile, unsettled: BTreeSet::new(), standing }
     }
 
     /// Plays a script and says what was wrong, if anything was.
@@ -41,7 +44,7 @@ impl World {
             if world.history.is_full() {
                 break;
             }
-            if let Some(wrong) = world.step(step) {
+            if let Some(wrong) = world.step(step).or_else(|| world.standing.look(&world.cluster, step)) {
                 return Some(format!("at step {index}: {wrong}"));
             }
         }
