@@ -1,5 +1,5 @@
 //! Whether other clients notice what happens to a collection of millions of elements: one in each region asks for other
-//! keys all the time while it is removed, overwritten, renamed, copied, expired, evicted or flushed.
+//! keys all the time while it is removed, overwritten, renamed, copied, expired, evicted, trimmed or flushed.
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -37,6 +37,8 @@ pub enum Kind {
     SortedSet,
     /// Of texts.
     List,
+    /// Of entries of one field.
+    Stream,
 }
 
 /// What is done to it.
@@ -62,16 +64,27 @@ pub enum Act {
     FlushDatabase,
     /// `FLUSHALL`.
     FlushAll,
+    /// All but a few elements are trimmed away, of what has such a command.
+    Trim,
 }
 
 impl Kind {
     /// All, by the names that a program is asked for them.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("hash", Self::Hash), ("set", Self::Set), ("zset", Self::SortedSet), ("list", Self::List)];
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("hash", Self::Hash),
+        ("set", Self::Set),
+        ("zset", Self::SortedSet),
+        ("list", Self::List),
+        ("stream", Self::Stream),
+    ];
 
-    /// A command that adds elements from this one on.
-    fn command(self, first: usize, end: usize) -> Vec<String> {
+    /// Commands that add elements from this one on.
+    fn commands(self, first: usize, end: usize) -> Vec<Vec<String>> {
         let name = match self {
+            Self::Stream => {
+                let words = |index: usize| ["XADD", KEY, "*", "field", &format!("{index:010}")].map(str::to_owned);
+                return (first..end).map(|index| words(index).into()).collect();
+            }
             Self::Hash => "HSET",
             Self::Set => "SADD",
             Self::SortedSet => "ZADD",
@@ -83,9 +96,20 @@ impl Kind {
                 Self::Hash => words.extend([format!("field:{index}"), format!("{index:010}")]),
                 Self::Set | Self::List => words.push(format!("member:{index}")),
                 Self::SortedSet => words.extend([(index % 100_000).to_string(), format!("member:{index}")]),
+                Self::Stream => {}
             }
         }
-        words
+        vec![words]
+    }
+
+    /// The command that leaves [`LEFT`] elements, if there is one.
+    fn trim(self) -> Option<String> {
+        match self {
+            Self::Hash | Self::Set => None,
+            Self::SortedSet => Some(format!("ZREMRANGEBYRANK {KEY} {LEFT} -1")),
+            Self::List => Some(format!("LTRIM {KEY} 0 {}", LEFT - 1)),
+            Self::Stream => Some(format!("XTRIM {KEY} MAXLEN {LEFT}")),
+        }
     }
 
     /// The command that counts elements.
@@ -95,13 +119,14 @@ impl Kind {
             Self::Set => "SCARD",
             Self::SortedSet => "ZCARD",
             Self::List => "LLEN",
+            Self::Stream => "XLEN",
         }
     }
 }
 
 impl Act {
     /// All, by the names that a program is asked for them.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("del", Self::Delete),
         ("unlink", Self::Unlink),
         ("overwrite", Self::Overwrite),
@@ -112,11 +137,12 @@ impl Act {
         ("evict", Self::Evict),
         ("flushdb", Self::FlushDatabase),
         ("flushall", Self::FlushAll),
+        ("trim", Self::Trim),
     ];
 
     /// What does it.
-    fn command(self) -> String {
-        match self {
+    fn command(self, kind: Kind) -> Option<String> {
+        Some(match self {
             Self::Delete => format!("DEL {KEY}"),
             Self::Unlink => format!("UNLINK {KEY}"),
             Self::Overwrite => format!("SET {KEY} text"),
@@ -127,7 +153,8 @@ impl Act {
             Self::Evict => "CONFIG SET maxmemory-policy allkeys-random maxmemory 1".to_owned(),
             Self::FlushDatabase => "FLUSHDB".to_owned(),
             Self::FlushAll => "FLUSHALL".to_owned(),
-        }
+            Self::Trim => return kind.trim(),
+        })
     }
 
     /// Whether it has come to a region.
@@ -137,6 +164,7 @@ impl Act {
             Self::Rename | Self::Copy => {
                 client.line(&format!("{} {OTHER_KEY}", kind.count())).integer() == Some(elements)
             }
+            Self::Trim => client.line(&format!("{} {KEY}", kind.count())).integer() == Some(LEFT as i64),
             Self::Delete
             | Self::Unlink
             | Self::Expire
@@ -152,6 +180,8 @@ const KEY: &str = "large";
 const OTHER_KEY: &str = "another";
 /// What other clients may have to wait.
 const STALL_MS: Bar = Bar::AtMost(10.0);
+/// Elements that are left when all others are trimmed away.
+const LEFT: usize = 10;
 /// Elements that one command adds.
 const ADDED_AT_ONCE: usize = 500;
 /// Commands that wait for their answers at once.
@@ -172,6 +202,7 @@ pub fn run(cluster: &Cluster, plan: &Plan, setting: String) -> Result<Sheet, Str
 
 fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sheet) -> Result<(), String> {
     let what = format!("{kind:?} {act:?}").to_lowercase();
+    let Some(command) = act.command(kind) else { return Ok(()) };
     let elements = i64::try_from(plan.elements).map_err(|error| error.to_string())?;
     let mut clients = cluster.clients();
     fill(&mut clients[0], kind, plan.elements);
@@ -186,10 +217,10 @@ fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sh
     wait::pause(AROUND);
     probes.iter().for_each(|probe| probe.enter(1));
     let begun = Instant::now();
-    let reply = clients[0].must(&act.command());
+    let reply = clients[0].must(&command);
     let answered = begun.elapsed();
     if reply.integer() == Some(0) {
-        return Err(format!("{what}: {} did nothing", act.command()));
+        return Err(format!("{what}: {command} did nothing"));
     }
     for (client, node) in clients.iter_mut().zip(&cluster.nodes) {
         wait::within(plan.through_max, &format!("{what} is seen at {}", node.name), || {
@@ -223,9 +254,11 @@ fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sh
 fn fill(client: &mut Client, kind: Kind, elements: usize) {
     let mut queued = 0;
     for first in (0..elements).step_by(ADDED_AT_ONCE) {
-        client.queue(&kind.command(first, elements.min(first + ADDED_AT_ONCE)));
-        queued += 1;
-        if queued == PIPELINE {
+        for command in kind.commands(first, elements.min(first + ADDED_AT_ONCE)) {
+            client.queue(&command);
+            queued += 1;
+        }
+        if queued >= PIPELINE {
             settle(client, &mut queued);
         }
     }

@@ -1,5 +1,6 @@
 //! Applying batches of other nodes, group by group, and collecting what need not be remembered any more.
 
+use crate::beside::{Built, Plan};
 use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::Keyspace;
 use crate::large::LargePut;
@@ -97,33 +98,58 @@ impl Keyspace {
 
     fn apply_group(&self, group: &[Change<'_>], mark: Stamp) -> Result<(), DecodeError> {
         if group.iter().any(is_database_clear) {
-            let mut slots: Vec<MutexGuard<'_, Slot>> = self.slots.iter().map(|slot| slot.lock()).collect();
-            return self.apply_locked(group, mark, &mut |number, work| work(&mut slots[usize::from(number)]));
+            let lock = || -> Vec<MutexGuard<'_, Slot>> { self.slots.iter().map(|slot| slot.lock()).collect() };
+            let mut slots = self.lock_thawed(std::iter::empty(), lock);
+            return self
+                .apply_locked(group, Vec::new(), mark, &mut |number, work| work(&mut slots[usize::from(number)]));
         }
+        let built = self.build_beside(group);
         if let [change] = group {
-            return self.apply_locked(group, mark, &mut |_, work| work(&mut self.slot(slot_of(change.key))));
+            return self.apply_locked(group, built, mark, &mut |_, work| {
+                let number = slot_of(change.key);
+                work(&mut self.lock_thawed(std::iter::once(change.key), || self.slot(number)))
+            });
         }
         let mut numbers: Vec<u16> = group.iter().map(|change| slot_of(change.key)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let mut slots: Vec<MutexGuard<'_, Slot>> = numbers.iter().map(|&number| self.slot(number)).collect();
-        self.apply_locked(group, mark, &mut |number, work| match numbers.binary_search(&number) {
+        let keys = group.iter().map(|change| change.key);
+        let lock =
+            || -> Vec<MutexGuard<'_, Slot>> { self.lock_slots(&numbers).into_iter().map(|(_, slot)| slot).collect() };
+        let mut slots = self.lock_thawed(keys, lock);
+        self.apply_locked(group, built, mark, &mut |number, work| match numbers.binary_search(&number) {
             Ok(at) => work(&mut slots[at]),
             Err(_) => Ok(()),
         })
+    }
+
+    /// What the large changes of a group put, by the place of the change.
+    fn build_beside<'c>(&self, group: &'c [Change<'c>]) -> Vec<(usize, Built<'c>)> {
+        let build = |(place, change): (usize, &'c Change<'c>)| {
+            let plan = Plan::of(change)?;
+            let is_alone = plan.is_alone(&self.slot(slot_of(change.key)), &self.shared);
+            is_alone.then(|| (place, plan.build(&self.shared, &mut || {})))
+        };
+        group.iter().enumerate().filter_map(build).collect()
     }
 
     #[expect(clippy::type_complexity, reason = "a visitor of locked slots")]
     fn apply_locked(
         &self,
         group: &[Change<'_>],
+        built: Vec<(usize, Built<'_>)>,
         mark: Stamp,
         with_slot: &mut dyn FnMut(u16, &mut dyn FnMut(&mut Slot) -> Result<(), DecodeError>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        for change in group {
+        let mut built = built.into_iter().peekable();
+        for (place, change) in group.iter().enumerate() {
+            let mut ready = built.next_if(|(of, _)| *of == place).map(|(_, built)| built);
             let mut work = |slot: &mut Slot| {
                 slot.memory.changed = mark;
-                self.apply_to(slot, change)
+                match ready.take() {
+                    Some(built) => built.put_in_place(slot, &self.shared),
+                    None => self.apply_to(slot, change),
+                }
             };
             if is_database_clear(change) {
                 (0..SLOTS).try_for_each(|number| with_slot(number, &mut work))?;

@@ -254,6 +254,7 @@ impl KeyBody {
         let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
         maps.map(|map| map.heap_bytes_about()).sum::<usize>()
             + self.list.as_ref().map_or(0, |list| list.heap_bytes_about())
+            + self.stream.as_ref().map_or(0, |stream| stream.heap_bytes())
     }
 
     /// Bytes on the heap besides the body's own box, without the allocator's rounding.

@@ -347,8 +347,13 @@ impl ElementMap {
         }
     }
 
+    /// What is in a cell of the table.
+    pub fn cell(&self, at: usize) -> Option<&ElementEntry> {
+        self.table()?.cell(at)
+    }
+
     /// Cells of the table; none of a list.
-    fn cells(&self) -> usize {
+    pub fn cells(&self) -> usize {
         self.table().map_or(0, Buckets::cells)
     }
 

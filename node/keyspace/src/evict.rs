@@ -241,6 +241,9 @@ impl Evictor {
 fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candidate: &Candidate) -> Option<usize> {
     let mut access = writer.access(now, &[&candidate.key]);
     access.begin_command();
+    if access.keyspace.meets_frozen(&[&candidate.key], true) {
+        return None;
+    }
     let shared = access.shared();
     let entry = access.locked(&candidate.key).find(shared, candidate.database, &candidate.key)?;
     if score(shared, entry, now, policy)? < candidate.score {

@@ -5,6 +5,7 @@
 
 use crate::elements::ElementMap;
 use crate::sequence::Sequence;
+use crate::stream::Stream;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -24,6 +25,8 @@ pub enum Waste {
     Map(Box<ElementMap>),
     /// The elements of a list.
     List(Box<Sequence>),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 /// What waits to be freed. Shared by all who remove.
@@ -112,6 +115,7 @@ impl Waste {
         match self {
             Waste::Map(map) => map.heap_bytes_about(),
             Waste::List(list) => list.heap_bytes(),
+            Waste::Stream(stream) => stream.heap_bytes(),
         }
     }
 
@@ -120,6 +124,7 @@ impl Waste {
         match self {
             Waste::Map(map) => map.parts(),
             Waste::List(list) => list.parts(),
+            Waste::Stream(stream) => stream.parts(),
         }
     }
 
@@ -128,6 +133,7 @@ impl Waste {
         match self {
             Waste::Map(map) => map.take_apart(FREED_AT_ONCE, freed),
             Waste::List(list) => list.take_apart(FREED_AT_ONCE, freed),
+            Waste::Stream(stream) => stream.take_apart(FREED_AT_ONCE, freed),
         }
     }
 }

@@ -152,7 +152,7 @@ impl<'a> Recorder<'a> {
 
     fn clear_kind(&mut self, entry: &KeyEntry, body: &KeyBody, kind: Kind) {
         let covered = |summary: &Summary| summary.covered(self.stamp.author(), &self.shared.applied());
-        if matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List)
+        if kind != Kind::String
             && let Some(covered) = body.summary.as_deref().and_then(covered)
         {
             self.record(&Operation::Clear { kind, covered, beyond: Vec::new(), resets: Vec::new() });

@@ -1,5 +1,6 @@
 //! What all slots share: the clock, the node's number and vector, the seeds, the counts.
 
+use crate::frozen::Frozen;
 use crate::garbage::Garbage;
 use crate::hash::{KeyHasher, SLOTS};
 use crate::slot::DATABASES;
@@ -20,6 +21,8 @@ pub struct Shared {
     pub usage: Usage,
     /// What was removed and is not free yet.
     pub garbage: Garbage,
+    /// The keys that are being moved.
+    pub frozen: Frozen,
     me: AtomicU16,
     /// The greatest stamp given out or seen.
     clock: AtomicU64,
@@ -91,6 +94,7 @@ impl Shared {
             conflicts: Conflicts::default(),
             usage: Usage::new(seed),
             garbage: Garbage::default(),
+            frozen: Frozen::default(),
             me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
             written: AtomicU64::new(0),

@@ -98,7 +98,7 @@ impl Keyspace {
             }
             self.shared.observe(arrived.context.vector.latest());
             let mark = self.shared.next_stamp(now);
-            let mut slot = self.slot(arrived.number);
+            let mut slot = self.thawed_slot(arrived.number);
             if !self.merge_slot(&mut slot, &arrived, mark) {
                 differing.push(arrived.number);
             }
@@ -110,7 +110,8 @@ impl Keyspace {
     pub fn digest_of(&self, number: u16) -> SlotDigest {
         let slot = self.slot(number);
         let memory = &slot.memory;
-        SlotDigest { digest: memory.digest, changed: memory.changed, settled: memory.context().is_none() }
+        let settled = memory.context().is_none() && !self.is_moving_in(number);
+        SlotDigest { digest: memory.digest, changed: memory.changed, settled }
     }
 
     /// What has been seen of a slot beyond the node's vector; nothing unless a state catch-up is being digested.
@@ -156,7 +157,7 @@ impl Keyspace {
         out: &mut Vec<u8>,
     ) {
         let base = Stamp::from_bits(u64::from_le_bytes(out[..8].try_into().unwrap_or_default()));
-        let slot = self.slot(number);
+        let slot = self.thawed_slot(number);
         let mut beyond = VersionVector::new();
         // SUBTLE: our own last change here and not our clock, which is ahead of every change. The peer waits with this
         // slot until its vector has come so far, and a stamp that no change has would never come.

@@ -362,6 +362,16 @@ impl Stream {
         self.read_head();
     }
 
+    /// Parts that [`Stream::take_apart`] counts.
+    pub fn parts(&self) -> usize {
+        self.entries.chunk_lengths().len()
+    }
+
+    /// Frees everything, and calls `freed` after about each so many entries with how many parts went.
+    pub fn take_apart(self, count: usize, freed: &mut dyn FnMut(usize)) {
+        self.entries.take_apart(count, freed);
+    }
+
     /// Bytes on the heap, without the allocator's rounding.
     pub fn heap_bytes(&self) -> usize {
         let values = |element: &Element| element.siblings.iter().map(|(_, value)| value.len()).sum::<usize>();

@@ -10,6 +10,18 @@ use crate::stream::{At, Item, Stream};
 use crate::write::{begin_element, end_element};
 use crdt::{Kind, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName};
 
+/// What is known of a stream beside its entries, for a copy of it.
+pub(crate) fn copied_head(stream: &Stream) -> Vec<u8> {
+    let view = StreamView { stream };
+    let head = StreamHead {
+        last_id: view.last_id(),
+        max_deleted_id: view.max_deleted_id(),
+        offset: view.entries_added().wrapping_sub(view.len() as u64) as i64,
+        ..StreamHead::default()
+    };
+    head.encode()
+}
+
 /// Which id a new entry is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdRequest {
@@ -324,13 +336,7 @@ impl<'a> Access<'a> {
     pub(crate) fn contents_of_stream(&mut self, database: Database, key: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let stamp = self.stamp();
         let Some(view) = self.stream(database, key).ok().flatten() else { return Vec::new() };
-        let head = StreamHead {
-            last_id: view.last_id(),
-            max_deleted_id: view.max_deleted_id(),
-            offset: view.entries_added().wrapping_sub(view.len() as u64) as i64,
-            ..StreamHead::default()
-        };
-        let mut contents = vec![(StreamName::Head.name(), head.encode())];
+        let mut contents = vec![(StreamName::Head.name().to_vec(), copied_head(view.stream))];
         for (mut item, ordinal) in view.range(StreamId::ZERO, StreamId::MAX).zip(1..) {
             item.ordinal = ordinal;
             let mut value = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! It is kept beside the elements from [`LARGE_ELEMENTS_MIN`] on, and follows each of their changes. Without it whoever
 //! removes a collection would look at every element twice: once for what has been observed of it, and once to take it out
-//! of the slot's digest. Keys of several types, and streams, have none.
+//! of the slot's digest. Keys of several types have none.
 
 use crate::body::KeyBody;
 use crate::garbage::Waste;
@@ -79,12 +79,13 @@ impl Summary {
 
 impl KeyBody {
     /// How many elements there are, if there is one collection and nothing else.
-    fn elements(&self) -> usize {
+    pub fn elements(&self) -> usize {
         let maps = [&self.hash, &self.set, &self.sorted_set].map(|map| map.as_ref().map(|map| map.len()));
-        let mut lengths = maps.into_iter().chain([self.list.as_ref().map(|list| list.len())]).flatten();
-        let is_other = self.string.is_some() || self.stream.is_some();
+        let list = self.list.as_ref().map(|list| list.len());
+        let stream = self.stream.as_ref().map(|stream| stream.len());
+        let mut lengths = maps.into_iter().chain([list, stream]).flatten();
         match (lengths.next(), lengths.next()) {
-            (Some(length), None) if !is_other => length,
+            (Some(length), None) if self.string.is_none() => length,
             (Some(_) | None, _) => 0,
         }
     }
@@ -140,6 +141,15 @@ impl Site<'_> {
         }
     }
 
+    /// Makes the summary of a body that has taken over the elements of another right: they add `elements` to the slot's
+    /// digest, which was `before` when this change of the body began. What changed since is about to be added.
+    pub fn settle_summary(&self, body: &mut KeyBody, elements: u64, before: u64) {
+        let lives = digest_of_lives(body, self.key_digest);
+        if let Some(summary) = &mut body.summary {
+            summary.digest = elements ^ lives ^ before ^ self.memory.digest;
+        }
+    }
+
     /// Removes a large collection whose every element a clear has observed, in one step. False if it is not that simple and
     /// nothing was done.
     pub fn clear_at_once(&mut self, body: &mut KeyBody, kind: Kind, stamp: Stamp, covered: &VersionVector) -> bool {
@@ -150,6 +160,7 @@ impl Site<'_> {
         debug_assert_eq!(summary.digest, Summary::of(body, self.key_digest).digest, "a summary follows each change");
         let waste = match body.map_mut(kind) {
             Some(place) => place.take().map(Waste::Map),
+            None if kind == Kind::Stream => body.stream.take().map(Waste::Stream),
             None => body.list.take().map(Waste::List),
         };
         let digest = body.summary.take().map_or(0, |summary| summary.digest);

@@ -11,7 +11,7 @@ use crate::access::{Access, Database};
 use crate::body::{KeyEntry, has_content, key_of, lifetime_of};
 use crate::collection::ElementView;
 use crate::entry::View;
-use crate::hash::SLOTS;
+use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::slot_walk::SlotWalk;
 use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis};
@@ -145,6 +145,11 @@ impl Keyspace {
             let (database, key) = (*database, key.clone());
             let mut access = writer.access(now, &[&key]);
             access.begin_command();
+            if self.meets_frozen(&[&key], true) {
+                // It is being moved: somebody looks again soon.
+                self.shared.set_earliest(slot_of(&key), now);
+                continue;
+            }
             let fields = match due {
                 Due::Key { ghost, .. } => {
                     let removed = access.remove_dead(Database(database), &key);

@@ -262,6 +262,7 @@ impl Blocking {
     /// Serves whoever waits for keys that have changed. If that must not be now, says until when to wait.
     pub fn serve(&self, node: &Node, writer: &mut Writer, now: UnixMillis) -> Option<UnixMillis> {
         let _turn = self.is_ready().then(|| self.room.serving.lock());
+        let mut later = Vec::new();
         while self.is_ready() {
             if let Some(until) = node.condition.paused_until(now, true) {
                 return Some(until);
@@ -270,29 +271,38 @@ impl Blocking {
                 return Some(now + REFUSED_LOOK_MS);
             }
             let key = self.room.inner.lock().next_ready(&self.room.is_ready);
-            if let Some((database, key)) = key {
-                self.serve_key(writer, now, Database(database), &key);
+            if let Some((database, key)) = key
+                && !self.serve_key(writer, now, Database(database), &key)
+            {
+                later.push((database, key));
             }
         }
-        None
+        if later.is_empty() {
+            return None;
+        }
+        self.room.inner.lock().put_back(later, &self.room.is_ready);
+        self.call_next();
+        Some(now + FROZEN_LOOK_MS)
     }
 
-    fn serve_key(&self, writer: &mut Writer, now: UnixMillis, database: Database, key: &[u8]) {
+    /// False if it has to be done later, because a key is being moved.
+    fn serve_key(&self, writer: &mut Writer, now: UnixMillis, database: Database, key: &[u8]) -> bool {
         let name: Key = (database.0, key.into());
         let mut place = 0;
         loop {
             let waiter = self.room.inner.lock().queues.get(&name).and_then(|queue| queue.waiters.get(place).cloned());
-            let Some(waiter) = waiter else { return };
+            let Some(waiter) = waiter else { return true };
             match waiter.try_serve(writer, now, key) {
                 Tried::Served => {
                     // Its own thread takes it out of the other queues.
                     self.room.inner.lock().take_from(database, key, &waiter);
                 }
                 Tried::Nothing => place += 1,
+                Tried::IsMoved => return false,
                 // Only those are looked at still who want to know it.
                 Tried::KeyIsGone => match self.room.inner.lock().next_to_tell(&name, place + 1) {
                     Some(next) => place = next,
-                    None => return,
+                    None => return true,
                 },
             }
         }
@@ -312,6 +322,9 @@ impl Blocking {
 
 /// What waiting for a key takes beside the bytes of the key.
 const AWAITED_KEY_BYTES: usize = 200;
+
+/// Milliseconds after which it is looked again whether a key is still being moved.
+const FROZEN_LOOK_MS: u64 = 5;
 
 /// Milliseconds after which it is looked again whether writes are still refused.
 const REFUSED_LOOK_MS: u64 = 100;
@@ -345,6 +358,17 @@ impl Inner {
             is_ready.store(false, Ordering::Relaxed);
         }
         next
+    }
+
+    /// Notes keys again that could not be looked at, if somebody still waits for them.
+    fn put_back(&mut self, keys: Vec<Key>, is_ready: &AtomicBool) {
+        for name in keys {
+            if let Some(queue) = self.queues.get_mut(&name).filter(|queue| !queue.is_ready) {
+                queue.is_ready = true;
+                self.ready.push_back(name);
+            }
+        }
+        is_ready.store(!self.ready.is_empty(), Ordering::Release);
     }
 
     /// Takes a client out of the queue of a key, if it is there.
@@ -382,6 +406,8 @@ enum Tried {
     /// It waits for another kind, or has just ended waiting.
     Nothing,
     KeyIsGone,
+    /// The key, or the target of a move, is being moved itself.
+    IsMoved,
 }
 
 impl Waiter {
@@ -424,7 +450,11 @@ impl Waiter {
     fn try_serve(&self, writer: &mut Writer, now: UnixMillis, key: &[u8]) -> Tried {
         let mut keys = vec![key];
         keys.extend(self.also.as_deref());
+        let keyspace = Arc::clone(writer.keyspace());
         let mut access = writer.access(now, &keys);
+        if keyspace.meets_frozen(&keys, true) {
+            return Tried::IsMoved;
+        }
         // Held while the value is taken: nothing ends the waiting in between.
         let mut outcome = self.outcome.lock();
         if outcome.is_some() {

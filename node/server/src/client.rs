@@ -7,6 +7,7 @@ use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
 use crate::peers::ControlReply;
+use crate::relocations::Relocating;
 use crate::tally::Tally;
 use crdt::UnixMillis;
 use keyspace::Database;
@@ -56,6 +57,8 @@ pub struct ClientState {
 pub enum Order {
     /// An operator's, with a text for an answer.
     Text(oneshot::Receiver<ControlReply>),
+    /// A large collection that is moved.
+    Relocation(Relocating),
     /// For a piece of a backup.
     Chunk(oneshot::Receiver<ChunkReply>),
 }

@@ -12,6 +12,7 @@ use crate::config::OutputLimit;
 use crate::dispatch::{self, Asked, dispatch, dispatch_named};
 use crate::durability::Wish;
 use crate::limits::{OUTPUT_BYTES_FLUSH, REQUESTS_AHEAD_MAX};
+use crate::relocations::stamp_of;
 use crate::worker::Worker;
 use crdt::{Stamp, UnixMillis};
 use input::Input;
@@ -572,6 +573,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         let answer = match self.client.order.take() {
             None => return Ok(self.worker.node.wall_clock()),
             Some(Order::Text(answer)) => self.answered(answer).await?.map(|text| Some(text.into_bytes())),
+            Some(Order::Relocation(mut relocating)) => {
+                let outcome = self.attend(&mut relocating.outcome).await?.ok();
+                self.written = self.written.max(stamp_of(outcome));
+                relocating.answer(outcome, &mut self.reply);
+                return Ok(self.worker.node.wall_clock());
+            }
             Some(Order::Chunk(answer)) => self.answered(answer).await?,
         };
         match answer {

@@ -2,13 +2,14 @@
 //!
 //! The checks stand in the order Redis makes them, because clients see which refusal comes first.
 
-use crate::client::{ClientState, Replies};
+use crate::client::{ClientState, Order, Replies};
 use crate::command::table::Entry;
+use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys};
 use crate::node::Node;
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Place, Writer};
+use keyspace::{Access, Keyspace, Place, Writer};
 use resp::Reply;
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -69,8 +70,8 @@ pub fn dispatch_named(
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
-            } else {
-                execute(worker, client, reply, now, (entry, place), args);
+            } else if !execute(worker, client, reply, now, (entry, place), args) {
+                return Outcome::Paused(now + FROZEN_LOOK_MS);
             }
         }
         Err(Unknown::Attack) => client.closing = true,
@@ -79,6 +80,9 @@ pub fn dispatch_named(
     if client.replies != Replies::On {
         if let Some(waiting) = &mut client.waiting {
             waiting.is_silent = true;
+        }
+        if let Some(Order::Relocation(relocating)) = &mut client.order {
+            relocating.is_silent = true;
         }
         withhold(client, reply, before);
     }
@@ -239,7 +243,8 @@ fn queue(client: &mut ClientState, reply: &mut Reply, entry: &'static Entry, arg
     }
 }
 
-/// Locks the keys and runs the handler.
+/// Locks the keys and runs the handler. False if nothing was done because one of them is being moved: the request must be
+/// given again.
 #[inline]
 fn execute(
     worker: &Worker,
@@ -248,7 +253,10 @@ fn execute(
     now: UnixMillis,
     (entry, place): (&'static Entry, Option<Place>),
     args: &[&[u8]],
-) {
+) -> bool {
+    if meets_frozen(worker, client, entry, args) {
+        return false;
+    }
     let timed = worker.tally.call(entry.ordinal) || entry.is_timed(args.len());
     let started = if timed { worker.node.monotonic_ns() } else { 0 };
     client.last_command = Some(entry.ordinal);
@@ -257,6 +265,10 @@ fn execute(
     let result = {
         let mut writer = worker.writer();
         let mut access = access(&mut writer, client, now, (entry, place), args);
+        // SUBTLE: again, with the slots locked: nobody freezes keys in them from here on.
+        if meets_frozen(worker, client, entry, args) {
+            return false;
+        }
         access.begin_command();
         let mut call = Call { store: &mut access, reply, client, node: &worker.node };
         let result = (entry.command.handler)(&mut call, args);
@@ -275,6 +287,33 @@ fn execute(
         worker.tally.time(entry.ordinal, taken_ns);
         note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
     }
+    true
+}
+
+/// Milliseconds after which a command looks again whether its keys are still being moved.
+const FROZEN_LOOK_MS: u64 = 2;
+
+/// Whether a command works on a key that is being moved.
+#[inline]
+fn meets_frozen(worker: &Worker, client: &ClientState, entry: &Entry, args: &[&[u8]]) -> bool {
+    worker.node.keyspace.has_frozen() && looks_frozen(&worker.node.keyspace, client, entry, args)
+}
+
+#[cold]
+fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: &[&[u8]]) -> bool {
+    let flags = effective_flags(entry, client);
+    let writes = flags.contains(Flags::WRITE);
+    let mut keys = KeyList::new();
+    match (entry.command.keys, &client.transaction) {
+        (Keys::None, _) => return writes && flags.contains(Flags::WHOLE_DATABASE),
+        (Keys::Queued, Some(transaction)) => {
+            let is_whole = transaction.flags().contains(Flags::WHOLE_DATABASE);
+            return writes && is_whole || keyspace.meets_frozen(&keys_of_transaction(client, transaction), writes);
+        }
+        (Keys::Queued, None) => {}
+        _ => _ = collect_keys(entry, args, &mut keys),
+    }
+    keyspace.meets_frozen(&keys, writes)
 }
 
 /// Serves the clients that wait for keys that have changed, before anybody else sees these.
@@ -343,6 +382,11 @@ fn access_transaction<'w>(writer: &'w mut Writer, client: &ClientState, now: Uni
     if transaction.flags().contains(Flags::WHOLE_DATABASE) {
         return writer.access_all(now);
     }
+    writer.access(now, &keys_of_transaction(client, transaction))
+}
+
+/// The keys of a transaction, and those that are watched for it.
+fn keys_of_transaction<'c>(client: &'c ClientState, transaction: &'c Transaction) -> KeyList<'c> {
     let mut keys: KeyList<'_> = client.watches.keys().collect();
     for (entry, args) in transaction.commands() {
         let known = keys.len();
@@ -350,7 +394,7 @@ fn access_transaction<'w>(writer: &'w mut Writer, client: &ClientState, now: Uni
             keys.truncate(known);
         }
     }
-    writer.access(now, &keys)
+    keys
 }
 
 /// Takes a reply back that the client does not want.

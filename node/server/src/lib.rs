@@ -28,6 +28,7 @@ pub mod node;
 pub mod peers;
 pub mod persistence;
 pub mod readiness;
+pub mod relocations;
 pub mod setup;
 pub mod tally;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::durability::Durability;
 use crate::memory_limit::{self, MemoryLimit};
 use crate::peers::Control;
 use crate::readiness::Readiness;
+use crate::relocations::Relocations;
 use crate::tally::Tallies;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -46,6 +47,8 @@ pub struct Node {
     pub blocking: Blocking,
     /// Filling, paused, refusing.
     pub condition: Condition,
+    /// The way to the thread that moves large collections.
+    pub relocations: Relocations,
     /// What is there while the node reads its disk.
     pub readiness: Readiness,
     /// What the workers count.
@@ -80,6 +83,7 @@ impl Node {
             clients: Clients::default(),
             blocking: Blocking::default(),
             condition: Condition::default(),
+            relocations: Relocations::default(),
             readiness: Readiness::default(),
             tallies: Tallies::default(),
             console: Console::default(),
@@ -95,6 +99,11 @@ impl Node {
     /// The wall clock. Handlers do not ask it: a read from a connection does, once for all its commands.
     pub fn wall_clock(&self) -> UnixMillis {
         (self.seams.wall_clock)()
+    }
+
+    /// The wall clock, for a thread that may outlive the node.
+    pub fn clock(&self) -> Arc<dyn Fn() -> UnixMillis + Send + Sync> {
+        Arc::clone(&self.seams.wall_clock)
     }
 
     /// The clock for statistics, in nanoseconds.

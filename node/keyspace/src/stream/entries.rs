@@ -3,7 +3,7 @@
 //! Chunks are found by halving, and entries in a chunk one by one. An entry behind all others is written at the end of the
 //! last chunk, of which is kept what the next one is written against. An entry that comes late has its chunk written anew.
 
-use super::chunk::{Chunk, Cursor, Item, Trace};
+use super::chunk::{CHUNK_ENTRIES_MAX, Chunk, Cursor, Item, Trace};
 use crdt::StreamId;
 use std::collections::VecDeque;
 
@@ -114,6 +114,15 @@ impl Entries {
         let chunk = self.chunk_of(id);
         let before: usize = self.chunks.iter().take(chunk).map(Chunk::len).sum();
         before + self.items_of(chunk).take_while(|item| item.id < id).count()
+    }
+
+    /// Frees everything, and calls `freed` after about each so many entries with how many chunks went.
+    pub fn take_apart(mut self, count: usize, freed: &mut dyn FnMut(usize)) {
+        while !self.chunks.is_empty() {
+            let some = (count / CHUNK_ENTRIES_MAX).clamp(1, self.chunks.len());
+            self.chunks.drain(..some);
+            freed(some);
+        }
     }
 
     /// Puts an entry where it belongs.

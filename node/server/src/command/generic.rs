@@ -11,7 +11,9 @@ use super::members::Names;
 use super::number;
 use super::scan::{self, ScanOptions};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::Database;
+use crate::client::Order;
+use crate::relocations::Answers;
+use keyspace::{Database, Relocation};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -316,6 +318,10 @@ fn rename(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         return Err(CommandError::NoSuchKey);
     }
     if source != target {
+        let wish = Relocation { from: db, source, to: db, target, keeps_source: false, replaces: true };
+        if is_left_to_others(call, &wish, Answers::Ok) {
+            return Ok(());
+        }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
     }
@@ -331,6 +337,10 @@ fn renamenx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
     // A key that is renamed to itself finds its own name taken.
     let is_free = call.store.kind(db, target).is_none();
     if is_free {
+        let wish = Relocation { from: db, source, to: db, target, keeps_source: false, replaces: false };
+        if is_left_to_others(call, &wish, Answers::WhetherDone) {
+            return Ok(());
+        }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
     }
@@ -357,6 +367,10 @@ fn copy(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     }
     let copies = call.store.kind(db, source).is_some() && (replaces || call.store.kind(target_db, target).is_none());
     if copies {
+        let wish = Relocation { from: db, source, to: target_db, target, keeps_source: true, replaces };
+        if is_left_to_others(call, &wish, Answers::WhetherThere) {
+            return Ok(());
+        }
         call.store.copy(db, source, target_db, target);
     }
     call.reply.integer(i64::from(copies));
@@ -371,11 +385,27 @@ fn r#move(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     }
     let moves = call.store.kind(db, key).is_some() && call.store.kind(target_db, key).is_none();
     if moves {
+        let wish =
+            Relocation { from: db, source: key, to: target_db, target: key, keeps_source: false, replaces: false };
+        if is_left_to_others(call, &wish, Answers::WhetherThere) {
+            return Ok(());
+        }
         call.store.copy(db, key, target_db, key);
         call.store.delete(db, key);
     }
     call.reply.integer(i64::from(moves));
     Ok(())
+}
+
+/// Whether a key holds so much that another thread moves it, in short steps. A transaction is one step.
+fn is_left_to_others(call: &mut Call<'_, '_>, wish: &Relocation<'_>, answers: Answers) -> bool {
+    if call.client.is_in_exec || !call.store.is_large(wish.from, wish.source) {
+        return false;
+    }
+    let relocating = call.node.relocations.order(wish, answers);
+    let is_taken = relocating.is_some();
+    call.client.order = relocating.map(Order::Relocation).or(call.client.order.take());
+    is_taken
 }
 
 /// The number of a database.

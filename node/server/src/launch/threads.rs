@@ -5,6 +5,7 @@ use crate::console::Stop;
 use crate::http;
 use crate::node::Node;
 use crate::peers::{PeerSetup, Peers};
+use crate::relocations;
 use crate::worker::Workers;
 use std::io;
 use std::net::TcpListener;
@@ -37,6 +38,7 @@ impl Threads {
     ) -> Result<Self, LaunchError> {
         let (console_stop, stopped) = watch::channel(false);
         let started = start_freeing(&node)
+            .and_then(|()| relocations::start(&node))
             .and_then(|()| start_console(Arc::clone(&node), http, stopped))
             .and_then(|console| Ok((console, Workers::start(Arc::clone(&node), resp, worker_count(&node))?)));
         match started {

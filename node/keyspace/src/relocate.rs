@@ -1,0 +1,318 @@
+//! `RENAME`, `COPY` and `MOVE` of a large collection, in many short steps.
+//!
+//! What these commands do is one change under one stamp, however large (see
+//! `docs/decisions/2026-11-22-rename-and-copy-put-again.md`). Made at once, it holds up a worker and two slots for seconds.
+//! Here both keys are *frozen*: nobody else writes to them. The elements are read out of the source some at a time, its
+//! slot locked for a fraction of a millisecond each. Then the change takes its stamp, is logged, and is carried out as one of
+//! another region is: what it puts is built beside the keyspace and put in place at the end, when the source goes. Between
+//! the stamp and the end nobody reads the two keys, so nobody sees the one without the other, nor what another region
+//! answered to it before it is here.
+//!
+//! Whoever calls this has a thread of its own and waits for it to end.
+
+use crate::access::{Access, Database};
+use crate::beside::Plan;
+use crate::body::KeyBody;
+use crate::collection::ElementView;
+use crate::elements::ElementMap;
+use crate::entry::View;
+use crate::groups::groups_put_again;
+use crate::keyspace::Writer;
+use crate::observe::Recorder;
+use crate::stream::Stream;
+use crate::streams::copied_head;
+use crdt::change::{encode_operation, encode_subject};
+use crdt::{
+    Change, Kind, Lifetime, Operation, Position, Resets, Side, Stamp, Stamps, StreamId, StreamName, UnixMillis,
+};
+
+/// Collections with so many elements are moved in steps. Builds for tests have large collections that are smaller.
+const RELOCATED_ELEMENTS_MIN: usize = crate::summary::LARGE_ELEMENTS_MIN;
+
+/// Elements that are read with the source's slot locked: some hundred microseconds.
+const READ_AT_ONCE: usize = 512;
+
+/// A key that is to be moved or copied to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation<'k> {
+    /// The database that the key is in.
+    pub from: Database,
+    /// The key.
+    pub source: &'k [u8],
+    /// The database of the other key.
+    pub to: Database,
+    /// The other key.
+    pub target: &'k [u8],
+    /// It is copied, and stays.
+    pub keeps_source: bool,
+    /// What the other key holds goes.
+    pub replaces: bool,
+}
+
+/// What became of a relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relocated {
+    /// There is no such key.
+    NoSource,
+    /// The other key is there, and is not to be replaced.
+    Taken,
+    /// It was done, with this stamp.
+    Done(Stamp),
+}
+
+/// What was read of the source.
+struct Contents {
+    kind: Kind,
+    /// Where to go on: a cell of the table, the number of an element.
+    next: usize,
+    /// The entry of a stream where to go on.
+    next_id: Option<StreamId>,
+    /// What goes before the elements come.
+    head: Vec<u8>,
+    /// The operations that put the elements. Those of a list are written when their positions are known.
+    operations: Vec<u8>,
+    /// The texts of a list, each with its length before it.
+    texts: Vec<u8>,
+}
+
+impl Access<'_> {
+    /// Whether a key holds so much that it should be moved in steps.
+    pub fn is_large(&mut self, database: Database, key: &[u8]) -> bool {
+        self.visible(database, key).is_some_and(|entry| match entry.view() {
+            View::Packed(_) | View::Counter(_) | View::Bundle(_) => false,
+            View::Wide(body) => body.elements() >= RELOCATED_ELEMENTS_MIN,
+        })
+    }
+
+    fn begin_relocation(&mut self, wish: &Relocation<'_>) -> Result<Kind, Relocated> {
+        let kind = self.kind(wish.from, wish.source).ok_or(Relocated::NoSource)?;
+        if !wish.replaces && self.kind(wish.to, wish.target).is_some() {
+            return Err(Relocated::Taken);
+        }
+        if self.is_large(wish.from, wish.source) {
+            return Ok(kind);
+        }
+        self.copy(wish.from, wish.source, wish.to, wish.target);
+        if !wish.keeps_source {
+            self.delete(wish.from, wish.source);
+        }
+        Err(Relocated::Done(self.stamp()))
+    }
+
+    /// Looks at the body of the source.
+    fn source_body<T>(&mut self, wish: &Relocation<'_>, look: impl FnOnce(&KeyBody) -> T) -> Option<T> {
+        match self.visible(wish.from, wish.source)?.view() {
+            View::Packed(_) | View::Counter(_) | View::Bundle(_) => None,
+            View::Wide(body) => Some(look(body)),
+        }
+    }
+}
+
+impl Writer {
+    /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps. One relocation at a time
+    /// may be made in a keyspace.
+    pub fn relocate(&mut self, now: UnixMillis, wish: &Relocation<'_>, pause: &mut dyn FnMut()) -> Relocated {
+        let keyspace = self.keyspace().clone();
+        let keys = [wish.source, wish.target];
+        let (freeze, mut contents) = {
+            let mut access = self.access(now, &keys);
+            access.begin_command();
+            match access.begin_relocation(wish) {
+                Ok(kind) => (keyspace.shared.frozen.freeze(keys.into_iter()), Contents::new(kind)),
+                Err(outcome) => return outcome,
+            }
+        };
+        loop {
+            let mut access = self.access(now, &keys[..1]);
+            if !access.source_body(wish, |body| contents.read_some(body, now)).unwrap_or(false) {
+                break;
+            }
+            drop(access);
+            pause();
+        }
+        // What takes the stamp is not logged before the locks are let go: writing it down takes long.
+        self.begin_pipeline();
+        let (stamp, tail, removal) = {
+            let mut access = self.access(now, &keys);
+            access.begin_command();
+            freeze.hide();
+            access.record_relocation(wish, &mut contents)
+        };
+        let operations = contents.into_operations(stamp, tail);
+        {
+            let access = self.access_none(now);
+            let pending = &mut access.writer.pending;
+            pending.bytes.reserve_exact(operations.len() + wish.target.len() + AROUND_A_CHANGE_BYTES);
+            for (database, key, operations) in [(wish.to, wish.target, &operations), (wish.from, wish.source, &removal)]
+            {
+                if !operations.is_empty() {
+                    let mut subject = Vec::new();
+                    encode_subject(&mut subject, database.0, key);
+                    pending.append(stamp, false, &subject, operations, 0);
+                }
+            }
+        }
+        self.end_pipeline();
+        let put = Change { stamp, tied: false, database: wish.to.0, key: wish.target, operations: &operations };
+        let built = Plan::of(&put).map(|plan| plan.build(&keyspace.shared, pause));
+        let mut access = self.access(now, &keys);
+        access.stamp = Some(stamp);
+        let shared = &keyspace.shared;
+        // Of the moment of now, so that digests say since when the slots have been as they are.
+        let mark = shared.next_stamp(now);
+        let deliveries = access.deliveries_of(wish.from, wish.source);
+        let slot = access.locked(wish.target);
+        slot.memory.changed = mark;
+        let outcome = match built {
+            Some(built) => built.put_in_place(slot, shared),
+            None => slot.apply(shared, &put),
+        };
+        outcome.expect("an operation that was just encoded decodes");
+        if !deliveries.is_empty() {
+            access.take_over_deliveries(wish.to, wish.target, deliveries);
+        }
+        if !removal.is_empty() {
+            let change = Change { stamp, tied: false, database: wish.from.0, key: wish.source, operations: &removal };
+            let slot = access.locked(wish.source);
+            slot.memory.changed = mark;
+            slot.apply(shared, &change).expect("an operation that was just encoded decodes");
+        }
+        drop(freeze);
+        Relocated::Done(stamp)
+    }
+}
+
+/// Bytes that a record has beside its key and its operations, at most.
+const AROUND_A_CHANGE_BYTES: usize = 64;
+
+impl Access<'_> {
+    /// Takes the stamp, and writes down what depends on it: what goes at the target before the elements come (into
+    /// `contents`), what comes behind them, and the removal of the source if it does not stay.
+    fn record_relocation(&mut self, wish: &Relocation<'_>, contents: &mut Contents) -> (Stamp, Vec<u8>, Vec<u8>) {
+        let lifetime = self.lifetime(wish.from, wish.source).unwrap_or(Lifetime::Never);
+        let (stamp, shared) = (self.stamp(), self.shared());
+        let (mut head, mut tail, mut removal) = (Vec::new(), Vec::new(), Vec::new());
+        let (groups, stream_head) = self
+            .source_body(wish, |body| {
+                let stream = body.stream.as_deref().filter(|_| contents.kind == Kind::Stream);
+                (stream.map(|stream| groups_put_again(stream, stamp)).unwrap_or_default(), stream.map(copied_head))
+            })
+            .unwrap_or_default();
+        let slot = self.locked(wish.target);
+        let entry = slot.find(shared, wish.to.0, wish.target);
+        if let Some(entry) = entry {
+            Recorder::new(shared, stamp, &mut head).clear_except(entry, None);
+        }
+        if let Some(value) = stream_head {
+            put_element(&mut head, Kind::Stream, &StreamName::Head.name(), &value);
+        }
+        for (name, value) in groups {
+            put_element(&mut tail, Kind::Stream, &name, &value);
+        }
+        Recorder::new(shared, stamp, &mut tail).live(entry, Some(lifetime));
+        if !wish.keeps_source {
+            let slot = self.locked(wish.source);
+            if let Some(entry) = slot.find(shared, wish.from.0, wish.source) {
+                Recorder::new(shared, stamp, &mut removal).remove_all(entry);
+            }
+        }
+        contents.head = head;
+        (stamp, tail, removal)
+    }
+}
+
+impl Contents {
+    fn new(kind: Kind) -> Self {
+        let (head, operations, texts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, next: 0, next_id: Some(StreamId::ZERO), head, operations, texts }
+    }
+
+    /// Reads some more elements. False if there are no more.
+    fn read_some(&mut self, body: &KeyBody, now: UnixMillis) -> bool {
+        match (self.kind, body.map(self.kind), &body.list, &body.stream) {
+            (_, Some(map), _, _) => self.read_map(map, now),
+            (Kind::List, _, Some(list), _) => {
+                let first = self.next;
+                for item in list.items_from(first).take(READ_AT_ONCE) {
+                    let text = list.text(&item);
+                    self.texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                    self.texts.extend_from_slice(&text);
+                    self.next += 1;
+                }
+                self.next > first
+            }
+            (Kind::Stream, _, _, Some(stream)) => self.read_stream(stream),
+            _ => false,
+        }
+    }
+
+    fn read_map(&mut self, map: &ElementMap, now: UnixMillis) -> bool {
+        let cells = map.cells();
+        let end = cells.min(self.next + READ_AT_ONCE);
+        for element in (self.next..end).filter_map(|at| map.cell(at)).map(ElementView::of) {
+            if !element.is_shown(now) {
+                continue;
+            }
+            let name = element.name();
+            match self.kind {
+                Kind::SortedSet => put_element(&mut self.operations, self.kind, name, &element.score().to_bytes()),
+                _ => put_element(&mut self.operations, self.kind, name, &element.value()),
+            }
+            if let lifetime @ Lifetime::Until(_) = element.lifetime() {
+                let life = Operation::LiveField { name, drops: Stamps::new(), lifetime };
+                encode_operation(&mut self.operations, Stamp::ZERO, &life);
+            }
+        }
+        self.next = end;
+        end < cells
+    }
+
+    fn read_stream(&mut self, stream: &Stream) -> bool {
+        let Some(from) = self.next_id.take() else { return false };
+        let mut value = Vec::new();
+        for item in stream.entries().items_from(from).take(READ_AT_ONCE) {
+            let mut item = stream.shown(item);
+            self.next += 1;
+            item.ordinal = self.next as u64;
+            value.clear();
+            item.value_into(&mut value);
+            put_element(&mut self.operations, Kind::Stream, &item.id.name(), &value);
+            self.next_id = item.id.next();
+        }
+        self.next_id.is_some()
+    }
+
+    /// The operations of the change, with what comes behind the elements.
+    fn into_operations(self, stamp: Stamp, tail: Vec<u8>) -> Vec<u8> {
+        let Self { head: mut operations, operations: elements, mut texts, next, .. } = self;
+        let positions = if texts.is_empty() { 0 } else { next * LIST_POSITION_BYTES };
+        operations.reserve_exact(elements.len() + texts.len() + positions + tail.len());
+        operations.extend_from_slice(&elements);
+        drop(elements);
+        let (mut rest, mut name) = (&texts[..], Vec::new());
+        let mut index = 0;
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let (text, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+            name.clear();
+            Position::at_edge(Side::InFront, stamp, index).write_name(&mut name);
+            put_element(&mut operations, Kind::List, &name, text);
+            index = index.saturating_add(1);
+            rest = behind;
+        }
+        texts.clear();
+        operations.extend_from_slice(&tail);
+        operations
+    }
+}
+
+/// Bytes that the operation on an element of a list has beside its text, about.
+const LIST_POSITION_BYTES: usize = 16;
+
+fn put_element(out: &mut Vec<u8>, kind: Kind, name: &[u8], value: &[u8]) {
+    let (drops, resets) = (Stamps::new(), Resets::new());
+    // What has observed nothing is written alike under every stamp.
+    encode_operation(out, Stamp::ZERO, &Operation::Put { kind, name, drops, resets, value });
+}
+
+#[cfg(test)]
+mod tests;

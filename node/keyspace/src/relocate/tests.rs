@@ -1,0 +1,286 @@
+//! Large collections that are moved in steps: what comes of it, here and elsewhere, and what others may do meanwhile.
+
+use super::*;
+use crate::{Delta, Drain, End, IdRequest, Keyspace, NewLifetime, OpenBatch};
+use crdt::{NodeNumber, Score, VersionVector};
+use std::sync::Arc;
+
+const DB: Database = Database(3);
+const OTHER_DB: Database = Database(5);
+const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
+const KINDS: [Kind; 5] = [Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream];
+/// Several steps, and a change that is built beside.
+const ELEMENTS: usize = 3 * READ_AT_ONCE;
+const MOVE: Relocation<'_> =
+    Relocation { from: DB, source: b"{k}", to: DB, target: b"{k}2", keeps_source: false, replaces: true };
+
+/// One node of a pair, with everything it has to tell.
+struct Side {
+    keyspace: Arc<Keyspace>,
+    writer: Writer,
+    drain: Drain,
+    number: NodeNumber,
+}
+
+impl Side {
+    fn new(number: u16) -> Self {
+        let (keyspace, number) = (Keyspace::new(number.into()), NodeNumber::new(number).unwrap());
+        keyspace.set_number(number);
+        Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
+    }
+
+    fn command<T>(&mut self, work: impl FnOnce(&mut Access<'_>) -> T) -> T {
+        let mut access = self.writer.access(NOW, &[MOVE.source, MOVE.target]);
+        access.begin_command();
+        work(&mut access)
+    }
+
+    fn add(&mut self, kind: Kind, key: &[u8], names: std::ops::Range<usize>) {
+        for number in names {
+            let name = format!("element {number}").into_bytes();
+            self.command(|access| match kind {
+                Kind::Hash => access.put_field(DB, key, &name, b"v").map(drop),
+                Kind::Set => access.add_member(DB, key, &name).map(drop),
+                Kind::SortedSet => access.put_score(DB, key, &name, Score::new((number % 7) as f64).unwrap()).map(drop),
+                Kind::List => access.push(DB, key, End::Tail, [&*name]).map(drop),
+                Kind::Stream => {
+                    access.append_entry(DB, key, IdRequest::Generated, &[b"f", &name]).map(|id| _ = id.unwrap())
+                }
+                Kind::String => unreachable!("it has no elements"),
+            })
+            .unwrap();
+        }
+    }
+
+    fn relocate(&mut self, wish: &Relocation<'_>) -> Relocated {
+        self.writer.relocate(NOW, wish, &mut || {})
+    }
+
+    fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
+        let batches = self.drain.take(&self.keyspace);
+        for batch in &batches {
+            other.keyspace.apply(self.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+        }
+        batches
+    }
+
+    fn digest(&self) -> u64 {
+        self.keyspace.digest_of(crate::slot_of(MOVE.source)).digest
+    }
+
+    /// All that readers see of a key.
+    fn shown(&mut self, database: Database, key: &[u8]) -> String {
+        self.command(|access| {
+            let kind = access.kind(database, key);
+            let life = access.lifetime(database, key);
+            let contents = match kind {
+                None => String::new(),
+                Some(Kind::List) => format!("{:?}", access.texts_of(database, key)),
+                Some(Kind::SortedSet) => {
+                    let members = access.sorted_set(database, key).unwrap().unwrap();
+                    let in_order: Vec<_> = members.iter().map(|(name, score)| (score.to_bits(), name)).collect();
+                    let mut sorted = in_order.clone();
+                    sorted.sort_unstable();
+                    format!("{sorted:?}")
+                }
+                Some(Kind::Stream) => {
+                    let stream = access.stream(database, key).unwrap().unwrap();
+                    let entries: Vec<_> = stream.range(StreamId::ZERO, StreamId::MAX).map(|item| item.id).collect();
+                    format!("{entries:?} {:?} {:?} {}", stream.last_id(), stream.entries_added(), stream.groups())
+                }
+                Some(kind) => {
+                    let elements = access.elements(database, key, kind).unwrap().unwrap();
+                    let mut all: Vec<_> = elements.iter_with_lives().collect();
+                    all.sort_unstable();
+                    format!("{all:?}")
+                }
+            };
+            format!("{kind:?} {life:?} {contents}")
+        })
+    }
+}
+
+/// Two nodes that have both written to one large collection and know it.
+fn pair(kind: Kind) -> (Side, Side) {
+    let (mut one, mut other) = (Side::new(1), Side::new(2));
+    one.add(kind, MOVE.source, 0..ELEMENTS);
+    one.tell(&other);
+    other.add(kind, MOVE.source, ELEMENTS - 20..ELEMENTS + 20);
+    other.tell(&one);
+    if kind == Kind::Hash {
+        one.command(|access| access.add_to_field(DB, MOVE.source, b"n", Delta::Integer(5))).unwrap();
+        let end = Lifetime::Until(NOW + 50_000);
+        one.command(|access| access.set_field_lifetime(DB, MOVE.source, b"element 7", end)).unwrap();
+    }
+    one.tell(&other);
+    assert_eq!(one.digest(), other.digest(), "{kind:?}");
+    (one, other)
+}
+
+#[test]
+fn a_moved_collection_is_the_same_under_another_name_everywhere() {
+    for kind in KINDS {
+        let (mut one, mut other) = pair(kind);
+        one.command(|access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 90_000)));
+        let before = one.shown(DB, MOVE.source);
+        // What is there is replaced.
+        one.add(kind, MOVE.target, 0..LARGE);
+        let Relocated::Done(stamp) = one.relocate(&MOVE) else { panic!("{kind:?}: it was not moved") };
+        assert_eq!(one.writer.last_stamp(), stamp);
+        one.tell(&other);
+        for side in [&mut one, &mut other] {
+            assert!(side.shown(DB, MOVE.target) == before, "{kind:?}");
+            assert_eq!(side.shown(DB, MOVE.source), "None None ", "{kind:?}");
+            assert_eq!(side.keyspace.len(DB.0), 1);
+        }
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        // All that is known of it leads to nothing left when it goes.
+        other.command(|access| assert!(access.delete(DB, MOVE.target)));
+        other.tell(&one);
+        for side in [&one, &other] {
+            assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_in_another_database_is_like_the_one_that_is_made_at_once() {
+    for kind in KINDS {
+        let (mut one, mut other) = pair(kind);
+        let copy = Relocation { to: OTHER_DB, target: MOVE.source, keeps_source: true, ..MOVE };
+        let before = one.shown(DB, MOVE.source);
+        assert!(matches!(one.relocate(&copy), Relocated::Done(_)), "{kind:?}");
+        one.tell(&other);
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert!(other.command(|access| access.copy(DB, MOVE.source, DB, MOVE.target)));
+        for (database, key) in [(DB, MOVE.source), (OTHER_DB, MOVE.source)] {
+            assert!(other.shown(database, key) == before, "{kind:?}");
+        }
+        assert!(other.shown(DB, MOVE.target) == before, "{kind:?}");
+        other.tell(&one);
+        assert!(one.shown(DB, MOVE.target) == before, "{kind:?}");
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_unobserved_write_stands_at_the_source_and_at_the_target() {
+    for kind in KINDS {
+        let (mut one, mut other) = pair(kind);
+        let moved = one.shown(DB, MOVE.source);
+        other.add(kind, MOVE.source, 9_000..9_003);
+        other.add(kind, MOVE.target, 9_003..9_004);
+        one.relocate(&MOVE);
+        one.tell(&other);
+        other.tell(&one);
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        for key in [MOVE.source, MOVE.target] {
+            let shown = one.shown(DB, key);
+            assert!(shown == other.shown(DB, key), "{kind:?}");
+            assert!(shown != "None None " && shown != moved, "{kind:?}");
+        }
+        one.command(|access| access.delete(DB, MOVE.source));
+        other.command(|access| access.delete(DB, MOVE.target));
+        one.tell(&other);
+        other.tell(&one);
+        assert_eq!((one.digest(), other.digest()), (0, 0), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_key_is_not_moved_over_another_one_unless_it_may_be_and_what_is_small_is_moved_at_once() {
+    let (mut one, _) = pair(Kind::Set);
+    one.add(Kind::Set, MOVE.target, 0..2);
+    assert_eq!(one.relocate(&Relocation { replaces: false, ..MOVE }), Relocated::Taken);
+    let back = Relocation { source: MOVE.target, target: MOVE.source, ..MOVE };
+    assert!(matches!(one.relocate(&back), Relocated::Done(_)));
+    assert_eq!(one.relocate(&back), Relocated::NoSource);
+    assert_eq!(one.command(|access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 2);
+    assert!(!one.keyspace.has_frozen());
+}
+
+#[test]
+fn meanwhile_others_write_to_other_keys_of_the_slot_and_to_these_only_later() {
+    for kind in KINDS {
+        let (mut one, other) = pair(kind);
+        let keyspace = one.keyspace.clone();
+        let (mut pauses, mut hidden) = (0, 0);
+        one.writer.relocate(NOW, &MOVE, &mut || {
+            let mut writer = keyspace.writer();
+            let key = b"{k}beside";
+            let mut access = writer.access(NOW, &[key, MOVE.source]);
+            access.begin_command();
+            assert!(!keyspace.meets_frozen(&[key], true));
+            access.put_string(DB, key, b"v", NewLifetime::Set(Lifetime::Never));
+            assert!(keyspace.meets_frozen(&[key, MOVE.source], true) && keyspace.meets_frozen(&[MOVE.target], true));
+            pauses += 1;
+            hidden += u32::from(keyspace.meets_frozen(&[MOVE.target], false));
+            drop(access);
+            assert!(!keyspace.digest_of(crate::slot_of(key)).settled);
+        });
+        assert!(pauses > hidden && hidden > 0, "{kind:?}: {pauses} pauses, {hidden} behind the stamp");
+        assert!(!keyspace.has_frozen());
+        one.tell(&other);
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+    }
+}
+
+#[test]
+fn whoever_reads_the_whole_slot_waits_for_the_end() {
+    let (mut one, _) = pair(Kind::Hash);
+    let (keyspace, slot) = (one.keyspace.clone(), crate::slot_of(MOVE.source));
+    let mut reader = None;
+    one.writer.relocate(NOW, &MOVE, &mut || {
+        let keyspace = keyspace.clone();
+        reader.get_or_insert_with(|| std::thread::spawn(move || keyspace.read_image(&[slot], usize::MAX)));
+    });
+    let (image, _) = reader.unwrap().join().unwrap();
+    let mut copy = Side::new(3);
+    copy.keyspace.load_image(&image, NOW).unwrap();
+    assert_eq!(copy.digest(), one.digest());
+    assert!(copy.shown(DB, MOVE.target) == one.shown(DB, MOVE.target), "{} bytes", image.len());
+}
+
+#[test]
+fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
+    let (mut one, mut other) = pair(Kind::Set);
+    other.add(Kind::Set, MOVE.source, 9_000..9_001);
+    let batches = Arc::new(other.drain.take(&other.keyspace));
+    let (keyspace, origin) = (one.keyspace.clone(), other.number);
+    let mut applying = None;
+    one.writer.relocate(NOW, &MOVE, &mut || {
+        let (keyspace, batches) = (keyspace.clone(), batches.clone());
+        applying.get_or_insert_with(|| {
+            std::thread::spawn(move || {
+                for batch in &*batches {
+                    keyspace.apply(origin, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+                }
+            })
+        });
+    });
+    applying.unwrap().join().unwrap();
+    one.tell(&other);
+    assert_eq!(one.command(|access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 1);
+    assert_eq!(one.digest(), other.digest());
+}
+
+#[test]
+fn a_slot_that_has_seen_something_out_of_order_gets_each_element_by_itself() {
+    for kind in KINDS {
+        let (mut one, mut other) = pair(kind);
+        one.relocate(&MOVE);
+        let late = one.drain.take(&one.keyspace);
+        // The state comes first, and with it all of this; the batch adds nothing.
+        let (chunk, _) = one.keyspace.list_slots(&[crate::slot_of(MOVE.source)], &VersionVector::new(), usize::MAX);
+        other.keyspace.merge_slots(&chunk, NOW).unwrap();
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        for batch in &late {
+            other.keyspace.apply(one.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+        }
+        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert!(one.shown(DB, MOVE.target) == other.shown(DB, MOVE.target), "{kind:?}");
+    }
+}
+
+/// Elements of a target that is replaced.
+const LARGE: usize = 100;

@@ -1,0 +1,120 @@
+//! The thread that renames, copies and moves large collections, in short steps ([`keyspace::Relocation`]).
+//!
+//! A handler hands the order in and is through; the connection waits for the outcome and answers. Where there is no such
+//! thread, as in a simulation, handlers do it at once.
+
+use crate::node::Node;
+use crdt::{Stamp, UnixMillis};
+use keyspace::{Database, Keyspace, Relocated, Relocation};
+use parking_lot::Mutex;
+use resp::Reply;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The way to the thread.
+#[derive(Debug, Default)]
+pub struct Relocations {
+    orders: Mutex<Option<Sender<Order>>>,
+}
+
+/// A relocation that is under way, as its client's connection knows it.
+#[derive(Debug)]
+pub struct Relocating {
+    /// What came of it.
+    pub outcome: oneshot::Receiver<Relocated>,
+    /// What is answered.
+    pub answers: Answers,
+    /// The client does not want the reply.
+    pub is_silent: bool,
+}
+
+/// How a command answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// `OK`, and an error if there is no such key.
+    Ok,
+    /// Whether it was done, and an error if there is no such key.
+    WhetherDone,
+    /// Whether it was done.
+    WhetherThere,
+}
+
+struct Order {
+    from: Database,
+    source: Box<[u8]>,
+    to: Database,
+    target: Box<[u8]>,
+    keeps_source: bool,
+    replaces: bool,
+    outcome: oneshot::Sender<Relocated>,
+}
+
+/// Between two steps of some hundred microseconds: whoever shares the core is not kept waiting.
+const STEP_PAUSE: Duration = Duration::from_micros(100);
+
+impl Relocations {
+    /// Hands an order in. Nothing if there is no thread for it.
+    pub fn order(&self, wish: &Relocation<'_>, answers: Answers) -> Option<Relocating> {
+        let (outcome, came) = oneshot::channel();
+        let Relocation { from, source, to, target, keeps_source, replaces } = *wish;
+        let order = Order { from, source: source.into(), to, target: target.into(), keeps_source, replaces, outcome };
+        self.orders.lock().as_ref()?.send(order).ok()?;
+        Some(Relocating { outcome: came, answers, is_silent: false })
+    }
+}
+
+impl Relocating {
+    /// Writes the reply.
+    pub fn answer(&self, outcome: Option<Relocated>, reply: &mut Reply) {
+        if self.is_silent {
+            return;
+        }
+        match (outcome, self.answers) {
+            (None, _) => reply.error("ERR the node is stopping"),
+            (Some(Relocated::NoSource), Answers::Ok | Answers::WhetherDone) => reply.error("ERR no such key"),
+            (Some(Relocated::Done(_)), Answers::Ok) => reply.ok(),
+            // A target that may be replaced is in nobody's way.
+            (Some(Relocated::Taken), Answers::Ok) => reply.ok(),
+            (Some(outcome), Answers::WhetherDone | Answers::WhetherThere) => {
+                reply.integer(i64::from(matches!(outcome, Relocated::Done(_))));
+            }
+        }
+    }
+}
+
+/// The stamp of what was done.
+pub fn stamp_of(outcome: Option<Relocated>) -> Stamp {
+    match outcome {
+        Some(Relocated::Done(stamp)) => stamp,
+        Some(Relocated::NoSource | Relocated::Taken) | None => Stamp::ZERO,
+    }
+}
+
+/// Starts the thread; it ends with the node.
+pub fn start(node: &Arc<Node>) -> io::Result<()> {
+    let (orders, taken) = channel();
+    let (keyspace, clock) = (Arc::downgrade(&node.keyspace), node.clock());
+    let body = move || {
+        while let Ok(order) = taken.recv() {
+            let Some(keyspace) = keyspace.upgrade() else { return };
+            carry_out(&keyspace, order, clock());
+        }
+    };
+    std::thread::Builder::new().name("relocate".to_owned()).spawn(body)?;
+    *node.relocations.orders.lock() = Some(orders);
+    Ok(())
+}
+
+fn carry_out(keyspace: &Arc<Keyspace>, order: Order, now: UnixMillis) {
+    let Order { from, source, to, target, keeps_source, replaces, outcome } = order;
+    let wish = Relocation { from, source: &source, to, target: &target, keeps_source, replaces };
+    let came = keyspace.writer().relocate(now, &wish, &mut || std::thread::park_timeout(STEP_PAUSE));
+    // Its client may be gone.
+    let _ = outcome.send(came);
+}
+
+#[cfg(test)]
+mod tests;
