@@ -1,11 +1,12 @@
 //! Exact decimals, and how Redis prints them: what a counter has to show. Slow and obvious on purpose.
 
-/// A number of millionths, exactly. The workload uses at most six digits behind the point.
+/// A number of trillionths of millionths, exactly. What Redis prints has at most 17 digits behind the point, and such a text
+/// may be added to, and copied or patched before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub struct Decimal(pub i128);
 
-const DIGITS: usize = 6;
-const UNIT: u128 = 1_000_000;
+const DIGITS: i32 = 18;
+const UNIT: u128 = 10u128.pow(DIGITS as u32);
 
 impl Decimal {
     /// A whole number.
@@ -13,17 +14,27 @@ impl Decimal {
         Self(i128::from(value) * UNIT as i128)
     }
 
-    /// The number that a short decimal text names; nothing for any other text.
+    /// The number that a decimal text names, with an exponent or without; nothing for any other text, and for a number that
+    /// has more digits than are told here.
     pub fn parse(text: &str) -> Option<Self> {
-        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (digits, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) || fraction.len() > 17 {
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
             return None;
         }
-        // More digits than were ever added come from rounding to a float and are not exact anyway.
-        let fraction: i128 = format!("{fraction:0<DIGITS$}")[..DIGITS].parse().ok()?;
-        let magnitude = whole.parse::<i128>().ok()?.checked_mul(UNIT as i128)? + fraction;
+        let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
+        let shift = exponent.parse::<i32>().ok()?.checked_add(DIGITS)?.checked_sub(fraction.len().try_into().ok()?)?;
+        if mantissa == 0 {
+            return Some(Self(0));
+        }
+        let power = 10i128.checked_pow(shift.unsigned_abs())?;
+        let magnitude = match shift {
+            0.. => mantissa.checked_mul(power)?,
+            _ if mantissa % power == 0 => mantissa / power,
+            _ => return None,
+        };
         Some(Self(if negative { -magnitude } else { magnitude }))
     }
 
@@ -70,8 +81,24 @@ mod tests {
         for (text, printed) in [("3", "3"), ("-0.5", "-0.5"), ("2.50", "2.5"), ("10.000", "10"), ("0.1", "0.1")] {
             assert_eq!(Decimal::parse(text).unwrap().redis_text(), printed);
         }
-        for text in ["", "abc", "1e5", "1.2.3", "-", ".5"] {
+        for text in ["", "abc", "1e", "e5", "1.2.3", "-", ".5", "1e-19", "1e40"] {
             assert_eq!(Decimal::parse(text), None);
         }
+    }
+
+    #[test]
+    fn what_was_printed_is_read_exactly() {
+        // Seed 46 of the scenario `counting`: a copied sum was read as six digits of it.
+        let sum = |text, more| Decimal(Decimal::parse(text).unwrap().0 + Decimal::parse(more).unwrap().0).redis_text();
+        assert_eq!(sum("159.89999999999999999", "0.5"), "160.39999999999999999");
+        assert_eq!(sum("9223372036854775807", "-0.5"), "9223372036854775806.5");
+    }
+
+    #[test]
+    fn a_patch_may_make_an_exponent() {
+        // Seed 49 of the scenario `counting`: `SETRANGE` made it of `3.000001`.
+        assert_eq!(Decimal::parse("3.00e001"), Some(Decimal::whole(30)));
+        assert_eq!(Decimal::parse("-25e-1"), Decimal::parse("-2.5"));
+        assert_eq!(Decimal::parse("0e99999"), Some(Decimal::whole(0)));
     }
 }
