@@ -114,8 +114,7 @@ impl Keyspace {
         numbers.sort_unstable();
         numbers.dedup();
         let keys = group.iter().map(|change| change.key);
-        let lock =
-            || -> Vec<MutexGuard<'_, Slot>> { self.lock_slots(&numbers).into_iter().map(|(_, slot)| slot).collect() };
+        let lock = || -> Vec<MutexGuard<'_, Slot>> { numbers.iter().map(|&number| self.slot(number)).collect() };
         let mut slots = self.lock_thawed(keys, lock);
         self.apply_locked(group, built, mark, &mut |number, work| match numbers.binary_search(&number) {
             Ok(at) => work(&mut slots[at]),

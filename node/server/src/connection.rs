@@ -574,7 +574,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             None => return Ok(self.worker.node.wall_clock()),
             Some(Order::Text(answer)) => self.answered(answer).await?.map(|text| Some(text.into_bytes())),
             Some(Order::Relocation(mut relocating)) => {
-                let outcome = self.attend(&mut relocating.outcome).await?.ok();
+                let outcome = self.told(&mut relocating.outcome).await?.ok();
                 self.written = self.written.max(stamp_of(outcome));
                 relocating.answer(outcome, &mut self.reply);
                 return Ok(self.worker.node.wall_clock());
@@ -591,15 +591,20 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// The answer of another thread, or a sentence if there will be none.
     async fn answered<T>(&self, mut answer: oneshot::Receiver<Result<T, String>>) -> io::Result<Result<T, String>> {
+        Ok(self.told(&mut answer).await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
+    }
+
+    /// What another thread tells, if it does.
+    async fn told<T>(&self, answer: &mut oneshot::Receiver<T>) -> io::Result<Result<T, oneshot::error::RecvError>> {
         let presence = self.presence;
-        let answered = poll_fn(|context| {
+        let told = poll_fn(|context| {
             presence.wake_at_end(context.waker());
             if presence.is_ended() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
             }
-            Pin::new(&mut answer).poll(context).map(Ok)
+            Pin::new(&mut *answer).poll(context).map(Ok)
         });
-        Ok(answered.await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
+        told.await
     }
 
     /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.
