@@ -71,7 +71,8 @@ impl Keyspace {
         let mut mark = None;
         for slot in &self.slots {
             let mut slot = slot.lock();
-            if slot.prune(&self.shared, &applied) {
+            // A part is compared with nobody, and its images say the same whether the vector covers it or not.
+            if slot.prune(&self.shared, &applied) && self.only.is_none() {
                 let mark = *mark.get_or_insert_with(|| self.shared.next_stamp(self.shared.now()));
                 slot.memory.changed = slot.memory.changed.max(mark);
             }
