@@ -3,11 +3,12 @@
 //! SUBTLE: a segment that the simulated network dropped is never sent again, so a stream may hang for ever; a client
 //! that gets no answer in time gives its connection up, as real ones do.
 
+use crate::deliveries::ids_of;
 use crate::random::Random;
 use crate::reply::{Value, request};
-use crate::workload::Mixture;
+use crate::workload::{DELIVERED, Mixture};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,11 +98,16 @@ pub async fn run(node: String, database: u8, mut random: Random, script: Script)
 }
 
 async fn converse(connection: &mut Connection, database: u8, random: &mut Random, script: &Script) -> io::Result<()> {
+    let mut given = Given::default();
     connection.call(&[vec!["SELECT".to_owned(), database.to_string()]]).await?;
     while script.goes_on.get() {
-        let requests = script.mixture.draw(random);
+        let mut requests = script.mixture.draw(random);
+        requests.iter_mut().for_each(|request| given.complete(request, random));
         match connection.call(&requests).await {
-            Ok(_) => script.answered.set(script.answered.get() + 1),
+            Ok(answers) => {
+                given.note(&requests, &answers);
+                script.answered.set(script.answered.get() + 1);
+            }
             Err(error) => {
                 script.unanswered.set(script.unanswered.get() + 1);
                 return Err(error);
@@ -110,6 +116,32 @@ async fn converse(connection: &mut Connection, database: u8, random: &mut Random
         sleep(Duration::from_millis(random.between(0, script.pause_ms_max))).await;
     }
     Ok(())
+}
+
+/// What a client was given of streams, so that it can name it.
+#[derive(Default)]
+struct Given(BTreeMap<String, VecDeque<String>>);
+
+impl Given {
+    /// More ids of a stream than this are forgotten, the oldest first.
+    const IDS_MAX: usize = 12;
+
+    fn note(&mut self, requests: &[Vec<String>], answers: &[Value]) {
+        for (request, answer) in requests.iter().zip(answers) {
+            let streams = request.iter().position(|word| word == "STREAMS");
+            let Some(key) = streams.and_then(|at| request.get(at + 1)) else { continue };
+            let ids = self.0.entry(key.clone()).or_default();
+            ids.extend(ids_of(answer));
+            ids.drain(..ids.len().saturating_sub(Self::IDS_MAX));
+        }
+    }
+
+    /// Puts an id where a request has a word for one.
+    fn complete(&self, request: &mut [String], random: &mut Random) {
+        let Some(at) = request.iter().position(|word| word == DELIVERED) else { return };
+        let ids = request.iter().find_map(|word| self.0.get(word)).filter(|ids| !ids.is_empty());
+        request[at] = ids.map_or_else(|| "1-1".to_owned(), |ids| ids[random.below(ids.len())].clone());
+    }
 }
 
 /// One question of the operator.

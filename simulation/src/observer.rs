@@ -2,7 +2,7 @@
 //! node had seen; every key that a sweep removed; the end of every life. It feeds the oracle and asks it.
 
 use crate::broken::Broken;
-use crate::deliveries::Deliveries;
+use crate::deliveries::{Deliveries, Ran};
 use crate::invariants::memory_limit;
 use crate::oracle::{self, Ahead, Execution, History, Key};
 use crate::reply::Value;
@@ -258,7 +258,8 @@ impl Observer {
         let after = keyspace.clock();
         let mut undue = None;
         for (args, answer) in commands.iter().zip(answers) {
-            let found = self.deliveries.note(window.life, window.database, args, answer, after, &sees);
+            let (life, database) = (window.life, window.database);
+            let found = self.deliveries.note(&Ran { life, database, args, answer, stamp: after, sees: &sees });
             undue = undue.or(found);
         }
         if wrong.is_none() && execution.clock != after && all_known {
@@ -362,6 +363,7 @@ impl Observer {
                 self.report(Broken::new("nothing-lost", detail));
             }
             self.history.void(number, has, last);
+            self.deliveries.void(number, has, last);
             let gone = |stamp: Stamp| stamp > has && stamp <= last;
             self.written.entry(number).or_default().retain(|(stamp, _)| !gone(*stamp));
             self.transactions.entry(number).or_default().retain(|(_, end)| !gone(*end));
@@ -382,7 +384,9 @@ impl Observer {
             let number = ended.number;
             let others = self.written.iter().filter(|(other, _)| **other != number).flat_map(|(_, writes)| writes);
             let observed = others.map(|(_, causes)| causes.of(number)).max().unwrap_or(Stamp::ZERO);
-            self.history.set_untold(number, ended.whole, ended.at.max(observed));
+            let at = ended.at.max(observed);
+            self.history.set_untold(number, ended.whole, at);
+            self.deliveries.set_untold(number, ended.whole, at);
             self.sealed.insert(number, ended);
         }
     }

@@ -30,6 +30,22 @@ impl Value {
         text.map_or(Self::Null, Self::Bulk)
     }
 
+    /// A byte string as text.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Bulk(text) => Some(text),
+            Self::Simple(_) | Self::Error(_) | Self::Integer(_) | Self::Null | Self::Array(_) => None,
+        }
+    }
+
+    /// The elements, if it is several.
+    pub fn elements(&self) -> &[Value] {
+        match self {
+            Self::Array(elements) => elements,
+            Self::Simple(_) | Self::Error(_) | Self::Integer(_) | Self::Bulk(_) | Self::Null => &[],
+        }
+    }
+
     /// The reply at the start of `bytes` and how long it is; nothing while it is not complete.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;

@@ -235,6 +235,26 @@ pub const SCENARIOS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "ordered",
+        summary: "lists, sorted sets, places, streams and what is put together of them, with cuts, crashes and regions that compare \
+                  state",
+        mixture: Mixture::ORDERED,
+        faults: &[("partition", 4), ("one-way-partition", 1), ("link-cut", 2), ("process-crash", 2), ("reordering", 1)],
+        pause_ms_max: 40,
+        settings: tiny_ring,
+        ..USUAL
+    },
+    Scenario {
+        name: "patched",
+        summary: "strings that regions write in parts, and sketches, with cuts, crashes, regions that compare state, and clocks that \
+                  are off",
+        mixture: Mixture::PATCHED,
+        faults: &[("partition", 4), ("link-cut", 2), ("process-crash", 2), ("clock-skew", 2), ("duplication", 1)],
+        pause_ms_max: 40,
+        settings: tiny_ring,
+        ..USUAL
+    },
+    Scenario {
         name: "ring-overflow",
         summary: "the ring holds next to nothing, so that outages are caught up with by comparing state",
         faults: &[("partition", 4), ("one-way-partition", 2), ("link-cut", 2), ("process-crash", 1), ("loss", 1)],

@@ -92,7 +92,7 @@ impl World {
         let validity = Validity::days(began_unix_seconds, 3650);
         let authority = Authority::create(CLUSTER, validity, Some([7; 32])).map_err(setup_failed)?;
         // Scenarios about disks turn it on.
-        let mut config = Config { persistence: "off".to_owned(), ..Config::default() };
+        let mut config = Config { persistence: "off".to_owned(), protected_mode: false, ..Config::default() };
         (scenario.settings)(&mut config, &mut Random::new(seed, "settings"));
         let (weather_of_hosts, observer_of_hosts) = (weather.clone(), observer.clone());
         let around = Surroundings {

@@ -2,13 +2,15 @@
 
 use super::{Invariant, Looked};
 use crate::broken::Broken;
+use crate::oracle::history::sketch_text;
 use crate::oracle::streams::StreamContent;
 use crate::oracle::{Content, History, Key, Life, Shown, shown};
+use crate::workload::SKETCHED;
 use crate::world::World;
 use crdt::{NodeNumber, Stamp, StreamId, VersionVector};
 use keyspace::{Database, Kind, Lifetime, StreamItem, Writer};
 use server::node::Node;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The invariant.
 pub const INVARIANT: Invariant = Invariant {
@@ -74,7 +76,10 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut ends = BTreeMap::new();
     let content = match kind {
-        Kind::String => Content::String(text(&access.string(database, name).ok()??)),
+        Kind::String => {
+            let bytes = access.string(database, name).ok()??;
+            Content::String(sketched(&bytes).unwrap_or_else(|| text(&bytes)))
+        }
         Kind::Hash => {
             let fields = access.hash(database, name).ok()??;
             ends.extend(fields.iter_with_lives().filter_map(|(field, _, lifetime)| match lifetime {
@@ -106,4 +111,21 @@ fn read(writer: &mut Writer, key: &Key, now: u64) -> Option<Shown> {
         }
     };
     Some(Shown { content, life, ends })
+}
+
+/// How the oracle writes a sketch; nothing for any other text. A register that no element of the workload raises so far shows
+/// as what it is.
+fn sketched(bytes: &[u8]) -> Option<String> {
+    crdt::sketch::form(bytes)?;
+    let mut elements = BTreeSet::new();
+    for register in 0..crdt::sketch::REGISTERS {
+        let value = crdt::sketch::value(bytes, register).ok()?;
+        let known = SKETCHED.iter().find(|(_, raised, to)| (*raised, *to) == (register, value));
+        match known {
+            Some((element, ..)) => elements.insert((*element).to_owned()),
+            None if value > 0 => elements.insert(format!("{register}:{value}")),
+            None => false,
+        };
+    }
+    Some(sketch_text(&elements))
 }

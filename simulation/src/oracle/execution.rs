@@ -243,6 +243,16 @@ impl<'h> Execution<'h> {
         }
     }
 
+    /// Writes a collection in place of whatever is there; an empty one removes the key.
+    pub fn replace(&mut self, key: &Key, mut adds: Vec<(Place, Payload)>) {
+        if adds.is_empty() {
+            self.delete(key);
+        } else {
+            adds.push((Place::Lifetime, Payload::Life(Life::Never)));
+            self.apply(key, Change { scopes: vec![Scope::All], adds });
+        }
+    }
+
     /// Removes a key. False if it is not there for readers.
     pub fn delete(&mut self, key: &Key) -> bool {
         let exists = self.shown(key).is_some();

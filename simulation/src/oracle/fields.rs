@@ -3,6 +3,7 @@
 use super::commands::{Answer, Call, count};
 use super::execution::{Change, Execution, Scope};
 use super::history::{Atom, Key, Life, Payload, Place};
+use super::key_commands::Condition;
 use super::shown::{Kind, is_over, longest};
 use crate::reply::Value;
 use std::collections::BTreeMap;
@@ -68,9 +69,11 @@ fn assert_life(change: &mut Change, field: &str, life: Life) {
 }
 
 impl Call<'_, '_> {
-    /// The commands of fields that end, one field each but for `HSETEX`.
+    /// The commands of fields that end.
     pub(super) fn field_life(&mut self, name: &str) -> Option<Answer> {
-        if !matches!(name, "hpexpire" | "hpersist" | "hpexpiretime" | "hsetex" | "hgetdel" | "hgetex") {
+        const NAMES: [&str; 9] =
+            ["hexpire", "hpexpire", "hpersist", "httl", "hpttl", "hpexpiretime", "hsetex", "hgetdel", "hgetex"];
+        if !NAMES.contains(&name) {
             return None;
         }
         let key = self.key(1);
@@ -79,58 +82,87 @@ impl Call<'_, '_> {
             Err(error) => return Some(Err(error)),
         };
         let at = self.args.iter().position(|arg| arg == "FIELDS")?;
-        let field = self.arg(at + 2).to_owned();
-        let (old, end) = (fields.get(&field).cloned(), ends.get(&field).copied());
-        let until = |execution: &Execution<'_>, ms: &str| Life::Until(execution.now + ms.parse::<u64>().unwrap_or(0));
-        let one = |value| Ok(Value::Array(vec![value]));
-        Some(match name {
-            "hpexpiretime" => one(Value::Integer(match (old, end) {
-                (None, _) => -2,
-                (Some(_), None) => -1,
-                (Some(_), Some(deadline)) => deadline as i64,
-            })),
-            "hpersist" => one(Value::Integer(match (old, end) {
-                (None, _) => -2,
-                (Some(_), None) => -1,
-                (Some(_), Some(_)) => {
-                    self.execution.set_field_life(&key, &field, Life::Never);
-                    1
-                }
-            })),
-            "hpexpire" => {
-                let life = until(self.execution, self.arg(2));
-                one(Value::Integer(match old {
-                    None => -2,
-                    Some(_) => {
-                        self.execution.set_field_life(&key, &field, life);
-                        1
+        let named = self.args[at + 2..].to_vec();
+        if name == "hsetex" {
+            return Some(Ok(self.call_hsetex(&key, &named, &fields, &ends)));
+        }
+        let answers = named.iter().map(|field| {
+            let (old, end) = (fields.get(field).cloned(), ends.get(field).copied());
+            match name {
+                "hgetex" => {
+                    match (&old, self.arg(2), end) {
+                        (Some(_), "PX", _) => self.execution.set_field_life(&key, field, self.until(3, 1)),
+                        (Some(_), _, Some(_)) => self.execution.set_field_life(&key, field, Life::Never),
+                        (Some(_), _, None) | (None, _, _) => {}
                     }
-                }))
-            }
-            "hgetex" => {
-                let life = until(self.execution, self.arg(3));
-                if old.is_some() {
-                    self.execution.set_field_life(&key, &field, life);
+                    Value::bulk(old)
                 }
-                one(Value::bulk(old))
-            }
-            "hgetdel" => {
-                if old.is_some() {
-                    self.execution.remove_element(&key, Place::Field(field));
+                "hgetdel" => {
+                    if old.is_some() {
+                        self.execution.remove_element(&key, Place::Field(field.clone()));
+                    }
+                    Value::bulk(old)
                 }
-                one(Value::bulk(old))
+                _ => Value::Integer(match (old, end) {
+                    (None, _) => -2,
+                    (Some(_), end) => self.field_number(name, &key, field, end),
+                }),
             }
-            _ => {
-                let life = match self.arg(2) {
-                    "PX" => until(self.execution, self.arg(3)),
-                    // Only this keeps it.
-                    "KEEPTTL" => end.map_or(Life::Never, Life::Until),
-                    _ => Life::Never,
-                };
-                let value = self.arg(at + 3).to_owned();
-                self.execution.put_field(&key, &field, &value, life);
-                Ok(count(1))
+        });
+        let answers = answers.collect();
+        Some(Ok(Value::Array(answers)))
+    }
+
+    /// What is answered of a field that is there by a command that answers numbers.
+    fn field_number(&mut self, name: &str, key: &Key, field: &str, end: Option<u64>) -> i64 {
+        let now = self.execution.now;
+        match (name, end) {
+            ("hexpire" | "hpexpire", _) => {
+                let life = self.until(2, if name == "hexpire" { 1000 } else { 1 });
+                let (Life::Until(deadline), current) = (life, end.map_or(Life::Never, Life::Until)) else { return 0 };
+                if !Condition::of(self.arg(3)).allows(current, deadline) {
+                    return 0;
+                }
+                self.execution.set_field_life(key, field, life);
+                1
             }
-        })
+            (_, None) => -1,
+            ("hpersist", Some(_)) => {
+                self.execution.set_field_life(key, field, Life::Never);
+                1
+            }
+            ("httl", Some(deadline)) => (deadline - now).div_ceil(1000) as i64,
+            ("hpttl", Some(deadline)) => (deadline - now) as i64,
+            (_, Some(deadline)) => deadline as i64,
+        }
+    }
+
+    fn call_hsetex(
+        &mut self,
+        key: &Key,
+        pairs: &[String],
+        fields: &BTreeMap<String, String>,
+        ends: &BTreeMap<String, u64>,
+    ) -> Value {
+        let named = || pairs.chunks_exact(2).map(|pair| &pair[0]);
+        let is_allowed = match self.arg(2) {
+            "FNX" => !named().any(|field| fields.contains_key(field)),
+            "FXX" => named().all(|field| fields.contains_key(field)),
+            _ => true,
+        };
+        if !is_allowed {
+            return count(0);
+        }
+        let px = self.args.iter().position(|arg| arg == "PX");
+        for pair in pairs.chunks_exact(2) {
+            let life = match px {
+                Some(at) => self.until(at + 1, 1),
+                // Only this keeps it.
+                None if self.has("keepttl") => ends.get(&pair[0]).map_or(Life::Never, |&end| Life::Until(end)),
+                None => Life::Never,
+            };
+            self.execution.put_field(key, &pair[0], &pair[1], life);
+        }
+        count(1)
     }
 }

@@ -8,7 +8,7 @@ use super::decimal::Decimal;
 use super::lists::Spot;
 use super::streams::{Head, Id};
 use crdt::{NodeNumber, Stamp, VersionVector};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A database and a key in it.
@@ -78,6 +78,48 @@ pub enum Patch {
     Append(String),
     /// This text from here on.
     Range(usize, String),
+    /// These bits.
+    Bits(Bits),
+    /// What these elements raise in a sketch.
+    Sketch(BTreeSet<String>),
+}
+
+/// Bits of a string, none of them the highest of a byte: the string stays text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bits {
+    /// The first bit; bit 0 is the highest of the first byte.
+    pub offset: usize,
+    /// How many bits.
+    pub count: usize,
+    /// What they are, the highest first.
+    pub value: u64,
+}
+
+impl Bits {
+    /// The bits of a text that are there.
+    pub fn of(&self, text: &str) -> u64 {
+        let bit = |at: usize| text.as_bytes().get(at / 8).is_some_and(|byte| byte & Self::mask(at) != 0);
+        (self.offset..self.offset + self.count).fold(0, |bits, at| bits << 1 | u64::from(bit(at)))
+    }
+
+    const fn mask(at: usize) -> u8 {
+        128 >> (at % 8)
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.resize(bytes.len().max((self.offset + self.count).div_ceil(8)), 0);
+        for (number, at) in (self.offset..self.offset + self.count).enumerate() {
+            let is_on = self.value >> (self.count - 1 - number) & 1 == 1;
+            let byte = &mut bytes[at / 8];
+            *byte = *byte & !Self::mask(at) | if is_on { Self::mask(at) } else { 0 };
+        }
+    }
+}
+
+/// How a sketch of these elements is written here: the magic word of sketches and the elements.
+pub fn sketch_text(elements: &BTreeSet<String>) -> String {
+    let elements: Vec<&str> = std::iter::once("HYLL").chain(elements.iter().map(String::as_str)).collect();
+    elements.join(" ")
 }
 
 impl Patch {
@@ -85,6 +127,17 @@ impl Patch {
     pub fn after(&self, text: String) -> String {
         match self {
             Patch::Append(more) => text + more,
+            Patch::Bits(bits) => {
+                let mut bytes = text.into_bytes();
+                bits.write(&mut bytes);
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            // A text that is no sketch hides what is added.
+            Patch::Sketch(_) if !text.is_empty() && !text.starts_with("HYLL") => text,
+            Patch::Sketch(new) => {
+                let known = text.split(' ').skip(1).map(str::to_owned);
+                sketch_text(&known.chain(new.iter().cloned()).collect())
+            }
             Patch::Range(offset, part) => {
                 let mut bytes = text.into_bytes();
                 bytes.resize(bytes.len().max(offset + part.len()), 0);

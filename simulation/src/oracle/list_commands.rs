@@ -1,6 +1,6 @@
 //! What commands on lists answer and write.
 
-use super::commands::{Answer, Call, WRONG_TYPE, count};
+use super::commands::{Answer, Call, WRONG_TYPE, bulks, count};
 use super::history::Key;
 use crate::reply::Value;
 
@@ -9,13 +9,28 @@ impl Call<'_, '_> {
         self.execution.list(key).map_err(|_| WRONG_TYPE)
     }
 
-    fn number(&self, at: usize) -> i64 {
-        self.arg(at).parse().unwrap_or(0)
-    }
-
     pub(super) fn list(&mut self, name: &str) -> Option<Answer> {
-        const NAMES: [&str; 11] =
-            ["lpush", "rpush", "lpop", "rpop", "llen", "lrange", "lset", "linsert", "lrem", "ltrim", "lmove"];
+        const NAMES: [&str; 16] = [
+            "lpush",
+            "rpush",
+            "lpushx",
+            "rpushx",
+            "lpop",
+            "rpop",
+            "llen",
+            "lrange",
+            "lindex",
+            "lpos",
+            "lset",
+            "linsert",
+            "lrem",
+            "ltrim",
+            "lmove",
+            "rpoplpush",
+        ];
+        if name == "lmpop" {
+            return Some(self.call_lmpop());
+        }
         if !NAMES.contains(&name) {
             return None;
         }
@@ -26,12 +41,16 @@ impl Call<'_, '_> {
         };
         let length = texts.len();
         Some(Ok(match name {
-            "lpush" | "rpush" => {
+            "lpushx" | "rpushx" if length == 0 => count(0),
+            "lpush" | "rpush" | "lpushx" | "rpushx" => {
                 let values = self.args[2..].to_vec();
-                self.execution.push(&key, name == "lpush", &values);
+                self.execution.push(&key, name.starts_with('l'), &values);
                 count(length + values.len())
             }
             "lpop" | "rpop" if length == 0 => Value::Null,
+            "lpop" | "rpop" if self.args.len() > 2 => {
+                bulks(self.pop(&key, texts, name == "rpop", self.number(2) as usize))
+            }
             "lpop" | "rpop" => {
                 let at = if name == "lpop" { 0 } else { length - 1 };
                 self.execution.remove_numbers(&key, &[at]);
@@ -39,9 +58,15 @@ impl Call<'_, '_> {
             }
             "llen" => count(length),
             "lrange" => {
-                let range = self.range(length);
-                Value::Array(texts[range].iter().cloned().map(Value::Bulk).collect())
+                let range = self.range_at(2, length);
+                bulks(texts[range].to_vec())
             }
+            "lindex" => {
+                let at = self.number(2);
+                let at = usize::try_from(if at < 0 { at + length as i64 } else { at }).ok();
+                Value::bulk(at.and_then(|at| texts.get(at)).cloned())
+            }
+            "lpos" => texts.iter().position(|text| text == self.arg(2)).map_or(Value::Null, count),
             "lset" if length == 0 => return Some(Err("ERR no such key")),
             "lset" => {
                 let at = self.number(2);
@@ -75,26 +100,46 @@ impl Call<'_, '_> {
                 count(found.len())
             }
             "ltrim" => {
-                let kept = self.range(length);
+                let kept = self.range_at(2, length);
                 let removed: Vec<usize> = (0..length).filter(|at| !kept.contains(at)).collect();
                 self.execution.remove_numbers(&key, &removed);
                 Value::ok()
             }
-            _ => return Some(self.call_lmove(&key, texts)),
+            "rpoplpush" => return Some(self.call_lmove(&key, texts, [false, true])),
+            _ => {
+                let ends = [3, 4].map(|at| self.arg(at).eq_ignore_ascii_case("left"));
+                return Some(self.call_lmove(&key, texts, ends));
+            }
         }))
     }
 
-    /// The numbers from the third argument to the fourth.
-    fn range(&self, length: usize) -> std::ops::Range<usize> {
-        let length = length as i64;
-        let from_end = |at: i64| if at < 0 { at + length } else { at };
-        let (start, end) = (from_end(self.number(2)).max(0), from_end(self.number(3)).min(length - 1));
-        if start > end { 0..0 } else { start as usize..end as usize + 1 }
+    /// Removes so many elements from an end, and says which.
+    fn pop(&mut self, key: &Key, texts: Vec<String>, from_end: bool, most: usize) -> Vec<String> {
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        if from_end {
+            order.reverse();
+        }
+        order.truncate(most);
+        let popped = order.iter().map(|&at| texts[at].clone()).collect();
+        order.sort_unstable();
+        self.execution.remove_numbers(key, &order);
+        popped
     }
 
-    fn call_lmove(&mut self, source: &Key, texts: Vec<String>) -> Answer {
+    fn call_lmpop(&mut self) -> Answer {
+        let from_end = self.arg(4).eq_ignore_ascii_case("right");
+        for key in [self.key(2), self.key(3)] {
+            let texts = self.texts(&key)?;
+            if !texts.is_empty() {
+                let popped = self.pop(&key, texts, from_end, self.number(6) as usize);
+                return Ok(Value::Array(vec![Value::Bulk(key.name), bulks(popped)]));
+            }
+        }
+        Ok(Value::Null)
+    }
+
+    fn call_lmove(&mut self, source: &Key, texts: Vec<String>, [from_head, to_head]: [bool; 2]) -> Answer {
         let target = self.key(2);
-        let [from_head, to_head] = [3, 4].map(|at| self.arg(at).eq_ignore_ascii_case("left"));
         if texts.is_empty() {
             return Ok(Value::Null);
         }

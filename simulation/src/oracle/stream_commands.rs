@@ -10,11 +10,11 @@ const BELOW_TOP: &str = "ERR The ID specified in XSETID is smaller than the targ
 
 impl Call<'_, '_> {
     pub(super) fn stream(&mut self, name: &str) -> Option<Answer> {
-        const NAMES: [&str; 7] = ["xadd", "xlen", "xrange", "xrevrange", "xdel", "xtrim", "xsetid"];
+        const NAMES: [&str; 8] = ["xadd", "xlen", "xrange", "xrevrange", "xread", "xdel", "xtrim", "xsetid"];
         if !NAMES.contains(&name) {
             return None;
         }
-        let key = self.key(1);
+        let key = self.key(if name == "xread" { 4 } else { 1 });
         let found = match self.execution.stream(&key) {
             Ok(found) => found,
             Err(_) => return Some(Err(WRONG_TYPE)),
@@ -23,7 +23,17 @@ impl Call<'_, '_> {
         Some(match name {
             "xadd" => self.call_xadd(&key, found.is_some()),
             "xlen" => Ok(count(entries.len())),
-            "xrange" => Ok(Value::Array(entries.iter().map(entry).collect())),
+            "xrange" => {
+                let first = id_of(self.arg(2)).unwrap_or_default();
+                Ok(Value::Array(entries.range(first..).map(entry).collect()))
+            }
+            "xread" => {
+                let seen = id_of(self.arg(5)).unwrap_or_default();
+                let behind = entries.iter().filter(|(id, _)| **id > seen).take(2).map(entry);
+                let behind: Vec<Value> = behind.collect();
+                let stream = || Value::Array(vec![Value::Bulk(key.name.clone()), Value::Array(behind.clone())]);
+                Ok(if behind.is_empty() { Value::Null } else { Value::Array(vec![stream()]) })
+            }
             "xrevrange" => Ok(Value::Array(entries.iter().rev().map(entry).take(2).collect())),
             "xdel" => {
                 let ids: Vec<Id> = self.args[2..].iter().filter_map(|text| id_of(text)).collect();

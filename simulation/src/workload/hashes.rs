@@ -5,11 +5,11 @@ use crate::random::Random;
 
 /// The family.
 pub const FAMILY: Family =
-    Family { name: "hashes", summary: "HSET, HSETNX, HDEL, HINCRBY, HINCRBYFLOAT and reads", draw };
+    Family { name: "hashes", summary: "HSET, HSETNX, HDEL, HINCRBY, HINCRBYFLOAT and all reads", draw };
 
 fn draw(random: &mut Random) -> Requests {
     let (key, field, value) = (*random.pick(HASHES), *random.pick(NAMES), *random.pick(VALUES));
-    vec![match random.below(16) {
+    vec![match random.below(20) {
         0..3 => request(&["HSET", key, field, value]),
         3 => {
             let (first, second) = two(random, NAMES);
@@ -25,6 +25,13 @@ fn draw(random: &mut Random) -> Requests {
         11 => request(&["HINCRBYFLOAT", key, field, "0.25"]),
         12 => request(&["HGET", key, field]),
         13 => request(&["HLEN", key]),
+        14 => {
+            let (first, second) = two(random, NAMES);
+            request(&["HMGET", key, first, second])
+        }
+        15 => request(&[["HKEYS", "HVALS"][random.below(2)], key]),
+        16 => request(&[["HEXISTS", "HSTRLEN"][random.below(2)], key, field]),
+        17 => request(&["HRANDFIELD", key]),
         _ => request(&["HGETALL", key]),
     }]
 }

@@ -4,13 +4,20 @@ use super::{Family, LISTS, NAMES, Requests, VALUES, request, two};
 use crate::random::Random;
 
 /// The family.
-pub const FAMILY: Family = Family { name: "lists", summary: "LPUSH, RPUSH, pops, LTRIM, LINSERT, LSET, LMOVE", draw };
+pub const FAMILY: Family = Family {
+    name: "lists",
+    summary: "LPUSH, RPUSH, LPUSHX, RPUSHX, pops of one and of many, LMPOP, LTRIM, LINSERT, LSET, LREM, LMOVE and RPOPLPUSH between \
+              and within lists, and reads",
+    draw,
+};
+
+const ENDS: &[&str] = &["LEFT", "RIGHT"];
 
 fn draw(random: &mut Random) -> Requests {
     let (key, value, other) = (*random.pick(LISTS), *random.pick(VALUES), *random.pick(NAMES));
     let index = ["0", "1", "-1", "2"][random.below(4)];
     let push = ["LPUSH", "RPUSH"][random.below(2)];
-    match random.below(20) {
+    match random.below(28) {
         0..4 => vec![request(&[push, key, value])],
         4 => vec![request(&[push, key, value, other, "1"])],
         5 => vec![request(&["LPUSH", key, value]), request(&["LTRIM", key, "0", "4"])],
@@ -22,10 +29,22 @@ fn draw(random: &mut Random) -> Requests {
         13 => vec![request(&["LTRIM", key, "0", "2"])],
         14 => {
             let (source, target) = two(random, LISTS);
-            vec![request(&["LMOVE", source, target, "LEFT", "RIGHT"])]
+            vec![request(&["LMOVE", source, target, *random.pick(ENDS), *random.pick(ENDS)])]
         }
-        15 => vec![request(&["LMOVE", key, key, "LEFT", "RIGHT"])],
+        15 => vec![request(&["LMOVE", key, key, *random.pick(ENDS), *random.pick(ENDS)])],
         16 => vec![request(&["LLEN", key])],
+        17 => vec![request(&[["LPUSHX", "RPUSHX"][random.below(2)], key, value])],
+        18 => vec![request(&[["LPOP", "RPOP"][random.below(2)], key, "2"])],
+        19 | 20 => {
+            let (one, another) = two(random, LISTS);
+            vec![request(&["LMPOP", "2", one, another, *random.pick(ENDS), "COUNT", "2"])]
+        }
+        21 => {
+            let (source, target) = two(random, LISTS);
+            vec![request(&["RPOPLPUSH", source, target])]
+        }
+        22 => vec![request(&["LPOS", key, value])],
+        23 => vec![request(&["LINDEX", key, index])],
         _ => vec![request(&["LRANGE", key, "0", "-1"])],
     }
 }
