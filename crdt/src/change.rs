@@ -69,6 +69,17 @@ impl Kind {
         }
     }
 
+    /// Whether a write with this stamp can have put an element of this name: a position of a list is made by its first write,
+    /// of steps that its author had seen.
+    pub fn names_by(self, name: &[u8], stamp: Stamp) -> bool {
+        match self {
+            Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet | Kind::Stream => true,
+            Kind::List => {
+                Position::of_name(name).is_some_and(|position| position.steps().iter().all(|step| step.stamp <= stamp))
+            }
+        }
+    }
+
     /// Whether the element with this name can hold this value.
     pub fn has_value(self, name: &[u8], value: &[u8]) -> bool {
         match self {
@@ -369,6 +380,9 @@ impl<'a> Operations<'a> {
             PUT => {
                 let (kind, name, drops, resets) = self.element(tag)?;
                 let value = self.reader.slice("a value")?;
+                if !kind.names_by(name, self.stamp) {
+                    return Err(DecodeError::Invalid("an element's name"));
+                }
                 if !kind.has_value(name, value) {
                     return Err(DecodeError::Invalid("a value"));
                 }
@@ -640,6 +654,26 @@ mod tests {
             encode_operation(&mut general, stamp(900, 1), &operation);
             assert_eq!(short, general);
         }
+    }
+
+    #[test]
+    fn positions_of_later_commands_than_the_write_are_refused() {
+        let is_read = |steps: [Stamp; 2], written: Stamp| {
+            let [before, behind] = [0, 1].map(|index| Position::at_edge(crate::Side::InFront, steps[0], index));
+            let position = Position::between(Some(&before), Some(&behind), steps[1], 0).unwrap();
+            assert_eq!(position.steps().len(), 2);
+            let (drops, resets) = (Stamps::new(), Resets::new());
+            let put = Operation::Put { kind: Kind::List, name: &position.name(), drops, resets, value: b"v" };
+            let mut operations = vec![];
+            encode_operation(&mut operations, written, &put);
+            let change = Change { stamp: written, tied: false, database: 0, key: b"k", operations: &operations };
+            Operations::of(&change).all(|operation| operation.is_ok())
+        };
+        assert!(is_read([stamp(5, 1), stamp(7, 2)], stamp(7, 2)));
+        // The element is set later.
+        assert!(is_read([stamp(5, 1), stamp(7, 2)], stamp(9, 3)));
+        assert!(!is_read([stamp(5, 1), stamp(7, 2)], stamp(6, 3)));
+        assert!(!is_read([stamp(9, 1), stamp(7, 2)], stamp(8, 3)));
     }
 
     #[test]

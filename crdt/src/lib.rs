@@ -10,6 +10,7 @@ mod context;
 mod element;
 mod element_life;
 pub mod encoding;
+mod hexadecimal;
 pub mod membership;
 pub mod number;
 pub mod patch;

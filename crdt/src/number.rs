@@ -26,9 +26,12 @@ pub struct Number {
 }
 
 impl ExactFloat {
-    /// The number that a decimal text names, as `INCRBYFLOAT` accepts it: optional sign, digits, point, exponent; no
-    /// spaces, no NaN; infinities are refused too, since no finite sum contains one.
+    /// The number that a text names, as `INCRBYFLOAT` accepts it: optional sign, digits, point, exponent, or a hexadecimal
+    /// number; no spaces, no NaN; infinities are refused too, since no finite sum contains one.
     pub fn parse(text: &[u8]) -> Option<Self> {
+        if let Some(value) = Self::parse_hexadecimal(text) {
+            return Some(value);
+        }
         let text = core::str::from_utf8(text).ok()?;
         let nearest: f64 = text.parse().ok()?;
         if !nearest.is_finite() {
@@ -154,6 +157,11 @@ impl ExactFloat {
         }
         value = if scale < 0 { value.divided_by(power) } else { value.times(power) };
         Some(if negative { value.negated() } else { value })
+    }
+
+    /// Times a power of two that a double holds.
+    pub(crate) fn scaled(self, power: f64) -> Self {
+        Self { high: self.high * power, low: self.low * power }
     }
 
     fn times(self, other: Self) -> Self {
@@ -419,7 +427,7 @@ mod tests {
 
     #[test]
     fn not_numbers_are_refused() {
-        for text in ["", "abc", "nan", "inf", "1e999", " 1", "1 ", "0x10"] {
+        for text in ["", "abc", "nan", "inf", "1e999", " 1", "1 ", "0x", "0x1g"] {
             assert_eq!(ExactFloat::parse(text.as_bytes()), None, "{text}");
         }
     }

@@ -83,8 +83,9 @@ impl Step {
 
 impl Position {
     /// Where the command `stamp` puts its element number `index` at an edge of the list.
+    #[inline]
     pub fn at_edge(side: Side, stamp: Stamp, index: u32) -> Self {
-        Self { steps: [Step { side, stamp, index }].into_iter().collect() }
+        Self { steps: SmallVec::from_buf([Step { side, stamp, index }]) }
     }
 
     /// A position between two neighbours, an edge where there is none, for element number `index` of the command `stamp`,
@@ -104,6 +105,7 @@ impl Position {
     }
 
     /// The steps, from the edge on. There is at least one.
+    #[inline]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -116,6 +118,7 @@ impl Position {
     }
 
     /// Appends the position as the name of an element.
+    #[inline]
     pub fn write_name(&self, out: &mut Vec<u8>) {
         self.steps.iter().for_each(|step| step.encode(out));
     }

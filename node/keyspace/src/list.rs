@@ -155,27 +155,45 @@ impl<'a> Access<'a> {
         count: usize,
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<Option<usize>, WrongKind> {
+        if self.pop_in_place(database, key, end, count, each) {
+            return Ok(Some(count));
+        }
         let Some(list) = self.list(database, key)? else { return Ok(None) };
         let (length, count) = (list.len(), count.min(list.len()));
         let range = match end {
             End::Head => 0..count,
             End::Tail => length - count..length,
         };
-        // In place they are given in the order of the list.
-        let in_order = end == End::Head || count == 1;
-        if in_order && (1..length).contains(&count) {
-            let mut give = |item: &Item<'_>| each(&item.text().unwrap_or_default());
-            if self.remove_in_place(database, key, std::slice::from_ref(&range), &mut give) {
-                return Ok(Some(count));
-            }
-        }
-        let Some(list) = self.list(database, key)? else { return Ok(None) };
         match end {
             End::Head => list.iter().take(count).for_each(|text| each(&text)),
             End::Tail => list.iter_back().take(count).for_each(|text| each(&text)),
         }
         self.remove_elements(database, key, &[range])?;
         Ok(Some(count))
+    }
+
+    /// The same, if there are more than `count`. False, and nothing done, if the case is not that simple.
+    fn pop_in_place(
+        &mut self,
+        database: Database,
+        key: &[u8],
+        end: End,
+        count: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> bool {
+        // In place they are given in the order of the list.
+        if count == 0 || end == End::Tail && count > 1 {
+            return false;
+        }
+        let fits = |list: &Sequence| !list.has_wide() && list.len() > count;
+        let Some(site) = self.list_in_place(database, key, fits) else { return false };
+        let range = match end {
+            End::Head => 0..count,
+            End::Tail => site.value.len() - count..site.value.len(),
+        };
+        remove_from(site, std::slice::from_ref(&range), &mut |item| each(&item.text().unwrap_or_default()));
+        self.lookups.note(key, true);
+        true
     }
 
     /// Moves the element at an end to the other one and returns it; nothing if there is no list. The list is never without
@@ -240,15 +258,8 @@ impl<'a> Access<'a> {
         ranges: &[Range<usize>],
         each: &mut dyn FnMut(&Item<'_>),
     ) -> bool {
-        let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
-        let mut list = std::mem::take(site.value);
-        let mut name = Vec::with_capacity(16);
-        list.remove_ranges(ranges, |item| {
-            each(item);
-            site.remove(item.name_into(&mut name), item.dot, &item.text().unwrap_or_default());
-        });
-        *site.value = list;
-        site.finish();
+        let Some(site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
+        remove_from(site, ranges, each);
         true
     }
 
@@ -299,6 +310,10 @@ impl<'a> Access<'a> {
     ) -> Result<Option<usize>, WrongKind> {
         let Some(list) = self.list(database, key)? else { return Ok(None) };
         let length = list.len();
+        if self.insert_in_place(database, key, index.min(length), value) {
+            return Ok(Some(length + 1));
+        }
+        let Some(list) = self.list(database, key)? else { return Ok(None) };
         let neighbours = neighbours(list.sequence, index.min(length));
         self.change(database, key, |entry, now, recorder| {
             let found = begin_element(entry, now, Kind::List, recorder);
@@ -310,6 +325,25 @@ impl<'a> Access<'a> {
             end_element(entry, &found, recorder);
         });
         Ok(Some(length + 1))
+    }
+
+    /// The same in place. False, and nothing done, if the case is not that simple.
+    fn insert_in_place(&mut self, database: Database, key: &[u8], index: usize, value: &[u8]) -> bool {
+        let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
+        let [before, behind] = neighbours(site.value, index);
+        let steps = || before.iter().chain(&behind).flat_map(|position| position.steps());
+        // What was never seen cannot be later; if it is all the same, the element goes where it belongs.
+        if steps().any(|step| step.stamp >= site.stamp) {
+            return false;
+        }
+        let Some(position) = Position::between(before.as_ref(), behind.as_ref(), site.stamp, 0) else { return false };
+        let name = position.name();
+        let at = site.value.at(index);
+        site.value.insert(at, &Item::new(&position, &name, site.stamp, value));
+        site.put(&name, Stamps::new(), value);
+        site.finish();
+        self.lookups.note(key, true);
+        true
     }
 
     /// The texts of a list, the first one first; none if there is no list.
@@ -330,6 +364,17 @@ impl<'a> Access<'a> {
     {
         self.in_place(database, key, Kind::List, |kept| kept.list.filter(|list| fits(list)))
     }
+}
+
+fn remove_from(mut site: InPlace<'_, Sequence>, ranges: &[Range<usize>], each: &mut dyn FnMut(&Item<'_>)) {
+    let mut list = std::mem::take(site.value);
+    let mut name = Vec::with_capacity(16);
+    list.remove_ranges(ranges, |item| {
+        each(item);
+        site.remove(item.name_into(&mut name), item.dot, &item.text().unwrap_or_default());
+    });
+    *site.value = list;
+    site.finish();
 }
 
 /// The name of the element number `index` of a command that writes a whole list.

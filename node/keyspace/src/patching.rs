@@ -146,8 +146,12 @@ impl Keyspace {
         let known = self.shared.known();
         let first = self.shared.fold_from();
         for number in (first..SLOTS).chain(0..first) {
-            if self.slot(number).fold_patches(&self.shared, &known) && is_late() {
-                return self.shared.set_fold_from((number + 1) % SLOTS);
+            match self.slot(number).fold_patches(&self.shared, &known, is_late) {
+                Folded::Nothing => {}
+                Folded::All if !is_late() => {}
+                Folded::All => return self.shared.set_fold_from((number + 1) % SLOTS),
+                // Others may have the slot in between.
+                Folded::Some => return self.shared.set_fold_from(number),
             }
         }
     }
@@ -163,13 +167,27 @@ impl Keyspace {
     }
 }
 
+/// How far the strings of a slot were looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Folded {
+    /// There are none.
+    Nothing,
+    /// The time was used up: those that are left come next.
+    Some,
+    /// All of them.
+    All,
+}
+
 impl crate::slot::Slot {
-    /// False if there was nothing to look at.
-    fn fold_patches(&mut self, shared: &Shared, known: &VersionVector) -> bool {
-        let Some(noted) = self.memory.take_patched() else { return false };
+    /// Folds the strings of the slot one after the other until `is_late` says that the time is used up.
+    fn fold_patches(&mut self, shared: &Shared, known: &VersionVector, is_late: &dyn Fn() -> bool) -> Folded {
+        let Some(mut noted) = self.memory.take_patched() else { return Folded::Nothing };
         let count = noted.len();
         let mut left = std::collections::BTreeSet::new();
-        for (database, hash) in noted {
+        let mut is_over = false;
+        while !is_over {
+            let Some((database, hash)) = noted.pop_first() else { break };
+            is_over = is_late();
             let is_patched = |entry: &KeyEntry| match entry.view() {
                 View::Wide(body) => body.string.as_ref().is_some_and(|element| !element.patches().is_empty()),
                 View::Packed(_) | View::Counter(_) | View::Bundle(_) => false,
@@ -182,9 +200,12 @@ impl crate::slot::Slot {
                 left.insert((database, hash));
             }
         }
-        shared.count_patched(left.len() as i64 - count as i64);
-        self.memory.put_patched(left);
-        true
+        noted.extend(left);
+        let has_folded = noted.len() < count;
+        shared.count_patched(noted.len() as i64 - count as i64);
+        self.memory.put_patched(noted);
+        // Where nothing can be folded yet the others come next.
+        if is_over && has_folded { Folded::Some } else { Folded::All }
     }
 }
 

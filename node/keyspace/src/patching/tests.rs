@@ -124,3 +124,23 @@ fn a_bit_far_away_costs_neither_a_copy_nor_a_message_of_its_string() {
     assert_eq!(node.keyspace.len(0), 0);
     assert_eq!(node.keyspace.digest_of(crate::slot_of(b"k")).digest, 0);
 }
+
+#[test]
+fn a_slot_with_many_patched_strings_is_let_go_in_between() {
+    let mut node = Node::new();
+    let keys: Vec<String> = (0..10).map(|number| format!("{{one}}{number}")).collect();
+    for key in &keys {
+        let mut patch = Vec::new();
+        Piece::Append(b"x").encode(&mut patch);
+        let mut access = node.writer.access(NOW, &[key.as_bytes()]);
+        access.begin_command();
+        access.patch_string(DB, key.as_bytes(), &patch);
+    }
+    node.keyspace.fold_patches(&|| true);
+    assert_eq!(node.keyspace.patched_strings(), 10, "nobody is known to have them");
+    node.keyspace.note_known([(NodeNumber::new(1).unwrap(), Stamp::MAX)].into_iter().collect());
+    for left in (0..10).rev() {
+        node.keyspace.fold_patches(&|| true);
+        assert_eq!(node.keyspace.patched_strings(), left);
+    }
+}

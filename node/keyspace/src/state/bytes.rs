@@ -288,6 +288,9 @@ impl<'a> ArrivedElement<'a> {
         let mut siblings = Vec::new();
         for _ in 0..reader.count("siblings")? {
             let dot = reader.stamp(base, "a dot")?;
+            if !kind.names_by(name, dot) {
+                return Err(DecodeError::Invalid("a name"));
+            }
             let has_value = reader.byte("a dot")? != 0;
             let value = if has_value { Some(reader.slice("a value")?) } else { None };
             if value.is_some_and(|value| !kind.has_value(name, value)) {
