@@ -6,13 +6,13 @@ use crate::collection::{Collection, ElementView};
 use crate::entry::{Packed, PackedBundle, PackedCounter, View};
 use crate::hash::{KeyHasher, SLOTS, slot_of};
 use crate::keyspace::{Keyspace, Place, WriterState};
+use crate::lock::LockGuard;
+use crate::lock_order::{LockedSlots, WideHold};
 use crate::shared::Shared;
 use crate::slot::{DATABASES, Slot};
 use crate::sorted::SortedElements;
 use crate::usage::Usage;
 use crdt::{Kind, Lifetime, Stamp, UnixMillis};
-use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,9 +36,11 @@ pub struct WrongKind;
 /// Locked slots.
 pub(crate) enum Held<'a> {
     None,
-    One(u16, MutexGuard<'a, Slot>),
-    Few(SmallVec<[(u16, MutexGuard<'a, Slot>); 4]>),
-    All(Vec<MutexGuard<'a, Slot>>),
+    One(u16, LockGuard<'a, Slot>),
+    Few(LockedSlots<'a>),
+    /// Some, and others may be added.
+    Wide(Box<WideHold<'a>>),
+    All(Vec<LockGuard<'a, Slot>>),
 }
 
 impl Held<'_> {
@@ -49,6 +51,11 @@ impl Held<'_> {
             Held::One(_, slot) => Some(slot),
             Held::Few(slots) => {
                 let number = slot_of(key);
+                slots.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &mut slots[at].1)
+            }
+            Held::Wide(wide) => {
+                let number = slot_of(key);
+                let slots = &mut wide.slots;
                 slots.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &mut slots[at].1)
             }
             Held::All(slots) => slots.get_mut(usize::from(slot_of(key))),
@@ -127,7 +134,20 @@ impl<'a> Access<'a> {
         key: &'a [u8],
         now: UnixMillis,
     ) -> Self {
-        let mut access = Self::new(keyspace, writer, Held::One(place.slot, keyspace.slot(place.slot)), now);
+        Self::with_slot_of(keyspace, writer, keyspace.slot(place.slot), place, key, now)
+    }
+
+    /// The same with the slot locked.
+    #[inline]
+    pub(crate) fn with_slot_of(
+        keyspace: &'a Keyspace,
+        writer: &'a mut WriterState,
+        slot: LockGuard<'a, Slot>,
+        place: Place,
+        key: &'a [u8],
+        now: UnixMillis,
+    ) -> Self {
+        let mut access = Self::new(keyspace, writer, Held::One(place.slot, slot), now);
         access.known = Some((key, place.hash));
         access
     }
@@ -147,6 +167,11 @@ impl<'a> Access<'a> {
     pub fn begin_command(&mut self) {
         self.stamp = None;
         self.lookups = Lookups::default();
+    }
+
+    /// The last stamp that the writer took for a change.
+    pub fn last_stamp(&self) -> Stamp {
+        self.writer.last_stamp()
     }
 
     /// The keys that the command has looked for so far.
@@ -318,7 +343,8 @@ impl<'a> Access<'a> {
                 work(&mut slots[at].1)
             }
             Held::None => work(&mut self.keyspace.slot(number)),
-            Held::One(..) | Held::Few(_) => {
+            Held::Wide(wide) if wide.slots.len() == usize::from(SLOTS) => work(&mut wide.slots[usize::from(number)].1),
+            Held::One(..) | Held::Few(_) | Held::Wide(_) => {
                 panic!("a command that looks at the whole database must not hold some of its keys")
             }
         }

@@ -4,10 +4,10 @@ use crate::beside::{Built, Plan};
 use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::Keyspace;
 use crate::large::LargePut;
+use crate::lock::LockGuard;
 use crate::shared::EndedNumber;
 use crate::slot::Slot;
 use crdt::{Change, Changes, DecodeError, NodeNumber, Operation, Operations, Stamp, UnixMillis, VersionVector};
-use parking_lot::MutexGuard;
 
 impl Keyspace {
     /// Applies a batch whose predecessor and dependencies have been applied. `previous` and `last` are the batch's
@@ -20,6 +20,18 @@ impl Keyspace {
         last: Stamp,
         payload: &[u8],
         now: UnixMillis,
+    ) -> Result<usize, DecodeError> {
+        self.apply_with_pauses(origin, (previous, last), payload, now, &mut |_| ())
+    }
+
+    /// The same, and calls `pause` between groups, when no slot is locked, with whether somebody waits for one.
+    pub fn apply_with_pauses(
+        &self,
+        origin: NodeNumber,
+        (previous, last): (Stamp, Stamp),
+        payload: &[u8],
+        now: UnixMillis,
+        pause: &mut dyn FnMut(bool),
     ) -> Result<usize, DecodeError> {
         let changes: Vec<Change<'_>> = Changes::new(payload, origin, previous).collect::<Result<_, _>>()?;
         for change in &changes {
@@ -35,6 +47,7 @@ impl Keyspace {
         // A stamp of our own marks what changes here, so that digests can say since when a slot has been as it is.
         let mark = self.shared.next_stamp(now);
         for group in groups(&changes[news..]) {
+            pause(self.is_waited_for());
             if group.iter().all(|change| self.is_for_here(change, is_database_clear(change))) {
                 self.apply_group(group, mark)?;
                 continue;
@@ -99,7 +112,7 @@ impl Keyspace {
 
     fn apply_group(&self, group: &[Change<'_>], mark: Stamp) -> Result<(), DecodeError> {
         if group.iter().any(is_database_clear) {
-            let lock = || -> Vec<MutexGuard<'_, Slot>> { self.slots.iter().map(|slot| slot.lock()).collect() };
+            let lock = || -> Vec<LockGuard<'_, Slot>> { self.lock_all_slots() };
             let mut slots = self.lock_thawed(std::iter::empty(), lock);
             return self
                 .apply_locked(group, Vec::new(), mark, &mut |number, work| work(&mut slots[usize::from(number)]));
@@ -115,7 +128,8 @@ impl Keyspace {
         numbers.sort_unstable();
         numbers.dedup();
         let keys = group.iter().map(|change| change.key);
-        let lock = || -> Vec<MutexGuard<'_, Slot>> { numbers.iter().map(|&number| self.slot(number)).collect() };
+        let lock =
+            || -> Vec<LockGuard<'_, Slot>> { self.lock_slots(&numbers).into_iter().map(|(_, slot)| slot).collect() };
         let mut slots = self.lock_thawed(keys, lock);
         self.apply_locked(group, built, mark, &mut |number, work| match numbers.binary_search(&number) {
             Ok(at) => work(&mut slots[at]),
@@ -161,6 +175,16 @@ impl Keyspace {
     }
 
     fn apply_to(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
+        let now = self.shared.now();
+        let before = self.before_arrival(slot, change, now);
+        self.apply_silently(slot, change)?;
+        if let Some(before) = before {
+            self.tell_arrival(slot, change, &before, now);
+        }
+        Ok(())
+    }
+
+    fn apply_silently(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
         if let Some(value) = change.plain_set()
             && slot.apply_plain_set(&self.shared, change.stamp, change.database, change.key, value)
         {
@@ -182,4 +206,37 @@ fn is_database_clear(change: &Change<'_>) -> bool {
 /// The groups of a batch: runs of changes that are tied to the next one.
 fn groups<'c, 'a>(changes: &'c [Change<'a>]) -> impl Iterator<Item = &'c [Change<'a>]> {
     changes.chunk_by(|before, _| before.tied)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Database, Drain, Keyspace, Lifetime, NewLifetime};
+    use crdt::NodeNumber;
+
+    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000;
+
+    #[test]
+    fn between_two_groups_nothing_is_locked() {
+        let (one, two) = (Keyspace::new(1), Keyspace::new(2));
+        let number = NodeNumber::new(1).unwrap();
+        one.set_number(number);
+        two.set_number(NodeNumber::new(2).unwrap());
+        let mut writer = one.writer();
+        for round in 0..1_000_u32 {
+            let mut access = writer.access(NOW, &[b"same"]);
+            access.begin_command();
+            access.put_string(Database(0), b"same", &round.to_le_bytes(), NewLifetime::Set(Lifetime::Never));
+        }
+        let (mut pauses, mut drain) = (0, Drain::default());
+        for batch in drain.take(&one) {
+            let mut pause = |is_waited_for: bool| {
+                pauses += 1;
+                assert!(!is_waited_for && two.slots.iter().all(|slot| slot.try_lock().is_some()));
+            };
+            let bounds = (batch.previous, batch.last);
+            two.apply_with_pauses(number, bounds, &batch.payload, NOW, &mut pause).unwrap();
+        }
+        assert!(pauses > 1, "{pauses} pauses");
+        assert_eq!(two.len(0), 1);
+    }
 }

@@ -1,18 +1,19 @@
-//! Keys that somebody waits for: whoever waits is told of every change of them, from wherever it comes.
+//! Keys that somebody waits for: whoever waits is told of every change of them, from wherever it comes. Somebody may also
+//! want to know of every change of any key.
 //!
 //! A watched key (`WATCH`) is asked about later; an awaited one tells at once. Keys that nobody waits for cost nothing:
 //! the marks lie with what few slots have.
 
 use crate::access::{Access, Database};
-use crate::hash::slot_of;
+use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::Keyspace;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Who is told of changes of awaited keys. There is one for a keyspace.
+/// Who is told of changes of keys.
 pub trait KeyObserver: Send + Sync {
-    /// A key that is awaited has changed; it may also be gone. Its slot is locked: look at nothing in the keyspace here.
+    /// A key has changed; it may also be gone. Its slot is locked: look at nothing in the keyspace here.
     fn changed(&self, database: u8, key: &[u8]);
 }
 
@@ -21,49 +22,78 @@ type Key = (u8, Box<[u8]>);
 
 /// The awaited keys of a slot.
 #[derive(Default)]
-pub(crate) struct Awaited(HashMap<Key, Arc<dyn KeyObserver>>);
+pub(crate) struct Awaited {
+    keys: HashMap<Key, Arc<dyn KeyObserver>>,
+    /// Who is told of the changes of all keys.
+    all: Option<Arc<dyn KeyObserver>>,
+}
 
 impl Awaited {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty() && self.all.is_none()
     }
 
     /// Tells whoever waits for a key.
     pub(crate) fn tell(&self, database: u8, key: &[u8]) {
-        if let Some(observer) = self.0.get(&(database, Box::from(key))) {
+        if let Some(observer) = &self.all {
+            observer.changed(database, key);
+        }
+        if !self.keys.is_empty()
+            && let Some(observer) = self.keys.get(&(database, Box::from(key)))
+        {
             observer.changed(database, key);
         }
     }
 
     /// Tells whoever waits for any of these keys.
     pub(crate) fn tell_all(&self) {
-        self.0.iter().for_each(|((database, key), observer)| observer.changed(*database, key));
+        self.keys.iter().for_each(|((database, key), observer)| observer.changed(*database, key));
     }
 }
 
 impl fmt::Debug for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.keys.keys()).finish()
     }
 }
 
 impl Access<'_> {
+    /// Has `observer` told of every change of any key from now on, until [`Keyspace::stop_observing`]. It takes the lock of
+    /// each slot once, unless this access has locked them all; it must not have locked some.
+    pub fn observe_all(&mut self, observer: &Arc<dyn KeyObserver>) {
+        for number in 0..SLOTS {
+            self.with_slot(number, |slot| slot.memory.awaited_mut().all = Some(Arc::clone(observer)));
+        }
+    }
+
     /// Has `observer` told of every change of a key from now on, until [`Keyspace::stop_awaiting`]. No change that comes
     /// after what this access has seen of the key is missed.
     pub fn await_key(&mut self, database: Database, key: &[u8], observer: &Arc<dyn KeyObserver>) {
         let awaited = self.locked(key).memory.awaited_mut();
-        awaited.0.entry((database.0, key.into())).or_insert_with(|| Arc::clone(observer));
+        awaited.keys.entry((database.0, key.into())).or_insert_with(|| Arc::clone(observer));
     }
 }
 
 impl Keyspace {
+    /// Ends [`Access::observe_all`], slot by slot, as long as `is_over` says so, which is asked with each slot locked.
+    pub fn stop_observing(&self, is_over: impl Fn() -> bool) {
+        for number in 0..SLOTS {
+            let mut slot = self.slot(number);
+            if !is_over() {
+                return;
+            }
+            slot.memory.awaited_mut().all = None;
+            slot.memory.tidy();
+        }
+    }
+
     /// Ends [`Access::await_key`] if `is_over` says so, which is asked with the key's slot locked: nobody begins to wait
     /// for the key meanwhile.
     pub fn stop_awaiting(&self, database: Database, key: &[u8], is_over: impl FnOnce() -> bool) {
         let mut slot = self.slot(slot_of(key));
         if is_over() {
-            slot.memory.awaited_mut().0.remove(&(database.0, Box::from(key)));
+            slot.memory.awaited_mut().keys.remove(&(database.0, Box::from(key)));
             slot.memory.tidy();
         }
     }

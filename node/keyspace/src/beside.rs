@@ -7,6 +7,8 @@
 //! elements are put one by one after all.
 
 use crate::body::KeyBody;
+use crate::elements::ElementMap;
+use crate::hash::KeyHasher;
 use crate::merge::Site;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -23,6 +25,8 @@ const BUILT_AT_ONCE: usize = 1024;
 pub struct Plan<'c> {
     change: &'c Change<'c>,
     kind: Kind,
+    /// How many operations on elements there are.
+    elements: usize,
     /// What comes before the elements, and behind them: a few operations.
     before: Vec<Operation<'c>>,
     behind: Vec<Operation<'c>>,
@@ -42,11 +46,13 @@ impl<'c> Plan<'c> {
         if change.operations.len() < LARGE_CHANGE_BYTES {
             return None;
         }
-        let mut found = None;
+        let (mut found, mut elements) = (None, 0);
         let (mut before, mut behind) = (Vec::new(), Vec::new());
         for operation in Operations::of(change) {
             let operation = operation.ok()?;
-            match (element_kind(&operation), found) {
+            let kind = element_kind(&operation);
+            elements += usize::from(kind.is_some());
+            match (kind, found) {
                 (Some(kind), None) => found = Some(kind),
                 (Some(kind), Some(known)) if kind == known && behind.is_empty() => {}
                 (Some(_), Some(_)) => return None,
@@ -58,7 +64,7 @@ impl<'c> Plan<'c> {
                 return None;
             }
         }
-        Some(Self { change, kind: found?, before, behind })
+        Some(Self { change, kind: found?, elements, before, behind })
     }
 
     /// Whether the key will hold nothing of the kind beside what the change puts, unless it is written concurrently.
@@ -73,6 +79,7 @@ impl<'c> Plan<'c> {
         let change = self.change;
         let mut beside = Slot::new();
         let mut body = KeyBody::new(change.key);
+        body.make_room(self.kind, self.elements, &shared.hasher);
         let mut site = Site::new(shared, &mut beside.memory, change.database, change.key);
         for (number, operation) in element_operations(change).enumerate() {
             site.change_body(&mut body, |body, site| site.apply(body, change.stamp, &operation));
@@ -87,7 +94,7 @@ impl<'c> Plan<'c> {
 impl Built<'_> {
     /// Applies the change to the slot that the key is in.
     pub fn put_in_place(self, slot: &mut Slot, shared: &Shared) -> Result<(), DecodeError> {
-        let Self { plan: Plan { change, kind, before, behind }, body: mut built, digest } = self;
+        let Self { plan: Plan { change, kind, before, behind, .. }, body: mut built, digest } = self;
         if slot.memory.context().is_some() {
             // Something was seen here out of order: each element is to be looked up in that.
             return slot.apply(shared, change);
@@ -145,6 +152,13 @@ fn element_kind(operation: &Operation<'_>) -> Option<Kind> {
 }
 
 impl KeyBody {
+    /// Makes a place for a collection of this kind, with room for so many elements.
+    fn make_room(&mut self, kind: Kind, elements: usize, hasher: &KeyHasher) {
+        if let Some(place) = self.map_mut(kind) {
+            *place = Some(Box::new(ElementMap::with_room(kind, elements, hasher)));
+        }
+    }
+
     /// Gives the collection of this kind to another body, which has none.
     fn move_collection(&mut self, to: &mut KeyBody, kind: Kind) {
         match kind {

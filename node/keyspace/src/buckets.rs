@@ -137,6 +137,17 @@ impl<W> Buckets<W> {
         self.put(hash, entry)
     }
 
+    /// Grows to the size that it would have with so many entries.
+    pub fn make_room_for(&mut self, entries: usize, hash_of: impl Fn(&Entry<W>) -> u64) {
+        let mut buckets = self.buckets.len();
+        while entries * 8 > buckets * CELLS * FULL_EIGHTHS {
+            buckets = grown(buckets);
+        }
+        if buckets > self.buckets.len() {
+            self.resize(buckets, hash_of, |_, _| {});
+        }
+    }
+
     fn make_room(&mut self, hash_of: impl Fn(&Entry<W>) -> u64, moved: impl FnMut(usize, usize)) {
         if (self.len() + 1) * 8 > self.buckets.len() * CELLS * FULL_EIGHTHS {
             self.resize(grown(self.buckets.len()), hash_of, moved);

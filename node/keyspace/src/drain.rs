@@ -5,10 +5,10 @@
 //! sent once in a group.
 
 use crate::keyspace::Keyspace;
+use crate::lock::LockGuard;
 use crate::log::{LogBuffer, Record};
 use crdt::Stamp;
 use crdt::change::encode_change;
-use parking_lot::MutexGuard;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Changes that one group takes, unless a transaction is larger: so many slots a receiver locks at once.
@@ -257,7 +257,7 @@ impl Drain {
 
 /// Lowers a cut until it splits no group of any log. It is lowered for all of them, since batches are in the order of
 /// stamps.
-fn below_open_groups(buffers: &[MutexGuard<'_, LogBuffer>], mut cut: Stamp) -> Stamp {
+fn below_open_groups(buffers: &[LockGuard<'_, LogBuffer>], mut cut: Stamp) -> Stamp {
     loop {
         let before = cut;
         for buffer in buffers {

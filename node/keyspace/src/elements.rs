@@ -63,6 +63,21 @@ impl ElementMap {
         Self { shape: Shape::Flat(Vec::new()), moves: 0, is_sorted }
     }
 
+    /// No elements of a collection of this kind, with room for so many.
+    pub fn with_room(kind: Kind, elements: usize, hasher: &KeyHasher) -> Self {
+        let mut map = Self::new(kind);
+        if elements > FLAT_ELEMENTS_MAX {
+            let mut table = Buckets::new();
+            table.make_room_for(elements, |entry| hasher.hash(name_of(entry)));
+            map.shape = if map.is_sorted {
+                Shape::Ranked(Box::new(RankedTable::unsorted(by_score, table)))
+            } else {
+                Shape::Indexed(table)
+            };
+        }
+        map
+    }
+
     /// A list of these elements, which are few and have names of their own.
     pub fn of_few(kind: Kind, elements: impl Iterator<Item = ElementEntry>) -> Self {
         Self { shape: Shape::Flat(elements.collect()), ..Self::new(kind) }

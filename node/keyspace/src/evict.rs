@@ -9,6 +9,7 @@ use crate::body::{KeyEntry, has_content, key_of, lifetime_of};
 use crate::bundle::Bundle;
 use crate::collection::ElementView;
 use crate::entry::View;
+use crate::events::EventClass;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::shared::Shared;
@@ -255,6 +256,7 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
     };
     let bytes = size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner;
     access.remove_observed(Database(candidate.database), &candidate.key);
+    access.note(EventClass::EVICTED, "evicted", Database(candidate.database), &candidate.key);
     let stamp = access.stamp;
     drop(access);
     if let (Some(stamp), Some(observe)) = (stamp, writer.keyspace().on_removal.get()) {

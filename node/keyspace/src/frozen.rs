@@ -7,8 +7,9 @@
 
 use crate::hash::slot_of;
 use crate::keyspace::Keyspace;
+use crate::lock::LockGuard;
 use crate::slot::Slot;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The frozen keys of a keyspace. In nearly all moments there are none, which one word says.
@@ -91,7 +92,7 @@ impl Keyspace {
     }
 
     /// A slot in which no key is frozen, waited for if need be.
-    pub(crate) fn thawed_slot(&self, number: u16) -> MutexGuard<'_, Slot> {
+    pub(crate) fn thawed_slot(&self, number: u16) -> LockGuard<'_, Slot> {
         loop {
             let slot = self.slot(number);
             if !self.shared.frozen.has_slot(number) {

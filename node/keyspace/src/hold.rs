@@ -14,6 +14,7 @@ impl Access<'_> {
             Held::None => false,
             Held::One(number, _) => *number == slot,
             Held::Few(slots) => slots.binary_search_by_key(&slot, |(number, _)| *number).is_ok(),
+            Held::Wide(wide) => wide.slots.binary_search_by_key(&slot, |(number, _)| *number).is_ok(),
             Held::All(_) => slot < SLOTS,
         }
     }
@@ -24,17 +25,17 @@ impl Access<'_> {
         self.let_go();
         self.held = match slots.first() {
             Some(&number) if slots.len() == 1 => Held::One(number, self.keyspace.slot(number)),
-            _ => Held::Few(slots.iter().map(|&number| (number, self.keyspace.slot(number))).collect()),
+            _ => Held::Few(self.keyspace.lock_slots(&slots.iter().copied().collect::<Vec<u16>>())),
         };
     }
 
     /// The same with every slot.
     pub fn hold_everything(&mut self) {
         self.let_go();
-        self.held = Held::All(self.keyspace.slots.iter().map(|slot| slot.lock()).collect());
+        self.held = Held::All(self.keyspace.lock_all_slots());
     }
 
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         assert!(self.stamp.is_none() && !self.in_group, "what was written under locks is not whole without them");
         self.held = Held::None;
     }

@@ -4,19 +4,23 @@ use crate::access::{Access, Held};
 use crate::body::{key_of, only_map};
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
+use crate::events::Events;
 use crate::garbage::GarbageFigures;
 use crate::hash::{SLOTS, slot_of};
+use crate::lock::{Lock, LockGuard};
+use crate::lock_order::{LockOrder, slots_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
 use crate::part::SlotSet;
 use crate::shared::{Conflicts, Shared};
 use crate::slot::{KeyTable, Slot};
 use crate::sweep::SweepPlace;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Who is told of removals by the sweep.
 type RemovalObserver = Box<dyn Fn(&Removal<'_>) + Send + Sync>;
@@ -25,6 +29,8 @@ type RemovalObserver = Box<dyn Fn(&Removal<'_>) + Send + Sync>;
 pub struct Keyspace {
     pub(crate) shared: Shared,
     pub(crate) slots: Box<[LockedSlot]>,
+    /// How many threads wait for a slot.
+    waiting: AtomicU32,
     pub(crate) logs: Mutex<Vec<Arc<SharedLog>>>,
     /// Whether the drain sleeps and wants to be woken by the next change.
     armed: AtomicBool,
@@ -32,6 +38,10 @@ pub struct Keyspace {
     pub(crate) sweep_place: Mutex<SweepPlace>,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) on_removal: OnceLock<RemovalObserver>,
+    /// Who is told what has happened to keys.
+    pub(crate) events: Events,
+    /// Who may wait for a slot while holding others.
+    pub(crate) lock_order: LockOrder,
     /// The slots it is for, if it is a part of another.
     pub(crate) only: Option<SlotSet>,
 }
@@ -56,14 +66,25 @@ pub struct Removal<'a> {
 
 /// A slot and its lock in one cache line.
 #[repr(align(64))]
-pub(crate) struct LockedSlot(Mutex<Slot>);
+pub(crate) struct LockedSlot(Lock<Slot>);
 
 const _: () = assert!(std::mem::size_of::<LockedSlot>() == 64, "a lookup should touch one line of the slot");
 
 impl LockedSlot {
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
+    pub(crate) fn lock(&self) -> LockGuard<'_, Slot> {
         self.0.lock()
+    }
+
+    /// The slot, unless somebody holds it.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, Slot>> {
+        self.0.try_lock()
+    }
+
+    /// The slot, unless somebody holds it for longer than this.
+    pub(crate) fn try_lock_for(&self, time: Duration) -> Option<LockGuard<'_, Slot>> {
+        self.0.try_lock_for(time)
     }
 }
 
@@ -81,6 +102,8 @@ pub(crate) struct WriterState {
     pub(crate) operations: Vec<u8>,
     publishing: bool,
     in_pipeline: bool,
+    /// Keys that were not there when the command began, while somebody wants to know of new ones.
+    pub(crate) absent: Vec<(u8, Box<[u8]>)>,
 }
 
 impl Keyspace {
@@ -92,12 +115,15 @@ impl Keyspace {
     pub(crate) fn made(shared: Shared, only: Option<SlotSet>) -> Arc<Self> {
         Arc::new(Self {
             shared,
-            slots: (0..SLOTS).map(|_| LockedSlot(Mutex::new(Slot::new()))).collect(),
+            slots: (0..SLOTS).map(|_| LockedSlot(Lock::new(Slot::new()))).collect(),
+            waiting: AtomicU32::new(0),
             logs: Mutex::new(Vec::new()),
             armed: AtomicBool::new(false),
             sweep_place: Mutex::default(),
             waker: OnceLock::new(),
             on_removal: OnceLock::new(),
+            events: Events::default(),
+            lock_order: LockOrder::default(),
             only,
         })
     }
@@ -113,6 +139,7 @@ impl Keyspace {
             operations: Vec::new(),
             publishing: false,
             in_pipeline: false,
+            absent: Vec::new(),
         };
         Writer { keyspace: self.clone(), state }
     }
@@ -126,7 +153,7 @@ impl Keyspace {
     /// is in the logs, or will be when the pipelines that run now have ended.
     pub fn change_number(&self, number: NodeNumber) -> Stamp {
         // With every slot locked nobody takes a stamp.
-        let slots: Vec<_> = self.slots.iter().map(LockedSlot::lock).collect();
+        let slots: Vec<_> = self.lock_all_slots();
         let last = self.clock();
         self.shared.set_me(number);
         drop(slots);
@@ -259,7 +286,7 @@ impl Keyspace {
     fn fetch_keys(&self, places: impl Iterator<Item = Place> + Clone) -> Locked<'_> {
         let mut locked = Locked::default();
         for (at, place) in places.clone().enumerate() {
-            locked.lock(&self.slots[usize::from(place.slot)].0, place.slot);
+            locked.lock(&self.slots[usize::from(place.slot)], place.slot);
             if let Some(table) = locked.table_of(at, &place) {
                 table.fetch_bucket(place.hash);
             }
@@ -288,8 +315,28 @@ impl Keyspace {
         self.shared.garbage.figures()
     }
 
-    pub(crate) fn slot(&self, number: u16) -> MutexGuard<'_, Slot> {
-        self.slots[usize::from(number)].lock()
+    #[inline]
+    pub(crate) fn slot(&self, number: u16) -> LockGuard<'_, Slot> {
+        let slot = &self.slots[usize::from(number)];
+        slot.try_lock().unwrap_or_else(|| self.wait_for(slot))
+    }
+
+    #[cold]
+    fn wait_for<'s>(&self, slot: &'s LockedSlot) -> LockGuard<'s, Slot> {
+        self.while_waiting(|| slot.lock())
+    }
+
+    /// Waits for a slot; whoever has locked it often lets others come between.
+    pub(crate) fn while_waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waited = wait();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        waited
+    }
+
+    /// Whether somebody waits for a slot that somebody else has locked.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn wake(&self) {
@@ -303,6 +350,11 @@ impl Keyspace {
 }
 
 impl Writer {
+    /// The keyspace and what the writer keeps.
+    pub(crate) fn parts(&mut self) -> (&Keyspace, &mut WriterState) {
+        (&self.keyspace, &mut self.state)
+    }
+
     /// The keyspace it writes to.
     pub fn keyspace(&self) -> &Arc<Keyspace> {
         &self.keyspace
@@ -310,7 +362,7 @@ impl Writer {
 
     /// The last stamp that it took for a change.
     pub fn last_stamp(&self) -> Stamp {
-        Stamp::from_bits(self.state.log.last.load(Ordering::Relaxed))
+        self.state.last_stamp()
     }
 
     /// Says that several commands follow at once: their changes reach the drain at [`Writer::end_pipeline`], which
@@ -342,12 +394,7 @@ impl Writer {
                 let number = slot_of(key);
                 Held::One(number, keyspace.slot(number))
             }
-            _ => {
-                let mut numbers: SmallVec<[u16; 8]> = keys.iter().map(|key| slot_of(key)).collect();
-                numbers.sort_unstable();
-                numbers.dedup();
-                Held::Few(numbers.iter().map(|&number| (number, keyspace.slot(number))).collect())
-            }
+            _ => Held::Few(keyspace.lock_slots(&slots_of(keys))),
         };
         Access::new(keyspace, &mut self.state, held, now)
     }
@@ -362,7 +409,7 @@ impl Writer {
     /// Locks every slot: for a transaction with a command that looks at a whole database.
     pub fn access_all(&mut self, now: UnixMillis) -> Access<'_> {
         let keyspace: &Keyspace = &self.keyspace;
-        let held = Held::All(keyspace.slots.iter().map(|slot| slot.lock()).collect());
+        let held = Held::All(keyspace.lock_all_slots());
         Access::new(keyspace, &mut self.state, held, now)
     }
 
@@ -381,6 +428,11 @@ impl Drop for Writer {
 }
 
 impl WriterState {
+    /// The last stamp that it took for a change.
+    pub(crate) fn last_stamp(&self) -> Stamp {
+        Stamp::from_bits(self.log.last.load(Ordering::Relaxed))
+    }
+
     /// A stamp for a change. From here to the flush the drain takes nothing at or above it.
     #[inline]
     pub(crate) fn stamp(&mut self, shared: &Shared, now: UnixMillis) -> Stamp {
@@ -433,7 +485,7 @@ impl WriterState {
 /// The slots of some places, each locked once. A slot that somebody else holds is not waited for.
 #[derive(Default)]
 struct Locked<'a> {
-    slots: SmallVec<[(u16, MutexGuard<'a, Slot>); EXPECTED_MAX]>,
+    slots: SmallVec<[(u16, LockGuard<'a, Slot>); EXPECTED_MAX]>,
     /// Which of them each place is in.
     of_places: SmallVec<[Option<u8>; EXPECTED_MAX]>,
 }
@@ -441,7 +493,7 @@ struct Locked<'a> {
 impl<'a> Locked<'a> {
     /// Adds the slot of the next place.
     #[inline]
-    fn lock(&mut self, slot: &'a Mutex<Slot>, number: u16) {
+    fn lock(&mut self, slot: &'a LockedSlot, number: u16) {
         let index = match slot.try_lock() {
             Some(slot) => {
                 self.slots.push((number, slot));

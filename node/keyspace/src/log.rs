@@ -3,10 +3,10 @@
 //! Workers append while they hold the key's slot; the drain takes everything up to a cut. A word that each writer
 //! publishes says below which stamp its log is complete, so that the drain never waits for a worker.
 
+use crate::lock::Lock;
 use crate::observe::replaceable_bytes;
 use crdt::change::{encode_increment, encode_operation, encode_plain_set, encode_subject};
 use crdt::{Operation, Stamp};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A change in a log.
@@ -40,14 +40,14 @@ pub struct SharedLog {
     /// The last stamp that it took for a change. Stored while the change's slot is locked.
     pub last: AtomicU64,
     /// What it has appended.
-    pub buffer: Mutex<LogBuffer>,
+    pub(crate) buffer: Lock<LogBuffer>,
 }
 
 impl SharedLog {
     /// An empty log of a writer that is not writing.
     pub fn new() -> Self {
         let (published, last) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        Self { published, last, buffer: Mutex::new(LogBuffer::default()) }
+        Self { published, last, buffer: Lock::new(LogBuffer::default()) }
     }
 
     /// The stamp up to which the log is complete, if the writer is in the middle of something.

@@ -29,8 +29,9 @@ use crdt::{
 /// Collections with so many elements are moved in steps. Builds for tests have large collections that are smaller.
 const RELOCATED_ELEMENTS_MIN: usize = crate::summary::LARGE_ELEMENTS_MIN;
 
-/// Elements that are read with the source's slot locked: some hundred microseconds.
-const READ_AT_ONCE: usize = 512;
+/// Elements, or cells of a table, that are read with the source's slot locked: some hundred microseconds. Builds for tests
+/// have fewer.
+const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 512 } else { 2048 };
 
 /// A key that is to be moved or copied to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +71,36 @@ struct Contents {
     /// What goes before the elements come.
     head: Vec<u8>,
     /// The operations that put the elements. Those of a list are written when their positions are known.
-    operations: Vec<u8>,
+    operations: Pieces,
     /// The texts of a list, each with its length before it.
-    texts: Vec<u8>,
+    texts: Pieces,
+}
+
+/// Bytes that become many. No piece grows by more than a step writes: nothing large is copied while a slot is locked.
+#[derive(Default)]
+struct Pieces {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+}
+
+/// Bytes from which on a piece is full.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl Pieces {
+    /// Begins a new piece, if the last is full. No slot is locked.
+    fn turn(&mut self) {
+        if self.last.len() >= PIECE_BYTES {
+            self.full.push(std::mem::replace(&mut self.last, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4)));
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
+    }
+
+    fn into_all(self) -> impl Iterator<Item = Vec<u8>> {
+        self.full.into_iter().chain(std::iter::once(self.last))
+    }
 }
 
 impl Access<'_> {
@@ -128,6 +156,7 @@ impl Writer {
                 break;
             }
             drop(access);
+            contents.turn();
             pause();
         }
         // What takes the stamp is not logged before the locks are let go: writing it down takes long.
@@ -223,8 +252,13 @@ impl Access<'_> {
 
 impl Contents {
     fn new(kind: Kind) -> Self {
-        let (head, operations, texts) = (Vec::new(), Vec::new(), Vec::new());
+        let (head, operations, texts) = (Vec::new(), Pieces::default(), Pieces::default());
         Self { kind, next: 0, next_id: Some(StreamId::ZERO), head, operations, texts }
+    }
+
+    fn turn(&mut self) {
+        self.operations.turn();
+        self.texts.turn();
     }
 
     /// Reads some more elements. False if there are no more.
@@ -235,8 +269,8 @@ impl Contents {
                 let first = self.next;
                 for item in list.items_from(first).take(READ_AT_ONCE) {
                     let text = list.text(&item);
-                    self.texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                    self.texts.extend_from_slice(&text);
+                    self.texts.last.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                    self.texts.last.extend_from_slice(&text);
                     self.next += 1;
                 }
                 self.next > first
@@ -255,12 +289,12 @@ impl Contents {
             }
             let name = element.name();
             match self.kind {
-                Kind::SortedSet => put_element(&mut self.operations, self.kind, name, &element.score().to_bytes()),
-                _ => put_element(&mut self.operations, self.kind, name, &element.value()),
+                Kind::SortedSet => put_element(&mut self.operations.last, self.kind, name, &element.score().to_bytes()),
+                _ => put_element(&mut self.operations.last, self.kind, name, &element.value()),
             }
             if let lifetime @ Lifetime::Until(_) = element.lifetime() {
                 let life = Operation::LiveField { name, drops: Stamps::new(), lifetime };
-                encode_operation(&mut self.operations, Stamp::ZERO, &life);
+                encode_operation(&mut self.operations.last, Stamp::ZERO, &life);
             }
         }
         self.next = end;
@@ -276,7 +310,7 @@ impl Contents {
             item.ordinal = self.next as u64;
             value.clear();
             item.value_into(&mut value);
-            put_element(&mut self.operations, Kind::Stream, &item.id.name(), &value);
+            put_element(&mut self.operations.last, Kind::Stream, &item.id.name(), &value);
             self.next_id = item.id.next();
         }
         self.next_id.is_some()
@@ -284,22 +318,22 @@ impl Contents {
 
     /// The operations of the change, with what comes behind the elements.
     fn into_operations(self, stamp: Stamp, tail: Vec<u8>) -> Vec<u8> {
-        let Self { head: mut operations, operations: elements, mut texts, next, .. } = self;
-        let positions = if texts.is_empty() { 0 } else { next * LIST_POSITION_BYTES };
+        let Self { head: mut operations, operations: elements, texts, next, .. } = self;
+        let positions = if texts.len() == 0 { 0 } else { next * LIST_POSITION_BYTES };
         operations.reserve_exact(elements.len() + texts.len() + positions + tail.len());
-        operations.extend_from_slice(&elements);
-        drop(elements);
-        let (mut rest, mut name) = (&texts[..], Vec::new());
-        let mut index = 0;
-        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-            let (text, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
-            name.clear();
-            Position::at_edge(Side::InFront, stamp, index).write_name(&mut name);
-            put_element(&mut operations, Kind::List, &name, text);
-            index = index.saturating_add(1);
-            rest = behind;
+        elements.into_all().for_each(|piece| operations.extend_from_slice(&piece));
+        let (mut name, mut index) = (Vec::new(), 0);
+        for piece in texts.into_all() {
+            let mut rest = &piece[..];
+            while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+                let (text, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+                name.clear();
+                Position::at_edge(Side::InFront, stamp, index).write_name(&mut name);
+                put_element(&mut operations, Kind::List, &name, text);
+                index = index.saturating_add(1);
+                rest = behind;
+            }
         }
-        texts.clear();
         operations.extend_from_slice(&tail);
         operations
     }

@@ -7,7 +7,7 @@
 mod chunk;
 mod run;
 
-use chunk::Chunk;
+use chunk::{Chunk, Mark};
 pub use chunk::{Item, Place, Value};
 use crdt::{Element, Position, Side, Stamp, Step};
 use std::borrow::Cow;
@@ -22,10 +22,21 @@ const CHUNKS_SAMPLED: usize = 64;
 pub struct Sequence {
     chunks: VecDeque<Chunk>,
     len: usize,
-    /// Elements with siblings or contributions, by the names of their positions.
-    #[expect(clippy::box_collection, reason = "nearly no list has any, and each would have three words for them")]
-    wide: Option<Box<BTreeMap<Box<[u8]>, Element>>>,
+    rare: Option<Box<Rare>>,
 }
+
+/// What few lists have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Elements with siblings or contributions, by the names of their positions.
+    wide: BTreeMap<Box<[u8]>, Element>,
+    /// Where the last elements of the last chunk begin, the first of them first: to find out takes a walk from the chunk's
+    /// front. Forgotten when anything else changes there.
+    marks: Vec<Mark>,
+}
+
+/// Elements whose beginnings are remembered when the last one is taken: a walk for each of so many.
+const MARKS_MAX: usize = 16;
 
 /// Where an element is, or where one would be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +118,7 @@ impl Sequence {
     /// The siblings and contributions of an element that one write alone did not set.
     pub fn wide_of(&self, item: &Item<'_>) -> Option<&Element> {
         match (item.value, item.place) {
-            (Value::Wide, Place::Named(name)) => self.wide.as_ref()?.get(name),
+            (Value::Wide, Place::Named(name)) => self.rare.as_ref()?.wide.get(name),
             (Value::Wide, Place::Edge(_)) | (Value::Integer(_) | Value::Text(_), _) => None,
         }
     }
@@ -128,7 +139,7 @@ impl Sequence {
     /// The first step of the position of the element at this end.
     pub fn step_at(&self, side: Side) -> Option<Step> {
         match side {
-            Side::Behind => self.chunks.front()?.first().map(|item| item.position().steps()[0]),
+            Side::Behind => self.chunks.front()?.first().map(|item| item.first_step()),
             Side::InFront => self.chunks.back().map(Chunk::last_step),
         }
     }
@@ -162,6 +173,7 @@ impl Sequence {
     /// Puts an element where it belongs.
     pub fn insert(&mut self, at: At, item: &Item<'_>) {
         let At { mut chunk, mut index } = at;
+        self.forget_marks(chunk + 1);
         self.len += 1;
         let bytes = item.bytes_max();
         let room = |sequence: &Self, chunk: usize| sequence.chunks.get(chunk).is_some_and(|c| c.has_room(bytes));
@@ -207,6 +219,7 @@ impl Sequence {
     /// Puts an element in the place of the one that is there, at the same position.
     pub fn replace(&mut self, at: At, item: &Item<'_>) {
         self.forget_wide(at);
+        self.forget_marks(at.chunk);
         let Some(chunk) = self.chunks.get_mut(at.chunk) else { return };
         chunk.splice(at.index, 1, &[*item]);
         if chunk.is_oversized() {
@@ -218,6 +231,7 @@ impl Sequence {
     /// Removes an element.
     pub fn remove(&mut self, at: At) {
         self.forget_wide(at);
+        self.forget_marks(at.chunk + 1);
         let Some(chunk) = self.chunks.get_mut(at.chunk) else { return };
         chunk.splice(at.index, 1, &[]);
         self.len -= 1;
@@ -252,6 +266,13 @@ impl Sequence {
     /// Removes the elements in these ranges of numbers, which are in order, do not overlap and lie within the list, and gives
     /// each element to `each` before it goes. Chunks are walked once, from the end on: what is before stays where it is.
     pub fn remove_ranges(&mut self, mut ranges: &[Range<usize>], mut each: impl FnMut(&Item<'_>)) {
+        if let [range] = ranges
+            && range.len() == 1
+            && range.end == self.len
+        {
+            return self.take_last(each);
+        }
+        self.forget_marks(self.chunks.len());
         let (mut chunk, mut start) = (self.chunks.len(), self.len);
         while let [before @ .., last] = ranges {
             if last.is_empty() {
@@ -272,6 +293,27 @@ impl Sequence {
             self.remove_in(chunk, start, here, &mut each);
             self.tidy(chunk, here[0].start > start);
             ranges = before;
+        }
+    }
+
+    /// Removes the last element, which is there, after `each` has seen it.
+    fn take_last(&mut self, each: impl FnMut(&Item<'_>)) {
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        let mut mark = self.rare.as_mut().and_then(|rare| rare.marks.pop());
+        if mark.is_none() {
+            let mut marks = chunk.last_marks(MARKS_MAX);
+            mark = marks.pop();
+            if !marks.is_empty() {
+                self.rare.get_or_insert_default().marks = marks;
+            }
+        }
+        let Some(mark) = mark else { return };
+        chunk.take_last(mark, each);
+        let left = chunk.len();
+        self.len -= 1;
+        if left == 0 {
+            self.forget_marks(self.chunks.len());
+            self.tidy(self.chunks.len() - 1, false);
         }
     }
 
@@ -316,11 +358,26 @@ impl Sequence {
 
     /// Whether there are elements that one write alone did not set.
     pub fn has_wide(&self) -> bool {
-        self.wide.is_some()
+        self.rare.as_ref().is_some_and(|rare| !rare.wide.is_empty())
+    }
+
+    /// The chunks up to this one are about to change.
+    #[inline]
+    fn forget_marks(&mut self, chunk: usize) {
+        if let Some(rare) = &mut self.rare
+            && chunk + 1 >= self.chunks.len()
+        {
+            rare.marks = Vec::new();
+            self.tidy_rare();
+        }
+    }
+
+    fn tidy_rare(&mut self) {
+        self.rare.take_if(|rare| rare.wide.is_empty() && rare.marks.is_empty());
     }
 
     fn forget_wide(&mut self, at: At) {
-        if self.wide.is_none() {
+        if !self.has_wide() {
             return;
         }
         let name = match self.item(at) {
@@ -331,11 +388,8 @@ impl Sequence {
     }
 
     fn take_wide(&mut self, name: &[u8]) -> Option<Element> {
-        let wide = self.wide.as_mut()?;
-        let element = wide.remove(name);
-        if wide.is_empty() {
-            self.wide = None;
-        }
+        let element = self.rare.as_mut()?.wide.remove(name);
+        self.tidy_rare();
         element
     }
 
@@ -363,11 +417,11 @@ impl Sequence {
             (Err(at), Some(item)) => self.insert(at, &item),
             (Ok(at), None) => {
                 self.replace(at, &Item::wide(name));
-                self.wide.get_or_insert_default().insert(name.into(), element);
+                self.rare.get_or_insert_default().wide.insert(name.into(), element);
             }
             (Err(at), None) => {
                 self.insert(at, &Item::wide(name));
-                self.wide.get_or_insert_default().insert(name.into(), element);
+                self.rare.get_or_insert_default().wide.insert(name.into(), element);
             }
         }
     }
@@ -375,7 +429,7 @@ impl Sequence {
     /// Keeps only the elements for which `keep` says so; it may change those that are not plain.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], Piece<'_>) -> bool) {
         let mut old = std::mem::take(self);
-        let mut wide = old.wide.take();
+        let mut wide = old.rare.take().map(|rare| rare.wide);
         let mut name = Vec::new();
         for item in old.chunks.iter().flat_map(Chunk::items) {
             item.name_into(&mut name);
@@ -399,14 +453,21 @@ impl Sequence {
     pub fn heap_bytes_about(&self) -> usize {
         let some: usize = self.chunks.iter().take(CHUNKS_SAMPLED).map(Chunk::heap_bytes).sum();
         let chunks = some * self.chunks.len() / self.chunks.len().clamp(1, CHUNKS_SAMPLED);
-        chunks + self.chunks.capacity() * size_of::<Chunk>()
+        chunks + self.chunks.capacity() * size_of::<Chunk>() + self.rare_bytes()
+    }
+
+    /// Bytes of what few lists have, without its elements.
+    fn rare_bytes(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.marks.capacity() * size_of::<Mark>())
     }
 
     /// Bytes on the heap as `allocated` says of each block, reckoned from so many of the chunks.
     pub fn memory(&self, samples: usize, allocated: impl Fn(usize) -> usize) -> usize {
         let looked_at = samples.min(self.chunks.len());
         let some: usize = self.chunks.iter().take(looked_at).map(|chunk| allocated(chunk.heap_bytes())).sum();
-        allocated(self.chunks.capacity() * size_of::<Chunk>()) + some * self.chunks.len() / looked_at.max(1)
+        allocated(self.chunks.capacity() * size_of::<Chunk>())
+            + self.rare_bytes()
+            + some * self.chunks.len() / looked_at.max(1)
     }
 
     /// Parts that [`Sequence::take_apart`] counts.
@@ -428,11 +489,11 @@ impl Sequence {
         let chunks: usize = self.chunks.iter().map(Chunk::heap_bytes).sum();
         let values = |element: &Element| element.siblings.iter().map(|(_, value)| value.len()).sum::<usize>();
         let wide = self
-            .wide
+            .rare
             .iter()
-            .flat_map(|wide| wide.iter())
+            .flat_map(|rare| rare.wide.iter())
             .map(|(name, element)| name.len() + size_of::<Element>() + values(element));
-        chunks + self.chunks.capacity() * size_of::<Chunk>() + wide.sum::<usize>()
+        chunks + self.chunks.capacity() * size_of::<Chunk>() + self.rare_bytes() + wide.sum::<usize>()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::access::{Access, Database};
 use crate::body::{KeyEntry, has_content, key_of, lifetime_of};
 use crate::collection::ElementView;
 use crate::entry::View;
+use crate::events::EventClass;
 use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::slot_walk::SlotWalk;
@@ -153,6 +154,9 @@ impl Keyspace {
             let fields = match due {
                 Due::Key { ghost, .. } => {
                     let removed = access.remove_dead(Database(database), &key);
+                    if removed && !ghost {
+                        access.note(EventClass::EXPIRED, "expired", Database(database), &key);
+                    }
                     swept.expired += u64::from(removed && !ghost);
                     swept.ghosts += u64::from(removed && ghost);
                     Vec::new()
@@ -160,6 +164,9 @@ impl Keyspace {
                 Due::Fields { mut names, .. } => {
                     access.remove_dead_fields(Database(database), &key, &mut names);
                     swept.fields += names.len() as u64;
+                    if !names.is_empty() {
+                        access.note_taken(EventClass::HASH, "hexpired", Database(database), &key);
+                    }
                     names
                 }
             };

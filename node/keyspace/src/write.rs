@@ -337,7 +337,7 @@ impl Access<'_> {
     /// Removes every key of a database, or of all.
     pub fn clear(&mut self, which: Option<Database>) {
         if matches!(self.held, crate::access::Held::None) {
-            self.held = crate::access::Held::All(self.keyspace.slots.iter().map(|slot| slot.lock()).collect());
+            self.held = crate::access::Held::All(self.keyspace.lock_all_slots());
         }
         let stamp = self.stamp();
         let shared = self.shared();

@@ -17,7 +17,7 @@
 use crate::command::{Call, CommandError};
 use crate::limits::AWAITED_BYTES_MAX;
 use crate::node::Node;
-use crdt::{Stamp, UnixMillis};
+use crdt::{ExactFloat, Stamp, UnixMillis};
 use keyspace::{Access, Database, KeyObserver, Kind, Writer};
 use parking_lot::Mutex;
 use resp::{Reply, Version};
@@ -267,7 +267,7 @@ impl Blocking {
             if let Some(until) = node.condition.paused_until(now, true) {
                 return Some(until);
             }
-            if node.condition.writes_refused().is_some() {
+            if node.condition.writes_refused().is_some() || node.condition.is_busy() {
                 return Some(now + REFUSED_LOOK_MS);
             }
             let key = self.room.inner.lock().next_ready(&self.room.is_ready);
@@ -493,7 +493,9 @@ impl fmt::Debug for Waiter {
 /// How long a command waits, from its argument in seconds: nothing is for ever.
 pub fn timeout(argument: &[u8]) -> Result<Option<Duration>, CommandError> {
     let text = std::str::from_utf8(argument).ok().filter(|text| !text.starts_with(char::is_whitespace));
-    let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|seconds| !seconds.is_nan());
+    let hexadecimal = |text: &str| ExactFloat::parse_hexadecimal(text.as_bytes()).map(ExactFloat::to_f64);
+    let seconds = text.and_then(|text| text.parse::<f64>().ok().or_else(|| hexadecimal(text)));
+    let seconds = seconds.filter(|seconds| !seconds.is_nan());
     let seconds = seconds.ok_or(CommandError::Plain("ERR timeout is not a float or out of range"))?;
     let ms = (seconds * 1000.0).ceil();
     // What does not fit 64 bits is negative to Redis too.

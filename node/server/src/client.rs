@@ -1,5 +1,7 @@
 //! One client's state: what commands find and leave on their connection.
 
+use crate::arrivals::Awaited;
+use crate::acl::{Acl, User};
 use crate::backups::ChunkReply;
 use crate::blocking::Waiting;
 use crate::clients::{Look, Marks, Presence};
@@ -7,9 +9,12 @@ use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
 use crate::peers::ControlReply;
+use crate::pubsub::Subscriptions;
 use crate::relocations::Relocating;
 use crate::tally::Tally;
-use crdt::UnixMillis;
+use crate::tracking::{TrackingMode, Tracks};
+use bitflags::bitflags;
+use crdt::{Stamp, UnixMillis};
 use keyspace::Database;
 use resp::Version;
 use std::sync::Arc;
@@ -22,10 +27,18 @@ pub struct ClientState {
     pub database: Database,
     /// Whether it has authenticated, or need not.
     pub authenticated: bool,
+    /// Who it is.
+    pub user: Arc<User>,
     /// The transaction it is in.
     pub transaction: Option<Box<Transaction>>,
     /// The keys it watches.
     pub watches: Watches,
+    /// What it has subscribed to.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// That it caches what it reads.
+    pub tracks: Option<Box<Tracks>>,
+    /// What sets it apart from nearly all clients.
+    pub special: Special,
     /// Which replies it wants.
     pub replies: Replies,
     /// Close the connection when the replies so far are written.
@@ -42,6 +55,10 @@ pub struct ClientState {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
     pub no_touch: bool,
+    /// The last stamp that its commands took for a change, without those of the pipeline that runs.
+    pub written: Stamp,
+    /// The last stamp of its worker before the pipeline that runs.
+    pub pipeline_began: Stamp,
     /// The ordinal of the last command.
     pub last_command: Option<usize>,
     /// Its own chance, from the node's seed and its number.
@@ -52,11 +69,26 @@ pub struct ClientState {
     pub tally: Arc<Tally>,
 }
 
+bitflags! {
+    /// What sets a client apart from nearly all, so that these are asked one question and no more.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Special: u8 {
+        /// It has subscribed to something.
+        const SUBSCRIBED = 1 << 0;
+        /// It caches what it reads.
+        const TRACKS = 1 << 1;
+        /// It does not want to be told of its own changes.
+        const QUIET = 1 << 2;
+    }
+}
+
 /// An order that another thread answers.
 #[derive(Debug)]
 pub enum Order {
     /// An operator's, with a text for an answer.
     Text(oneshot::Receiver<ControlReply>),
+    /// Something that is to arrive somewhere.
+    Arrival(Box<Awaited>),
     /// A large collection that is moved.
     Relocation(Relocating),
     /// For a piece of a backup.
@@ -78,12 +110,16 @@ pub enum Replies {
 
 impl ClientState {
     /// A client that has just connected.
-    pub fn new(presence: Arc<Presence>, tally: Arc<Tally>, seed: u64, authenticated: bool) -> Self {
+    pub fn new(presence: Arc<Presence>, tally: Arc<Tally>, seed: u64, acl: &Acl) -> Self {
         Self {
             database: Database(0),
-            authenticated,
+            authenticated: !acl.requires_password(),
+            user: Arc::clone(acl.default_user()),
             transaction: None,
             watches: Watches::default(),
+            subscriptions: None,
+            tracks: None,
+            special: Special::empty(),
             replies: Replies::On,
             closing: false,
             order: None,
@@ -92,6 +128,8 @@ impl ClientState {
             is_in_exec: false,
             no_evict: false,
             no_touch: false,
+            written: Stamp::ZERO,
+            pipeline_began: Stamp::ZERO,
             last_command: None,
             random: Random::new(seed ^ presence.id.rotate_left(32)),
             presence,
@@ -99,14 +137,40 @@ impl ClientState {
         }
     }
 
+    /// Whether it may do everything, so that nobody needs to look what it asks for.
+    #[inline]
+    pub fn is_trusted(&self) -> bool {
+        self.authenticated && self.user.is_unrestricted()
+    }
+
+    /// Makes it this user's.
+    pub fn become_user(&mut self, user: Arc<User>) {
+        self.presence.set_user(Arc::clone(&user));
+        (self.user, self.authenticated) = (user, true);
+    }
+
+    /// Makes it nobody's again, as it began.
+    pub fn become_stranger(&mut self, acl: &Acl) {
+        self.become_user(Arc::clone(acl.default_user()));
+        self.authenticated = !acl.requires_password();
+    }
+
     /// Its number.
     pub fn id(&self) -> u64 {
         self.presence.id
     }
 
+    /// Notes what sets it apart now.
+    pub fn note_special(&mut self) {
+        self.special.set(Special::SUBSCRIBED, self.subscriptions.is_some());
+        self.special.set(Special::TRACKS, self.tracks.is_some());
+        let is_quiet = self.tracks.as_ref().is_some_and(|tracks| tracks.mode.contains(TrackingMode::NO_LOOP));
+        self.special.set(Special::QUIET, is_quiet);
+    }
+
     /// Which limits count for what waits for it.
     pub fn class(&self) -> ClientClass {
-        ClientClass::Normal
+        self.presence.class()
     }
 
     /// How it looks to others now.
@@ -114,6 +178,12 @@ impl ClientState {
         let mut marks = Marks::empty();
         marks.set(Marks::TRANSACTION, self.transaction.is_some());
         marks.set(Marks::WATCHING, !self.watches.is_empty());
+        marks.set(Marks::SUBSCRIBED, self.subscriptions.is_some());
+        if let Some(tracks) = &self.tracks {
+            marks.set(Marks::TRACKING, true);
+            marks.set(Marks::BROADCAST, tracks.mode.contains(TrackingMode::BROADCAST));
+            marks.set(Marks::BROKEN_REDIRECT, tracks.redirect.is_some() && tracks.room().is_broken(self.presence.id));
+        }
         marks.set(Marks::BLOCKED, self.waiting.is_some());
         marks.set(Marks::CLOSING, self.closing);
         marks.set(Marks::NO_EVICT, self.no_evict);

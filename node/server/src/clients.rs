@@ -2,14 +2,18 @@
 //!
 //! Not what a connection needs for itself: that is `client::ClientState`, which nobody else sees.
 
+use crate::acl::{DEFAULT_USER, User};
+use crate::config::{ClientClass, OutputLimits};
 use crate::limits::CLIENT_NAME_BYTES_MAX;
+use crate::outbox::{Message, Outbox, Outboxes, Overrun, Posted, Subscribed};
 use bitflags::bitflags;
 use crdt::UnixMillis;
 use parking_lot::Mutex;
+use resp::{Reply, Version};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -21,6 +25,7 @@ pub struct Clients {
     accepted: AtomicU64,
     refused: AtomicU64,
     ended_for_silence: AtomicU64,
+    outboxes: Arc<Outboxes>,
 }
 
 /// There are as many connections as the node admits.
@@ -43,14 +48,27 @@ impl Clients {
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let presence = Arc::new(Presence::new(id, address, local_address, now));
+        let presence = Arc::new(Presence::new(id, address, local_address, now, Arc::clone(&self.outboxes)));
         open.insert(id, Arc::clone(&presence));
         Ok(presence)
     }
 
-    /// Takes a connection out.
+    /// Takes a connection out. What waits for it is dropped.
     pub fn leave(&self, id: u64) {
-        self.open.lock().remove(&id);
+        let left = self.open.lock().remove(&id);
+        if let Some(outbox) = left.as_ref().and_then(|presence| presence.outbox.get()) {
+            outbox.close();
+        }
+    }
+
+    /// The connection with this number.
+    pub fn find(&self, id: u64) -> Option<Arc<Presence>> {
+        self.open.lock().get(&id).cloned()
+    }
+
+    /// What waits in all outboxes.
+    pub fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
     }
 
     /// All connections, the oldest first.
@@ -68,9 +86,14 @@ impl Clients {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many connections were refused because there were too many.
+    /// How many connections were refused because there were too many, or by protected mode.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that was not let in.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many connections were ended because nothing came from them.
@@ -101,7 +124,7 @@ impl Clients {
 bitflags! {
     /// What `CLIENT LIST` shows of a connection as letters.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Marks: u8 {
+    pub struct Marks: u16 {
         /// Inside a transaction.
         const TRANSACTION = 1 << 0;
         /// A watched key has changed, or is watched at all.
@@ -114,6 +137,14 @@ bitflags! {
         const NO_TOUCH = 1 << 4;
         /// It waits for a key to hold something for it.
         const BLOCKED = 1 << 5;
+        /// It has subscribed to something.
+        const SUBSCRIBED = 1 << 6;
+        /// It caches what it reads.
+        const TRACKING = 1 << 7;
+        /// It is told of the changes of all keys with some prefixes.
+        const BROADCAST = 1 << 8;
+        /// The client that is told in its place has gone.
+        const BROKEN_REDIRECT = 1 << 9;
     }
 }
 
@@ -140,18 +171,25 @@ pub struct Presence {
     /// When it was opened.
     pub connected_at: UnixMillis,
     names: Mutex<Names>,
+    /// Whose it is, unless it is the default user's.
+    user: Mutex<Option<Arc<User>>>,
     last_active: AtomicU64,
     /// Ordinal of the last command and 1, or 0 before the first.
     last_command: AtomicU32,
     database: AtomicU8,
     version: AtomicU8,
-    marks: AtomicU8,
+    marks: AtomicU16,
     queued: AtomicI64,
     buffered: AtomicU64,
     /// Bytes of replies that wait for the client to read.
     unread: AtomicU64,
     ended: AtomicBool,
+    /// It is ended once it has answered what has come.
+    retired: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// What it is sent without asking. Nearly no connection ever has one.
+    outbox: OnceLock<Box<Outbox>>,
+    outboxes: Arc<Outboxes>,
 }
 
 /// What a connection's task says about itself after each read.
@@ -174,24 +212,125 @@ pub struct Look {
 }
 
 impl Presence {
-    fn new(id: u64, address: SocketAddr, local_address: SocketAddr, now: UnixMillis) -> Self {
+    fn new(id: u64, address: SocketAddr, local_address: SocketAddr, now: UnixMillis, outboxes: Arc<Outboxes>) -> Self {
         Self {
             id,
             address,
             local_address,
             connected_at: now,
             names: Mutex::default(),
+            user: Mutex::default(),
             last_active: AtomicU64::new(now),
             last_command: AtomicU32::new(0),
             database: AtomicU8::new(0),
             version: AtomicU8::new(2),
-            marks: AtomicU8::new(0),
+            marks: AtomicU16::new(0),
             queued: AtomicI64::new(-1),
             buffered: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             waker: Mutex::new(None),
+            outbox: OnceLock::new(),
+            outboxes,
         }
+    }
+
+    /// Sends the client what it has not asked for. False if it has gone, or is ended for what waits for it already.
+    pub fn post(&self, message: &mut Message<'_>, limits: &OutputLimits, now: UnixMillis) -> bool {
+        match self.outbox().post(message, || self.version(), self.unread_bytes(), limits, now) {
+            Posted::Behind => true,
+            Posted::Wake => {
+                self.wake();
+                true
+            }
+            Posted::Overrun => {
+                self.end();
+                false
+            }
+            Posted::Closed => false,
+        }
+    }
+
+    /// What it is sent without asking.
+    pub fn outbox(&self) -> &Outbox {
+        self.outbox.get_or_init(|| Box::new(Outbox::new(Arc::clone(&self.outboxes))))
+    }
+
+    /// Whether something waits that it has not asked for.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.outbox.get().is_some_and(|outbox| outbox.is_filled())
+    }
+
+    /// Adds what waits to a reply that is complete. True if that was not all.
+    #[inline]
+    pub fn collect_mail(&self, reply: &mut Reply) -> bool {
+        self.outbox.get().is_some_and(|outbox| outbox.is_filled() && outbox.collect(reply))
+    }
+
+    /// Adds all that waits to a reply, so that what comes next in it comes after.
+    pub fn collect_all_mail(&self, reply: &mut Reply) {
+        if let Some(outbox) = self.outbox.get() {
+            outbox.collect_all(reply, || {});
+        }
+    }
+
+    /// Changes the version of the protocol. What waits was written in the other one: it is added to the reply before.
+    pub fn change_version(&self, version: Version, reply: &mut Reply) {
+        if version != self.version() {
+            let number = if version == Version::Resp3 { 3 } else { 2 };
+            self.outbox().collect_all(reply, || self.version.store(number, Ordering::Relaxed));
+        }
+    }
+
+    /// The version of the protocol that it speaks.
+    pub fn version(&self) -> Version {
+        if self.version.load(Ordering::Relaxed) == 3 { Version::Resp3 } else { Version::Resp2 }
+    }
+
+    /// Which limits count for what waits for it.
+    pub fn class(&self) -> ClientClass {
+        self.outbox.get().map_or(ClientClass::Normal, |outbox| outbox.class())
+    }
+
+    /// How many channels and patterns it has subscribed to.
+    pub fn subscribed(&self) -> Subscribed {
+        self.outbox.get().map(|outbox| outbox.subscribed()).unwrap_or_default()
+    }
+
+    /// Bytes and pieces that wait and that it has not asked for.
+    pub fn posted(&self) -> (u64, usize) {
+        self.outbox.get().map_or((0, 0), |outbox| (outbox.bytes() as u64, outbox.pieces()))
+    }
+
+    /// Why it was ended, if that was for what waited in its outbox.
+    pub fn overrun(&self) -> Option<Overrun> {
+        self.outbox.get().and_then(|outbox| outbox.overrun())
+    }
+
+    /// Says whose it is.
+    pub fn set_user(&self, user: Arc<User>) {
+        *self.user.lock() = Some(user).filter(|user| user.name() != DEFAULT_USER);
+    }
+
+    /// Whether it is this user's.
+    pub fn is_of(&self, user: &Arc<User>) -> bool {
+        match &*self.user.lock() {
+            Some(own) => Arc::ptr_eq(own, user),
+            None => user.name() == DEFAULT_USER,
+        }
+    }
+
+    /// The user whose it is; nothing for the default user.
+    pub fn user(&self) -> Option<Arc<User>> {
+        self.user.lock().clone()
+    }
+
+    /// The name of the user whose it is.
+    pub fn user_name(&self) -> String {
+        let user = self.user();
+        String::from_utf8_lossy(user.as_ref().map_or(DEFAULT_USER, |user| user.name())).into_owned()
     }
 
     /// What the client says about itself.
@@ -255,9 +394,26 @@ impl Presence {
     /// Ends the connection: its task stops at the next look, and is woken for it.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Lets its task look whether it has ended or something was posted.
+    fn wake(&self) {
         if let Some(waker) = self.waker.lock().as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Ends the connection once it has answered all that has come: its client loses no answer, and connects again.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether it is to end once it has answered what has come.
+    #[inline]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Whether somebody ended it.
@@ -266,7 +422,7 @@ impl Presence {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Says whom to wake when it is ended. Look at `is_ended` afterwards.
+    /// Says whom to wake when it is ended or something is posted. Look at `is_ended` and `has_mail` afterwards.
     pub fn wake_at_end(&self, waker: &Waker) {
         *self.waker.lock() = Some(waker.clone());
     }

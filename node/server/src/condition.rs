@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 pub struct Condition {
     loading: AtomicBool,
     out_of_memory: AtomicBool,
+    busy: AtomicBool,
     writes_refused: AtomicBool,
     writes_refused_reason: Mutex<String>,
     removed: AtomicBool,
@@ -41,6 +42,17 @@ impl Condition {
     /// Says whether the node fills from its peers.
     pub fn set_loading(&self, loading: bool) {
         self.loading.store(loading, Ordering::Relaxed);
+    }
+
+    /// Whether a script has run for longer than it should: nearly all commands are refused.
+    #[inline]
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Says whether a script has run for longer than it should.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// Whether commands that need more memory are refused.

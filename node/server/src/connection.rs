@@ -3,18 +3,18 @@
 //! Generic over the stream, so that the simulator's sockets and in-memory pipes run the same code. A connection that
 //! waits holds no buffer: they are taken from the worker when bytes come and given back when nothing is left over.
 
-use crate::client::{ClientState, Order};
+use crate::acl::protected;
+use crate::client::ClientState;
 use crate::clients::Presence;
 use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
 use crate::config::OutputLimit;
 use crate::dispatch::{self, Asked, dispatch, dispatch_named};
-use crate::durability::Wish;
 use crate::limits::{OUTPUT_BYTES_FLUSH, REQUESTS_AHEAD_MAX};
-use crate::relocations::stamp_of;
+use crate::outbox::Overrun;
 use crate::worker::Worker;
-use crdt::{Stamp, UnixMillis};
+use crdt::UnixMillis;
 use input::Input;
 use keyspace::{EXPECTED_MAX, Expected, Place};
 use resp::{Limits, Parser, Progress, Reply, Version};
@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::oneshot;
 
 /// Serves one client until either side ends it. Spawn it on the worker's `LocalSet`.
 pub async fn serve_connection<S>(worker: Rc<Worker>, mut stream: S, address: SocketAddr, local_address: SocketAddr)
@@ -37,7 +36,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let node = Arc::clone(&worker.node);
-    let (most, open_to_all) = worker.config(|config| (config.maxclients, !config.requires_password()));
+    let most = worker.config(|config| config.maxclients);
+    if let Some(sentence) = worker.config(|config| protected::refusal(&node.acl, config, address)) {
+        node.clients.note_refused();
+        let _ = stream.write_all(format!("-{sentence}\r\n").as_bytes()).await;
+        return;
+    }
     let Ok(presence) = node.clients.enter(address, local_address, node.wall_clock(), most) else {
         // Whether the refusal arrives is of no consequence to us.
         let _ = stream.write_all(b"-ERR max number of clients reached\r\n").await;
@@ -45,10 +49,13 @@ where
     };
     let entered = Entered { presence, worker: &worker };
     let presence = &*entered.presence;
-    let client = ClientState::new(Arc::clone(&entered.presence), Arc::clone(&worker.tally), node.seed(), open_to_all);
+    let client = ClientState::new(Arc::clone(&entered.presence), Arc::clone(&worker.tally), node.seed(), &node.acl);
     let mut connection = Connection::new(&worker, presence, stream, client);
     if let Err(error) = connection.serve().await {
         tracing::debug!(client = presence.id, %address, %error, "a client's connection broke");
+    }
+    if let Some(Overrun { waiting, limit }) = presence.overrun() {
+        note_overrun(&worker, presence, waiting, limit);
     }
     connection.close();
 }
@@ -75,8 +82,6 @@ struct Connection<'w, S> {
     reply: Reply,
     /// The request that has been looked into, if it came alone.
     lone: Option<Lone>,
-    /// The last stamp that its commands took for a change.
-    written: Stamp,
     /// Our task's waker is with `presence` already.
     is_known: bool,
 }
@@ -94,6 +99,8 @@ enum Stop {
     Ordered,
     /// The last request waits for a key.
     Waiting,
+    /// The last request runs a script for long.
+    Aside,
     /// The connection is to be closed.
     Close,
 }
@@ -181,20 +188,27 @@ async fn rest_of_turn() {
 /// What waiting for bytes brought.
 enum Wait {
     Bytes,
+    /// Something was posted to the client.
+    Mail,
     Over,
 }
 
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        let (lone, written) = (None, Stamp::ZERO);
-        Self { worker, presence, stream, client, parser, input, reply, lone, written, is_known: false }
+        Self { worker, presence, stream, client, parser, input, reply, lone: None, is_known: false }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
         loop {
-            if let Wait::Over = self.read().await? {
-                return Ok(());
+            match self.read().await? {
+                Wait::Bytes => {}
+                Wait::Mail => {
+                    self.write().await?;
+                    self.release();
+                    continue;
+                }
+                Wait::Over => return Ok(()),
             }
             let alone = self.has_one_request();
             if alone {
@@ -211,15 +225,16 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     Stop::Close => return self.write().await,
                     Stop::Ordered => {
                         self.write().await?;
-                        now = self.wait_for_answer().await?;
+                        now = Box::pin(self.wait_for_answer()).await?;
                     }
                     Stop::Waiting => {
                         // In memory of its own: nearly no connection ever waits for a key.
                         now = Box::pin(self.wait_for_key(now)).await?;
                     }
+                    Stop::Aside => now = Box::pin(self.wait_for_script()).await,
                     Stop::Paused(until) => {
                         self.write().await?;
-                        now = self.wait_for_pause(now, until).await?;
+                        now = Box::pin(self.wait_for_pause(now, until)).await?;
                     }
                 }
             }
@@ -269,23 +284,21 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// Executes the requests that have arrived, in place, as one pipeline.
     fn execute(&mut self, now: UnixMillis) -> Stop {
-        let before = self.worker.writer().last_stamp();
+        let before = self.worker.last_stamp();
+        self.client.pipeline_began = before;
         let stop = {
             let _pipeline = Pipeline::begin(self.worker);
             self.execute_all(now)
         };
-        let after = self.worker.writer().last_stamp();
+        let after = self.worker.last_stamp();
         if after > before {
-            self.written = after;
+            self.client.written = after;
         }
         stop
     }
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
-        if self.reply.is_empty() {
-            let buffer = self.worker.take_buffer();
-            self.worker.give_buffer(self.reply.replace_buffer(buffer));
-        }
+        self.take_reply_buffer();
         loop {
             let ahead = match self.execute_next(now) {
                 Ok(ahead) => ahead,
@@ -303,6 +316,14 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     return Stop::Close;
                 }
             }
+        }
+    }
+
+    /// Before something is written to a reply that is empty: it holds no buffer then.
+    fn take_reply_buffer(&mut self) {
+        if self.reply.is_empty() {
+            let buffer = self.worker.take_buffer();
+            self.worker.give_buffer(self.reply.replace_buffer(buffer));
         }
     }
 
@@ -366,15 +387,19 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         for Parsed { length, words: range, named, place } in requests {
             let args = &words[range];
             let asked = Asked { named, place, args };
-            if !args.is_empty()
-                && let dispatch::Outcome::Paused(until) =
-                    dispatch_named(self.worker, &mut self.client, &mut self.reply, now, asked)
-            {
-                stop = Some(Stop::Paused(until));
-                break;
-            }
+            let outcome = match args.is_empty() {
+                true => dispatch::Outcome::Done,
+                false => dispatch_named(self.worker, &mut self.client, &mut self.reply, now, asked),
+            };
+            stop = match outcome {
+                dispatch::Outcome::Paused(until) => {
+                    stop = Some(Stop::Paused(until));
+                    break;
+                }
+                dispatch::Outcome::Aside => Some(Stop::Aside),
+                dispatch::Outcome::Done => why_stop(&self.client, self.reply.len()),
+            };
             executed += length;
-            stop = why_stop(&self.client, self.reply.len());
             if stop.is_some() {
                 break;
             }
@@ -407,7 +432,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             return Some(Stop::Paused(until));
         }
         self.input.start += length;
-        why_stop(&self.client, self.reply.len())
+        match outcome {
+            dispatch::Outcome::Aside => Some(Stop::Aside),
+            dispatch::Outcome::Done | dispatch::Outcome::Paused(_) => why_stop(&self.client, self.reply.len()),
+        }
     }
 
     /// Waits for bytes, for the end of the stream or for somebody to end the connection.
@@ -436,6 +464,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if self.presence.is_ended() {
             return Poll::Ready(Ok(Wait::Over));
         }
+        if self.presence.has_mail() {
+            return Poll::Ready(Ok(Wait::Mail));
+        }
+        if self.presence.is_retired() && self.input.len() == 0 {
+            return Poll::Ready(Ok(Wait::Over));
+        }
         self.input.make_room(self.worker);
         let mut room = ReadBuf::new(&mut self.input.bytes[self.input.end..]);
         match Pin::new(&mut self.stream).poll_read(context, &mut room) {
@@ -455,8 +489,22 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         }
     }
 
-    /// Writes all replies so far; gives up when somebody ends the connection, or when more waits than may.
+    /// Writes all replies so far, and what was posted to the client meanwhile; gives up when somebody ends the connection,
+    /// or when more waits than may.
     async fn write(&mut self) -> io::Result<()> {
+        loop {
+            if self.presence.has_mail() {
+                self.take_reply_buffer();
+                self.presence.collect_mail(&mut self.reply);
+            }
+            self.write_replies().await?;
+            if !self.presence.has_mail() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_replies(&mut self) -> io::Result<()> {
         if self.worker.node.durability.replies_wait() {
             self.wait_for_flush().await?;
         }
@@ -486,10 +534,14 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             if let Poll::Ready(outcome) = self.poll_write(context, written) {
                 return Poll::Ready(outcome);
             }
-            let waiting = all - *written;
-            presence.set_unread(waiting as u64);
-            // Nothing is added meanwhile: once it is below the limit, it stays there.
-            time = time.take().filter(|_| is_over(waiting));
+            presence.set_unread((all - *written) as u64);
+            // With what is posted meanwhile.
+            let waiting = all - *written + usize::try_from(presence.posted().0).unwrap_or(0);
+            if !is_over(waiting) {
+                time = None;
+            } else if time.is_none() {
+                time = Some(Box::pin(tokio::time::sleep(limit.soft_time)));
+            }
             match time.as_mut().map(|time| time.as_mut().poll(context)) {
                 Some(Poll::Ready(())) => Poll::Ready(Err(self.exceed(waiting, "soft"))),
                 Some(Poll::Pending) | None => Poll::Pending,
@@ -503,12 +555,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     /// More waits for the client than it may: says so, once, since the connection ends with it.
     #[cold]
     fn exceed(&self, waiting: usize, limit: &str) -> io::Error {
-        self.worker.tally.output_limit_closed.add(1);
-        let (client, address) = (self.presence.id, self.presence.address);
-        tracing::warn!(
-            client, %address, waiting, limit,
-            "a client does not read its replies: its connection is closed for client-output-buffer-limit"
-        );
+        note_overrun(self.worker, self.presence, waiting, limit);
         io::Error::other("more waited for the client than client-output-buffer-limit allows")
     }
 
@@ -528,83 +575,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Waits until a pause may be over, and reads the clock again.
-    async fn wait_for_pause(&mut self, now: UnixMillis, until: UnixMillis) -> io::Result<UnixMillis> {
-        let node = &self.worker.node;
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(until.saturating_sub(now)).min(PAUSE_LOOK)) => {}
-            () = node.condition.pause_ended() => {}
-        }
-        if self.presence.is_ended() {
-            return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-        }
-        Ok(node.wall_clock())
-    }
-
     /// Waits until what was executed is durable. If it cannot be, the connection ends: an answer would be a promise.
     #[cold]
     async fn wait_for_flush(&mut self) -> io::Result<()> {
         let node = &self.worker.node;
-        node.durability.reaches(self.written).await.map_err(io::Error::other)
-    }
-
-    /// Waits for what the last command asked of the disk, and answers it.
-    #[cold]
-    async fn grant(&mut self, wish: Wish) -> io::Result<()> {
-        let presence = self.presence;
-        let mut granted = std::pin::pin!(self.worker.node.durability.grant(wish, self.written));
-        let is_granted = poll_fn(|context| {
-            presence.wake_at_end(context.waker());
-            if presence.is_ended() {
-                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-            }
-            granted.as_mut().poll(context).map(Ok)
-        });
-        let is_granted = is_granted.await?;
-        wish.answer(is_granted, &mut self.reply);
-        Ok(())
-    }
-
-    /// Waits for the answer of another thread, and reads the clock again.
-    async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
-        if let Some(wish) = self.client.wish.take() {
-            self.grant(wish).await?;
-        }
-        let answer = match self.client.order.take() {
-            None => return Ok(self.worker.node.wall_clock()),
-            Some(Order::Text(answer)) => self.answered(answer).await?.map(|text| Some(text.into_bytes())),
-            Some(Order::Relocation(mut relocating)) => {
-                let outcome = self.told(&mut relocating.outcome).await?.ok();
-                self.written = self.written.max(stamp_of(outcome));
-                relocating.answer(outcome, &mut self.reply);
-                return Ok(self.worker.node.wall_clock());
-            }
-            Some(Order::Chunk(answer)) => self.answered(answer).await?,
-        };
-        match answer {
-            Ok(Some(bytes)) => self.reply.bulk(&bytes),
-            Ok(None) => self.reply.null(),
-            Err(sentence) => self.reply.error(&format!("ERR {sentence}")),
-        }
-        Ok(self.worker.node.wall_clock())
-    }
-
-    /// The answer of another thread, or a sentence if there will be none.
-    async fn answered<T>(&self, mut answer: oneshot::Receiver<Result<T, String>>) -> io::Result<Result<T, String>> {
-        Ok(self.told(&mut answer).await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
-    }
-
-    /// What another thread tells, if it does.
-    async fn told<T>(&self, answer: &mut oneshot::Receiver<T>) -> io::Result<Result<T, oneshot::error::RecvError>> {
-        let presence = self.presence;
-        let told = poll_fn(|context| {
-            presence.wake_at_end(context.waker());
-            if presence.is_ended() {
-                return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-            }
-            Pin::new(&mut *answer).poll(context).map(Ok)
-        });
-        told.await
+        node.durability.reaches(self.client.written).await.map_err(io::Error::other)
     }
 
     /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.
@@ -631,20 +606,31 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     }
 }
 
+/// More waits for a client than may: its connection ends with it.
+#[cold]
+fn note_overrun(worker: &Worker, presence: &Presence, waiting: usize, limit: &str) {
+    worker.tally.output_limit_closed.add(1);
+    let (client, address) = (presence.id, presence.address);
+    tracing::warn!(
+        client, %address, waiting, limit,
+        "a client does not read its replies: its connection is closed for client-output-buffer-limit"
+    );
+}
+
 /// A pipeline of commands. However it ends, before any of its replies leaves, its changes are handed on: kept back they
 /// would hold up those of all other workers.
 struct Pipeline<'w>(&'w Worker);
 
 impl<'w> Pipeline<'w> {
     fn begin(worker: &'w Worker) -> Self {
-        worker.writer().begin_pipeline();
+        worker.begin_pipeline();
         Self(worker)
     }
 }
 
 impl Drop for Pipeline<'_> {
     fn drop(&mut self) {
-        self.0.writer().end_pipeline();
+        self.0.end_pipeline();
     }
 }
 
@@ -666,7 +652,10 @@ fn why_stop(client: &ClientState, output: usize) -> Option<Stop> {
 /// How often a paused connection looks whether somebody ended it.
 const PAUSE_LOOK: Duration = Duration::from_millis(100);
 
+mod arriving;
+mod attending;
 mod input;
+mod script;
 mod waiting;
 
 #[cfg(test)]

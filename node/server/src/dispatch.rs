@@ -2,15 +2,20 @@
 //!
 //! The checks stand in the order Redis makes them, because clients see which refusal comes first.
 
-use crate::client::{ClientState, Order, Replies};
+use crate::acl;
+use crate::command::acl::note_denied;
+use crate::client::{ClientState, Order, Replies, Special};
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
-use crate::command::{Call, CommandError, Flags, Keys};
+use crate::command::{Call, CommandError, Flags, Keys, pubsub, scripting};
+use crate::monitors::Shown;
 use crate::node::Node;
+use crate::scripting::stage::{self, Ran, Stage};
+use crate::tracking::Quiet;
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Keyspace, Place, Writer};
-use resp::Reply;
+use keyspace::{Access, EventClass, Keyspace, Place, Writer};
+use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -21,6 +26,8 @@ pub enum Outcome {
     Done,
     /// Commands like it are paused until then; the request must be given again.
     Paused(UnixMillis),
+    /// Its script runs for long: others are served meanwhile, see [`go_on`].
+    Aside,
 }
 
 /// Keys on the stack for nearly all commands.
@@ -66,27 +73,80 @@ pub fn dispatch_named(
                     return Outcome::Paused(now + LOADING_LOOK_MS);
                 }
                 refuse(client, reply, Some(entry), &error);
-            } else if let Some(until) = worker.node.condition.paused_until(now, flags.contains(Flags::WRITE)) {
+            } else if let Some(until) = worker.node.condition.paused_until(now, flags.intersects(Flags::WRITE.union(Flags::SCRIPT))) {
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
-            } else if !execute(worker, client, reply, now, (entry, place), args) {
-                return Outcome::Paused(now + FROZEN_LOOK_MS);
+            } else {
+                let executed = if flags.contains(Flags::SCRIPT) {
+                    match stage::begin(worker, client, reply, now, entry, args) {
+                        Ran::Ended(executed) => executed,
+                        Ran::Aside => return Outcome::Aside,
+                    }
+                } else {
+                    execute(worker, client, reply, now, (entry, place), args, None)
+                };
+                match executed {
+                    Executed::Done => {}
+                    Executed::Frozen => return Outcome::Paused(now + FROZEN_LOOK_MS),
+                }
             }
         }
         Err(Unknown::Attack) => client.closing = true,
         Err(Unknown::Refused(error)) => refuse(client, reply, None, &error),
     }
+    withhold_unwanted(client, reply, before);
+    Outcome::Done
+}
+
+/// Goes on with the command that was put aside because its script runs for long.
+pub fn go_on(worker: &Worker, client: &mut ClientState, reply: &mut Reply) -> Outcome {
+    match stage::go_on(worker, client, reply) {
+        (Ran::Aside, _) => Outcome::Aside,
+        (Ran::Ended(_), before) => {
+            withhold_unwanted(client, reply, before);
+            Outcome::Done
+        }
+    }
+}
+
+/// What became of a command that was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// It was executed, or refused.
+    Done,
+    /// Nothing was done because a key is being moved: the request must be given again.
+    Frozen,
+}
+
+/// Runs a command on the stack for those that run scripts.
+pub fn execute_on_stage(
+    worker: &Worker,
+    client: &mut ClientState,
+    reply: &mut Reply,
+    now: UnixMillis,
+    entry: &'static Entry,
+    args: &[&[u8]],
+    stage: &Stage<'_>,
+) -> Executed {
+    execute(worker, client, reply, now, (entry, None), args, Some(stage))
+}
+
+/// Takes the reply back, or that which comes later, if the client does not want it.
+#[inline]
+fn withhold_unwanted(client: &mut ClientState, reply: &mut Reply, before: usize) {
     if client.replies != Replies::On {
         if let Some(waiting) = &mut client.waiting {
             waiting.is_silent = true;
+        }
+        if let Some(Order::Arrival(awaited)) = &mut client.order {
+            awaited.is_silent = true;
         }
         if let Some(Order::Relocation(relocating)) = &mut client.order {
             relocating.is_silent = true;
         }
         withhold(client, reply, before);
     }
-    Outcome::Done
 }
 
 /// Why a request names no command.
@@ -143,7 +203,7 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
     match (entry.command.keys, &client.transaction) {
         (Keys::Queued, Some(transaction)) => {
             let flags = entry.command.flags;
-            flags.union(transaction.flags().intersection(Flags::WRITE.union(Flags::DENY_OOM)))
+            flags.union(transaction.flags().intersection(Flags::WRITE.union(Flags::DENY_OOM).union(Flags::SCRIPT)))
         }
         _ => entry.command.flags,
     }
@@ -162,10 +222,10 @@ fn admit(
     if !entry.takes(args.len()) {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
-    if !client.authenticated && !flags.contains(Flags::NO_AUTH) {
-        return Err(CommandError::Plain("NOAUTH Authentication required."));
-    }
     let node = &worker.node;
+    if !client.is_trusted() {
+        permit(node, client, entry, flags, args, now)?;
+    }
     if node.memory_limit.is_over() && flags.contains(Flags::DENY_OOM) {
         node.memory_limit.relieve(node, &mut worker.writer(), now);
     }
@@ -178,6 +238,12 @@ fn admit(
     {
         return Err(CommandError::Detailed(reason));
     }
+    if client.special.contains(Special::SUBSCRIBED)
+        && !flags.contains(Flags::SUBSCRIBER)
+        && client.presence.version() == Version::Resp2
+    {
+        return Err(pubsub::refusal(&entry.full_name));
+    }
     if condition.is_loading() && !flags.contains(Flags::LOADING) && !is_read(node, entry, args) {
         return Err(CommandError::Plain(LOADING));
     }
@@ -185,6 +251,26 @@ fn admit(
         return Err(CommandError::Plain("ERR Command not allowed inside a transaction"));
     }
     Ok(())
+}
+
+/// Whether a client that may not do everything may do this.
+#[cold]
+fn permit(
+    node: &Node,
+    client: &ClientState,
+    entry: &Entry,
+    flags: Flags,
+    args: &[&[u8]],
+    now: UnixMillis,
+) -> Result<(), CommandError> {
+    if !client.authenticated && !flags.contains(Flags::NO_AUTH) && node.acl.requires_password() {
+        return Err(CommandError::Plain("NOAUTH Authentication required."));
+    }
+    client.user.may(entry, args).map_err(|denied| {
+        let place = if client.transaction.is_some() { acl::Place::Transaction } else { acl::Place::TopLevel };
+        note_denied(node, client, place, denied, (entry, args), now);
+        CommandError::Detailed(denied.refusal(entry))
+    })
 }
 
 /// Whether all that a command may touch has been read from the disk, though not everything has.
@@ -243,8 +329,7 @@ fn queue(client: &mut ClientState, reply: &mut Reply, entry: &'static Entry, arg
     }
 }
 
-/// Locks the keys and runs the handler. False if nothing was done because one of them is being moved: the request must be
-/// given again.
+/// Locks the keys and runs the handler, unless one of them is being moved.
 #[inline]
 fn execute(
     worker: &Worker,
@@ -253,9 +338,10 @@ fn execute(
     now: UnixMillis,
     (entry, place): (&'static Entry, Option<Place>),
     args: &[&[u8]],
-) -> bool {
+    stage: Option<&Stage<'_>>,
+) -> Executed {
     if meets_frozen(worker, client, entry, args) {
-        return false;
+        return Executed::Frozen;
     }
     let timed = worker.tally.call(entry.ordinal) || entry.is_timed(args.len());
     let started = if timed { worker.node.monotonic_ns() } else { 0 };
@@ -263,15 +349,33 @@ fn execute(
     let before = reply.len();
     serve_waiting(worker, now);
     let result = {
-        let mut writer = worker.writer();
-        let mut access = access(&mut writer, client, now, (entry, place), args);
+        let mut writer = if stage.is_some() { worker.script_writer() } else { worker.writer() };
+        let Some(mut access) = access(&mut writer, client, now, (entry, place), args, stage) else {
+            refuse(client, reply, Some(entry), &CommandError::Plain(worker.node.scripts.running.refusal()));
+            return Executed::Done;
+        };
         // SUBTLE: again, with the slots locked: nobody freezes keys in them from here on.
         if meets_frozen(worker, client, entry, args) {
-            return false;
+            return Executed::Frozen;
+        }
+        if worker.node.monitors.is_watched() {
+            show(&worker.node, client, entry, args, now);
         }
         access.begin_command();
-        let mut call = Call { store: &mut access, reply, client, node: &worker.node };
+        let mut call = Call { store: &mut access, reply, client, node: &worker.node, stage };
+        let watched = worker.node.keyspace.wants_events(EventClass::NEW.union(EventClass::KEY_MISS));
+        if watched {
+            expect_new(&mut call, entry, args);
+        }
+        let quiet = call.client.special.contains(Special::QUIET).then(|| Quiet::begin(call.client.id()));
         let result = (entry.command.handler)(&mut call, args);
+        drop(quiet);
+        if watched {
+            settle_new(&mut call, entry, args);
+        }
+        if call.client.special.contains(Special::TRACKS) {
+            note_reads(&mut call, entry, args);
+        }
         worker.tally.looked(entry.command.flags, access.lookups());
         result
     };
@@ -287,7 +391,18 @@ fn execute(
         worker.tally.time(entry.ordinal, taken_ns);
         note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
     }
-    true
+    Executed::Done
+}
+
+/// Shows a command that is about to be executed to those who want it.
+#[cold]
+pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
+    if entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
+        return;
+    }
+    let config = node.config.load();
+    let shown = Shown { now, database: client.database.0, source: &client.presence.address, words: args };
+    node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
 }
 
 /// Milliseconds after which a command looks again whether its keys are still being moved.
@@ -314,6 +429,48 @@ fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: 
         _ => _ = collect_keys(entry, args, &mut keys),
     }
     keyspace.meets_frozen(&keys, writes)
+}
+
+/// Looks which keys of a command that writes are not there, while somebody wants to know of new ones.
+#[cold]
+pub fn expect_new(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
+    let mut keys = KeyList::new();
+    if entry.command.flags.contains(Flags::WRITE) && collect_keys(entry, args, &mut keys) {
+        call.store.expect_new(call.client.database, keys.into_iter());
+    }
+}
+
+/// Notes which of them are there now, and which keys a command that reads has not found.
+#[cold]
+pub fn settle_new(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
+    call.store.settle_new();
+    let mut keys = KeyList::new();
+    let database = call.client.database;
+    if entry.command.flags.contains(Flags::READONLY) && collect_keys(entry, args, &mut keys) {
+        for key in keys {
+            if !call.store.is_there(database, key) {
+                call.store.note(EventClass::KEY_MISS, "keymiss", database, key);
+            }
+        }
+    }
+}
+
+/// Remembers for a client that caches what it reads which keys a command has read. Their slots are locked.
+#[cold]
+pub fn note_reads(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
+    let id = call.client.id();
+    let Some(tracks) = &mut call.client.tracks else { return };
+    if tracks.remembers() && entry.command.flags.contains(Flags::READONLY) {
+        let mut keys = KeyList::new();
+        if collect_keys(entry, args, &mut keys) {
+            keys.iter().for_each(|key| tracks.room().remember(id, key));
+        }
+        tracks.room().keep_within_limit();
+    }
+    // What `CLIENT CACHING` said is meant for the command behind it, or for the transaction.
+    if !call.client.is_in_exec && call.client.transaction.is_none() && !entry.full_name.starts_with("client|") {
+        tracks.is_caching = false;
+    }
 }
 
 /// Serves the clients that wait for keys that have changed, before anybody else sees these.
@@ -352,12 +509,13 @@ fn access<'w>(
     now: UnixMillis,
     (entry, place): (&Entry, Option<Place>),
     args: &[&'w [u8]],
-) -> Access<'w> {
+    stage: Option<&Stage<'_>>,
+) -> Option<Access<'w>> {
     match entry.command.keys {
-        Keys::None => writer.access_none(now),
+        Keys::None => Some(writer.access_none(now)),
         Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => match place {
-            Some(place) => writer.access_at(now, place, args[1]),
-            None => writer.access(now, &args[1..2]),
+            Some(place) => writer.access_at_unless_busy(now, place, args[1]),
+            None => writer.access_unless_busy(now, &args[1..2]),
         },
         Keys::Range { .. } | Keys::Counted { .. } | Keys::Computed(_) | Keys::Open { .. } => {
             let mut keys = KeyList::new();
@@ -365,9 +523,12 @@ fn access<'w>(
             if !collect_keys(entry, args, &mut keys) {
                 keys.clear();
             }
-            writer.access(now, &keys)
+            match stage {
+                Some(stage) if scripting::is_open(stage, entry, args) => Some(writer.access_wide(now, &keys)),
+                Some(_) | None => writer.access_unless_busy(now, &keys),
+            }
         }
-        Keys::Queued => access_transaction(writer, client, now),
+        Keys::Queued => access_transaction(writer, client, now, stage.is_some()),
     }
 }
 
@@ -377,12 +538,21 @@ fn collect_keys<'k>(entry: &Entry, args: &[&'k [u8]], keys: &mut KeyList<'k>) ->
 
 /// The store for everything in a transaction: the slots of all its keys, or all slots if a command works on whole
 /// databases. Watched keys are locked too, so that nothing can change between their check and the execution.
-fn access_transaction<'w>(writer: &'w mut Writer, client: &ClientState, now: UnixMillis) -> Access<'w> {
-    let Some(transaction) = &client.transaction else { return writer.access_none(now) };
+fn access_transaction<'w>(
+    writer: &'w mut Writer,
+    client: &ClientState,
+    now: UnixMillis,
+    has_scripts: bool,
+) -> Option<Access<'w>> {
+    let Some(transaction) = &client.transaction else { return Some(writer.access_none(now)) };
     if transaction.flags().contains(Flags::WHOLE_DATABASE) {
-        return writer.access_all(now);
+        return Some(writer.access_all(now));
     }
-    writer.access(now, &keys_of_transaction(client, transaction))
+    if has_scripts {
+        // Its scripts may use other keys, and what comes before them cannot be taken back.
+        return Some(writer.access_wide(now, &keys_of_transaction(client, transaction)));
+    }
+    writer.access_unless_busy(now, &keys_of_transaction(client, transaction))
 }
 
 /// The keys of a transaction, and those that are watched for it.

@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use resp::Reply;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use storage::Health;
 use tokio::sync::Notify;
 
@@ -94,13 +93,6 @@ pub struct LoadingState {
 /// What a client waits for before its last command is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// That what it wrote is durable, if that is to be waited for at all.
-    Flush {
-        /// Whether it is.
-        is_awaited: bool,
-        /// For how long; without one, for ever.
-        timeout: Option<Duration>,
-    },
     /// That a checkpoint ends after so many others.
     Checkpoint {
         /// How many had ended before.
@@ -112,12 +104,6 @@ impl Wish {
     /// Answers who wished it.
     pub fn answer(self, is_granted: bool, reply: &mut Reply) {
         match (self, is_granted) {
-            (Self::Flush { .. }, _) => {
-                reply.array(2);
-                reply.integer(i64::from(is_granted));
-                // What other regions have flushed is not known here.
-                reply.integer(0);
-            }
             (Self::Checkpoint { .. }, true) => reply.ok(),
             (Self::Checkpoint { .. }, false) => {
                 reply.error("ERR the checkpoint could not be written; the log and INFO persistence say why");
@@ -194,14 +180,9 @@ impl Durability {
         }
     }
 
-    /// Waits until a wish is granted, or cannot be. `written` is the last change of who wishes it.
-    pub async fn grant(&self, wish: Wish, written: Stamp) -> bool {
+    /// Waits until a wish is granted, or cannot be.
+    pub async fn grant(&self, wish: Wish) -> bool {
         match wish {
-            Wish::Flush { is_awaited: false, .. } => self.durable() >= written,
-            Wish::Flush { timeout: None, .. } => self.reaches(written).await.is_ok(),
-            Wish::Flush { timeout: Some(most), .. } => {
-                tokio::time::timeout(most, self.reaches(written)).await.is_ok_and(|reached| reached.is_ok())
-            }
             Wish::Checkpoint { before } => self.checkpoint_ends(before).await,
         }
     }

@@ -3,6 +3,8 @@
 //! A library. The `pelago` binary starts it on threads and sockets, the simulator inside one deterministic runtime:
 //! time, chance and streams come in from outside.
 
+pub mod arrivals;
+pub mod acl;
 pub mod backups;
 pub mod blocking;
 pub mod certificates;
@@ -24,13 +26,20 @@ pub mod limits;
 pub mod logging;
 pub mod memory_limit;
 pub mod metrics;
+pub mod monitors;
 pub mod node;
+pub mod notifications;
+pub mod outbox;
 pub mod peers;
 pub mod persistence;
+pub mod pubsub;
 pub mod readiness;
 pub mod relocations;
+pub mod scripting;
+pub mod sentinel;
 pub mod setup;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod tracking;
 pub mod worker;

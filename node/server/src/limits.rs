@@ -31,6 +31,22 @@ pub const WATCHES_MAX: usize = 1 << 16;
 /// keys than any queue has workers.
 pub const AWAITED_BYTES_MAX: usize = 200 << 20;
 
+/// Characters of a token of what a client may have seen: with an entry for each of the 1024 node numbers there can be.
+pub const TOKEN_BYTES_MAX: usize = 14 << 10;
+
+/// Addresses of clients that are remembered as sent here while their region fails. Those beyond stay until they reconnect
+/// by themselves.
+pub const SENTINEL_VISITORS_MAX: usize = 1 << 14;
+
+/// Bytes that may wait for a client that is shown commands: some seconds of lines as many as may be written.
+pub const MONITOR_BYTES_MAX: u64 = 8 << 20;
+
+/// Bytes of one word that are shown; what is longer is cut short.
+pub const MONITOR_WORD_BYTES_MAX: usize = 1024;
+
+/// Words of one command that are shown.
+pub const MONITOR_WORDS_MAX: usize = 64;
+
 /// Bytes of a client's or library's name.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
 
@@ -66,6 +82,24 @@ pub const LCS_CELLS_MAX: usize = 1 << 27;
 /// limit and dies of the reply; sixteen million are more than anybody samples at once.
 pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;
 
+/// Bytes of Lua's memory for the scripts of one worker: what all cached scripts take, and what the one that runs holds at
+/// a time. A script that needs more ends with an error.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes of the stack that Lua runs on, of which only what is used is memory: two hundred nested calls of C, and a
+/// thousand levels of a value that is answered or read as JSON.
+pub const SCRIPT_STACK_BYTES: usize = 16 << 20;
+
+/// Bytes of the stack that commands run on that run scripts, of which only what is used is memory.
+pub const COMMAND_STACK_BYTES: usize = 4 << 20;
+
+/// Bytes of the sources of all scripts that the node knows: more than any honest set of scripts, and a bound for clients
+/// that make a new script for every call. The oldest that was only evaluated goes for a new one.
+pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// What a known script takes beside its source, in each worker too: its chunk and its environment.
+pub const SCRIPT_OVERHEAD_BYTES: usize = 8 << 10;
+
 /// Requests of one read that are taken apart before the first is executed, so that the memory of their keys is on its
 /// way: as many cache misses as a core keeps in flight.
 pub const REQUESTS_AHEAD_MAX: usize = 16;
@@ -85,3 +119,30 @@ pub const BACKUP_LEASE_MAX: Duration = Duration::from_secs(3600);
 
 /// How long the beginning of a backup waits for the disk to flush.
 pub const BACKUP_FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of messages that wait for one client where `client-output-buffer-limit` sets no hard limit: what a client has not
+/// asked for is never kept without end. Eight times what Redis lets wait for a subscriber.
+pub const OUTBOX_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of messages that wait for all clients together, so that ten thousand subscribers that do not read, each within
+/// its own limit, are no end of memory either. Beyond it whoever is behind and gets one more is disconnected.
+pub const OUTBOXES_BYTES_MAX: u64 = 1 << 30;
+
+/// Channels and patterns that one client may have subscribed to. Each costs some hundred bytes; Redis has no limit, honest
+/// clients subscribe to some thousands.
+pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
+
+/// Prefixes that all clients together have themselves told of. Each change of a key is compared with all of them.
+pub const TRACKING_PREFIXES_MAX: usize = 4096;
+
+/// Bytes of published messages that wait for the thread of the peers. It takes them all in less than a millisecond; with this
+/// met it is busy, and messages are no data: they are dropped.
+pub const OUTGOING_MESSAGES_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one message, with the name of its channel, that is sent to other nodes: larger ones would hold up the small ones
+/// behind them for as long as a slow path takes.
+pub const PUBLISHED_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of small messages that are kept in one piece: large enough that their number does not matter, small beside what
+/// is written at once.
+pub const OUTBOX_PIECE_BYTES: usize = 16 * 1024;

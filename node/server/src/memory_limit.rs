@@ -93,7 +93,7 @@ impl MemoryLimit {
         let config = node.config.load();
         let condition = &node.condition;
         // Whoever paused writes wants that nothing changes.
-        if condition.paused_until(now, true).is_some() {
+        if condition.paused_until(now, true).is_some() || condition.is_busy() {
             return false;
         }
         // A node that must not write must not evict either.

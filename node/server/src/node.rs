@@ -1,5 +1,7 @@
 //! What all connections of a node share, and the seams through which time and chance come in.
 
+use crate::arrivals::Arrivals;
+use crate::acl::Acl;
 use crate::backups::Backups;
 use crate::blocking::Blocking;
 use crate::clients::Clients;
@@ -9,10 +11,16 @@ use crate::config::Settings;
 use crate::console::Console;
 use crate::durability::Durability;
 use crate::memory_limit::{self, MemoryLimit};
+use crate::notifications::Notifications;
+use crate::monitors::Monitors;
 use crate::peers::Control;
+use crate::pubsub::PubSub;
 use crate::readiness::Readiness;
 use crate::relocations::Relocations;
+use crate::sentinel::Sentinel;
+use crate::scripting::Scripts;
 use crate::tally::Tallies;
+use crate::tracking::Tracking;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
 use std::fmt;
@@ -41,16 +49,26 @@ pub struct Node {
     pub keyspace: Arc<Keyspace>,
     /// The settings.
     pub config: Arc<Settings>,
+    /// Who may do what.
+    pub acl: Arc<Acl>,
     /// The connections there are.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// The clients that wait for a key.
     pub blocking: Blocking,
+    /// Which clients cache what they read.
+    pub tracking: Arc<Tracking>,
+    /// Who has subscribed to what.
+    pub pubsub: Arc<PubSub>,
+    /// What has arrived where, and the clients that wait for it.
+    pub arrivals: Arrivals,
     /// Filling, paused, refusing.
     pub condition: Condition,
     /// The way to the thread that moves large collections.
     pub relocations: Relocations,
     /// What is there while the node reads its disk.
     pub readiness: Readiness,
+    /// The scripts that are known and those that run.
+    pub scripts: Scripts,
     /// What the workers count.
     pub tallies: Tallies,
     /// How much memory is used, and eviction.
@@ -63,6 +81,10 @@ pub struct Node {
     pub backups: Backups,
     /// The way of operators' orders to the thread of the peers.
     pub control: Control,
+    /// Who is shown what is executed.
+    pub monitors: Monitors,
+    /// Where Sentinel-aware clients are sent.
+    pub sentinel: Sentinel,
     /// All commands.
     pub table: &'static Table,
     seams: Seams,
@@ -76,20 +98,39 @@ impl Node {
         keyspace.track_use(memory_limit::tracking_of(&config.load()));
         let tracked = Arc::clone(&keyspace);
         config.on_change(move |_, after| tracked.track_use(memory_limit::tracking_of(after)));
+        let clients = Arc::new(Clients::default());
+        let pubsub = Arc::new(PubSub::default());
+        Notifications::begin(&keyspace, &config, &pubsub, &seams.wall_clock);
+        let tracking = Tracking::new(Arc::clone(&config), Arc::clone(&clients), Arc::clone(&seams.wall_clock));
+        let acl = Arc::new(Acl::default());
+        acl.set_default_password(config.load().requirepass.reveal());
+        let guarded = Arc::clone(&acl);
+        config.on_change(move |before, after| {
+            if before.requirepass != after.requirepass {
+                guarded.set_default_password(after.requirepass.reveal());
+            }
+        });
         Self {
+            acl,
             memory_limit: MemoryLimit::new(seams.seed),
             keyspace,
             config,
-            clients: Clients::default(),
+            clients,
+            tracking: Arc::new(tracking),
             blocking: Blocking::default(),
+            pubsub,
+            arrivals: Arrivals::default(),
             condition: Condition::default(),
             relocations: Relocations::default(),
             readiness: Readiness::default(),
+            scripts: Scripts::default(),
             tallies: Tallies::default(),
             console: Console::default(),
             durability: Durability::default(),
             backups: Backups::default(),
             control: Control::default(),
+            monitors: Monitors::default(),
+            sentinel: Sentinel::default(),
             table: table(),
             seams,
             started_at,

@@ -49,7 +49,8 @@ impl Caller {
         let worker = Worker::new(Arc::clone(node));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).expect("there is room for a client");
-        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, authenticated);
+        let mut client = ClientState::new(presence, Arc::clone(&worker.tally), 1, &node.acl);
+        client.authenticated = authenticated;
         Self { worker, client, reply: Reply::new(Version::Resp2) }
     }
 
@@ -72,6 +73,18 @@ impl Caller {
     pub fn call(&mut self, line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(|word| if word == "''" { b"" } else { word.as_bytes() }).collect();
         String::from_utf8_lossy(&self.call_bytes(&words)).into_owned()
+    }
+
+    /// What it was sent without asking, since it was asked last.
+    pub fn mail(&mut self) -> String {
+        self.reply.truncate(0);
+        self.client.presence.collect_all_mail(&mut self.reply);
+        String::from_utf8_lossy(self.reply.bytes()).into_owned()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.client.id()
     }
 
     /// Whether the node wants to hang up.

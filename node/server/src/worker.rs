@@ -9,12 +9,14 @@ use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER
 use crate::memory_limit::keep_within_memory;
 use crate::metrics::watch_event_loop;
 use crate::node::Node;
+use crate::scripting::stage::CommandStack;
 use crate::tally::Tally;
+use crdt::Stamp;
 use keyspace::{EXPECTED_MAX, Place, Writer};
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +29,11 @@ pub struct Worker {
     /// The node.
     pub node: Arc<Node>,
     writer: RefCell<Writer>,
+    /// The way of commands that run scripts: one of them may be put aside in its middle.
+    script_writer: RefCell<Writer>,
+    /// The stack that these run on, once there was one.
+    pub(crate) command_stack: RefCell<Option<CommandStack>>,
+    me: Weak<Worker>,
     config: RefCell<Reader>,
     /// Where this worker counts.
     pub tally: Arc<Tally>,
@@ -41,8 +48,11 @@ pub struct Worker {
 impl Worker {
     /// A worker for connections of this thread.
     pub fn new(node: Arc<Node>) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new_cyclic(|me| Self {
             writer: RefCell::new(node.keyspace.writer()),
+            script_writer: RefCell::new(node.keyspace.writer()),
+            command_stack: RefCell::default(),
+            me: me.clone(),
             config: RefCell::new(node.config.reader()),
             tally: node.tallies.add(),
             buffers: RefCell::default(),
@@ -56,6 +66,39 @@ impl Worker {
     #[inline]
     pub fn writer(&self) -> RefMut<'_, Writer> {
         self.writer.borrow_mut()
+    }
+
+    /// Several commands follow at once.
+    pub(crate) fn begin_pipeline(&self) {
+        self.writer().begin_pipeline();
+        if let Ok(mut writer) = self.script_writer.try_borrow_mut() {
+            writer.begin_pipeline();
+        }
+    }
+
+    /// Hands the changes of these commands on, but for one that is put aside: its changes are one group.
+    pub(crate) fn end_pipeline(&self) {
+        self.writer().end_pipeline();
+        if let Ok(mut writer) = self.script_writer.try_borrow_mut() {
+            writer.end_pipeline();
+        }
+    }
+
+    /// The way of commands that run scripts into the keyspace.
+    pub(crate) fn script_writer(&self) -> RefMut<'_, Writer> {
+        self.script_writer.borrow_mut()
+    }
+
+    /// The last stamp that a command of this thread took for a change, unless it is put aside.
+    #[inline]
+    pub(crate) fn last_stamp(&self) -> Stamp {
+        let last = self.writer.borrow().last_stamp();
+        self.script_writer.try_borrow().map_or(last, |writer| last.max(writer.last_stamp()))
+    }
+
+    /// Itself.
+    pub(crate) fn me(&self) -> Weak<Self> {
+        self.me.clone()
     }
 
     /// Looks something up in the settings.

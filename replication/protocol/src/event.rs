@@ -1,6 +1,8 @@
 //! What the hub wants done. Events are carried out in the order in which they come.
 
-use crate::{Batch, BootNonce, FrameError, NodeIdentity, NumberGrant, RefusalCode, RequestId, SessionId};
+use crate::{
+    Batch, BootNonce, FrameError, NodeIdentity, NumberGrant, PublishedMessage, RefusalCode, RequestId, SessionId,
+};
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use std::sync::Arc;
@@ -109,6 +111,13 @@ pub enum Event {
         session: SessionId,
         /// Whether this node was the one that fed.
         feeding: bool,
+    },
+    /// Clients of a peer have published these messages: hand them to the subscribers of this node, and to nobody else.
+    Messages {
+        /// The peer.
+        peer: NodeIdentity,
+        /// In the order in which they were published.
+        messages: Vec<PublishedMessage>,
     },
     /// A peer's membership record: merge it, and call `set_membership` if that changed anything.
     Membership {

@@ -18,19 +18,22 @@ pub enum Lane {
     Control,
     /// Batches.
     Batches,
+    /// Published messages.
+    Messages,
     /// Chunks of a state session.
     State,
 }
 
 impl Lane {
     /// All lanes, the most urgent first.
-    pub const ALL: [Lane; 3] = [Lane::Control, Lane::Batches, Lane::State];
+    pub const ALL: [Lane; 4] = [Lane::Control, Lane::Batches, Lane::Messages, Lane::State];
 
     /// The longest frame that may come on this lane; the transport refuses more before it takes memory for it.
     pub const fn frame_bytes_max(self) -> usize {
         match self {
             Lane::Control => limits::CONTROL_FRAME_BYTES_MAX,
             Lane::Batches => limits::BATCH_BYTES_MAX,
+            Lane::Messages => limits::MESSAGE_FRAME_BYTES_MAX,
             Lane::State => limits::STATE_FRAME_BYTES_MAX,
         }
     }

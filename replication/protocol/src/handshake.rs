@@ -16,6 +16,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// The oldest version that this code still speaks.
 pub const PROTOCOL_VERSION_OLDEST: u16 = 1;
 
+/// The capability of a node that takes published messages. Who does not say so is sent none.
+pub(crate) const CAPABILITY_MESSAGES: u64 = 1;
+
 /// What a removed node is told, and tells its operator.
 pub const REMOVED: &str = "this node was removed from the cluster and cannot come back under its old identity; add it \
                            again with `pelago region add`, which makes a new one";
@@ -115,6 +118,7 @@ pub(crate) struct PeerFacts {
     pub boot: BootNonce,
     pub number: Option<NodeNumber>,
     pub numbers: BTreeSet<NodeNumber>,
+    pub takes_messages: bool,
 }
 
 /// What a hello is judged against.
@@ -207,7 +211,10 @@ impl Judge<'_> {
                 sentence: format!("node number {number} belongs to {identity}: start with an empty data directory"),
                 taken: Some((number, identity)),
             }),
-            None => Ok(PeerFacts { version, boot: hello.boot, number, numbers }),
+            None => {
+                let takes_messages = hello.capabilities & CAPABILITY_MESSAGES != 0;
+                Ok(PeerFacts { version, boot: hello.boot, number, numbers, takes_messages })
+            }
         }
     }
 }

@@ -3,11 +3,13 @@
 //! It decides and never does: frames and time come in through `handle_*`, answers through the methods named in
 //! [`Event`], and what is to be done comes out of `poll_event` and `poll_transmit`. The rooms: `receive` takes frames
 //! apart, `delivery` moves batches, `gaps` fills holes by pulling, `sessions` by state, `members` knows who belongs,
+//! `messages` carries what was published,
 //! `transmit` says what goes out, `timers` what is due, `status` how it all stands.
 
 mod delivery;
 mod gaps;
 mod members;
+mod messages;
 mod receive;
 mod sessions;
 mod status;
@@ -18,7 +20,7 @@ use crate::catch_up::{Fed, Feeding};
 use crate::fragments::Assemblies;
 use crate::frame::ControlFrame;
 use crate::gate::Gate;
-use crate::handshake::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST};
+use crate::handshake::{CAPABILITY_MESSAGES, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST};
 use crate::link::{Link, Peer};
 use crate::ring::Ring;
 use crate::{
@@ -27,6 +29,7 @@ use crate::{
 };
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use gaps::Gap;
+pub(crate) use messages::MessageQueue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -57,6 +60,8 @@ pub struct Hub {
     pulling: BTreeMap<NodeNumber, NodeIdentity>,
     fed: Option<Fed>,
     feeding: BTreeMap<NodeIdentity, Feeding>,
+    /// Peers that have acknowledged more since it was last asked.
+    acknowledged: BTreeSet<NodeIdentity>,
     next_session: u64,
     session_retry_at: Millis,
     sessions_failed: u32,
@@ -113,6 +118,7 @@ impl Hub {
             pulling: BTreeMap::new(),
             fed: None,
             feeding: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
             session_retry_at: now,
             sessions_failed: 0,
             session_failed_with: None,
@@ -128,6 +134,11 @@ impl Hub {
     /// The next thing to do.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// A peer that has acknowledged more than when it was last named here: its [`Hub::peer_vector`] has risen.
+    pub fn poll_acknowledged(&mut self) -> Option<NodeIdentity> {
+        self.acknowledged.pop_first()
     }
 
     /// Whether there is something to do.
@@ -170,7 +181,7 @@ impl Hub {
             boot: self.settings.boot,
             number: self.settings.number.map(NodeNumber::value),
             numbers: self.settings.numbers.iter().map(|n| n.value()).collect(),
-            capabilities: 0,
+            capabilities: CAPABILITY_MESSAGES,
             membership_hash: self.members.hash,
             filling: self.is_filling(),
             sent_ms: now.0,

@@ -16,6 +16,7 @@ mod handshake;
 mod hub;
 pub mod limits;
 mod link;
+mod message;
 mod report;
 mod ring;
 pub mod sealing;
@@ -35,6 +36,7 @@ pub use handshake::{
     BootNonce, ClusterId, NUMBER_ENDED, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, REMOVED, RefusalCode,
 };
 pub use hub::Hub;
+pub use message::{MessageFrame, MessageKind, MessageWriter, PublishedMessage};
 pub use report::{LAG_BOUNDS_MS, LagCounts, LimitCounters, LinkPhase, LinkReport, NodeReport, OriginReport};
 pub use settings::{HubSettings, MemberView};
 pub use time::Millis;

@@ -40,6 +40,12 @@ pub const CONTROL_QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Own requests that a link may have unanswered, and a peer's that may be unanswered here. Each is an operator's verb.
 pub const REQUESTS_OPEN_MAX: usize = 64;
 
+/// Bytes of a frame of published messages: what one turn of a node gathers, which is half as much, and room for the lengths.
+pub const MESSAGE_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bytes of published messages that wait for the transport of one link. Beyond it they are dropped: they are no data, and a
+/// slow region must cost the others neither memory nor time. About a second of a link of 64 Mbit/s.
+pub const MESSAGES_QUEUE_BYTES_MAX: usize = 8 << 20;
+
 /// How often the grace time doubles while a pull brings nothing: from one second to half a minute.
 pub const PULL_DOUBLINGS_MAX: usize = 5;
 

@@ -5,6 +5,7 @@
 use crate::clock_offset::{ClockOffset, ClockSample};
 use crate::frame::{ControlFrame, Heartbeat};
 use crate::handshake::PeerFacts;
+use crate::hub::MessageQueue;
 use crate::window::OriginWindow;
 use crate::{BootNonce, LagCounts, LinkPhase, Millis, RequestId, limits};
 use bytes::Bytes;
@@ -60,6 +61,7 @@ pub(crate) struct Link {
     /// Frames of the greeting that the transport has not taken: nothing may overtake them.
     greeting: usize,
     pub state: VecDeque<Bytes>,
+    pub messages: MessageQueue,
     pub heartbeat_due: bool,
     /// The last heartbeat heard: its time there, and ours.
     heartbeat_heard: Option<(u64, Millis)>,
@@ -144,6 +146,7 @@ impl Link {
             control_bytes: 0,
             greeting: 0,
             state: VecDeque::new(),
+            messages: MessageQueue::default(),
             heartbeat_due: false,
             heartbeat_heard: None,
             clock: ClockOffset::default(),

@@ -169,12 +169,18 @@ pub struct LimitCounters {
     pub frame_errors: u64,
     /// Forked histories found.
     pub forks: u64,
+    /// Published messages sent, one for each peer that was sent it.
+    pub messages_sent: u64,
+    /// Published messages that came from peers.
+    pub messages_received: u64,
+    /// Published messages that a link had no room for, one for each peer that was not sent it.
+    pub messages_dropped: u64,
 }
 
 impl LimitCounters {
     /// The counters that say that something was refused, dropped or held, with their names, for metrics. What merely
     /// happens in the course of things (evictions from the ring, pulls, sessions) has figures of its own.
-    pub fn named(&self) -> [(&'static str, u64); 10] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("waiting_space_full", self.waiting_space_full),
             ("applying_full", self.applying_full),
@@ -186,6 +192,7 @@ impl LimitCounters {
             ("links_silent", self.links_silent),
             ("frame_errors", self.frame_errors),
             ("forks", self.forks),
+            ("messages_dropped", self.messages_dropped),
         ]
     }
 }

@@ -82,7 +82,7 @@ pub enum TransportEvent {
 /// The consumer's end.
 pub struct TransportEvents {
     links: mpsc::Receiver<TransportEvent>,
-    lanes: [LaneReceiver; 3],
+    lanes: [LaneReceiver; Lane::ALL.len()],
     /// Links that were reported connected and not yet closed.
     open: BTreeSet<LinkId>,
     turn: u32,
@@ -97,7 +97,7 @@ struct LaneReceiver {
 #[derive(Clone)]
 pub(crate) struct EventSender {
     links: mpsc::Sender<TransportEvent>,
-    lanes: [LaneSender; 3],
+    lanes: [LaneSender; Lane::ALL.len()],
 }
 
 #[derive(Clone)]

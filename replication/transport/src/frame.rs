@@ -34,6 +34,7 @@ const fn lane_number(lane: Lane) -> u8 {
         Lane::Control => 0,
         Lane::Batches => 1,
         Lane::State => 2,
+        Lane::Messages => 3,
     }
 }
 

@@ -9,6 +9,8 @@ pub const CONTROL_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// What may wait on a batch lane beside what QUIC itself holds. The batches live in the ring, this is only the step
 /// between two wake-ups of the writer.
 pub const BATCHES_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// What may wait on a lane of published messages. More of them wait in the hub, which drops what is too much.
+pub const MESSAGES_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// What may wait on a state lane. State is read when there is room, so that it is as fresh as possible when it goes.
 pub const STATE_QUEUE_BYTES_MAX: usize = 2 << 20;
 
@@ -16,6 +18,8 @@ pub const STATE_QUEUE_BYTES_MAX: usize = 2 << 20;
 pub const CONTROL_RECEIVED_BYTES_MAX: usize = 4 << 20;
 /// Received batches that wait for the consumer.
 pub const BATCHES_RECEIVED_BYTES_MAX: usize = 16 << 20;
+/// Received messages that wait for the consumer.
+pub const MESSAGES_RECEIVED_BYTES_MAX: usize = 8 << 20;
 /// Received state that waits for the consumer.
 pub const STATE_RECEIVED_BYTES_MAX: usize = 8 << 20;
 /// What a frame costs in a queue beside its bytes, so that a flood of empty frames is bounded as well.
@@ -42,7 +46,7 @@ pub const READ_CHUNK_BYTES_MAX: usize = 256 << 10;
 /// and no more, so it can never stand in the way of the others, neither in the receiver nor in the sender's buffer.
 pub const LANE_WINDOW_BYTES: u32 = 8 << 20;
 /// Lanes of a link, and streams that a peer may open.
-pub const LANES: u32 = 3;
+pub const LANES: u32 = 4;
 
 /// What the system is asked to buffer for the socket: a tenth of a second at 40 MB/s, while the thread is elsewhere.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -84,6 +88,7 @@ pub const fn queue_bytes_max(lane: Lane) -> usize {
     match lane {
         Lane::Control => CONTROL_QUEUE_BYTES_MAX,
         Lane::Batches => BATCHES_QUEUE_BYTES_MAX,
+        Lane::Messages => MESSAGES_QUEUE_BYTES_MAX,
         Lane::State => STATE_QUEUE_BYTES_MAX,
     }
 }
@@ -93,6 +98,7 @@ pub const fn received_bytes_max(lane: Lane) -> usize {
     match lane {
         Lane::Control => CONTROL_RECEIVED_BYTES_MAX,
         Lane::Batches => BATCHES_RECEIVED_BYTES_MAX,
+        Lane::Messages => MESSAGES_RECEIVED_BYTES_MAX,
         Lane::State => STATE_RECEIVED_BYTES_MAX,
     }
 }

@@ -152,11 +152,12 @@ async fn run(
     shared.spawn(async move {
         let (shared, link) = writers;
         let Ok(control) = outgoing.await else { return };
-        // Streams are opened in the lanes' order, and arrive in it: QUIC numbers them.
+        // Streams arrive in the order in which they are opened: QUIC numbers them.
         let Ok(batches) = open_lane(&link.connection, Lane::Batches).await else { return };
         let Ok(state) = open_lane(&link.connection, Lane::State).await else { return };
         shared.spawn(write_lane(shared.clone(), link.clone(), Lane::Batches, batches));
         shared.spawn(write_lane(shared.clone(), link.clone(), Lane::State, state));
+        shared.spawn(open_last_lane(shared.clone(), link.clone()));
         write_lane(shared, link, Lane::Control, control).await;
     });
     shared.spawn(read_bulk_lanes(shared.clone(), link.clone()));
@@ -170,8 +171,15 @@ async fn run(
     }
 }
 
+/// The lane of messages. A peer of an earlier version lets no stream be opened for it, and is sent none.
+async fn open_last_lane(shared: Arc<Shared>, link: Arc<Link>) {
+    if let Ok(messages) = open_lane(&link.connection, Lane::Messages).await {
+        write_lane(shared, link, Lane::Messages, messages).await;
+    }
+}
+
 async fn read_bulk_lanes(shared: Arc<Shared>, link: Arc<Link>) {
-    for lane in [Lane::Batches, Lane::State] {
+    for lane in [Lane::Batches, Lane::State, Lane::Messages] {
         match accept_lane(&link.connection, lane).await {
             Ok(stream) => shared.spawn(read_lane(shared.clone(), link.clone(), lane, stream)),
             Err(LinkError::Connection(_)) => return,
@@ -285,8 +293,9 @@ fn write_error(connection: &Connection, error: &WriteError) -> LinkError {
 /// QUIC sends the greater first.
 const fn priority(lane: Lane) -> i32 {
     match lane {
-        Lane::Control => 2,
-        Lane::Batches => 1,
+        Lane::Control => 3,
+        Lane::Batches => 2,
+        Lane::Messages => 1,
         Lane::State => 0,
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) peer: NodeIdentity,
     pub(crate) connection: quinn::Connection,
-    pub(crate) queues: [LaneQueue; 3],
+    pub(crate) queues: [LaneQueue; Lane::ALL.len()],
     /// Why this side closed it, when it did.
     pub(crate) closed_because: OnceLock<String>,
 }

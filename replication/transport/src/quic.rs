@@ -91,7 +91,7 @@ pub struct LinkStats {
     /// What QUIC allows to be under way.
     pub congestion_window_bytes: u64,
     /// Bytes waiting in the lanes' queues, in the order of [`Lane::ALL`].
-    pub queued_bytes: [usize; 3],
+    pub queued_bytes: [usize; Lane::ALL.len()],
 }
 
 struct Dialed {

@@ -43,12 +43,12 @@ async fn a_consumer_that_does_not_take_bounds_what_is_sent_and_no_lane_blocks_an
     a.transport.send(to_b, Lane::Control, Bytes::from_static(b"urgent")).unwrap();
 
     // The consumer comes back: control before what waits at the sender, then everything, and the sender hears of room.
-    let mut left = [6, batches, state];
+    let mut left = [6, batches, 0, state];
     while left.iter().sum::<usize>() > 0 {
         let (_, lane, bytes) = b.frame().await;
         left[lane as usize] -= bytes.len();
         if lane == Lane::Control {
-            assert!(left[1] + left[2] > 1 << 20, "{left:?}");
+            assert!(left[1] + left[3] > 1 << 20, "{left:?}");
         }
     }
     let mut lanes = Vec::new();

@@ -64,8 +64,8 @@ pub struct Trace {
 }
 
 /// Where an element begins in a chunk's bytes, and what it is written against. It is not inside a run.
-#[derive(Clone, Copy)]
-struct Mark {
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
     at: usize,
     trace: Trace,
 }
@@ -159,7 +159,8 @@ impl<'a> Item<'a> {
     }
 
     /// The first step of its position.
-    fn first_step(&self) -> Step {
+    #[inline]
+    pub fn first_step(&self) -> Step {
         match self.place {
             Place::Edge(step) => step,
             Place::Named(name) => position_of(name).steps()[0],
@@ -253,6 +254,39 @@ impl Chunk {
         self.end = end.unwrap_or(self.end);
         self.replace(first.at, to, &written);
         self.count -= count as u32;
+        self.give_back();
+    }
+
+    /// Where up to so many of the last elements begin, the first of them first, as far as they are in no run. The last one
+    /// is taken out of its run for that.
+    pub fn last_marks(&mut self, elements: usize) -> Vec<Mark> {
+        let Some(last) = self.len().checked_sub(1) else { return Vec::new() };
+        self.open(FRONT, last);
+        let mut cursor = self.items();
+        cursor.pass(self.len().saturating_sub(elements));
+        let mut marks = Vec::with_capacity(elements.min(self.len()));
+        loop {
+            let mark = Mark { at: cursor.at, trace: cursor.trace };
+            let was_in_run = cursor.run.is_some();
+            if cursor.next().is_none() {
+                return marks;
+            }
+            if was_in_run || cursor.run.is_some() {
+                marks.clear();
+            } else {
+                marks.push(mark);
+            }
+        }
+    }
+
+    /// Takes out the last element, which begins here, after `each` has seen it.
+    pub fn take_last(&mut self, mark: Mark, mut each: impl FnMut(&Item<'_>)) {
+        if let Some(item) = self.items_from(mark).next() {
+            each(&item);
+        }
+        self.bytes.truncate(mark.at);
+        self.end = mark.trace;
+        self.count -= 1;
         self.give_back();
     }
 
@@ -385,7 +419,8 @@ impl Chunk {
     /// Makes room for so many bytes more, and for little beside them: a list is mostly chunks that do not grow.
     fn grow(&mut self, bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() < bytes {
-            self.bytes.reserve_exact(bytes.max(self.bytes.len() / 8).max(GROWTH_BYTES_MIN));
+            let length = self.bytes.len();
+            self.bytes.reserve_exact(handed_out(length + bytes.max(length / 8).max(GROWTH_BYTES_MIN)) - length);
         }
     }
 
@@ -501,10 +536,19 @@ impl<'a> Cursor<'a> {
             }
             Some(_) => {}
         }
-        if let Some(item) = self.element() {
-            encode(written, trace, &item);
+        match self.element() {
+            // A text itself stays where it is.
+            Some(item @ Item { value: Value::Text(text), .. }) => {
+                encode_head(written, trace, &item);
+                (self.at - text.len(), None)
+            }
+            item => {
+                if let Some(item) = &item {
+                    encode(written, trace, item);
+                }
+                (self.at, None)
+            }
         }
-        (self.at, None)
     }
 
     /// The next element, which is not inside a run, though perhaps the first of one.
@@ -598,7 +642,17 @@ impl<'a> Cursor<'a> {
 }
 
 /// Appends an element that stands behind one of this trace, and says what comes behind it is written against.
+#[inline]
 fn encode(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> Trace {
+    let integer = encode_head(out, trace, item);
+    if let Value::Text(text) = item.value {
+        out.extend_from_slice(text);
+    }
+    Trace { step: item.first_step(), integer }
+}
+
+/// Appends all of an element but its text, and says which integer the next one is written against.
+fn encode_head(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> i64 {
     let (code, integer, difference) = match item.value {
         Value::Integer(integer) => {
             let difference = fold(integer.wrapping_sub(trace.integer));
@@ -613,15 +667,10 @@ fn encode(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> Trace {
     encode_place(out, trace.step, item, code);
     match item.value {
         Value::Integer(_) => out.extend_from_slice(&difference.to_le_bytes()[..usize::from(code)]),
-        Value::Text(text) => {
-            if code == CODE_LONG_TEXT {
-                crdt::encoding::put_varint(out, text.len() as u64);
-            }
-            out.extend_from_slice(text);
-        }
-        Value::Wide => {}
+        Value::Text(text) if code == CODE_LONG_TEXT => crdt::encoding::put_varint(out, text.len() as u64),
+        Value::Text(_) | Value::Wide => {}
     }
-    Trace { step: item.first_step(), integer }
+    integer
 }
 
 fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
@@ -661,6 +710,12 @@ fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
             }
         }
     }
+}
+
+/// How many bytes an allocator hands out where so many are asked for: sizes between two powers of two are quarters.
+/// Whoever grows asks for all of them, and then not again for the next few bytes.
+fn handed_out(bytes: usize) -> usize {
+    bytes.next_multiple_of(16.max(bytes.next_power_of_two() / 8))
 }
 
 /// The index of the same command's element behind this one.

@@ -158,3 +158,12 @@ fn long_keys_are_waited_for_by_few() {
     assert!(matches!(refusal, Err(CommandError::Plain("ERR too many keys are waited for"))));
     assert_eq!((node.blocking.count(), node.blocking.refused()), (0, 1));
 }
+
+#[test]
+fn timeouts_are_read_as_redis_reads_them() {
+    let seconds = |text: &str| timeout(text.as_bytes()).ok();
+    assert_eq!(seconds("0"), Some(None));
+    assert_eq!(seconds("1.5"), Some(Some(Duration::from_millis(1500))));
+    assert_eq!(seconds("0x1p-7"), Some(Some(Duration::from_millis(8))));
+    assert_eq!((seconds("0x"), seconds("-1"), seconds(" 1")), (None, None, None));
+}

@@ -96,6 +96,14 @@ pub const COMMANDS: &[Command] = &[
     },
     container("memory", "4.0.0", "A container for memory diagnostics commands", MEMORY),
     row(
+        "monitor",
+        1,
+        ADMIN_ALWAYS,
+        monitor,
+        "1.0.0",
+        "Listen for all requests received by the server in real time",
+    ),
+    row(
         "replicaof",
         3,
         ADMIN.union(Flags::STALE),
@@ -130,17 +138,6 @@ pub const COMMANDS: &[Command] = &[
     ),
     container("slowlog", "2.2.12", "A container for slow log commands", SLOWLOG),
     row("time", 1, ALWAYS.union(Flags::FAST), time, "2.6.0", "Return the current server time"),
-    Command {
-        group: Group::Generic,
-        ..row(
-            "waitaof",
-            4,
-            Flags::NO_SCRIPT.union(Flags::NO_MULTI),
-            saving::waitaof,
-            "7.2.0",
-            "Wait for the writes of the connection to be flushed to the append-only file",
-        )
-    },
 ];
 
 const SHUTDOWN: Flags = ADMIN_ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY);
@@ -289,6 +286,15 @@ fn lolwut(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn monitor(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.is_in_exec {
+        return Err(CommandError::Plain("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    call.node.monitors.enter(&call.client.presence);
+    call.reply.ok();
+    Ok(())
+}
+
 fn replicaof(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         call.reply.ok();
@@ -321,6 +327,9 @@ fn shutdown(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         }
         call.reply.ok();
         return Ok(());
+    }
+    if call.node.condition.is_busy() && !asked("nosave") {
+        return Err(CommandError::Plain(call.node.scripts.running.refusal()));
     }
     if asked("save") && !asked("force") && !call.node.durability.is_on() {
         return Err(CommandError::Plain(saving::NOT_KEPT));

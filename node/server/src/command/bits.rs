@@ -8,7 +8,7 @@ use super::number;
 use super::string::string_bytes_max;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::patch::Piece;
-use keyspace::{Lifetime, NewLifetime};
+use keyspace::{EventClass, Lifetime, NewLifetime};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -115,6 +115,7 @@ fn setbit(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut patch = Vec::with_capacity(16);
     Piece::Bits { offset, count: 1, value: u64::from(on) }.encode(&mut patch);
     call.store.patch_string(db, key, &patch);
+    call.store.note(EventClass::STRING, "setbit", db, key);
     call.reply.integer(i64::from(was));
     Ok(())
 }
@@ -298,9 +299,12 @@ fn bitop(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         operation.apply(&mut result, &source);
     }
     if result.is_empty() {
-        call.store.delete(db, target);
+        if call.store.delete(db, target) {
+            call.store.note(EventClass::GENERIC, "del", db, target);
+        }
     } else {
         call.store.put_string(db, target, &result, NewLifetime::Set(Lifetime::Never));
+        call.store.note(EventClass::STRING, "set", db, target);
     }
     call.reply.integer(result.len() as i64);
     Ok(())

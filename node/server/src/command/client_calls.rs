@@ -3,7 +3,10 @@
 use super::{Call, CommandError};
 use crate::client::Replies;
 use crate::clients::{Marks, Presence, is_client_name};
+use crate::acl::User;
 use crate::condition::Paused;
+use crate::node::Node;
+use crate::config::ClientClass;
 use crdt::UnixMillis;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -13,20 +16,6 @@ use std::sync::Arc;
 pub(super) const BAD_NAME: CommandError =
     CommandError::Plain("ERR Client names cannot contain spaces, newlines or special characters.");
 
-const TRACKING: CommandError = CommandError::Plain("ERR client side caching is not supported");
-
-pub(super) fn caching(_call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    if args[2].eq_ignore_ascii_case(b"yes") {
-        let text = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
-        return Err(CommandError::Plain(text));
-    }
-    if args[2].eq_ignore_ascii_case(b"no") {
-        let text = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
-        return Err(CommandError::Plain(text));
-    }
-    Err(CommandError::Syntax)
-}
-
 pub(super) fn getname(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     let name = call.client.presence.names().name;
     if name.is_empty() {
@@ -34,11 +23,6 @@ pub(super) fn getname(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), Co
     } else {
         call.reply.bulk(name.as_bytes())
     }
-    Ok(())
-}
-
-pub(super) fn getredir(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
-    call.reply.integer(-1);
     Ok(())
 }
 
@@ -66,7 +50,7 @@ pub(super) fn id(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), Command
 pub(super) fn info(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     refresh_own(call);
     let mut text = String::new();
-    describe(call, &call.client.presence, &mut text);
+    describe(call.node, &call.client.presence, call.now(), &mut text);
     call.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
@@ -76,9 +60,9 @@ pub(super) fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
     match args {
         [_, _] => wanted = call.node.clients.all(),
         [_, _, option, kind] if option.eq_ignore_ascii_case(b"type") => {
-            if Kind::named(kind)? == Kind::Normal {
-                wanted = call.node.clients.all();
-            }
+            let kind = Kind::named(kind)?;
+            wanted = call.node.clients.all();
+            wanted.retain(|presence| Kind::of(presence) == kind);
         }
         [_, _, option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let all = call.node.clients.all();
@@ -93,7 +77,7 @@ pub(super) fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
     refresh_own(call);
     let mut text = String::new();
     for presence in &wanted {
-        describe(call, presence, &mut text);
+        describe(call.node, presence, call.now(), &mut text);
     }
     call.reply.verbatim("txt", text.as_bytes());
     Ok(())
@@ -106,16 +90,18 @@ fn refresh_own(call: &Call<'_, '_>) {
 }
 
 /// One line of `CLIENT LIST`. What a node like ours does not have stands there as in a Redis that does not use it.
-fn describe(call: &Call<'_, '_>, presence: &Presence, text: &mut String) {
-    let (now, look, names) = (call.now(), presence.look(), presence.names());
-    let command = look.last_command.and_then(|ordinal| call.node.table.by_ordinal(ordinal));
+fn describe(node: &Node, presence: &Presence, now: UnixMillis, text: &mut String) {
+    let (look, names, user) = (presence.look(), presence.names(), presence.user_name());
+    let (subscribed, (posted, pieces)) = (presence.subscribed(), presence.posted());
+    let waiting = presence.unread_bytes() + posted;
+    let command = look.last_command.and_then(|ordinal| node.table.by_ordinal(ordinal));
     let command = command.map_or("NULL", |entry| entry.full_name.as_str());
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={command} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events=r cmd={command} \
+         user={user} redir={} resp={} lib-name={} lib-ver={}",
         presence.id,
         presence.address,
         presence.local_address,
@@ -125,20 +111,37 @@ fn describe(call: &Call<'_, '_>, presence: &Presence, text: &mut String) {
         presence.idle(now).as_secs(),
         letters(look.marks),
         look.database,
+        subscribed.channels,
+        subscribed.patterns,
+        subscribed.shard_channels,
         look.queued,
         look.buffered,
-        presence.unread_bytes(),
-        look.buffered + presence.unread_bytes() + size_of::<Presence>() as u64,
+        pieces,
+        waiting,
+        look.buffered + waiting + size_of::<Presence>() as u64,
+        node.tracking.redirect(presence.id),
         look.version,
         names.library,
         names.library_version,
     );
 }
 
+/// A connection in one line, as `CLIENT LIST` shows it.
+pub(super) fn described(node: &Node, presence: &Presence, now: UnixMillis) -> String {
+    let mut text = String::new();
+    describe(node, presence, now, &mut text);
+    text.truncate(text.trim_end().len());
+    text
+}
+
 fn letters(marks: Marks) -> String {
-    const LETTERS: [(Marks, char); 5] = [
+    const LETTERS: [(Marks, char); 9] = [
+        (Marks::SUBSCRIBED, 'P'),
         (Marks::TRANSACTION, 'x'),
         (Marks::BLOCKED, 'b'),
+        (Marks::TRACKING, 't'),
+        (Marks::BROKEN_REDIRECT, 'R'),
+        (Marks::BROADCAST, 'B'),
         (Marks::CLOSING, 'c'),
         (Marks::NO_EVICT, 'e'),
         (Marks::NO_TOUCH, 'T'),
@@ -147,19 +150,31 @@ fn letters(marks: Marks) -> String {
     if letters.is_empty() { "N".to_owned() } else { letters }
 }
 
-/// The kinds of clients that Redis tells apart; here all are normal ones.
+/// The kinds of clients that Redis tells apart; others than these there are none here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Normal,
+    PubSub,
     Other,
 }
 
 impl Kind {
+    fn of(presence: &Presence) -> Self {
+        match presence.class() {
+            ClientClass::Normal => Self::Normal,
+            ClientClass::PubSub => Self::PubSub,
+            ClientClass::Replica => Self::Other,
+        }
+    }
+
     fn named(name: &[u8]) -> Result<Self, CommandError> {
         if name.eq_ignore_ascii_case(b"normal") {
             return Ok(Self::Normal);
         }
-        let others: [&[u8]; 4] = [b"slave", b"replica", b"pubsub", b"master"];
+        if name.eq_ignore_ascii_case(b"pubsub") {
+            return Ok(Self::PubSub);
+        }
+        let others: [&[u8]; 3] = [b"slave", b"replica", b"master"];
         if others.iter().any(|other| name.eq_ignore_ascii_case(other)) {
             return Ok(Self::Other);
         }
@@ -175,6 +190,7 @@ struct Filter {
     address: Option<String>,
     local_address: Option<String>,
     kind: Option<Kind>,
+    user: Option<Arc<User>>,
     /// Kills those that are at least this old, in seconds.
     age_min: Option<u64>,
     includes_own: bool,
@@ -188,7 +204,8 @@ impl Filter {
         self.id.is_none_or(|id| id == presence.id)
             && has(&self.address, presence.address)
             && has(&self.local_address, presence.local_address)
-            && self.kind.is_none_or(|kind| kind == Kind::Normal)
+            && self.kind.is_none_or(|kind| kind == Kind::of(presence))
+            && self.user.as_ref().is_none_or(|user| presence.is_of(user))
             && self.age_min.is_none_or(|age_min| presence.age(now).as_secs() >= age_min)
             && (self.includes_own || presence.id != own)
     }
@@ -204,13 +221,13 @@ pub(super) fn kill(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
         call.reply.ok();
         return Ok(());
     }
-    let filter = filter(&args[2..])?;
+    let filter = filter(call.node, &args[2..])?;
     let ended = end_fitting(call, &filter);
     call.reply.count(ended);
     Ok(())
 }
 
-fn filter(options: &[&[u8]]) -> Result<Filter, CommandError> {
+fn filter(node: &Node, options: &[&[u8]]) -> Result<Filter, CommandError> {
     let (pairs, []) = options.as_chunks::<2>() else { return Err(CommandError::Syntax) };
     let mut filter = Filter::default();
     for [option, value] in pairs {
@@ -226,9 +243,8 @@ fn filter(options: &[&[u8]]) -> Result<Filter, CommandError> {
         } else if is("laddr") {
             filter.local_address = Some(text());
         } else if is("user") {
-            if *value != b"default" {
-                return Err(CommandError::Detailed(format!("ERR No such user '{}'", text())));
-            }
+            let user = node.acl.find(value);
+            filter.user = Some(user.ok_or_else(|| CommandError::Detailed(format!("ERR No such user '{}'", text())))?);
         } else if is("maxage") {
             let age = resp::parse_integer(value).and_then(|age| u64::try_from(age).ok()).filter(|age| *age > 0);
             filter.age_min = Some(age.ok_or(CommandError::Plain("ERR maxage should be greater than 0"))?);
@@ -335,27 +351,6 @@ pub(super) fn rename(call: &mut Call<'_, '_>, name: &[u8]) -> Result<(), Command
     Ok(())
 }
 
-pub(super) fn tracking(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    if on_or_off(args[2])? {
-        return Err(TRACKING);
-    }
-    call.reply.ok();
-    Ok(())
-}
-
-pub(super) fn trackinginfo(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
-    let reply = &mut *call.reply;
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
 pub(super) fn unblock(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let with_error = match args {
         [_, _, _] => false,
@@ -365,7 +360,8 @@ pub(super) fn unblock(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Com
         _ => return Err(CommandError::wrong_arity("client|unblock")),
     };
     let id = resp::parse_integer(args[2]).ok_or(CommandError::NotAnInteger)?;
-    let waited = u64::try_from(id).is_ok_and(|id| call.node.blocking.unblock(id, with_error));
+    let waited = u64::try_from(id)
+        .is_ok_and(|id| call.node.blocking.unblock(id, with_error) || call.node.arrivals.unblock(id, with_error));
     call.reply.integer(i64::from(waited));
     Ok(())
 }
@@ -376,7 +372,7 @@ pub(super) fn unpause(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), Co
     Ok(())
 }
 
-fn on_or_off(word: &[u8]) -> Result<bool, CommandError> {
+pub(super) fn on_or_off(word: &[u8]) -> Result<bool, CommandError> {
     if word.eq_ignore_ascii_case(b"on") {
         Ok(true)
     } else if word.eq_ignore_ascii_case(b"off") {

@@ -2,8 +2,12 @@
 //!
 //! `CLIENT` and its subcommands are rows here; their handlers are in `client_calls`.
 
+use super::acl::note_not_admitted;
 use super::client_calls as client;
+use super::client_tracking as tracking;
+use super::pubsub;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crate::acl::DEFAULT_USER;
 use crate::client::Replies;
 use crate::clients::is_client_name;
 use crate::info::REDIS_VERSION;
@@ -12,6 +16,7 @@ use resp::Version;
 
 const QUICK: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
 const OPEN: Flags = QUICK.union(Flags::NO_SCRIPT).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
+const LAST: Flags = OPEN.union(Flags::NEVER_QUEUED).union(Flags::SUBSCRIBER);
 const CLIENT: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE);
 const CLIENT_ADMIN: Flags = CLIENT.union(Flags::ADMIN);
 const HERE: Merge = Merge::Local("Concerns this connection only");
@@ -60,9 +65,9 @@ pub const COMMANDS: &[Command] = &[
     },
     row("echo", 2, Flags::FAST, echo, "1.0.0", "Echo the given string", HERE),
     row("hello", -1, OPEN, hello, "6.0.0", "Handshake with Redis", HERE),
-    row("ping", -1, Flags::FAST, ping, "1.0.0", "Ping the server", HERE),
-    row("quit", -1, OPEN.union(Flags::NEVER_QUEUED), quit, "1.0.0", "Close the connection", HERE),
-    row("reset", 1, OPEN.union(Flags::NEVER_QUEUED), reset, "6.2.0", "Reset the connection", HERE),
+    row("ping", -1, Flags::FAST.union(Flags::SUBSCRIBER), ping, "1.0.0", "Ping the server", HERE),
+    row("quit", -1, LAST, quit, "1.0.0", "Close the connection", HERE),
+    row("reset", 1, LAST, reset, "6.2.0", "Reset the connection", HERE),
     row("select", 2, QUICK, select, "1.0.0", "Change the selected database for the current connection", HERE),
 ];
 
@@ -71,7 +76,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         "caching",
         3,
         CLIENT,
-        client::caching,
+        tracking::caching,
         "6.0.0",
         "Instruct the server about tracking or not keys in the next request",
         HERE,
@@ -81,7 +86,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         "getredir",
         2,
         CLIENT,
-        client::getredir,
+        tracking::getredir,
         "6.0.0",
         "Get tracking notifications redirection client ID if any",
         HERE,
@@ -130,8 +135,8 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
     row(
         "tracking",
         -3,
-        CLIENT,
-        client::tracking,
+        CLIENT.union(Flags::WHOLE_DATABASE),
+        tracking::tracking,
         "6.0.0",
         "Enable or disable server assisted client side caching support",
         HERE,
@@ -140,7 +145,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         "trackinginfo",
         2,
         CLIENT,
-        client::trackinginfo,
+        tracking::trackinginfo,
         "6.2.0",
         "Return information about server assisted client side caching for the current connection",
         HERE,
@@ -159,8 +164,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
 
 fn auth(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (user, password) = match args {
-        [_, password] if !call.node.config.load().requires_password() => {
-            let _ = password;
+        [_, _] if call.node.acl.default_user().rights().any_password => {
             return Err(CommandError::Plain(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
@@ -170,32 +174,23 @@ fn auth(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         [_, user, password] => (*user, *password),
         _ => return Err(CommandError::Syntax),
     };
-    authenticate(call, user, password)?;
+    authenticate(call, args[0], user, password)?;
     call.reply.ok();
     Ok(())
 }
 
-/// The only user there is.
-const DEFAULT_USER: &[u8] = b"default";
-
-/// Marks the client as authenticated if the password is right. Without a password set, every one is.
-fn authenticate(call: &mut Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let config = call.node.config.load();
-    let is_right = !config.requires_password() || same_secret(config.requirepass.reveal().as_bytes(), password);
-    if user != DEFAULT_USER || !is_right {
-        return Err(CommandError::Plain("WRONGPASS invalid username-password pair or user is disabled."));
+/// Makes the client a user's, if the password is right. `command` is what it asked with.
+fn authenticate(call: &mut Call<'_, '_>, command: &[u8], name: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    match call.node.acl.authenticate(name, password) {
+        Some(user) => {
+            call.client.become_user(user);
+            Ok(())
+        }
+        None => {
+            note_not_admitted(call.node, call.client, name, command, call.now());
+            Err(CommandError::Plain("WRONGPASS invalid username-password pair or user is disabled."))
+        }
     }
-    call.client.authenticated = true;
-    Ok(())
-}
-
-/// Compares in a time that depends on the lengths only, so that a guess cannot be improved byte by byte.
-fn same_secret(secret: &[u8], guess: &[u8]) -> bool {
-    let differing = (0..secret.len().max(guess.len())).fold(secret.len() ^ guess.len(), |differing, index| {
-        let bytes = (secret.get(index).copied().unwrap_or(0), guess.get(index).copied().unwrap_or(0));
-        differing | usize::from(bytes.0 ^ bytes.1)
-    });
-    std::hint::black_box(differing) == 0
 }
 
 fn echo(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -220,19 +215,18 @@ fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     };
     let greeting = greeting(args.get(2..).unwrap_or_default())?;
     if let Some((user, password)) = greeting.credentials {
-        authenticate(call, user, password)?;
+        authenticate(call, args[0], user, password)?;
     }
-    if !call.client.authenticated {
+    if !call.client.authenticated && call.node.acl.requires_password() {
         return Err(CommandError::Plain(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
-             same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
     if let Some(name) = greeting.name {
         client::rename(call, name)?;
     }
-    call.reply.set_version(version);
+    set_version(call, version);
     let id = i64::try_from(call.client.id()).unwrap_or(i64::MAX);
     let reply = &mut *call.reply;
     reply.map(7);
@@ -279,6 +273,8 @@ fn greeting<'a>(mut options: &[&'a [u8]]) -> Result<Greeting<'a>, CommandError> 
 
 fn ping(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     match args {
+        [_] if pubsub::is_restricted(call) => pubsub::ping(call, b""),
+        [_, message] if pubsub::is_restricted(call) => pubsub::ping(call, message),
         [_] => call.reply.simple("PONG"),
         [_, message] => call.reply.bulk(message),
         _ => return Err(CommandError::wrong_arity("ping")),
@@ -296,15 +292,25 @@ fn reset(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     let client = &mut *call.client;
     client.transaction = None;
     client.watches.clear();
+    client.subscriptions = None;
+    client.tracks = None;
+    client.note_special();
     client.database = Database(0);
     client.replies = Replies::On;
     client.no_evict = false;
     client.no_touch = false;
-    client.authenticated = !call.node.config.load().requires_password();
+    client.become_stranger(&call.node.acl);
+    call.node.monitors.leave(client.id());
     client.presence.rename(|names| names.name.clear());
-    call.reply.set_version(Version::Resp2);
+    set_version(call, Version::Resp2);
     call.reply.simple("RESET");
     Ok(())
+}
+
+/// Changes the version of the protocol, for replies and for what is posted to the client.
+fn set_version(call: &mut Call<'_, '_>, version: Version) {
+    call.client.presence.change_version(version, call.reply);
+    call.reply.set_version(version);
 }
 
 fn select(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -316,17 +322,4 @@ fn select(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     call.client.database = Database(database.ok_or(CommandError::OutOfRange("DB index is out of range"))?);
     call.reply.ok();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same_secret;
-
-    #[test]
-    fn secrets_are_equal_only_to_themselves() {
-        assert!(same_secret(b"secret", b"secret"));
-        for guess in ["", "secre", "secret\0", "Secret", "secrets"] {
-            assert!(!same_secret(b"secret", guess.as_bytes()), "{guess:?}");
-        }
-    }
 }

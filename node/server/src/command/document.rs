@@ -46,6 +46,7 @@ const GROUPS: &[Group] = &[
     Group::Transactions,
     Group::Connection,
     Group::Server,
+    Group::Sentinel,
     Group::Pelago,
 ];
 

@@ -7,7 +7,7 @@ mod stream;
 
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
-use keyspace::{Access, Database, End, Kind, Lifetime, NewLifetime, Score, WrongKind};
+use keyspace::{Access, Database, End, EventClass, Kind, Lifetime, NewLifetime, Score, WrongKind};
 use rdb::payload::{self, Payload};
 use rdb::{Hash, Object, SortedSet, Texts};
 
@@ -156,6 +156,9 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     };
     if !is_over(lifetime, now) {
         put(call, key, &object, lifetime)?;
+        call.store.note(EventClass::GENERIC, "restore", db, key);
+    } else if exists {
+        call.store.note(EventClass::GENERIC, "del", db, key);
     }
     call.reply.ok();
     Ok(())

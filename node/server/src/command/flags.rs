@@ -48,6 +48,10 @@ bitflags! {
         const KEYSPACE = 1 << 19;
         /// Its cost grows with what it finds, though Redis calls it fast: it is always timed.
         const GROWS = 1 << 20;
+        /// Also for clients of the older protocol that have subscribed to something.
+        const SUBSCRIBER = 1 << 21;
+        /// It runs scripts, or a transaction does that it ends.
+        const SCRIPT = 1 << 22;
     }
 }
 

@@ -13,7 +13,8 @@ use super::scan::{self, ScanOptions};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::client::Order;
 use crate::relocations::Answers;
-use keyspace::{Database, Relocation};
+use crate::tracking::Flushing;
+use keyspace::{Database, EventClass, Relocation};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -243,8 +244,14 @@ pub const COMMANDS: &[Command] = &[
 
 fn del(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let db = call.db();
-    let deleted = args[1..].iter().filter(|key| call.store.delete(db, key)).count();
-    call.reply.integer(deleted as i64);
+    let mut deleted = 0;
+    for key in &args[1..] {
+        if call.store.delete(db, key) {
+            call.store.note(EventClass::GENERIC, "del", db, key);
+            deleted += 1;
+        }
+    }
+    call.reply.integer(deleted);
     Ok(())
 }
 
@@ -324,6 +331,8 @@ fn rename(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
+        call.store.note(EventClass::GENERIC, "rename_from", db, source);
+        call.store.note(EventClass::GENERIC, "rename_to", db, target);
     }
     call.reply.ok();
     Ok(())
@@ -343,6 +352,8 @@ fn renamenx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
+        call.store.note(EventClass::GENERIC, "rename_from", db, source);
+        call.store.note(EventClass::GENERIC, "rename_to", db, target);
     }
     call.reply.integer(i64::from(is_free));
     Ok(())
@@ -372,6 +383,7 @@ fn copy(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
             return Ok(());
         }
         call.store.copy(db, source, target_db, target);
+        call.store.note(EventClass::GENERIC, "copy_to", target_db, target);
     }
     call.reply.integer(i64::from(copies));
     Ok(())
@@ -392,6 +404,8 @@ fn r#move(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.store.copy(db, key, target_db, key);
         call.store.delete(db, key);
+        call.store.note(EventClass::GENERIC, "move_from", db, key);
+        call.store.note(EventClass::GENERIC, "move_to", target_db, key);
     }
     call.reply.integer(i64::from(moves));
     Ok(())
@@ -435,7 +449,10 @@ fn flush(call: &mut Call<'_, '_>, args: &[&[u8]], which: Option<Database>) -> Re
         [word] if word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync") => {}
         _ => return Err(CommandError::Syntax),
     }
+    let flushing = Flushing::begin();
     call.store.clear(which);
+    drop(flushing);
+    call.node.tracking.flush();
     call.reply.ok();
     Ok(())
 }

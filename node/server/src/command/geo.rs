@@ -5,6 +5,7 @@
 mod cell;
 pub mod search;
 
+use super::number;
 use super::sorted_set::{AddOptions, put};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use cell::Position;
@@ -95,7 +96,7 @@ fn geoadd(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 
 /// A place that arguments name.
 fn position(longitude: &[u8], latitude: &[u8]) -> Result<Position, CommandError> {
-    let degrees = |text| resp::parse_double(text).ok_or(CommandError::NotAFloat);
+    let degrees = |text| number::double(text).ok_or(CommandError::NotAFloat);
     let (longitude, latitude) = (degrees(longitude)?, degrees(latitude)?);
     Position::new(longitude, latitude).ok_or_else(|| {
         let [longitude, latitude] = [longitude, latitude].map(six_decimals);

@@ -9,7 +9,7 @@ use super::random::{self, Draws};
 use super::scan::{self, ScanOptions};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::ExactFloat;
-use keyspace::{Delta, Elements};
+use keyspace::{Delta, Elements, EventClass};
 use resp::Reply;
 
 /// The rows of this family.
@@ -258,6 +258,7 @@ fn put_fields(call: &mut Call<'_, '_>, command: &'static str, args: &[&[u8]]) ->
     for (field, value) in last_of_each(&args[2..]) {
         created += i64::from(call.store.put_field(db, args[1], field, value)?);
     }
+    call.store.note(EventClass::HASH, "hset", db, args[1]);
     Ok(created)
 }
 
@@ -266,6 +267,7 @@ fn hsetnx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let absent = !call.store.hash(db, key)?.is_some_and(|fields| fields.contains(field));
     if absent {
         call.store.put_field(db, key, field, args[3])?;
+        call.store.note(EventClass::HASH, "hset", db, key);
     }
     call.reply.integer(i64::from(absent));
     Ok(())
@@ -335,6 +337,9 @@ fn hdel(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     for field in &args[2..] {
         removed += i64::from(call.store.remove_field(db, args[1], field)?);
     }
+    if removed > 0 {
+        call.store.note_taken(EventClass::HASH, "hdel", db, args[1]);
+    }
     call.reply.integer(removed);
     Ok(())
 }
@@ -372,6 +377,7 @@ fn hincrby(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let old = read(call.store.hash(db, key)?)?;
     let mut new = old.checked_add(amount).ok_or(CommandError::Overflow)?;
     call.store.add_to_field(db, key, field, Delta::Integer(amount))?;
+    call.store.note(EventClass::HASH, "hincrby", db, key);
     // SUBTLE: at the edge the sum of the regions may lie beyond 64 bits and only read as the edge.
     if old == i64::MAX || old == i64::MIN {
         new = read(call.store.hash(db, key)?)?;
@@ -394,6 +400,7 @@ fn hincrbyfloat(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandEr
         return Err(CommandError::Plain("ERR increment would produce NaN or Infinity"));
     }
     call.store.add_to_field(db, key, field, Delta::Float(amount))?;
+    call.store.note(EventClass::HASH, "hincrbyfloat", db, key);
     // What a region reads is the sum of all contributions, rounded once: so the reply is read, not computed here.
     let fields = call.store.hash(db, key)?;
     write_field(call.reply, fields.as_ref(), field);

@@ -9,6 +9,7 @@ use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::patch::{Piece, Raises};
 use crdt::sketch::{self, Corrupted, Form, REGISTERS, Registers};
 use estimate::{estimate, register_of};
+use keyspace::EventClass;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -136,6 +137,7 @@ fn patch(call: &mut Call<'_, '_>, key: &[u8], is_dense: bool, raises: &[u8]) {
     let raises = Raises::of(raises).expect("registers were pushed one by one");
     Piece::Raise(raises).encode(&mut patch);
     call.store.patch_string(call.client.database, key, &patch);
+    call.store.note(EventClass::STRING, "pfadd", call.client.database, key);
 }
 
 fn pfcount(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

@@ -1,6 +1,7 @@
 //! `COMMAND`: what commands there are, told to clients. All of it comes from the rows of the table.
 
 use super::client_calls::write_help;
+use super::key_uses::Use;
 use super::table::Entry;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, glob};
 use resp::Reply;
@@ -158,7 +159,7 @@ fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let is_wanted = |entry: &&Entry| match filter {
         Filter::All => true,
         Filter::Category(wanted) => {
-            categories(entry).any(|category| category.as_bytes()[1..].eq_ignore_ascii_case(wanted))
+            entry.categories.names().any(|category| category.as_bytes().eq_ignore_ascii_case(wanted))
         }
         Filter::Pattern(pattern) => glob::matches(&pattern.to_ascii_lowercase(), entry.full_name.as_bytes()),
         Filter::Module => false,
@@ -185,10 +186,11 @@ fn getkeysandflags(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
     let request = &args[2..];
     let (entry, positions) = find_keys(call, request)?;
     call.reply.array(positions.len());
-    for position in positions {
+    let uses = entry.uses.of(request);
+    for (number, position) in positions.into_iter().enumerate() {
         call.reply.array(2);
         call.reply.bulk(request.get(position).copied().unwrap_or_default());
-        write_key_flags(call.reply, entry.command);
+        write_names(call.reply, uses.get(number).or(uses.last()).copied().unwrap_or(Use::ANY).names());
     }
     Ok(())
 }
@@ -215,52 +217,6 @@ fn find_keys(call: &Call<'_, '_>, request: &[&[u8]]) -> Result<(&'static Entry, 
     Ok((entry, positions))
 }
 
-/// The access categories of a command, in Redis' order.
-pub fn categories(entry: &Entry) -> impl Iterator<Item = &'static str> {
-    const ORDER: [&str; 17] = [
-        "@keyspace",
-        "@read",
-        "@write",
-        "@set",
-        "@sortedset",
-        "@hash",
-        "@string",
-        "@bitmap",
-        "@geo",
-        "@pubsub",
-        "@admin",
-        "@fast",
-        "@slow",
-        "@blocking",
-        "@dangerous",
-        "@connection",
-        "@transaction",
-    ];
-    let (flags, command) = (entry.command.flags, entry.command);
-    // What only holds subcommands does nothing itself that a category could allow.
-    let is_container = !command.subcommands.is_empty() && flags.is_empty();
-    let family = if is_container { None } else { command.group.category() };
-    // Redis counts what tells about commands among what concerns the connection.
-    let family = if entry.full_name.starts_with("command") { Some("@connection") } else { family };
-    let has = move |category: &str| {
-        family == Some(category)
-            || match category {
-                "@keyspace" => flags.contains(Flags::KEYSPACE),
-                "@read" => flags.contains(Flags::READONLY),
-                "@write" => flags.contains(Flags::WRITE),
-                "@pubsub" => flags.contains(Flags::PUBSUB),
-                "@admin" => flags.contains(Flags::ADMIN),
-                "@fast" => flags.contains(Flags::FAST),
-                "@slow" => !flags.contains(Flags::FAST),
-                "@blocking" => flags.contains(Flags::BLOCKING),
-                "@dangerous" => flags.intersects(Flags::ADMIN.union(Flags::DANGEROUS)),
-                _ => false,
-            }
-    };
-    let own = family.filter(|family| !ORDER.contains(family));
-    ORDER.into_iter().filter(move |category| has(category)).chain(own)
-}
-
 /// One element of `COMMAND INFO`.
 fn write_info(reply: &mut Reply, entry: &Entry) {
     let command = entry.command;
@@ -271,10 +227,11 @@ fn write_info(reply: &mut Reply, entry: &Entry) {
     write_names(reply, command.flags.names().chain(movable));
     let (first, last, step) = command.keys.range();
     [first, last, step].into_iter().for_each(|number| reply.integer(number));
-    write_names(reply, categories(entry));
+    let categories: Vec<String> = entry.categories.names().map(|name| format!("@{name}")).collect();
+    write_names(reply, categories.iter().map(String::as_str));
     // Hints for clients that spread commands over nodes: none, every node has everything.
     reply.set(0);
-    write_key_specifications(reply, command);
+    write_key_specifications(reply, entry);
     // Redis has an empty set here and a list that is not empty.
     if entry.subcommands.is_empty() {
         reply.set(0)
@@ -294,42 +251,40 @@ fn write_names<'n>(reply: &mut Reply, names: impl Iterator<Item = &'n str>) {
     reply.finish_set(place, count);
 }
 
-/// How a command uses its keys. Rows do not tell reading from overwriting, so writes say that they may do either.
-fn write_key_flags(reply: &mut Reply, command: &Command) {
-    let flags: &[&str] = if command.flags.contains(Flags::WRITE) {
-        &["RW", "access", "update"]
-    } else if command.flags.contains(Flags::READONLY) {
-        &["RO", "access"]
-    } else {
-        &["RO"]
-    };
-    write_names(reply, flags.iter().copied());
-}
-
-fn write_key_specifications(reply: &mut Reply, command: &Command) {
-    match command.keys {
+/// Where the keys of a command are, apart by what it does with them.
+fn write_key_specifications(reply: &mut Reply, entry: &Entry) {
+    let uses = entry.uses.all();
+    let last_use = uses.last().copied().unwrap_or(Use::ANY);
+    match entry.command.keys {
         Keys::None | Keys::Queued => reply.set(0),
         Keys::Range { first, last, step } => {
-            reply.set(1);
-            // Relative to the first key, unless it counts from the end.
-            let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
-            write_search(reply, command, first);
-            write_find(reply, "range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]);
+            reply.set(uses.len());
+            for (number, used) in uses.iter().enumerate() {
+                let at = first + number * step;
+                // Relative to the first key, unless it counts from the end.
+                let last = match number + 1 < uses.len() {
+                    true => 0,
+                    false if last < 0 => i64::from(last),
+                    false => i64::from(last) - at as i64,
+                };
+                write_search(reply, *used, at);
+                write_find(reply, "range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]);
+            }
         }
         Keys::Counted { count, also } => {
             reply.set(1 + usize::from(also.is_some()));
             if let Some(also) = also {
-                write_search(reply, command, also);
+                write_search(reply, uses.first().copied().unwrap_or(last_use), also);
                 write_find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
             }
-            write_search(reply, command, count);
+            write_search(reply, last_use, count);
             write_find(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
         }
         Keys::Computed(_) | Keys::Open { .. } => {
             reply.set(1);
             reply.map(3);
             reply.bulk(b"flags");
-            write_key_flags(reply, command);
+            write_names(reply, uses.first().copied().unwrap_or(last_use).names());
             reply.bulk(b"begin_search");
             write_step(reply, "unknown", &[]);
             write_find(reply, "unknown", &[]);
@@ -337,10 +292,10 @@ fn write_key_specifications(reply: &mut Reply, command: &Command) {
     }
 }
 
-fn write_search(reply: &mut Reply, command: &Command, index: usize) {
+fn write_search(reply: &mut Reply, used: Use, index: usize) {
     reply.map(3);
     reply.bulk(b"flags");
-    write_key_flags(reply, command);
+    write_names(reply, used.names());
     reply.bulk(b"begin_search");
     write_step(reply, "index", &[("index", index as i64)]);
 }

@@ -121,6 +121,31 @@ impl Keys {
     }
 }
 
+/// Where the channels are that a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// It names none, or only such as it leaves.
+    None,
+    /// The first argument.
+    First,
+    /// All arguments.
+    All,
+    /// All arguments, and they are patterns.
+    Patterns,
+}
+
+impl Channels {
+    /// Those of the command with this full name.
+    pub fn of_command(full_name: &str) -> Self {
+        match full_name {
+            "publish" | "spublish" => Self::First,
+            "subscribe" | "ssubscribe" => Self::All,
+            "psubscribe" => Self::Patterns,
+            _ => Self::None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

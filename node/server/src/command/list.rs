@@ -7,7 +7,7 @@ mod position;
 
 use super::number;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::End;
+use keyspace::{End, EventClass};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -236,8 +236,25 @@ fn push(call: &mut Call<'_, '_>, args: &[&[u8]], end: End, only_existing: bool) 
         return Ok(());
     }
     let length = call.store.push(db, key, end, args[2..].iter().copied())?;
+    call.store.note(EventClass::LIST, pushed_at(end), db, key);
     call.reply.count(length);
     Ok(())
+}
+
+/// The event of a push.
+pub(super) const fn pushed_at(end: End) -> &'static str {
+    match end {
+        End::Head => "lpush",
+        End::Tail => "rpush",
+    }
+}
+
+/// The event of a pop.
+pub(super) const fn popped_at(end: End) -> &'static str {
+    match end {
+        End::Head => "lpop",
+        End::Tail => "rpop",
+    }
 }
 
 fn lpop(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -264,8 +281,10 @@ fn pop(call: &mut Call<'_, '_>, args: &[&[u8]], end: End, name: &str) -> Result<
     }
     let reply = &mut *call.reply;
     let popped = call.store.pop(db, key, end, count.unwrap_or(1), &mut |element| reply.bulk(element))?;
-    if popped.is_none() {
-        call.reply.null();
+    match popped {
+        None => call.reply.null(),
+        Some(_) if count == Some(0) => {}
+        Some(_) => call.store.note_taken(EventClass::LIST, popped_at(end), db, key),
     }
     Ok(())
 }
@@ -337,6 +356,7 @@ fn linsert(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         return Ok(());
     };
     let length = call.store.insert_element(db, key, pivot + behind, args[4])?;
+    call.store.note(EventClass::LIST, "linsert", db, key);
     call.reply.count(length.unwrap_or_default());
     Ok(())
 }
@@ -347,6 +367,7 @@ fn lset(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let index = number::integer(args[2])?;
     let index = index_in(index, length).ok_or(CommandError::Plain("ERR index out of range"))?;
     call.store.set_element(db, key, index, args[3])?;
+    call.store.note(EventClass::LIST, "lset", db, key);
     call.reply.ok();
     Ok(())
 }
@@ -369,6 +390,9 @@ fn lrem(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         list.iter().enumerate().filter(is_wanted).take(most).for_each(|(index, _)| join(&mut found, index));
     }
     call.store.remove_elements(db, key, &found)?;
+    if !found.is_empty() {
+        call.store.note_taken(EventClass::LIST, "lrem", db, key);
+    }
     call.reply.count(found.iter().map(Range::len).sum());
     Ok(())
 }
@@ -388,6 +412,7 @@ fn ltrim(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if let Some(length) = call.store.list(db, key)?.map(|list| list.len()) {
         let kept = range_in(start, end, length);
         call.store.remove_elements(db, key, &[0..kept.start, kept.end..length])?;
+        call.store.note_taken(EventClass::LIST, "ltrim", db, key);
     }
     call.reply.ok();
     Ok(())

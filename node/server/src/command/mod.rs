@@ -5,11 +5,15 @@
 
 pub mod error;
 pub mod flags;
+pub mod key_uses;
 pub mod keys;
 pub mod table;
 
+pub mod acl;
 pub mod admin;
+pub mod arrival;
 pub mod bits;
+pub mod cluster;
 pub mod connection;
 pub mod dump;
 pub mod generic;
@@ -19,6 +23,9 @@ pub mod hyperloglog;
 pub mod introspection;
 pub mod list;
 pub mod pelago;
+pub mod pubsub;
+pub mod sentinel;
+pub mod scripting;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
@@ -26,6 +33,7 @@ pub mod string;
 pub mod transaction;
 
 mod client_calls;
+mod client_tracking;
 mod deadline;
 pub mod document;
 pub mod glob;
@@ -41,7 +49,8 @@ pub use keys::Keys;
 
 use crate::client::ClientState;
 use crate::node::Node;
-use crdt::UnixMillis;
+use crate::scripting::stage::Stage;
+use crdt::{Stamp, UnixMillis};
 use keyspace::{Access, Database};
 use resp::Reply;
 
@@ -125,6 +134,12 @@ pub enum Group {
     Server,
     /// `MULTI` and what belongs to it.
     Transactions,
+    /// Publishing and subscribing.
+    PubSub,
+    /// What Sentinel-aware clients ask.
+    Sentinel,
+    /// Scripts and functions.
+    Scripting,
     /// Pelago's own commands.
     Pelago,
 }
@@ -146,6 +161,9 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
+            Self::PubSub => "pubsub",
+            Self::Sentinel => "sentinel",
+            Self::Scripting => "scripting",
             Self::Pelago => "pelago",
         }
     }
@@ -165,7 +183,8 @@ impl Group {
             Self::Stream => Some("@stream"),
             Self::Connection => Some("@connection"),
             Self::Transactions => Some("@transaction"),
-            Self::Server => None,
+            Self::Server | Self::PubSub | Self::Sentinel => None,
+            Self::Scripting => Some("@scripting"),
             Self::Pelago => Some("@pelago"),
         }
     }
@@ -181,6 +200,8 @@ pub struct Call<'c, 'a> {
     pub client: &'c mut ClientState,
     /// What all connections share.
     pub node: &'c Node,
+    /// Where it runs, if it may run scripts.
+    pub stage: Option<&'c Stage<'c>>,
 }
 
 impl Call<'_, '_> {
@@ -193,6 +214,13 @@ impl Call<'_, '_> {
     /// A random word, the same in every run with the same seed.
     pub fn random(&mut self) -> u64 {
         self.client.random.draw()
+    }
+
+    /// The last change of the client, or a later one of its worker if the client may have changed something in the
+    /// pipeline that runs.
+    pub fn written(&self) -> Stamp {
+        let last = self.store.last_stamp();
+        if last > self.client.pipeline_began { last } else { self.client.written }
     }
 
     /// The time, read once for all commands of one read from the connection.
@@ -214,6 +242,9 @@ pub const FAMILIES: &[&[Command]] = &[
     bits::field::COMMANDS,
     hyperloglog::COMMANDS,
     generic::COMMANDS,
+    arrival::COMMANDS,
+    cluster::COMMANDS,
+    sentinel::COMMANDS,
     generic::expiry::COMMANDS,
     generic::object::COMMANDS,
     generic::sort::COMMANDS,
@@ -237,6 +268,9 @@ pub const FAMILIES: &[&[Command]] = &[
     stream::group_read::COMMANDS,
     stream::group_info::COMMANDS,
     stream::pending::COMMANDS,
+    pubsub::COMMANDS,
+    acl::COMMANDS,
+    scripting::COMMANDS,
     admin::COMMANDS,
     pelago::COMMANDS,
 ];

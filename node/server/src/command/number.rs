@@ -17,6 +17,12 @@ pub(super) fn float(text: &[u8]) -> Result<ExactFloat, CommandError> {
     ExactFloat::parse(text).ok_or(CommandError::NotAFloat)
 }
 
+/// A double as C's `strtod` reads it, hexadecimal ones too: nothing for what is no number, overflows, or underflows to zero.
+/// Infinities may be spelled out.
+pub(crate) fn double(text: &[u8]) -> Option<f64> {
+    resp::parse_double(text).or_else(|| ExactFloat::parse_hexadecimal(text).map(ExactFloat::to_f64))
+}
+
 /// Whether the text names an infinity, which Redis parses as a number and then refuses in other words.
 pub(super) fn is_infinite(text: &[u8]) -> bool {
     let name = match text {

@@ -11,6 +11,7 @@ use crate::client::Order;
 const ORDER: Flags =
     Flags::ADMIN.union(Flags::NO_SCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::NO_MULTI);
 const CLUSTER: Merge = Merge::Local("Concerns the cluster, whose membership has a merge of its own");
+const SEEN: Merge = Merge::Local("Tells what has come here, and changes nothing");
 const SINCE: &str = "0.1.0";
 
 const fn row(name: &'static str, arity: i32, summary: &'static str) -> Command {
@@ -48,6 +49,20 @@ const SUBCOMMANDS: &[Command] = &[
         complexity: "O(N) with N the number of files for BEGIN, and the number of bytes for READ.",
         merge: Merge::Local("Reads this node's own files"),
         ..row("backup", -3, "Begins, reads or ends a copy of the node's store; `pelago backup` does all of it.")
+    },
+    Command {
+        handler: super::arrival::token,
+        flags: Flags::NO_SCRIPT.union(Flags::NO_MULTI),
+        complexity: "O(N) with N the number of nodes that ever wrote.",
+        merge: SEEN,
+        ..row("token", 2, "Returns what this client may have seen, as a text for PELAGO AWAIT in another region.")
+    },
+    Command {
+        handler: super::arrival::until_seen,
+        flags: Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE),
+        complexity: "O(N) with N the number of nodes that ever wrote.",
+        merge: SEEN,
+        ..row("await", 4, "Waits until all that a token names is visible here.")
     },
     row("cut", -2, "Cuts this node off from all others, or from some of them, for trials."),
     row("heal", -2, "Ends all cuts of this node, or those from some others."),
@@ -90,6 +105,10 @@ fn help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
         "    A piece of a file, or nothing if its XXH3-64 is that.",
         "BACKUP END <token>",
         "    Ends it; without a read it ends by itself after its lease.",
+        "TOKEN",
+        "    What this client may have seen, for AWAIT in another region.",
+        "AWAIT <token> <timeout-ms>",
+        "    Waits until all that a token names is visible here; 0 waits for ever. Answers 1, or 0 at the timeout.",
         "CUT [<region|node> ...]",
         "    Cuts this node off from all others or these; only with the setting development.",
         "HEAL [<region|node> ...]",

@@ -9,6 +9,7 @@ use super::number;
 use super::random::{self, Draws};
 use super::scan::{self, ScanOptions};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use keyspace::EventClass;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -154,6 +155,9 @@ fn sadd(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     for member in &args[2..] {
         added += i64::from(call.store.add_member(db, args[1], member)?);
     }
+    if added > 0 {
+        call.store.note(EventClass::SET, "sadd", db, args[1]);
+    }
     call.reply.integer(added);
     Ok(())
 }
@@ -163,6 +167,9 @@ fn srem(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut removed = 0;
     for member in &args[2..] {
         removed += i64::from(call.store.remove_member(db, args[1], member)?);
+    }
+    if removed > 0 {
+        call.store.note_taken(EventClass::SET, "srem", db, args[1]);
     }
     call.reply.integer(removed);
     Ok(())
@@ -220,6 +227,9 @@ fn spop(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     for member in chosen.iter() {
         call.store.remove_member(db, key, member)?;
     }
+    if !chosen.is_empty() {
+        call.store.note_taken(EventClass::SET, "spop", db, key);
+    }
     match count {
         Some(_) => call.reply.set(chosen.len()),
         None if chosen.is_empty() => call.reply.null(),
@@ -261,7 +271,10 @@ fn smove(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     call.store.set(db, target)?;
     if is_member && source != target {
         call.store.remove_member(db, source, member)?;
-        call.store.add_member(db, target, member)?;
+        call.store.note_taken(EventClass::SET, "srem", db, source);
+        if call.store.add_member(db, target, member)? {
+            call.store.note(EventClass::SET, "sadd", db, target);
+        }
     }
     call.reply.integer(i64::from(is_member));
     Ok(())

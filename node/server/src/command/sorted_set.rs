@@ -12,7 +12,7 @@ use super::number;
 use super::random::{self, Draws};
 use super::scan::{self, ScanOptions};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::{Access, Database, Score, SortedElements};
+use keyspace::{Access, Database, EventClass, Score, SortedElements};
 use resp::{Reply, Version};
 use std::collections::HashMap;
 
@@ -286,7 +286,7 @@ fn add(call: &mut Call<'_, '_>, key: &[u8], options: AddOptions, args: &[&[u8]])
     }
     let mut pairs = Vec::with_capacity(args.len() / 2);
     for pair in args.chunks_exact(2) {
-        pairs.push((pair[1], resp::parse_double(pair[0]).ok_or(CommandError::NotAFloat)?));
+        pairs.push((pair[1], number::double(pair[0]).ok_or(CommandError::NotAFloat)?));
     }
     if options.adds { increase(call, key, options, pairs[0]) } else { put(call, key, options, &pairs) }
 }
@@ -303,6 +303,7 @@ fn increase(
     match (options.decide(current, more)?, Score::new(more)) {
         (Some(_), Some(more)) => {
             let score = call.store.add_to_score(db, key, member, more)?;
+            call.store.note(EventClass::SORTED_SET, "zincr", db, key);
             call.reply.double(score.to_f64());
         }
         (Some(_), None) | (None, _) => call.reply.null(),
@@ -322,7 +323,13 @@ pub(super) fn put(
         && let Some(score) = Score::new(*score)
     {
         // What nearly all calls are: nothing that is there has to be known.
+        let tells = call.store.wants(EventClass::SORTED_SET.union(EventClass::NEW));
+        let before =
+            if tells { call.store.sorted_set(db, key)?.and_then(|members| members.score(member)) } else { None };
         let is_new = call.store.put_score(db, key, member, score)?;
+        if tells && before != Some(score.to_f64()) {
+            call.store.note(EventClass::SORTED_SET, "zadd", db, key);
+        }
         call.reply.integer(i64::from(is_new));
         return Ok(());
     }
@@ -356,6 +363,9 @@ pub(super) fn put(
             call.store.put_score(db, key, member, score)?;
         }
     }
+    if added + changed > 0 {
+        call.store.note(EventClass::SORTED_SET, "zadd", db, key);
+    }
     call.reply.integer(if options.counts_changes { added + changed } else { added });
     Ok(())
 }
@@ -365,6 +375,9 @@ fn zrem(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut removed = 0;
     for member in &args[2..] {
         removed += i64::from(call.store.remove_scored(db, args[1], member)?);
+    }
+    if removed > 0 {
+        call.store.note_taken(EventClass::SORTED_SET, "zrem", db, args[1]);
     }
     call.reply.integer(removed);
     Ok(())
@@ -474,6 +487,10 @@ impl Popped {
         }
         for member in popped.names.iter() {
             store.remove_scored(db, key, member)?;
+        }
+        if !popped.scores.is_empty() {
+            let event = if highest { "zpopmax" } else { "zpopmin" };
+            store.note_taken(EventClass::SORTED_SET, event, db, key);
         }
         Ok(popped)
     }

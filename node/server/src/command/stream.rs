@@ -12,7 +12,7 @@ pub mod read;
 
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::StreamId;
-use keyspace::{IdRefused, IdRequest, StreamItem};
+use keyspace::{EventClass, IdRefused, IdRequest, StreamItem};
 use options::Options;
 use resp::Reply;
 
@@ -120,8 +120,11 @@ fn xadd(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
             ));
         }
     };
-    if let Some(trim) = options.trim {
-        call.store.trim(db, key, trim)?;
+    call.store.note(EventClass::STREAM, "xadd", db, key);
+    if let Some(trim) = options.trim
+        && call.store.trim(db, key, trim)? > 0
+    {
+        call.store.note(EventClass::STREAM, "xtrim", db, key);
     }
     reply_id(call.reply, id);
     Ok(())
@@ -141,6 +144,9 @@ fn xdel(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     }
     let ids = args[2..].iter().map(|text| id::parse_strict(text, 0)).collect::<Result<Vec<StreamId>, _>>()?;
     let removed = call.store.remove_entries(db, key, &ids)?;
+    if removed > 0 {
+        call.store.note(EventClass::STREAM, "xdel", db, key);
+    }
     call.reply.count(removed);
     Ok(())
 }
@@ -153,6 +159,9 @@ fn xtrim(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         Some(trim) => call.store.trim(db, key, trim)?,
         None => 0,
     };
+    if removed > 0 {
+        call.store.note(EventClass::STREAM, "xtrim", db, key);
+    }
     call.reply.count(removed);
     Ok(())
 }
@@ -188,6 +197,7 @@ fn xsetid(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         ));
     }
     call.store.set_stream_ids(db, key, id, added, Some(deleted).filter(|id| *id != StreamId::ZERO))?;
+    call.store.note(EventClass::STREAM, "xsetid", db, key);
     call.reply.ok();
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::number;
 use super::pairs::last_of_each;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::patch::Piece;
-use keyspace::{Lifetime, NewLifetime, WrongKind};
+use keyspace::{EventClass, Lifetime, NewLifetime, WrongKind};
 use std::slice;
 
 /// The rows of this family.
@@ -318,6 +318,7 @@ fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (db, key) = (call.db(), args[1]);
     if args.len() == 3 {
         call.store.put_string(db, key, args[2], NewLifetime::Set(Lifetime::Never));
+        call.store.note(EventClass::STRING, "set", db, key);
         call.reply.ok();
         return Ok(());
     }
@@ -339,6 +340,10 @@ fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     };
     if writes {
         call.store.put_string(db, key, args[2], lifetime);
+        call.store.note(EventClass::STRING, "set", db, key);
+        if matches!(options.life, LifeOption::Until(..)) {
+            call.store.note(EventClass::GENERIC, "expire", db, key);
+        }
     }
     match (options.answers_old, writes) {
         (true, _) => {}
@@ -353,6 +358,7 @@ fn setnx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let absent = call.store.kind(db, key).is_none();
     if absent {
         call.store.put_string(db, key, args[2], NewLifetime::Set(Lifetime::Never));
+        call.store.note(EventClass::STRING, "set", db, key);
     }
     call.reply.integer(i64::from(absent));
     Ok(())
@@ -375,6 +381,8 @@ fn set_with_expiry(
     let deadline = deadline::positive(args[2], measure, call.now(), command)?;
     let db = call.db();
     call.store.put_string(db, args[1], args[3], NewLifetime::Set(Lifetime::Until(deadline)));
+    call.store.note(EventClass::STRING, "set", db, args[1]);
+    call.store.note(EventClass::GENERIC, "expire", db, args[1]);
     call.reply.ok();
     Ok(())
 }
@@ -403,6 +411,7 @@ fn getset(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     write_string(call, args[1])?;
     let db = call.db();
     call.store.put_string(db, args[1], args[2], NewLifetime::Set(Lifetime::Never));
+    call.store.note(EventClass::STRING, "set", db, args[1]);
     Ok(())
 }
 
@@ -410,6 +419,7 @@ fn getdel(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if write_string(call, args[1])? {
         let db = call.db();
         call.store.delete(db, args[1]);
+        call.store.note(EventClass::GENERIC, "del", db, args[1]);
     }
     Ok(())
 }
@@ -440,10 +450,13 @@ fn getex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         None => {}
         Some(Lifetime::Until(deadline)) if deadline <= call.now() => {
             call.store.delete(db, key);
+            call.store.note(EventClass::GENERIC, "del", db, key);
         }
         Some(Lifetime::Never) if call.store.lifetime(db, key) == Some(Lifetime::Never) => {}
         Some(lifetime @ (Lifetime::Never | Lifetime::Until(_))) => {
             call.store.set_lifetime(db, key, lifetime);
+            let event = if lifetime == Lifetime::Never { "persist" } else { "expire" };
+            call.store.note(EventClass::GENERIC, event, db, key);
         }
     }
     Ok(())
@@ -489,6 +502,7 @@ fn put_pairs(call: &mut Call<'_, '_>, command: &'static str, args: &[&[u8]]) -> 
     let db = call.db();
     for (key, value) in last_of_each(&args[1..]) {
         call.store.put_string(db, key, value, NewLifetime::Set(Lifetime::Never));
+        call.store.note(EventClass::STRING, "set", db, key);
     }
     Ok(())
 }
@@ -501,6 +515,7 @@ fn append(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut patch = Vec::with_capacity(tail.len() + 8);
     Piece::Append(tail).encode(&mut patch);
     call.store.patch_string(db, key, &patch);
+    call.store.note(EventClass::STRING, "append", db, key);
     call.reply.integer((length + tail.len()) as i64);
     Ok(())
 }
@@ -537,6 +552,7 @@ fn setrange(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         let mut pieces = Vec::with_capacity(patch.len() + 16);
         Piece::Range { offset: offset as u64, bytes: patch }.encode(&mut pieces);
         call.store.patch_string(db, key, &pieces);
+        call.store.note(EventClass::STRING, "setrange", db, key);
     }
     call.reply.integer(length as i64);
     Ok(())

@@ -1,6 +1,9 @@
 //! From the name a client wrote to its row, without an allocation, whatever its case.
 
+use super::key_uses::Uses;
+use super::keys::Channels;
 use super::{Command, FAMILIES, Flags};
+use crate::acl::Categories;
 use std::sync::LazyLock;
 
 /// The longest name that is looked for. No Redis command has more than 20 letters.
@@ -19,6 +22,12 @@ pub struct Entry {
     pub ordinal: usize,
     /// Its name, with that of its container as in `config|get`.
     pub full_name: String,
+    /// The categories by which access rules name it.
+    pub categories: Categories,
+    /// What it does with the keys that it names.
+    pub uses: Uses,
+    /// Where the channels are that it names.
+    pub channels: Channels,
     /// Its cost grows with something.
     grows: Growth,
     /// Its subcommands, in the order of their rows.
@@ -109,6 +118,11 @@ impl Table {
         &self.entries
     }
 
+    /// All commands, each followed by its subcommands.
+    pub fn every(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
+    }
+
     /// The command or subcommand with this ordinal.
     pub fn by_ordinal(&self, ordinal: usize) -> Option<&Entry> {
         let (position, subcommand) = self.ordinals.get(ordinal)?;
@@ -148,7 +162,16 @@ impl Entry {
         } else {
             Growth::WithData
         };
-        Self { command, ordinal, full_name, grows, subcommands }
+        Self {
+            command,
+            ordinal,
+            categories: Categories::of(command, &full_name),
+            uses: Uses::of_command(&full_name, !command.flags.contains(Flags::READONLY)),
+            channels: Channels::of_command(&full_name),
+            full_name,
+            grows,
+            subcommands,
+        }
     }
 
     /// Whether a call with this many arguments may take long, so that it is timed; of others only some are.

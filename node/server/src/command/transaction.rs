@@ -3,11 +3,15 @@
 //! A transaction runs at `EXEC` in one go, with the slots of all its keys locked (dispatch does that), and travels to
 //! other regions as one group: they see it whole or not at all. `WATCH` is decided by this region alone.
 
+use super::acl::note_denied;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crate::acl;
+use crate::client::Special;
 use crate::command::table::Entry;
+use crate::dispatch;
 use crate::limits::{QUEUED_BYTES_MAX, WATCHES_MAX};
 use crdt::UnixMillis;
-use keyspace::{Database, Watch};
+use keyspace::{Database, EventClass, Watch};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
@@ -112,20 +116,52 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     call.store.begin_group();
     call.client.is_in_exec = true;
     for (entry, args) in transaction.commands() {
+        if let Err(error) = permitted(call, entry, &args) {
+            let error = error.to_string();
+            call.client.tally.rejected(Some(entry.ordinal), &error);
+            call.reply.error(&error);
+            continue;
+        }
+        if call.node.monitors.is_watched() {
+            dispatch::show(call.node, call.client, entry, &args, call.now());
+        }
         let before = call.reply.len();
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
-        if let Err(error) = (entry.command.handler)(call, &args) {
+        let watched = call.node.keyspace.wants_events(EventClass::NEW.union(EventClass::KEY_MISS));
+        if watched {
+            dispatch::expect_new(call, entry, &args);
+        }
+        let result = (entry.command.handler)(call, &args);
+        if watched {
+            dispatch::settle_new(call, entry, &args);
+        }
+        if let Err(error) = result {
             let error = error.to_string();
             call.client.tally.failed(entry.ordinal, &error);
             call.reply.truncate(before);
             call.reply.error(&error);
+        }
+        if call.client.special.contains(Special::TRACKS) {
+            dispatch::note_reads(call, entry, &args);
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
     }
     call.client.is_in_exec = false;
     call.store.end_group();
     Ok(())
+}
+
+/// Whether the client may still do what it has queued: its user may have been changed.
+#[inline]
+fn permitted(call: &Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.is_trusted() {
+        return Ok(());
+    }
+    call.client.user.may(entry, args).map_err(|denied| {
+        note_denied(call.node, call.client, acl::Place::Transaction, denied, (entry, args), call.now());
+        CommandError::Detailed(denied.refusal_in_exec())
+    })
 }
 
 fn discard(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {

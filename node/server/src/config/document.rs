@@ -29,6 +29,7 @@ fn row(setting: &Setting) -> String {
 fn kind(rule: &Rule) -> String {
     match rule {
         Rule::Text => "text".to_owned(),
+        Rule::Lines => "lines of text".to_owned(),
         Rule::Name { .. } => "name".to_owned(),
         Rule::Flag => "`yes`, `no`".to_owned(),
         Rule::Integer { low, high } if low == high => format!("{low}"),
@@ -55,6 +56,7 @@ fn kind(rule: &Rule) -> String {
         Rule::Path => "path".to_owned(),
         Rule::LogLevels => "`module=level,...`".to_owned(),
         Rule::BufferLimits => "`class hard soft seconds`...".to_owned(),
+        Rule::EventLetters => "letters of `Ag$lshzxeKEtmdnR`".to_owned(),
     }
 }
 

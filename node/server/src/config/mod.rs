@@ -7,6 +7,7 @@
 mod address;
 mod document;
 mod nearest;
+mod notify_events;
 mod output_limits;
 mod rewrite;
 mod settings;
@@ -19,6 +20,7 @@ mod value;
 pub use address::{Address, AddressError};
 pub use document::document;
 pub use nearest::nearest_setting;
+pub use notify_events::NotifyEvents;
 pub use output_limits::{ClientClass, OutputLimit, OutputLimits};
 pub use rewrite::RewriteError;
 pub use settings::{Reader, SetError, Settings};
@@ -52,11 +54,6 @@ impl Config {
         if self.node.is_empty() && !self.region.is_empty() { format!("{}-1", self.region) } else { self.node.clone() }
     }
 
-    /// Whether clients must give a password before anything else.
-    pub fn requires_password(&self) -> bool {
-        !self.requirepass.is_empty()
-    }
-
     /// What does not fit together although each value alone is fine; one sentence.
     pub fn contradiction(&self) -> Option<String> {
         if self.link_silence < self.heartbeat * 3 {
@@ -65,6 +62,9 @@ impl Config {
                 self.link_silence.as_millis(),
                 self.heartbeat.as_millis()
             ));
+        }
+        if !self.aclfile.as_os_str().is_empty() && !self.user.is_empty() {
+            return Some("users are either in the file of aclfile or in user, not in both".to_owned());
         }
         if let Some(http) = &self.http
             && *http == self.resp

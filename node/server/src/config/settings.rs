@@ -137,6 +137,17 @@ impl Settings {
         Ok(())
     }
 
+    /// Notes what the users are now, for `CONFIG REWRITE`. Nobody is told: it is from there that users come.
+    pub fn note_users(&self, lines: String) {
+        let mut change = self.change.lock();
+        let mut after = Config::clone(&self.current.load());
+        after.user = lines;
+        if let Some(position) = super::position("user") {
+            change.origins[position] = Origin::RunTime;
+        }
+        self.current.store(Arc::new(after));
+    }
+
     /// Where the value of a setting comes from.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         super::position(name).map(|position| self.change.lock().origins[position])

@@ -7,7 +7,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::nearest::nearest_setting;
 use super::settings::Settings;
 use super::table::{Config, SETTINGS};
-use super::value::ValueError;
+use super::value::{Rule, ValueError};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,8 @@ impl Sources {
             let line = text[..name.span().start].matches('\n').count() + 1;
             let place = format!("{path}, line {line}");
             let name = name.get_ref().to_string();
-            let value = text_of(value.get_ref())
+            let between = if has_lines(&name) { "\n" } else { "," };
+            let value = text_of(value.get_ref(), between)
                 .ok_or_else(|| ConfigError::WrongShape { name: name.clone(), place: place.clone() })?;
             entries.push((name, value, place));
         }
@@ -210,20 +211,25 @@ impl Sources {
     }
 }
 
+/// Whether the parts of a list are lines of this setting.
+fn has_lines(name: &str) -> bool {
+    super::setting(name).is_some_and(|setting| matches!(setting.rule, Rule::Lines))
+}
+
 /// The text that a TOML value stands for, unless it is a table or the like.
-fn text_of(value: &DeValue<'_>) -> Option<String> {
+fn text_of(value: &DeValue<'_>, between: &str) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
         DeValue::Boolean(flag) => Some(if *flag { "yes" } else { "no" }.to_owned()),
-        DeValue::Array(parts) => text_of_list(parts),
+        DeValue::Array(parts) => text_of_list(parts, between),
         DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
     }
 }
 
-fn text_of_list(parts: &DeArray<'_>) -> Option<String> {
+fn text_of_list(parts: &DeArray<'_>, between: &str) -> Option<String> {
     let texts: Option<Vec<String>> = parts.iter().map(|part| part.get_ref().as_str().map(str::to_owned)).collect();
-    Some(texts?.join(","))
+    Some(texts?.join(between))
 }
 
 /// Whether the rest of a variable's name is one Kubernetes sets for services: `X_SERVICE_HOST`, `X_PORT_6379_TCP`...

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::notify_events::NotifyEvents;
 use super::output_limits::OutputLimits;
 use super::value::{Rule, Secret, SettingValue, Unit, ValueError};
 
@@ -161,6 +162,17 @@ settings! {
 
     /// The password of the user `default`; empty for none. `CONFIG GET` shows it to those who may call it.
     requirepass: Secret = ["requirepass"], Clients, AtOnce, Rule::Text, "";
+    /// A file with users, a line each as `ACL LIST` shows them, for `ACL LOAD` and `ACL SAVE`. Without one and without `user`
+    /// the node keeps its users in `users.acl` in its directory, with every change.
+    aclfile: PathBuf = ["aclfile"], Clients, AtStart, Rule::Path, "";
+    /// Users, a line each: a name and rules, as in `alice on >password ~app:* +@all`. Not together with `aclfile`.
+    user: String = ["user"], Clients, AtStart, Rule::Lines, "";
+    /// Whether new users may use all channels of publish and subscribe, or none.
+    acl_pubsub_default: String = ["acl-pubsub-default"], Clients, AtOnce, Rule::Choice(&["allchannels", "resetchannels"]), "resetchannels";
+    /// Entries of `ACL LOG`.
+    acllog_max_len: u64 = ["acllog-max-len"], Clients, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "128";
+    /// Whether only this machine may connect while the user `default` needs no password.
+    protected_mode: bool = ["protected-mode"], Clients, AtOnce, Rule::Flag, "yes";
     /// Clients that may be connected at once.
     maxclients: u64 = ["maxclients"], Clients, AtOnce, Rule::Integer { low: 1, high: 4_294_967_295 }, "10000";
     /// Seconds after which an idle client is disconnected; 0 is never.
@@ -176,9 +188,20 @@ settings! {
     /// Replies that may wait for a client that does not read: `class hard soft seconds` for each class.
     client_output_buffer_limit: OutputLimits = ["client-output-buffer-limit"], Clients, AtOnce, Rule::BufferLimits,
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
-    /// Which events of keys are published; none yet.
-    notify_keyspace_events: String = ["notify-keyspace-events"], Clients, AtOnce,
-        Rule::Only { value: "", reason: "keyspace notifications are not offered yet" }, "";
+    /// Whether published messages reach the subscribers of other regions, and those of other regions the subscribers here.
+    pubsub_regions: bool = ["pubsub-regions"], Clients, AtOnce, Rule::Flag, "yes";
+    /// Keys that are remembered for clients that cache what they read; beyond it they are told that keys have changed. 0 is no limit.
+    tracking_table_max_keys: u64 = ["tracking-table-max-keys"], Clients, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "1000000";
+    /// Which events of keys are published, by Redis' letters; with R also those of changes that arrive from other nodes.
+    notify_keyspace_events: NotifyEvents = ["notify-keyspace-events"], Clients, AtOnce, Rule::EventLetters, "";
+    /// What Sentinel-aware clients call this node's region, beside the region's own name.
+    sentinel_master_name: String = ["sentinel-master-name"], Clients, AtOnce, Rule::Text, "mymaster";
+    /// Regions in the order in which Sentinel-aware clients are sent to them when their own fails, with commas between them;
+    /// those that are not named come after these, the nearest first.
+    sentinel_preference: String = ["sentinel-preference"], Clients, AtOnce, Rule::Text, "";
+    /// Whether connections of Sentinel-aware clients that came here while their region failed are ended, between two
+    /// requests, once it serves again: then they go back.
+    sentinel_bring_back: bool = ["sentinel-bring-back"], Clients, AtOnce, Rule::Flag, "yes";
     /// Whether the node is part of a Redis Cluster: every node holds all keys, so it never is.
     cluster_enabled: String = ["cluster-enabled"], Clients, AtStart,
         Rule::Only { value: "no", reason: "every node holds all keys, so there are no cluster slots to divide" }, "no";
@@ -251,11 +274,17 @@ settings! {
     log_format: String = ["log-format"], Observation, AtStart, Rule::Choice(&["text", "json"]), "text";
     /// Lines a second that one place in the code may log before the rest is counted instead.
     log_burst: u64 = ["log-burst"], Observation, AtOnce, Rule::Integer { low: 1, high: 1_000_000 }, "20";
+    /// Milliseconds after which a script that still runs makes the node answer `BUSY` to others, so that it can be
+    /// ended (`SCRIPT KILL`, `FUNCTION KILL`); 0 or less: never.
+    busy_reply_threshold: i64 = ["busy-reply-threshold", "lua-time-limit"], Clients, AtOnce, Rule::Integer { low: i64::MIN, high: i64::MAX }, "5000";
     /// Microseconds from which a command enters the slow log; 0 logs all that are timed, a negative number none. Of
     /// commands that take constant time one in 128 is timed, of others every one.
     slowlog_log_slower_than: i64 = ["slowlog-log-slower-than"], Observation, AtOnce, Rule::Integer { low: -1, high: i64::MAX }, "10000";
     /// Entries of the slow log.
     slowlog_max_len: u64 = ["slowlog-max-len"], Observation, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "128";
+    /// Commands that `MONITOR` shows in a second; how many were left out beyond that is shown in a line of its own. Five
+    /// thousand take about one hundredth of a core.
+    monitor_lines_max: u64 = ["monitor-lines-max"], Observation, AtOnce, Rule::Integer { low: 1, high: 1_000_000_000 }, "5000";
     /// Milliseconds from which Redis' latency monitor samples; 0, which is the only value, turns it off.
     latency_monitor_threshold: String = ["latency-monitor-threshold"], Observation, AtOnce,
         Rule::Only { value: "0", reason: "the latency monitor is not offered: read LATENCY HISTOGRAM and the metrics" }, "0";

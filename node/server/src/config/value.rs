@@ -14,6 +14,8 @@ use super::address::Address;
 pub enum Rule {
     /// Any text.
     Text,
+    /// Any number of lines of text.
+    Lines,
     /// A name of lower-case letters, digits, `-`, `_` and `.`; empty when `optional`.
     Name {
         /// Whether the empty text is allowed.
@@ -65,6 +67,8 @@ pub enum Rule {
     LogLevels,
     /// Redis' limits of output buffers: `class hard soft seconds` for each class.
     BufferLimits,
+    /// Redis' letters for events of keys, and `R`.
+    EventLetters,
 }
 
 /// What a bare number in a time span counts.
@@ -112,6 +116,8 @@ pub enum ValueError {
     NotLogLevels,
     /// Limits of output buffers were expected; the sentence is Redis' own.
     BufferLimits(&'static str),
+    /// A letter is none of those that events of keys have.
+    EventLetter,
     /// Text that is not UTF-8, or has a line end or zero byte in it.
     NotPlainText,
 }
@@ -123,6 +129,7 @@ impl ValueError {
             Self::NotOneOf(_) => format!("argument(s) {self}"),
             Self::Refused(reason) => (*reason).to_owned(),
             Self::BufferLimits(reason) => (*reason).to_owned(),
+            Self::EventLetter => "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned(),
             Self::NotAnInteger
             | Self::OutOfRange { .. }
             | Self::NotBytes
@@ -157,6 +164,7 @@ impl fmt::Display for ValueError {
                 f.write_str("must be modules with their levels, such as peers=debug,http=warn (error, warn, info, debug, trace or off)")
             }
             Self::BufferLimits(_) => f.write_str("must be 'class hard-limit soft-limit seconds' for each class (normal, replica, pubsub)"),
+            Self::EventLetter => f.write_str("must be letters of Ag$lshzxeKEtmdnR, see Redis' page about keyspace notifications"),
             Self::NotPlainText => f.write_str("must be one line of UTF-8 text"),
         }
     }
@@ -208,7 +216,8 @@ impl SettingValue for Secret {
 
 impl SettingValue for String {
     fn parse(text: &str, rule: &Rule) -> Result<Self, ValueError> {
-        if text.contains(['\n', '\r', '\0']) {
+        let lines = if matches!(rule, Rule::Lines) { text.matches('\n').count() } else { 0 };
+        if text.matches(['\n', '\r', '\0']).count() > lines {
             return Err(ValueError::NotPlainText);
         }
         match rule {
@@ -223,7 +232,9 @@ impl SettingValue for String {
             Rule::Only { value, .. } => return Ok((*value).to_owned()),
             Rule::LogLevels => check_log_levels(text)?,
             Rule::Text
+            | Rule::Lines
             | Rule::BufferLimits
+            | Rule::EventLetters
             | Rule::Flag
             | Rule::Integer { .. }
             | Rule::Bytes { .. }

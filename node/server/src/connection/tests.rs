@@ -1,5 +1,7 @@
 //! Connections over in-memory pipes: fragments, pipelines, limits and ends.
 
+mod arriving;
+mod mail;
 mod waiting;
 
 use super::*;

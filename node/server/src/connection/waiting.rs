@@ -26,36 +26,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.write_in_turn(&turn, &mut pause).await?;
         self.release();
         let most = worker.config(|config| config.client_query_buffer_limit);
-        let outcome = poll_fn(|context| {
-            loop {
-                if let Some(outcome) = turn.waiter.outcome() {
-                    return Poll::Ready(Ok(outcome));
-                }
-                if turn.look(&mut pause, context) {
-                    continue;
-                }
-                if time.as_mut().is_some_and(|time| time.as_mut().poll(context).is_ready()) {
-                    turn.waiter.end(Outcome::Nothing);
-                    continue;
-                }
-                // What comes meanwhile is kept: the end is behind it, and is to be known.
-                if self.is_input_over(most) {
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-                }
-                match self.poll_read(context) {
-                    Poll::Ready(Ok(Wait::Bytes)) => {}
-                    Poll::Ready(Ok(Wait::Over)) => {
+        let outcome = loop {
+            let came = poll_fn(|context| {
+                loop {
+                    if let Some(outcome) = turn.waiter.outcome() {
+                        return Poll::Ready(Ok(Came::Outcome(outcome)));
+                    }
+                    if turn.look(&mut pause, context) {
+                        continue;
+                    }
+                    if time.as_mut().is_some_and(|time| time.as_mut().poll(context).is_ready()) {
+                        turn.waiter.end(Outcome::Nothing);
+                        continue;
+                    }
+                    // What comes meanwhile is kept: the end is behind it, and is to be known.
+                    if self.is_input_over(most) {
                         return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
+                    match self.poll_read(context) {
+                        Poll::Ready(Ok(Wait::Bytes)) => {}
+                        Poll::Ready(Ok(Wait::Mail)) => return Poll::Ready(Ok(Came::Mail)),
+                        Poll::Ready(Ok(Wait::Over)) => {
+                            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => return Poll::Pending,
+                    }
                 }
+            });
+            match came.await? {
+                Came::Outcome(outcome) => break outcome,
+                Came::Mail => self.write_in_turn(&turn, &mut pause).await?,
             }
-        });
-        let outcome = outcome.await?;
+        };
         drop(turn);
         if let Outcome::Served { stamp, .. } = &outcome {
-            self.written = self.written.max(*stamp);
+            self.client.written = self.client.written.max(*stamp);
         }
         waiting.answer(&outcome, &mut self.reply);
         let now = worker.node.wall_clock();
@@ -72,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         })
         .await
     }
+}
+
+/// What happened while it waited.
+enum Came {
+    /// The end of that.
+    Outcome(Outcome),
+    /// Something was posted to the client.
+    Mail,
 }
 
 /// The time until it is looked again whether somebody may be served.

@@ -32,8 +32,7 @@ impl Scene {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, name as u16));
             let node = &worker.node;
             let presence = node.clients.enter(address, address, STARTED_AT, 100).unwrap();
-            let open = !worker.config(Config::requires_password);
-            let client = ClientState::new(presence, Arc::clone(&worker.tally), node.seed(), open);
+            let client = ClientState::new(presence, Arc::clone(&worker.tally), node.seed(), &node.acl);
             (client, Reply::new(Version::Resp2))
         })
     }
@@ -123,7 +122,7 @@ fn connection_commands_answer_as_redis_does() {
         hello 2 setname -> -ERR Syntax error in HELLO option 'setname';
         hello 2 auth default -> -ERR Syntax error in HELLO option 'auth';
         client getname -> $-1;
-        hello 3 auth default y setname foo -> %7;$6;server;$5;redis;$7;version;$6;7.0.15;$5;proto;:3;$2;id;:1;$4;mode;$10;standalone;$4;role;$6;master;$7;modules;*0;
+        hello 3 auth default y setname foo -> %7;$6;server;$5;redis;$7;version;$5;7.4.0;$5;proto;:3;$2;id;:1;$4;mode;$10;standalone;$4;role;$6;master;$7;modules;*0;
         client getname -> $3;foo;
         client trackinginfo -> %3;$5;flags;~1;$3;off;$8;redirect;:-1;$8;prefixes;*0;
         reset -> +RESET;
@@ -164,7 +163,7 @@ fn a_stranger_may_only_authenticate() {
         "
         get k -> -NOAUTH Authentication required.;
         ping -> -NOAUTH Authentication required.;
-        hello 3 -> -NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time;
+        hello 3 -> -NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time;
         auth wrong -> -WRONGPASS invalid username-password pair or user is disabled.;
         auth default secre -> -WRONGPASS invalid username-password pair or user is disabled.;
         auth secret -> +OK;

@@ -15,8 +15,11 @@ use crdt::UnixMillis;
 pub use sections::{MemoryFigures, human, ratio, run_id};
 pub use status::{ClusterStatus, LinkState, MemberState, MemberStatus};
 
-/// The version of Redis whose behaviour clients may expect.
-pub const REDIS_VERSION: &str = "7.0.15";
+/// The version of Redis whose features clients may expect; some choose by it. Replies are held against 7.0.15, but fields of
+/// hashes have lifetimes of their own since 7.4, and redis-py keeps no cache of its own at an older server.
+pub const REDIS_VERSION: &str = "7.4.0";
+/// The same as a number, as scripts see it: a byte for each part.
+pub const REDIS_VERSION_NUMBER: u32 = 0x0007_0400;
 
 /// A part of `INFO`, in the order in which they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::memory_limit;
 use crate::metrics::process::{machine_memory, processor_time, system_name};
 use crate::metrics::{Metrics, Statistics, VERSION};
 use crate::node::Node;
+use crate::pubsub::ChannelKind;
 use crdt::UnixMillis;
 
 /// What the sections are made of, read once for all of them.
@@ -123,7 +124,8 @@ fn clients(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("client_recent_max_input_buffer", clients.request_bytes_waiting_max.value())
         .put("client_recent_max_output_buffer", clients.reply_bytes_waiting_max.value())
         .put("blocked_clients", clients.blocked.value())
-        .put_all(&[("tracking_clients", "0"), ("clients_in_timeout_table", "0")]);
+        .put("tracking_clients", scene.node.tracking.figures().clients)
+        .put("clients_in_timeout_table", 0);
 }
 
 fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
@@ -225,6 +227,7 @@ fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     let Statistics { connections_accepted, connections_refused, workers, expired, expired_fields, evicted, .. } =
         &scene.statistics;
     let rates = scene.metrics.rates();
+    let tracked = scene.node.tracking.figures();
     let peers = scene.metrics.replication.peers();
     let replication_in: u64 = peers.iter().map(|(_, peer)| peer.bytes_in.value()).sum();
     let replication_out: u64 = peers.iter().map(|(_, peer)| peer.bytes_out.value()).sum();
@@ -253,12 +256,16 @@ fn stats(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("current_eviction_exceeded_time", 0)
         .put("keyspace_hits", workers.hits)
         .put("keyspace_misses", workers.misses)
-        .put_all(&[("pubsub_channels", "0"), ("pubsub_patterns", "0"), ("pubsubshard_channels", "0")])
+        .put("pubsub_channels", scene.node.pubsub.channel_count(ChannelKind::Channel))
+        .put("pubsub_patterns", scene.node.pubsub.pattern_count())
+        .put("pubsubshard_channels", scene.node.pubsub.channel_count(ChannelKind::Shard))
         .put_all(&[("latest_fork_usec", "0"), ("total_forks", "0"), ("migrate_cached_sockets", "0")])
         .put_all(&[("slave_expires_tracked_keys", "0"), ("active_defrag_hits", "0"), ("active_defrag_misses", "0")])
         .put_all(&[("active_defrag_key_hits", "0"), ("active_defrag_key_misses", "0")])
         .put_all(&[("total_active_defrag_time", "0"), ("current_active_defrag_time", "0")])
-        .put_all(&[("tracking_total_keys", "0"), ("tracking_total_items", "0"), ("tracking_total_prefixes", "0")])
+        .put("tracking_total_keys", tracked.keys)
+        .put("tracking_total_items", tracked.items)
+        .put("tracking_total_prefixes", tracked.prefixes)
         .put("unexpected_error_replies", 0)
         .put("total_error_replies", workers.errors)
         .put("dump_payload_sanitizations", 0)

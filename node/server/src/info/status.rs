@@ -46,6 +46,8 @@ pub struct MemberStatus {
     pub clock_offset_ms: Option<i64>,
     /// The link to it.
     pub link: LinkState,
+    /// Milliseconds to it and back, as last measured.
+    pub round_trip_ms: Option<u64>,
 }
 
 /// What a member is in the cluster.

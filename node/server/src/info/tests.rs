@@ -34,7 +34,7 @@ fn sections_are_those_that_were_asked_for_in_the_order_of_redis() {
 #[test]
 fn sections_are_apart_by_an_empty_line_and_lines_end_as_in_redis() {
     let text = text(&node(), STARTED_AT, &[b"all"]);
-    assert!(text.starts_with("# Server\r\nredis_version:7.0.15\r\n"));
+    assert!(text.starts_with("# Server\r\nredis_version:7.4.0\r\n"));
     assert_eq!(text.matches("\r\n\r\n# ").count(), Section::ALL.len() - 1);
     assert!(text.ends_with("\r\n") && !text.ends_with("\r\n\r\n"));
     for line in text.split_terminator("\r\n").filter(|line| !line.is_empty() && !line.starts_with("# ")) {

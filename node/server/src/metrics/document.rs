@@ -3,8 +3,8 @@
 use super::commands::{COMMAND_METRICS, DURATION, DURATION_HELP};
 use super::group::MetricGroup;
 use super::groups::{
-    AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, PeerMetrics, ProcessMetrics, ReplicationTotals,
-    StoreMetrics,
+    AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, MessageMetrics, PeerMetrics, ProcessMetrics,
+    ReplicationTotals, StoreMetrics, TrackingMetrics,
 };
 use super::instrument::Kind;
 use super::{ERRORS, ERRORS_HELP};
@@ -21,6 +21,8 @@ pub fn document() -> String {
     }
     text.push_str(&row(DURATION, "summary", &format!("{DURATION_HELP} Labels `command`, `quantile`.")));
     text.push_str(&row(ERRORS, "counter", &format!("{ERRORS_HELP} Label `code`.")));
+    section::<MessageMetrics>(&mut text, "Messages", "");
+    section::<TrackingMetrics>(&mut text, "Clients that cache", "");
     section::<KeyspaceMetrics>(&mut text, "Keyspace", "");
     section::<ReplicationTotals>(&mut text, "Replication", "");
     section::<PeerMetrics>(&mut text, "Peers", "Each with the label `peer`, the name of the other node.\n\n");

@@ -40,6 +40,46 @@ metric_group! {
 }
 
 metric_group! {
+    /// What clients publish.
+    pub struct MessageMetrics as "pelago_pubsub" {
+        /// Messages that clients of this node have published.
+        published: Counter,
+        /// Messages that were handed to subscribers of this node, one for each of them.
+        delivered: Counter,
+        /// Messages that came from other nodes.
+        arrived: Counter,
+        /// Messages sent to other nodes, one for each of them.
+        sent: Counter,
+        /// Messages that were not sent to another node: too large, or without room on the way to it.
+        dropped: Counter,
+        /// Channels that somebody has subscribed to, shard channels included.
+        channels: Gauge,
+        /// Patterns that somebody has subscribed to.
+        patterns: Gauge,
+        /// Bytes that wait for clients which have not asked for them, shared messages counted for each of them.
+        waiting_bytes: Gauge,
+    }
+}
+
+metric_group! {
+    /// What clients cache.
+    pub struct TrackingMetrics as "pelago_tracking" {
+        /// Clients that cache what they read.
+        clients: Gauge,
+        /// Keys that some of them have read.
+        keys: Gauge,
+        /// Keys that some of them have read, each counted for each client.
+        items: Gauge,
+        /// Prefixes of keys that some of them are told of.
+        prefixes: Gauge,
+        /// Keys that were forgotten because tracking-table-max-keys were remembered.
+        forgotten: Counter,
+        /// Invalidations sent.
+        sent: Counter,
+    }
+}
+
+metric_group! {
     /// What the keyspace holds and what happened to it.
     pub struct KeyspaceMetrics as "pelago_keyspace" {
         /// Keys, by database.
@@ -261,6 +301,14 @@ metric_group! {
         http_connections_refused: Counter,
         /// Log lines that were counted instead of written.
         log_lines_suppressed: Counter,
+        /// How often a name that Sentinel-aware clients ask for came to stand for another node.
+        sentinel_switches: Counter,
+        /// Connections that were ended because the region that their clients came from serves again.
+        sentinel_sent_back: Counter,
+        /// Requests that were refused because a user may not make them, and passwords that were wrong.
+        access_denied: Counter,
+        /// Commands that `MONITOR` did not show because there were too many in their second.
+        monitor_left_out: Counter,
         /// Commands that entered the slow log.
         slow_commands: Counter,
         /// The longest delay of a worker's event loop in microseconds, since the node started.

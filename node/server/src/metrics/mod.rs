@@ -27,13 +27,14 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use crate::node::Node;
+use crate::pubsub::ChannelKind;
 
 pub use commands::CommandTotals;
 pub use document::document;
 pub use exposition::Exposition;
 pub use groups::{
-    AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, PeerMetrics, ProcessMetrics, ReplicationTotals,
-    StoreMetrics,
+    AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, MessageMetrics, PeerMetrics, ProcessMetrics,
+    ReplicationTotals, StoreMetrics, TrackingMetrics,
 };
 pub use instrument::{Counter, CounterBy, Gauge, GaugeBy, Histogram, Peak, RealCounter, RealGauge};
 pub use latency::{Latencies, LatencyCounts};
@@ -51,6 +52,10 @@ type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     /// Clients.
     pub clients: ClientMetrics,
+    /// What clients publish.
+    pub messages: MessageMetrics,
+    /// What clients cache.
+    pub tracking: TrackingMetrics,
     /// The keyspace.
     pub keyspace: KeyspaceMetrics,
     /// Replication as a whole, and by peer.
@@ -147,6 +152,7 @@ impl Metrics {
     /// Copies what is kept elsewhere.
     pub fn refresh(&self, node: &Node) {
         self.refresh_clients(node);
+        self.refresh_messages(node);
         self.refresh_keyspace(node);
         self.refresh_store(node);
         process::refresh(&self.process);
@@ -183,6 +189,8 @@ impl Metrics {
         for (code, count) in &statistics.errors {
             out.value(ERRORS, &[("code", code)], count);
         }
+        group::expose(&self.messages, &mut out);
+        group::expose(&self.tracking, &mut out);
         group::expose(&self.keyspace, &mut out);
         group::expose(&*self.replication, &mut out);
         let peers = self.replication.peers();
@@ -235,7 +243,8 @@ impl Metrics {
         own.connections_refused.mirror(clients.refused());
         own.connections_closed_idle.mirror(clients.ended_for_silence());
         own.connections_open.set_count(clients.count() as u64);
-        own.blocked.set_count(node.blocking.count() as u64);
+        self.console.monitor_left_out.mirror(node.monitors.left_out());
+        own.blocked.set_count((node.blocking.count() + node.arrivals.count()) as u64);
         own.waits_refused.mirror(node.blocking.refused());
         own.protocol_errors.mirror(totals.protocol_errors);
         own.connections_closed_output_limit.mirror(totals.output_limit_closed);
@@ -251,6 +260,27 @@ impl Metrics {
         own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
         let unread = open.iter().map(|presence| presence.unread_bytes()).max();
         own.reply_bytes_waiting_max.set_count(unread.unwrap_or_default());
+    }
+
+    fn refresh_messages(&self, node: &Node) {
+        let (own, pubsub) = (&self.messages, &node.pubsub);
+        let counts = pubsub.counts();
+        own.published.mirror(counts.published);
+        own.delivered.mirror(counts.delivered);
+        own.arrived.mirror(counts.arrived);
+        own.sent.mirror(pubsub.outgoing.sent());
+        own.dropped.mirror(pubsub.outgoing.dropped());
+        let channels = [ChannelKind::Channel, ChannelKind::Shard].map(|kind| pubsub.channel_count(kind));
+        own.channels.set_count(channels.iter().sum::<usize>() as u64);
+        own.patterns.set_count(pubsub.pattern_count() as u64);
+        own.waiting_bytes.set_count(node.clients.outboxes().waiting_bytes());
+        let (own, tracked) = (&self.tracking, node.tracking.figures());
+        own.clients.set_count(tracked.clients as u64);
+        own.keys.set_count(tracked.keys as u64);
+        own.items.set_count(tracked.items as u64);
+        own.prefixes.set_count(tracked.prefixes as u64);
+        own.forgotten.mirror(tracked.forgotten);
+        own.sent.mirror(tracked.sent);
     }
 
     fn refresh_store(&self, node: &Node) {

@@ -16,6 +16,7 @@ impl Peers {
                 tracing::info!(peer = %self.name_of(peer), version, number = number.map(NodeNumber::value), "joined");
             }
             Event::CloseLink { peer, reason } => self.close_link(peer, &reason),
+            Event::Messages { peer, messages } => self.take_messages(peer, &messages),
             Event::Apply(batch) => self.keep_batch(&batch, Waiting::Apply(Arc::clone(&batch))),
             Event::CloseOpenBatch => {
                 // SUBTLE: an increment in a pipeline that still runs may not know of a reset that is applied here. The
@@ -127,7 +128,7 @@ impl Peers {
         }
     }
 
-    fn apply_payload(&self, batch: &Batch) -> Result<usize, String> {
+    fn apply_payload(&mut self, batch: &Batch) -> Result<usize, String> {
         let keyspace = &self.node.keyspace;
         let applied = keyspace.applied();
         let current = self.number();
@@ -143,8 +144,11 @@ impl Peers {
             return Err("the batch before it could not be applied".to_owned());
         }
         let raw = batch.open().map_err(|error| error.to_string())?;
-        let now = self.node.wall_clock();
-        keyspace.apply(batch.origin, batch.previous.last, batch.last, &raw, now).map_err(|error| error.to_string())
+        let (node, now) = (&self.node, self.node.wall_clock());
+        let bounds = (batch.previous.last, batch.last);
+        self.pauses.begin(node.monotonic_ns());
+        let mut pause = |is_waited_for| self.pauses.between_groups(node.monotonic_ns(), is_waited_for);
+        keyspace.apply_with_pauses(batch.origin, bounds, &raw, now, &mut pause).map_err(|error| error.to_string())
     }
 
     fn merge(&mut self, payload: &[u8]) -> Result<Vec<u16>, String> {

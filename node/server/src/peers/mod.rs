@@ -4,6 +4,7 @@
 //! removes what is over), and it is the only place where they meet the keyspace. Workers never wait for it: they log
 //! their changes and go on. It runs on a thread of its own; in a simulation it is a task like any other.
 
+mod arriving;
 mod audit;
 mod backup;
 mod certificate;
@@ -14,9 +15,11 @@ mod flow;
 mod keeping;
 mod known;
 mod membership;
+mod messages;
 mod pace;
 mod reading;
 mod sealing;
+mod sending;
 mod start;
 mod status;
 
@@ -87,6 +90,8 @@ pub struct Peers {
     drained_at: Instant,
     drain_at: Option<Instant>,
     pace: pace::Pace,
+    /// Pauses in which workers come to their keys while much is applied.
+    pauses: pace::Pauses,
     /// Who is hidden from this node by its operator, to try out what happens.
     cut: Arc<parking_lot::RwLock<cut::Cut>>,
     dialed: BTreeSet<NodeIdentity>,
@@ -187,6 +192,7 @@ impl Peers {
         }
         let node = self.node.clone();
         let news = Arc::clone(&self.keeping.news);
+        let pubsub = Arc::clone(&node.pubsub);
         let mut stopping = std::pin::pin!(node.console.stopping());
         let stop = loop {
             self.turn();
@@ -203,6 +209,7 @@ impl Peers {
                 stop = &mut stopping => break stop,
                 () = self.wake.notified() => self.drain_at = Some(self.drain_time()),
                 () = news.notified() => {}
+                () = pubsub.outgoing.news.notified() => {}
                 event = self.transport_events.recv(), if has_read => match event {
                     Some(event) => self.take_transport_events(event).await,
                     None => break Stop::Now,
@@ -224,8 +231,10 @@ impl Peers {
     fn turn(&mut self) {
         let now = Instant::now();
         self.note_changes(now);
+        self.send_messages();
         self.look_at_disk();
         self.look_at_reading();
+        self.hasten_for_clients(now);
         if self.drain_at.is_some_and(|at| at <= now) {
             // While changes come, look again after the interval: that spares the workers waking this thread. Without a
             // number nothing can be closed: whoever takes one looks then.
@@ -237,6 +246,7 @@ impl Peers {
             self.hub.handle_timeout(millis, wall);
         }
         self.pump();
+        self.serve_arrivals();
     }
 
     /// Carries out what the hub wants, and hands its frames to the transport, until neither has anything.

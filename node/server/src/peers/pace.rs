@@ -28,6 +28,42 @@ pub(super) struct Pace {
     pub(super) sweep_at: Instant,
 }
 
+/// Pauses while much is applied.
+///
+/// SUBTLE: a thread that never pauses is interrupted by the system when its time is up, nearly always in the middle of a
+/// group, and on a busy machine it is some 10 ms until it goes on. Whoever needs one of the group's keys waits for all of
+/// that. A thread that sleeps now and then by itself, with nothing locked, has time again afterwards.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    /// When it was last looked, and how long was applied since the last pause.
+    looked_ns: u64,
+    worked: Duration,
+}
+
+/// Applying goes on for so long without a pause: a third of what Linux gives a thread at a time.
+const APPLY_TURN_MAX: Duration = Duration::from_millis(1);
+/// The same while somebody waits for a key, who would find it locked again: groups often name the same few keys.
+const AWAITED_TURN_MAX: Duration = Duration::from_micros(200);
+/// A pause: some commands' time.
+const APPLY_PAUSE: Duration = Duration::from_micros(100);
+
+impl Pauses {
+    /// Applying begins, at this time of the node's monotonic clock.
+    pub(super) fn begin(&mut self, now_ns: u64) {
+        self.looked_ns = now_ns;
+    }
+
+    /// Pauses if that is due. Simulated time stands still while something is applied, so there it never is.
+    pub(super) fn between_groups(&mut self, now_ns: u64, is_waited_for: bool) {
+        self.worked += Duration::from_nanos(now_ns.saturating_sub(self.looked_ns));
+        self.looked_ns = now_ns;
+        if self.worked > if is_waited_for { AWAITED_TURN_MAX } else { APPLY_TURN_MAX } {
+            self.worked = Duration::ZERO;
+            std::thread::sleep(APPLY_PAUSE);
+        }
+    }
+}
+
 impl Pace {
     /// The first chores come after their intervals.
     pub(super) fn new(now: Instant) -> Self {
@@ -108,7 +144,7 @@ impl Peers {
         !self.filled || !self.has_number || !self.pending.is_empty() || !self.peers_have_all() || self.is_catching_up()
     }
 
-    fn is_catching_up(&self) -> bool {
+    pub(super) fn is_catching_up(&self) -> bool {
         let reports = self.hub.peers().into_iter().filter_map(|peer| self.report_of(peer));
         reports.into_iter().any(|report| report.fed_by_peer || report.feeding_peer.is_some())
     }
@@ -117,7 +153,7 @@ impl Peers {
     pub(super) fn note_event(&mut self, event: &Event) {
         match event {
             // What is applied is seen by the vector.
-            Event::Apply(_) | Event::CloseOpenBatch | Event::PeerVector { .. } | Event::Audit { .. } => {}
+            Event::Apply(_) | Event::Messages { .. } | Event::CloseOpenBatch | Event::PeerVector { .. } | Event::Audit { .. } => {}
             Event::LinkReady { .. }
             | Event::CloseLink { .. }
             | Event::ReadJournal { .. }

@@ -3,7 +3,7 @@
 use super::audit::Audit;
 use super::control;
 use super::cut::{CUT_OFF, Cut};
-use super::pace::Pace;
+use super::pace::{Pace, Pauses};
 use super::reading::StillRead;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
@@ -140,6 +140,8 @@ impl Peers {
         let wake = Arc::new(Notify::new());
         let waker = wake.clone();
         node.keyspace.on_change(move || waker.notify_one());
+        let waker = wake.clone();
+        node.arrivals.begin(setup.cluster, move || waker.notify_one());
         let control = node.control.open();
         let began = Instant::now();
         let mut peers = Self {
@@ -172,6 +174,7 @@ impl Peers {
             drained_at: began,
             drain_at: Some(began),
             pace: Pace::new(began),
+            pauses: Pauses::default(),
             cut,
             dialed: BTreeSet::new(),
             refusals: super::Refusals::default(),
@@ -267,6 +270,11 @@ impl Peers {
         settings.journal = true;
         let now = self.now();
         self.hub = Hub::new(settings.clone(), now, wall);
+        // Before anything is kept of what fills it: a start that finds that must not take it for all there is.
+        if self.hub.is_filling() && !is_unfilled {
+            self.rows.set_unfilled(true)?;
+        }
+        let is_unfilled = is_unfilled || self.hub.is_filling();
         scanned.recent.into_iter().for_each(|batch| self.hub.restore(batch));
         number.into_iter().for_each(|number| self.go_on_as(number));
         self.has_number = number.is_some();

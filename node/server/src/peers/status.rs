@@ -28,6 +28,8 @@ impl Peers {
     /// Writes down the cluster as this node knows it, for those who ask without waiting.
     pub(super) fn status_now(&mut self) {
         let status = Arc::new(self.cluster_status());
+        self.note_regions();
+        self.note_places(&status);
         let console = &self.node.console;
         console.metrics.set_identity(&status.node, &status.region);
         console.set_cluster_view(move || (*status).clone());
@@ -166,6 +168,7 @@ impl Peers {
             applied_lag_ms: report.as_ref().filter(|_| !is_self).map(|report| report.applied_lag_ms),
             unacked_changes: report.as_ref().map_or(0, |report| report.unacknowledged_changes),
             clock_offset_ms: report.as_ref().and_then(|report| report.clock_offset_ms),
+            round_trip_ms: report.as_ref().and_then(|report| report.rtt_ms),
             link: match (is_self, ready, catching_up) {
                 (true, ..) => LinkState::Up,
                 (false, true, true) => LinkState::CatchingUp,
@@ -243,6 +246,7 @@ impl Peers {
         totals.waiting_bytes.set(report.origins.iter().map(|o| o.waiting_bytes as i64).sum());
         totals.waiting_dropped.mirror(report.limits.waiting_space_full);
         totals.pulls.mirror(report.limits.pulls);
+        self.node.pubsub.outgoing.note_links(report.limits.messages_sent, report.limits.messages_dropped);
         totals.sessions.mirror(report.limits.sessions_begun);
         totals.sessions_broken.mirror(report.limits.sessions_abandoned);
         metrics.keyspace.counter_resets_held.set(self.node.keyspace.remembered_resets() as i64);

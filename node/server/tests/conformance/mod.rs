@@ -9,6 +9,7 @@ pub mod node;
 pub mod redis;
 pub mod reply;
 pub mod script;
+mod scripting;
 mod sketches;
 
 use expected::Expected;

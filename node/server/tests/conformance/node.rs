@@ -40,7 +40,7 @@ impl Pelago {
         let worker = Worker::new(Arc::clone(&node));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).unwrap();
-        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, true);
+        let client = ClientState::new(presence, Arc::clone(&worker.tally), 1, &node.acl);
         Self { worker, client, reply: Reply::new(Version::Resp2), now: STARTED_AT }
     }
 

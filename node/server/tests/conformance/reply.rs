@@ -39,6 +39,8 @@ impl Answer {
             ":" => Answer::Integer(length()?),
             "_" => Answer::Null,
             "," => Answer::Double(rest.to_owned()),
+            // A number of any size.
+            "(" => Answer::Simple(format!("({rest}")),
             "#" => Answer::Boolean(rest == "t"),
             "$" if length()? < 0 => Answer::Null,
             "*" if length()? < 0 => Answer::NullArray,

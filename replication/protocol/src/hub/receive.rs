@@ -52,7 +52,8 @@ impl Hub {
             Lane::Control => self.receive_control(peer, accepted, ControlFrame::decode(&frame)?, now),
             Lane::Batches if accepted => self.receive_batch(peer, frame, now),
             Lane::State if accepted => self.receive_state(peer, &frame, now),
-            Lane::Batches | Lane::State => Err(FrameError::OutOfTurn("a frame before the greeting")),
+            Lane::Messages if accepted => self.receive_messages(peer, &frame),
+            Lane::Batches | Lane::Messages | Lane::State => Err(FrameError::OutOfTurn("a frame before the greeting")),
         }
     }
 
@@ -314,7 +315,9 @@ impl Hub {
         let number = self.settings.number;
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let before = number.map(|number| entry.vector.of(number));
-        entry.vector.join(vector);
+        if entry.vector.join(vector) {
+            self.acknowledged.insert(peer);
+        }
         if let Some(link) = entry.link.as_mut() {
             for (origin, stamp) in vector.iter() {
                 if let Some(window) = link.windows.get_mut(&origin) {

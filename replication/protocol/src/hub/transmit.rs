@@ -16,6 +16,7 @@ impl Hub {
         match lane {
             Lane::Control => self.next_control(peer, now, wall),
             Lane::Batches => self.next_batch(peer),
+            Lane::Messages => self.peers.get_mut(&peer)?.ready_mut()?.messages.pop(),
             Lane::State => self.peers.get_mut(&peer)?.ready_mut()?.state.pop_front(),
         }
     }
@@ -29,6 +30,7 @@ impl Hub {
                 let some = match lane {
                     Lane::Control => link.has_control(now, self.settings.ack_ms),
                     Lane::Batches => link.phase == LinkPhase::Ready && self.has_batch(link),
+                    Lane::Messages => link.phase == LinkPhase::Ready && !link.messages.is_empty(),
                     Lane::State => link.phase == LinkPhase::Ready && !link.state.is_empty(),
                 };
                 if some {

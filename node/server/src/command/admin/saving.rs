@@ -3,7 +3,6 @@
 use super::integer;
 use crate::command::{Call, CommandError};
 use crate::durability::Wish;
-use std::time::Duration;
 
 pub(super) const NOT_KEPT: &str = "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
 const RUNNING: &str = "ERR Background save already in progress";
@@ -58,26 +57,5 @@ pub(super) fn lastsave(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), Comma
     let finished_ms = call.node.durability.state().checkpoint_finished_ms;
     let last_ms = if finished_ms > 0 { finished_ms } else { call.node.started_at() };
     call.reply.integer(integer(last_ms / 1000));
-    Ok(())
-}
-
-/// `WAITAOF numlocal numreplicas timeout`: waits until what this client wrote is durable here.
-pub(super) fn waitaof(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let number = |word: &[u8]| resp::parse_integer(word).ok_or(CommandError::NotAnInteger);
-    let (local, replicas, timeout) = (number(args[1])?, number(args[2])?, number(args[3])?);
-    if !(0..=1).contains(&local) || replicas < 0 {
-        return Err(CommandError::Plain("ERR value is out of range, must be positive"));
-    }
-    let timeout = u64::try_from(timeout).map_err(|_| CommandError::Plain("ERR timeout is negative"))?;
-    if local > 0 && !call.node.durability.is_on() {
-        return Err(CommandError::Plain("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
-    }
-    if replicas > 0 {
-        return Err(CommandError::Plain(
-            "ERR other regions say what they have applied, not what they have flushed: numreplicas must be 0",
-        ));
-    }
-    let timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
-    call.client.wish = Some(Wish::Flush { is_awaited: local > 0, timeout });
     Ok(())
 }

@@ -169,7 +169,7 @@ fn latency_answers_as_a_redis_without_its_monitor() {
 fn lolwut_shows_a_version() {
     check(&[("LOLWUT VERSION x", "-ERR value is not an integer or out of range\r\n")]);
     let reply = Caller::new(&Arc::new(node())).call("LOLWUT");
-    assert!(reply.contains("Redis ver. 7.0.15\n"), "{reply}");
+    assert!(reply.contains("Redis ver. 7.4.0\n"), "{reply}");
 }
 
 #[test]

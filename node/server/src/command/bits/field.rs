@@ -5,6 +5,7 @@ use crate::command::number;
 use crate::command::string::string_bytes_max;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::patch::Piece;
+use keyspace::EventClass;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
@@ -247,6 +248,7 @@ fn run(call: &mut Call<'_, '_>, key: &[u8], steps: &[Step]) -> Result<(), Comman
     }
     if !patch.is_empty() {
         call.store.patch_string(db, key, &patch);
+        call.store.note(EventClass::STRING, "setbit", db, key);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::command::deadline::{self, Measure};
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::UnixMillis;
-use keyspace::Lifetime;
+use keyspace::{EventClass, Lifetime};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -212,10 +212,16 @@ fn set_expiry(call: &mut Call<'_, '_>, args: &[&[u8]], measure: Measure, command
     let applies = call.store.lifetime(db, key).is_some_and(|current| conditions.allow(current, deadline));
     if applies {
         match UnixMillis::try_from(deadline) {
-            Ok(deadline) if deadline > now => call.store.set_lifetime(db, key, Lifetime::Until(deadline)),
+            Ok(deadline) if deadline > now => {
+                call.store.set_lifetime(db, key, Lifetime::Until(deadline));
+                call.store.note(EventClass::GENERIC, "expire", db, key);
+            }
             // What is over already is a removal.
-            Ok(_) | Err(_) => call.store.delete(db, key),
-        };
+            Ok(_) | Err(_) => {
+                call.store.delete(db, key);
+                call.store.note(EventClass::GENERIC, "del", db, key);
+            }
+        }
     }
     call.reply.integer(i64::from(applies));
     Ok(())
@@ -263,6 +269,9 @@ fn persist(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         None | Some(Lifetime::Never) => false,
         Some(Lifetime::Until(_)) => call.store.set_lifetime(db, key, Lifetime::Never),
     };
+    if persists {
+        call.store.note(EventClass::GENERIC, "persist", db, key);
+    }
     call.reply.integer(i64::from(persists));
     Ok(())
 }

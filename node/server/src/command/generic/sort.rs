@@ -6,7 +6,8 @@
 use crate::command::members::Names;
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::{Database, End, Kind, slot_of};
+use crdt::ExactFloat;
+use keyspace::{Database, End, EventClass, Kind, slot_of};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -73,11 +74,34 @@ enum Weight {
 }
 
 fn sort(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    run(call, args[1], &Order::parse(&args[2..], true)?)
+    let order = Order::parse(&args[2..], true)?;
+    order.permit(call, args)?;
+    run(call, args[1], &order)
 }
 
 fn sort_ro(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    run(call, args[1], &Order::parse(&args[2..], false)?)
+    let order = Order::parse(&args[2..], false)?;
+    order.permit(call, args)?;
+    run(call, args[1], &order)
+}
+
+impl Order<'_> {
+    /// Whether the client may have other keys read, which ones only the elements tell.
+    fn permit(&self, call: &Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+        let looks_by = self.by.is_some_and(has_star);
+        if call.client.user.is_unrestricted() || !looks_by && self.gets.is_empty() {
+            return Ok(());
+        }
+        let entry = args.first().and_then(|name| call.node.table.find(name));
+        if entry.is_some_and(|entry| call.client.user.rights().reads_every_key(entry, args)) {
+            return Ok(());
+        }
+        Err(CommandError::Plain(if looks_by {
+            "ERR BY option of SORT denied due to insufficient ACL permissions."
+        } else {
+            "ERR GET option of SORT denied due to insufficient ACL permissions."
+        }))
+    }
 }
 
 fn run(call: &mut Call<'_, '_>, key: &[u8], order: &Order<'_>) -> Result<(), CommandError> {
@@ -171,11 +195,12 @@ fn store(call: &mut Call<'_, '_>, db: Database, order: &Order<'_>, chosen: &[&[u
             values.push(&looked_up(call, db, pattern, element).unwrap_or_default());
         }
     }
-    call.store.delete(db, target);
+    let was_there = call.store.delete(db, target);
     if !values.is_empty() {
         // It was removed just now, so it is of no other type.
         let _ = call.store.push(db, target, End::Tail, values.iter());
     }
+    call.store.note_stored(EventClass::LIST, "sortstore", db, target, was_there);
     call.reply.count(values.len());
 }
 
@@ -329,8 +354,8 @@ fn double(text: &[u8]) -> Option<f64> {
         b'+' => (1.0, &text[1..]),
         _ => (1.0, text),
     };
-    if let Some(hexadecimal) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        return hexadecimal_double(hexadecimal).map(|value| sign * value);
+    if let Some(value) = ExactFloat::parse_hexadecimal(text.as_bytes()) {
+        return Some(value.to_f64());
     }
     if number::is_infinite(digits.as_bytes()) && digits.as_bytes()[0].is_ascii_alphabetic() {
         return Some(sign * f64::INFINITY);
@@ -341,23 +366,6 @@ fn double(text: &[u8]) -> Option<f64> {
     let mantissa = digits.split(['e', 'E']).next().unwrap_or_default();
     let is_nought = !mantissa.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
     (value.is_normal() || value == 0.0 && is_nought).then_some(sign * value)
-}
-
-/// What stands behind `0x`: digits, perhaps a point among them, perhaps a power of two behind.
-fn hexadecimal_double(text: &str) -> Option<f64> {
-    let (mantissa, power) = match text.split_once(['p', 'P']) {
-        Some((mantissa, power)) => (mantissa, power.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.len() + fraction.len() == 0 {
-        return None;
-    }
-    let digit = |value: f64, letter: char| Some(value * 16.0 + f64::from(letter.to_digit(16)?));
-    let value = whole.chars().chain(fraction.chars()).try_fold(0.0, digit)?;
-    let shift = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
-    let value = value * 2.0_f64.powi(power.checked_sub(shift)?);
-    value.is_finite().then_some(value)
 }
 
 fn first_key(_: &[&[u8]]) -> Option<Vec<usize>> {

@@ -216,7 +216,8 @@ fn search(call: &mut Call<'_, '_>, args: &[&[u8]], source: usize, form: Form) ->
             let score = |found: &Found| {
                 if request.stores_distance { found.distance_m / request.unit_m } else { found.score }
             };
-            store(call, target, found.iter().map(|found| (&*found.member, score(found))))
+            let event = if form == Form::SearchStore { "geosearchstore" } else { "georadiusstore" };
+            store(call, (event, target), found.iter().map(|found| (&*found.member, score(found))))
         }
         None => {
             request.answer(call.reply, &found);
@@ -368,7 +369,7 @@ impl<'a> Search<'a> {
     }
 
     fn set_radius(&mut self, radius: &[u8], unit: &[u8]) -> Result<(), CommandError> {
-        let radius = resp::parse_double(radius).ok_or(CommandError::Plain("ERR need numeric radius"))?;
+        let radius = number::double(radius).ok_or(CommandError::Plain("ERR need numeric radius"))?;
         if radius < 0.0 {
             return Err(CommandError::Plain("ERR radius cannot be negative"));
         }
@@ -378,8 +379,8 @@ impl<'a> Search<'a> {
     }
 
     fn set_box(&mut self, width: &[u8], height: &[u8], unit: &[u8]) -> Result<(), CommandError> {
-        let width = resp::parse_double(width).ok_or(CommandError::Plain("ERR need numeric width"))?;
-        let height = resp::parse_double(height).ok_or(CommandError::Plain("ERR need numeric height"))?;
+        let width = number::double(width).ok_or(CommandError::Plain("ERR need numeric width"))?;
+        let height = number::double(height).ok_or(CommandError::Plain("ERR need numeric height"))?;
         if width < 0.0 || height < 0.0 {
             return Err(CommandError::Plain("ERR height or width cannot be negative"));
         }

@@ -1,9 +1,10 @@
 //! What moves elements between lists, pops from the first of several, or waits for one: `LMOVE`, `LMPOP`, `BLPOP`...
 
+use super::{popped_at, pushed_at};
 use crate::blocking::{self, Wanted};
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::{Access, Database, End, Kind};
+use keyspace::{Access, Database, End, EventClass, Kind};
 use resp::Reply;
 use std::time::Duration;
 
@@ -154,6 +155,8 @@ impl Move<'_> {
             store.push(db, target, to, [&*moved])?;
         }
         reply.bulk(&moved);
+        store.note(EventClass::LIST, pushed_at(to), db, target);
+        store.note_taken(EventClass::LIST, popped_at(from), db, source);
         Ok(true)
     }
 }
@@ -228,6 +231,7 @@ impl Pop {
             reply.array(count.min(length));
         }
         store.pop(db, key, self.end, self.count.unwrap_or(1), &mut |element| reply.bulk(element))?;
+        store.note_taken(EventClass::LIST, popped_at(self.end), db, key);
         Ok(true)
     }
 

@@ -5,7 +5,7 @@
 use crate::command::members::Names;
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
-use keyspace::{Access, Database, WrongKind};
+use keyspace::{Access, Database, EventClass, WrongKind};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -121,15 +121,15 @@ fn sdiff(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 }
 
 fn sinterstore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    store(call, args[1], &args[2..], intersection)
+    store(call, "sinterstore", args, intersection)
 }
 
 fn sunionstore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    store(call, args[1], &args[2..], union)
+    store(call, "sunionstore", args, union)
 }
 
 fn sdiffstore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    store(call, args[1], &args[2..], difference)
+    store(call, "sdiffstore", args, difference)
 }
 
 fn sintercard(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -167,14 +167,15 @@ fn answer(call: &mut Call<'_, '_>, keys: &[&[u8]], algebra: Algebra) -> Result<(
     Ok(())
 }
 
-fn store(call: &mut Call<'_, '_>, target: &[u8], keys: &[&[u8]], algebra: Algebra) -> Result<(), CommandError> {
-    let db = call.db();
-    let result = algebra(call.store, db, keys)?;
+fn store(call: &mut Call<'_, '_>, event: &str, args: &[&[u8]], algebra: Algebra) -> Result<(), CommandError> {
+    let (db, target) = (call.db(), args[1]);
+    let result = algebra(call.store, db, &args[2..])?;
     // The target is removed as it was observed, whatever its type, and born again.
-    call.store.delete(db, target);
+    let was_there = call.store.delete(db, target);
     for member in result.iter() {
         call.store.add_member(db, target, member)?;
     }
+    call.store.note_stored(EventClass::SET, event, db, target, was_there);
     call.reply.integer(result.len() as i64);
     Ok(())
 }

@@ -193,8 +193,7 @@ impl<'a> Request<'a> {
                 (b"weights", after) if combines && after.len() >= keys.len() => {
                     let (weights, after) = after.split_at(keys.len());
                     for (weight, text) in request.weights.iter_mut().zip(weights) {
-                        *weight =
-                            resp::parse_double(text).ok_or(CommandError::Plain("ERR weight value is not a float"))?;
+                        *weight = number::double(text).ok_or(CommandError::Plain("ERR weight value is not a float"))?;
                     }
                     after
                 }
@@ -371,7 +370,7 @@ fn answer(call: &mut Call<'_, '_>, name: &str, args: &[&[u8]], algebra: Algebra)
 
 fn store_result(call: &mut Call<'_, '_>, name: &str, args: &[&[u8]], algebra: Algebra) -> Result<(), CommandError> {
     let (_, result) = result_of(call, name, &args[2..], algebra, Use::Store)?;
-    store(call, args[1], result.iter().map(|(member, score)| (&**member, *score)))
+    store(call, (name, args[1]), result.iter().map(|(member, score)| (&**member, *score)))
 }
 
 fn zunion(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

@@ -1,6 +1,7 @@
 //! The ends of ranges: of scores as `ZRANGEBYSCORE` takes them, of names as `ZRANGEBYLEX` does.
 
 use crate::command::CommandError;
+use crdt::ExactFloat;
 use keyspace::InOrder;
 use std::ops::Range;
 
@@ -41,7 +42,10 @@ fn score_end(text: &[u8]) -> Option<ScoreEnd> {
     };
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let digits = str::from_utf8(&text[text.iter().take_while(|byte| is_space(byte)).count()..]).ok()?;
-    let score = if text.is_empty() { 0.0 } else { digits.parse::<f64>().ok().filter(|score| !score.is_nan())? };
+    let hexadecimal = |digits: &str| ExactFloat::parse_hexadecimal(digits.as_bytes()).map(ExactFloat::to_f64);
+    let decimal = |digits: &str| digits.parse::<f64>().ok().filter(|score| !score.is_nan());
+    let read = |digits| decimal(digits).or_else(|| hexadecimal(digits));
+    let score = if text.is_empty() { 0.0 } else { read(digits)? };
     Some(ScoreEnd { score, excluded })
 }
 
@@ -122,6 +126,8 @@ mod tests {
             ("(", Some((0.0, true))),
             ("  2", Some((2.0, false))),
             ("1e400", Some((f64::INFINITY, false))),
+            ("(0x1.8p1", Some((3.0, true))),
+            ("0x", None),
             ("2 ", None),
             ("((1", None),
             ("nan", None),

@@ -3,7 +3,7 @@
 use super::bounds::{NameRange, ScoreRange};
 use crate::command::members::Names;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
-use keyspace::{InOrder, Score};
+use keyspace::{EventClass, InOrder, Score};
 use resp::{Reply, Version};
 use std::ops::Range;
 
@@ -344,18 +344,18 @@ fn zrangestore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandErr
         let range = members.range(wanted.ranks(&members), wanted.reversed);
         found.extend(range.map(|(member, score)| (member.to_vec(), score)));
     }
-    store(call, args[1], found.iter().map(|(member, score)| (&**member, *score)))
+    store(call, ("zrangestore", args[1]), found.iter().map(|(member, score)| (&**member, *score)))
 }
 
 /// Writes a result in place of whatever is at `target`, and answers how many members it has.
 pub(in crate::command) fn store<'m>(
     call: &mut Call<'_, '_>,
-    target: &[u8],
+    (event, target): (&str, &[u8]),
     members: impl Iterator<Item = (&'m [u8], f64)>,
 ) -> Result<(), CommandError> {
     let db = call.db();
     // The target is removed as it was observed, whatever its type, and born again.
-    call.store.delete(db, target);
+    let was_there = call.store.delete(db, target);
     let mut stored = 0;
     for (member, score) in members {
         if let Some(score) = Score::new(score) {
@@ -363,6 +363,7 @@ pub(in crate::command) fn store<'m>(
             stored += 1;
         }
     }
+    call.store.note_stored(EventClass::SORTED_SET, event, db, target, was_there);
     call.reply.integer(stored);
     Ok(())
 }
@@ -391,21 +392,22 @@ fn count(
 
 fn zremrangebyscore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let scores = ScoreRange::parse(args[2], args[3])?;
-    remove(call, args[1], |members| scores.ranks(members))
+    remove(call, "zremrangebyscore", args[1], |members| scores.ranks(members))
 }
 
 fn zremrangebyrank(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (start, end) = (number::integer(args[2])?, number::integer(args[3])?);
-    remove(call, args[1], |members| ranks_of(start, end, members.len(), false))
+    remove(call, "zremrangebyrank", args[1], |members| ranks_of(start, end, members.len(), false))
 }
 
 fn zremrangebylex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let names = NameRange::parse(args[2], args[3])?;
-    remove(call, args[1], |members| names.ranks(members, false))
+    remove(call, "zremrangebylex", args[1], |members| names.ranks(members, false))
 }
 
 fn remove(
     call: &mut Call<'_, '_>,
+    event: &str,
     key: &[u8],
     ranks: impl FnOnce(&InOrder<'_>) -> Range<usize>,
 ) -> Result<(), CommandError> {
@@ -416,6 +418,9 @@ fn remove(
     }
     for member in found.iter() {
         call.store.remove_scored(db, key, member)?;
+    }
+    if !found.is_empty() {
+        call.store.note_taken(EventClass::SORTED_SET, event, db, key);
     }
     call.reply.integer(found.len() as i64);
     Ok(())

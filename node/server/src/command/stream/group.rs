@@ -4,7 +4,7 @@ use super::id;
 use crate::command::client_calls::write_help;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::StreamId;
-use keyspace::{GroupPlace, Kind};
+use keyspace::{EventClass, GroupPlace, Kind};
 use std::borrow::Cow;
 
 /// The rows of this family.
@@ -232,6 +232,7 @@ fn create(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if !call.store.create_group(db, key, name, place, options.entries_read)? {
         return Err(CommandError::Plain("BUSYGROUP Consumer Group name already exists"));
     }
+    call.store.note(EventClass::STREAM, "xgroup-create", db, key);
     call.reply.ok();
     Ok(())
 }
@@ -242,6 +243,7 @@ fn set_id(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     expect_group(call, key, name)?;
     let place = place_of(args[4])?;
     call.store.set_group_place(db, key, name, place, options.entries_read)?;
+    call.store.note(EventClass::STREAM, "xgroup-setid", db, key);
     call.reply.ok();
     Ok(())
 }
@@ -256,6 +258,9 @@ fn destroy(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let (db, key, name) = (call.db(), args[2], args[3]);
     expect_stream(call, key)?;
     let was_there = call.store.destroy_group(db, key, name)?;
+    if was_there {
+        call.store.note(EventClass::STREAM, "xgroup-destroy", db, key);
+    }
     call.reply.integer(i64::from(was_there));
     Ok(())
 }
@@ -264,6 +269,9 @@ fn create_consumer(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
     let (db, key, name, now) = (call.db(), args[2], args[3], call.now());
     expect_group(call, key, name)?;
     let entered = call.store.change_group(db, key, name, |group| group.delivery().pending.enter(args[4], now).1)?;
+    if entered == Some(true) {
+        call.store.note(EventClass::STREAM, "xgroup-createconsumer", db, key);
+    }
     call.reply.integer(i64::from(entered.unwrap_or_default()));
     Ok(())
 }
@@ -272,6 +280,9 @@ fn delete_consumer(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
     let (db, key, name) = (call.db(), args[2], args[3]);
     expect_group(call, key, name)?;
     let pending = call.store.change_group(db, key, name, |group| group.delivery().pending.delete(args[4]))?;
+    if pending.flatten().is_some() {
+        call.store.note(EventClass::STREAM, "xgroup-delconsumer", db, key);
+    }
     call.reply.count(pending.flatten().unwrap_or_default());
     Ok(())
 }

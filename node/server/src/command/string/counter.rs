@@ -5,7 +5,7 @@
 use crate::command::number;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::ExactFloat;
-use keyspace::Delta;
+use keyspace::{Delta, EventClass};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -107,6 +107,7 @@ fn decrby(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 fn add(call: &mut Call<'_, '_>, key: &[u8], amount: i64) -> Result<(), CommandError> {
     let db = call.db();
     if let Some(new) = call.store.increment_in_place(db, key, amount) {
+        call.store.note(EventClass::STRING, "incrby", db, key);
         call.reply.integer(new);
         return Ok(());
     }
@@ -116,6 +117,7 @@ fn add(call: &mut Call<'_, '_>, key: &[u8], amount: i64) -> Result<(), CommandEr
     };
     let mut new = old.checked_add(amount).ok_or(CommandError::Overflow)?;
     call.store.add_to_string(db, key, Delta::Integer(amount));
+    call.store.note(EventClass::STRING, "incrby", db, key);
     // SUBTLE: at the edge the sum of the regions may lie beyond 64 bits and only read as the edge.
     if old == i64::MAX || old == i64::MIN {
         new = call.store.string(db, key)?.as_deref().and_then(number::parse_integer).unwrap_or(new);
@@ -139,6 +141,7 @@ fn incrbyfloat(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandErr
         return Err(REFUSAL);
     }
     call.store.add_to_string(db, key, Delta::Float(amount));
+    call.store.note(EventClass::STRING, "incrbyfloat", db, key);
     // What a region reads is the sum of all contributions, rounded once: so the reply is read, not computed here.
     match call.store.string(db, key)? {
         Some(value) => call.reply.bulk(&value),

@@ -20,7 +20,7 @@ impl Client {
 }
 
 /// Lets the other tasks of this thread go on until something is true.
-async fn until(is_true: impl Fn() -> bool) {
+pub(super) async fn until(is_true: impl Fn() -> bool) {
     for _ in 0..10_000 {
         if is_true() {
             return;

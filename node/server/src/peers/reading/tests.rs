@@ -224,3 +224,28 @@ fn a_node_that_stops_while_it_reads_listens_to_no_peer() {
         tokio::join!(ends, lets_go);
     });
 }
+
+#[test]
+fn a_node_whose_first_fill_has_not_ended_knows_that_after_a_crash() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(1), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, _) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert!(!peers.rows.is_unfilled().unwrap(), "there is nobody who could fill it");
+        let (me, other) = (peers.identity, crdt::NodeIdentity([7; 32]));
+        let member = peers.membership.view().member(me).unwrap();
+        let record = crdt::membership::MemberRecord { name: "b".into(), ..member.record.clone() };
+        let stamp = peers.membership_stamp().unwrap();
+        peers.membership.admit(me, other, record, stamp).unwrap();
+        peers.rows.set_membership(&peers.membership.encode()).unwrap();
+        assert!(peers.stop_disk());
+        for boot in [2, 3] {
+            let (mut peers, _) = begun(Some(&disk), &rows, boot);
+            assert!(peers.rows.is_unfilled().unwrap());
+            assert!(peers.stop_disk());
+        }
+        let (mut peers, _) = begun(Some(&disk), &rows, 4);
+        until(&mut peers, |peers| peers.filled && !peers.rows.is_unfilled().unwrap());
+        assert!(peers.stop_disk());
+    });
+}

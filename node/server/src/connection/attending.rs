@@ -1,0 +1,96 @@
+//! What a connection waits for between two requests beside keys: the end of a pause, the disk, the answer of another
+//! thread. What is posted to the client meanwhile is written at once.
+
+use super::{Connection, PAUSE_LOOK};
+use crate::client::Order;
+use crate::durability::Wish;
+use crate::relocations::stamp_of;
+use crdt::UnixMillis;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    /// Waits until a pause may be over, and reads the clock again.
+    #[cold]
+    pub(super) async fn wait_for_pause(&mut self, now: UnixMillis, until: UnixMillis) -> io::Result<UnixMillis> {
+        let node = &self.worker.node;
+        let over = async {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(until.saturating_sub(now)).min(PAUSE_LOOK)) => {}
+                () = node.condition.pause_ended() => {}
+            }
+        };
+        self.attend(over).await?;
+        Ok(node.wall_clock())
+    }
+
+    /// Waits for the answer of another thread, and reads the clock again.
+    #[cold]
+    pub(super) async fn wait_for_answer(&mut self) -> io::Result<UnixMillis> {
+        if let Some(wish) = self.client.wish.take() {
+            self.grant(wish).await?;
+        }
+        let answer = match self.client.order.take() {
+            None => return Ok(self.worker.node.wall_clock()),
+            Some(Order::Text(answer)) => self.answered(answer).await?.map(|text| Some(text.into_bytes())),
+            Some(Order::Arrival(awaited)) => {
+                self.wait_for_arrival(*awaited).await?;
+                return Ok(self.worker.node.wall_clock());
+            }
+            Some(Order::Relocation(mut relocating)) => {
+                let outcome = self.attend(&mut relocating.outcome).await?.ok();
+                self.client.written = self.client.written.max(stamp_of(outcome));
+                relocating.answer(outcome, &mut self.reply);
+                return Ok(self.worker.node.wall_clock());
+            }
+            Some(Order::Chunk(answer)) => self.answered(answer).await?,
+        };
+        match answer {
+            Ok(Some(bytes)) => self.reply.bulk(&bytes),
+            Ok(None) => self.reply.null(),
+            Err(sentence) => self.reply.error(&format!("ERR {sentence}")),
+        }
+        Ok(self.worker.node.wall_clock())
+    }
+
+    /// Waits for what the last command asked of the disk, and answers it.
+    async fn grant(&mut self, wish: Wish) -> io::Result<()> {
+        let worker = self.worker;
+        let is_granted = self.attend(worker.node.durability.grant(wish)).await?;
+        wish.answer(is_granted, &mut self.reply);
+        Ok(())
+    }
+
+    /// The answer of another thread, or a sentence if there will be none.
+    async fn answered<T>(&mut self, answer: oneshot::Receiver<Result<T, String>>) -> io::Result<Result<T, String>> {
+        Ok(self.attend(answer).await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
+    }
+
+    /// Waits for something. Breaks off when somebody ends the connection.
+    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> io::Result<T> {
+        let mut what = pin!(what);
+        let presence = self.presence;
+        loop {
+            let came = poll_fn(|context| {
+                presence.wake_at_end(context.waker());
+                if presence.is_ended() {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+                }
+                match what.as_mut().poll(context) {
+                    Poll::Ready(came) => Poll::Ready(Ok(Some(came))),
+                    Poll::Pending if presence.has_mail() => Poll::Ready(Ok(None)),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match came.await? {
+                Some(came) => return Ok(came),
+                None => self.write().await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use crate::node::Node;
+use crate::testing::{Caller, node};
+use std::sync::Arc;
+
+/// A node that tells of events, a client that hears of them, and one that makes them.
+fn scene(events: &str) -> (Arc<Node>, Caller, Caller) {
+    let node = Arc::new(node());
+    node.config.set(&[("notify-keyspace-events", events)]).unwrap();
+    let mut listener = Caller::new(&node);
+    listener.call("PSUBSCRIBE __key*@*__:*");
+    let caller = Caller::new(&node);
+    (node, listener, caller)
+}
+
+/// The events that a client has heard of, each with its key.
+fn heard(listener: &mut Caller) -> String {
+    let text = listener.mail();
+    let lines: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with('$')).collect();
+    let mut told = Vec::new();
+    for message in lines.split(|line| line.starts_with('*')).filter(|message| message.len() >= 4) {
+        let channel = message[2].trim_start_matches("__keyevent@0__:").trim_start_matches("__keyspace@0__:");
+        told.push(format!("{channel} {}", message[3]));
+    }
+    told.join(", ")
+}
+
+#[test]
+fn commands_tell_what_they_have_done_and_to_what() {
+    let (_node, mut listener, mut caller) = scene("EA");
+    let cases = [
+        ("SET a 1 EX 100", "set a, expire a"),
+        ("INCR a", "incrby a"),
+        ("SET a 1 XX KEEPTTL", "set a"),
+        ("SETNX a 1", ""),
+        ("RENAME a b", "rename_from a, rename_to b"),
+        ("DEL b none", "del b"),
+        ("HSET h f 1 g 2", "hset h"),
+        ("HDEL h f none", "hdel h"),
+        ("HDEL h g", "hdel h, del h"),
+        ("RPUSH l 1 2 3", "rpush l"),
+        ("LMOVE l m LEFT RIGHT", "rpush m, lpop l"),
+        ("LMOVE m l LEFT LEFT", "lpush l, lpop m, del m"),
+        ("LTRIM l 1 0", "ltrim l, del l"),
+        ("SADD s a b", "sadd s"),
+        ("SADD s a", ""),
+        ("SMOVE s t a", "srem s, sadd t"),
+        ("SUNIONSTORE u s t", "sunionstore u"),
+        ("SINTERSTORE u s t", "del u"),
+        ("ZADD z 1 a", "zadd z"),
+        ("ZADD z 1 a", ""),
+        ("ZINCRBY z 1 a", "zincr z"),
+        ("ZPOPMIN z", "zpopmin z, del z"),
+        ("XADD x 1-1 f v", "xadd x"),
+        ("XADD x MAXLEN 1 2-1 f v", "xadd x, xtrim x"),
+        ("XGROUP CREATE x g $", "xgroup-create x"),
+        ("EXPIRE x 100", "expire x"),
+        ("PERSIST x", "persist x"),
+        ("EXPIRE x -1", "del x"),
+        ("GET none", ""),
+    ];
+    for (command, events) in cases {
+        caller.call(command);
+        assert_eq!(heard(&mut listener), events, "{command}");
+    }
+}
+
+#[test]
+fn both_channels_are_told_if_both_are_wanted_and_none_if_none_is() {
+    let (node, mut listener, mut caller) = scene("KE$");
+    caller.call("SET k 1");
+    assert_eq!(heard(&mut listener), "k set, set k");
+    caller.call("LPUSH l 1");
+    assert_eq!(heard(&mut listener), "");
+    node.config.set(&[("notify-keyspace-events", "")]).unwrap();
+    caller.call("SET k 1");
+    assert_eq!(heard(&mut listener), "");
+}
+
+#[test]
+fn new_keys_are_told_before_what_made_them_and_missing_ones_when_they_are_read() {
+    let (_node, mut listener, mut caller) = scene("E$lnm");
+    for (command, events) in [
+        ("SET k 1", "new k, set k"),
+        ("SET k 2", "set k"),
+        ("RPOPLPUSH none m", ""),
+        ("MSET k 1 j 2", "set k, new j, set j"),
+        ("GET none", "keymiss none"),
+        ("MGET k no", "keymiss no"),
+    ] {
+        caller.call(command);
+        assert_eq!(heard(&mut listener), events, "{command}");
+    }
+}
+
+#[test]
+fn a_transaction_tells_in_order() {
+    let (_node, mut listener, mut caller) = scene("EA");
+    for command in ["MULTI", "SET a 1", "DEL a", "LPUSH a x", "EXEC"] {
+        caller.call(command);
+    }
+    assert_eq!(heard(&mut listener), "set a, del a, lpush a");
+}

@@ -1,0 +1,183 @@
+//! Values of Lua to replies and replies to values of Lua, by the rules of Redis 7.
+
+use mlua::{Lua, Result, Table, Value};
+use resp::{Reply, Version};
+
+/// How deep a value is answered: what is deeper is an error in its place.
+const DEPTH_MAX: usize = 1000;
+
+/// Writes a value as a reply. `script_version` is the version that the script has chosen.
+pub fn answer(value: &Value, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
+    match value {
+        Value::String(text) => reply.bulk(&text.as_bytes()),
+        Value::Boolean(value) => match (script_version, *value) {
+            (Version::Resp3, value) => reply.boolean(value),
+            (Version::Resp2, true) => reply.integer(1),
+            (Version::Resp2, false) => reply.null(),
+        },
+        Value::Table(_) if depth >= DEPTH_MAX => reply.error("ERR reached lua stack limit"),
+        Value::Table(table) => answer_table(table, reply, script_version, depth + 1)?,
+        other => match super::number(other) {
+            Some(number) => reply.integer(truncated(number)),
+            None => reply.null(),
+        },
+    }
+    Ok(())
+}
+
+/// A number without its fraction, as the processors that Redis is built for do it.
+fn truncated(number: f64) -> i64 {
+    // 2^63: the first that does not fit.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BEYOND..BEYOND).contains(&number) { number as i64 } else { i64::MIN }
+}
+
+fn answer_table(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
+    if let Value::String(text) = table.raw_get::<Value>("err")? {
+        reply.error(&text.to_string_lossy());
+        return Ok(());
+    }
+    if let Value::String(text) = table.raw_get::<Value>("ok")? {
+        reply.simple(&text.to_string_lossy());
+        return Ok(());
+    }
+    if let Some(number) = super::number(&table.raw_get::<Value>("double")?) {
+        reply.double(number);
+        return Ok(());
+    }
+    if let Value::Table(map) = table.raw_get::<Value>("map")? {
+        let (place, mut pairs) = (reply.deferred(), 0);
+        for pair in map.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            answer(&key, reply, script_version, depth)?;
+            answer(&value, reply, script_version, depth)?;
+            pairs += 1;
+        }
+        reply.finish_map(place, pairs);
+        return Ok(());
+    }
+    if let Value::Table(set) = table.raw_get::<Value>("set")? {
+        let (place, mut members) = (reply.deferred(), 0);
+        for pair in set.pairs::<Value, Value>() {
+            answer(&pair?.0, reply, script_version, depth)?;
+            members += 1;
+        }
+        reply.finish_set(place, members);
+        return Ok(());
+    }
+    if let Value::String(digits) = table.raw_get::<Value>("big_number")? {
+        reply.big_number(&digits.to_string_lossy());
+        return Ok(());
+    }
+    if let Value::Table(verbatim) = table.raw_get::<Value>("verbatim_string")?
+        && let (Value::String(format), Value::String(text)) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
+    {
+        reply.verbatim(&format.to_string_lossy(), &text.as_bytes());
+        return Ok(());
+    }
+    answer_array(table, reply, script_version, depth)
+}
+
+fn answer_array(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
+    let (place, mut length) = (reply.deferred(), 0);
+    loop {
+        let value: Value = table.raw_get(length as i64 + 1)?;
+        if value.is_nil() {
+            break;
+        }
+        answer(&value, reply, script_version, depth)?;
+        length += 1;
+    }
+    reply.finish_array(place, length);
+    Ok(())
+}
+
+/// Reads one reply of this node's own.
+pub fn value_of(lua: &Lua, reply: &[u8]) -> Result<Value> {
+    Source { lua, reply, at: 0 }.value()
+}
+
+struct Source<'l, 'r> {
+    lua: &'l Lua,
+    reply: &'r [u8],
+    at: usize,
+}
+
+impl<'r> Source<'_, 'r> {
+    fn line(&mut self) -> (u8, &'r [u8]) {
+        let rest = self.reply.get(self.at..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\r').unwrap_or(rest.len());
+        self.at += end + 2;
+        match rest.get(..end) {
+            Some([marker, text @ ..]) => (*marker, text),
+            _ => (b'_', b""),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> &'r [u8] {
+        let taken = self.reply.get(self.at..self.at + length).unwrap_or_default();
+        self.at += length + 2;
+        taken
+    }
+
+    fn value(&mut self) -> Result<Value> {
+        let (marker, text) = self.line();
+        let length = || resp::parse_integer(text).and_then(|length| usize::try_from(length).ok());
+        Ok(match marker {
+            b':' => Value::Number(resp::parse_integer(text).unwrap_or_default() as f64),
+            b'$' => match length() {
+                Some(length) => Value::String(self.lua.create_string(self.take(length))?),
+                None => Value::Boolean(false),
+            },
+            b'+' => self.named("ok", Value::String(self.lua.create_string(text)?))?,
+            b'-' => self.named("err", Value::String(self.lua.create_string(text)?))?,
+            b'*' | b'>' => match length() {
+                Some(length) => {
+                    let table = self.lua.create_table_with_capacity(length.min(1 << 16), 0)?;
+                    for index in 1..=length {
+                        let value = self.value()?;
+                        table.raw_set(index as i64, value)?;
+                    }
+                    Value::Table(table)
+                }
+                None => Value::Boolean(false),
+            },
+            b'%' => {
+                let table = self.lua.create_table()?;
+                for _ in 0..length().unwrap_or(0) {
+                    let (key, value) = (self.value()?, self.value()?);
+                    table.raw_set(key, value)?;
+                }
+                self.named("map", Value::Table(table))?
+            }
+            b'~' => {
+                let table = self.lua.create_table()?;
+                for _ in 0..length().unwrap_or(0) {
+                    let member = self.value()?;
+                    table.raw_set(member, true)?;
+                }
+                self.named("set", Value::Table(table))?
+            }
+            b',' => {
+                let number = resp::parse_double(text).unwrap_or(f64::NAN);
+                self.named("double", Value::Number(number))?
+            }
+            b'#' => Value::Boolean(text == b"t"),
+            b'(' => self.named("big_number", Value::String(self.lua.create_string(text)?))?,
+            b'=' => {
+                let taken = self.take(length().unwrap_or(0));
+                let verbatim = self.lua.create_table()?;
+                verbatim.raw_set("format", self.lua.create_string(taken.get(..3).unwrap_or_default())?)?;
+                verbatim.raw_set("string", self.lua.create_string(taken.get(4..).unwrap_or_default())?)?;
+                self.named("verbatim_string", Value::Table(verbatim))?
+            }
+            _ => Value::Nil,
+        })
+    }
+
+    fn named(&self, name: &str, value: Value) -> Result<Value> {
+        let table = self.lua.create_table()?;
+        table.raw_set(name, value)?;
+        Ok(Value::Table(table))
+    }
+}

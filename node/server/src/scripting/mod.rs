@@ -1,0 +1,112 @@
+//! Scripts: Lua 5.1 as Redis 7 embeds it, a virtual machine for each worker.
+//!
+//! A script runs where its command does, with the slots of its keys locked, and what it changes is one group: it is one
+//! step here and arrives elsewhere whole. Its effects travel, never its text.
+//!
+//! - [`cache`]: the sources that the node knows by their digests, shared by all workers.
+//! - [`shebang`]: what the first line of a script says.
+//! - [`machine`]: one virtual machine, and the stack that Lua runs on: whatever a script asks of the node, it asks by
+//!   leaving that stack, so nothing borrowed is ever within Lua's reach.
+//! - [`run`]: one run of a script: its calls are executed here, with the locks that they need.
+//! - [`stage`]: the stack on which the whole command runs, locks included, so that a script that runs for very long can be
+//!   put aside while its worker serves others.
+//! - [`running`]: what others know of scripts that run, and how they end them.
+//! - [`convert`]: values of Lua to replies and back.
+//! - [`library`]: libraries of functions.
+//! - [`json`], [`message_pack`], [`structs`], [`bits`]: the libraries that Redis has beside Lua's own.
+
+pub mod bits;
+pub mod cache;
+pub mod convert;
+pub mod json;
+pub mod library;
+pub mod machine;
+pub mod message_pack;
+pub mod run;
+pub mod running;
+pub mod shebang;
+pub mod stage;
+pub mod structs;
+
+use cache::Cache;
+use running::Running;
+
+/// What the workers of a node share about scripts.
+#[derive(Debug, Default)]
+pub struct Scripts {
+    /// The sources that are known.
+    pub cache: Cache,
+    /// The scripts that run.
+    pub running: Running,
+}
+
+/// A sentence that a script's function fails with, as an error of Lua.
+pub fn fail(lua: &mlua::Lua, sentence: &str) -> mlua::Error {
+    let place = lua.inspect_stack(1, |frame| {
+        let source = frame.source();
+        frame.current_line().map(|line| format!("{}:{line}: ", source.short_src.as_deref().unwrap_or("?")))
+    });
+    mlua::Error::RuntimeError(format!("{}{sentence}", place.flatten().unwrap_or_default()))
+}
+
+/// The number that a value is, if it is one.
+pub fn number(value: &mlua::Value) -> Option<f64> {
+    match value {
+        mlua::Value::Integer(number) => Some(*number as f64),
+        mlua::Value::Number(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// The number that a value is or that its text says.
+pub fn to_number(value: &mlua::Value) -> Option<f64> {
+    match value {
+        mlua::Value::String(text) => std::str::from_utf8(&text.as_bytes()).ok()?.trim().parse().ok(),
+        other => number(other),
+    }
+}
+
+/// What Lua calls the type of a value.
+pub fn type_name(value: &mlua::Value) -> &'static str {
+    match value {
+        mlua::Value::Nil => "nil",
+        mlua::Value::Boolean(_) => "boolean",
+        mlua::Value::LightUserData(_) | mlua::Value::UserData(_) | mlua::Value::Error(_) => "userdata",
+        mlua::Value::Integer(_) | mlua::Value::Number(_) => "number",
+        mlua::Value::String(_) => "string",
+        mlua::Value::Table(_) => "table",
+        mlua::Value::Function(_) => "function",
+        mlua::Value::Thread(_) => "thread",
+        mlua::Value::Other(_) => "no value",
+    }
+}
+
+/// A number as C's `%.14g` or `%.17g` prints it: so many digits that count, without zeros at the end.
+pub fn printed(value: f64, digits: usize) -> String {
+    if value.is_nan() {
+        return if value.is_sign_negative() { "-nan".to_owned() } else { "nan".to_owned() };
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0".to_owned() } else { "0".to_owned() };
+    }
+    let scientific = format!("{value:.*e}", digits - 1);
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if exponent < -4 || exponent >= digits as i32 {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trimmed(mantissa), exponent.unsigned_abs());
+    }
+    let decimals = (digits as i32 - 1 - exponent).max(0) as usize;
+    trimmed(&format!("{value:.decimals$}"))
+}
+
+
+#[cfg(test)]
+mod tests;

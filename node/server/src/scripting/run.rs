@@ -1,0 +1,320 @@
+//! One run of a script: what it asks of the node is done here, where the command's locks are.
+
+use super::cache::Reach;
+use super::machine::{Exchange, Failure, Job, Machine, Question, Stop, Words};
+use super::running::About;
+use super::shebang::ScriptFlags;
+use super::stage::Stage;
+use crate::command::table::Entry;
+use crate::command::{Call, CommandError, Flags, Keys};
+use crate::node::Node;
+use keyspace::slot_of;
+use resp::Reply;
+use smallvec::SmallVec;
+use std::rc::Rc;
+
+/// What is to be run, and how.
+pub struct Plan<'p> {
+    /// The name of the function, or the digest of the script.
+    pub name: &'p str,
+    /// Whether it is a function of a library.
+    pub is_function: bool,
+    /// What it says of itself.
+    pub flags: ScriptFlags,
+    /// The command that runs it must not write.
+    pub is_read_only: bool,
+    /// Which keys its runs have used.
+    pub reach: &'p Reach,
+}
+
+impl Plan<'_> {
+    /// Whether it may run at all now.
+    fn admit(&self, node: &Node) -> Result<(), CommandError> {
+        if self.flags.contains(ScriptFlags::COMPATIBLE) {
+            return Ok(());
+        }
+        let may_write = !self.flags.contains(ScriptFlags::NO_WRITES);
+        if self.is_read_only && may_write {
+            return Err(CommandError::Plain("ERR Can not execute a script with write flag using *_ro command."));
+        }
+        if may_write && let Some(reason) = node.condition.writes_refused() {
+            return Err(CommandError::Detailed(reason));
+        }
+        let needs_memory = may_write && !self.flags.contains(ScriptFlags::ALLOW_OOM);
+        if needs_memory && node.condition.is_out_of_memory() {
+            return Err(CommandError::Plain(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(())
+    }
+
+    fn may_write(&self) -> bool {
+        !self.is_read_only && !self.flags.contains(ScriptFlags::NO_WRITES)
+    }
+}
+
+/// Runs a script and answers what it returns. `job` is asked for it again if it has to begin again with other locks.
+pub fn run(
+    call: &mut Call<'_, '_>,
+    machine: &mut Machine,
+    plan: &Plan<'_>,
+    words: &[&[u8]],
+    job: &mut dyn FnMut(&Machine) -> mlua::Result<Job>,
+) -> Result<(), CommandError> {
+    let Some(stage) = call.stage else { return Err(CommandError::Plain(NO_STAGE)) };
+    plan.admit(call.node)?;
+    let exchange = Rc::clone(&machine.exchange);
+    let (database, was_in_exec) = (call.client.database, call.client.is_in_exec);
+    call.client.is_in_exec = true;
+    let threshold_ns = threshold_ns(call.node);
+    let mut is_again = true;
+    while std::mem::take(&mut is_again) {
+        let job = job(machine).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+        let mut runner = Runner { plan, words, exchange: &exchange, was_in_exec, has_strayed: false };
+        let mut question = machine.begin(job, call.reply.version(), threshold_ns);
+        loop {
+            match question {
+                Question::Done => break,
+                Question::Pause => runner.pause(call, stage),
+                Question::Check => exchange.allowed.set(runner.is_allowed(call)),
+                Question::Call => runner.call(call),
+            }
+            question = machine.go_on();
+        }
+        call.client.database = database;
+        if exchange.stop.get() == Some(Stop::Again) {
+            machine.end();
+            call.store.start_again_wide();
+            is_again = true;
+            continue;
+        }
+        runner.end(call);
+        if !runner.has_strayed && exchange.failed.borrow().is_none() {
+            plan.reach.note_declared();
+        }
+    }
+    call.client.is_in_exec = was_in_exec;
+    let answered = answer(call, &exchange, plan);
+    machine.end();
+    answered
+}
+
+const NO_STAGE: &str = "ERR a script cannot be run here";
+
+/// For how long a script may run before others are told; 0: for ever.
+fn threshold_ns(node: &Node) -> u64 {
+    u64::try_from(node.config.load().busy_reply_threshold).unwrap_or(0).saturating_mul(1_000_000)
+}
+
+/// Answers what the script has returned, or the error that it ended with.
+fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Result<(), CommandError> {
+    let failed = exchange.failed.borrow();
+    let Some(Failure { text, place }) = &*failed else {
+        call.reply.append(exchange.answer.borrow().bytes());
+        return Ok(());
+    };
+    let text = match exchange.stop.get() {
+        Some(Stop::Killed) if plan.is_function => "ERR Script killed by user with FUNCTION KILL.",
+        Some(Stop::Killed) => "ERR Script killed by user with SCRIPT KILL.",
+        Some(Stop::Again) | None => text,
+    };
+    Err(CommandError::Detailed(match place {
+        Some(place) => format!("{text} script: {}, on {place}.", plan.name),
+        None => text.to_owned(),
+    }))
+}
+
+struct Runner<'r> {
+    plan: &'r Plan<'r>,
+    words: &'r [&'r [u8]],
+    exchange: &'r Exchange,
+    /// A transaction around it has begun the group, and ends it.
+    was_in_exec: bool,
+    /// It has used a key that it did not declare.
+    has_strayed: bool,
+}
+
+type Arguments<'w> = SmallVec<[&'w [u8]; 8]>;
+
+impl Runner<'_> {
+    /// The script has run for longer than it should: others are told that the node is busy, and served.
+    #[cold]
+    fn pause(&mut self, call: &mut Call<'_, '_>, stage: &Stage<'_>) {
+        let run = &self.exchange.run;
+        if !run.is_long() {
+            let about = About {
+                name: self.plan.name.to_owned(),
+                words: self.words.iter().map(|word| word.to_vec()).collect(),
+                is_function: self.plan.is_function,
+                began_ns: self.exchange.began_ns.get(),
+            };
+            tracing::warn!(script = self.plan.name, "a script has run for longer than busy-reply-threshold");
+            if call.node.scripts.running.note_long(run, about) {
+                call.node.condition.set_busy(true);
+                call.node.keyspace.set_busy(true);
+            }
+        }
+        stage.pause();
+    }
+
+    /// The script has ended.
+    fn end(&mut self, call: &mut Call<'_, '_>) {
+        let run = &self.exchange.run;
+        if run.is_long() && call.node.scripts.running.note_end(run) {
+            call.node.condition.set_busy(false);
+            call.node.keyspace.set_busy(false);
+            call.node.condition.let_look();
+        }
+        if run.has_written() && !self.was_in_exec {
+            call.store.end_group();
+        }
+    }
+
+    /// Executes the command that the script asks for.
+    fn call(&mut self, call: &mut Call<'_, '_>) {
+        let words = self.exchange.words.borrow();
+        let args: Arguments<'_> = words.iter().collect();
+        let mut reply = self.exchange.reply.borrow_mut();
+        reply.truncate(0);
+        reply.set_version(self.exchange.version.get());
+        if let Err(error) = self.try_call(call, &args, &mut reply) {
+            reply.truncate(0);
+            reply.error(&error.to_string());
+        }
+    }
+
+    fn try_call(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        args: &[&[u8]],
+        reply: &mut Reply,
+    ) -> Result<(), CommandError> {
+        let entry = find(call.node, args).ok_or(CommandError::Plain("ERR Unknown Redis command called from script"))?;
+        self.admit(call, entry, args)?;
+        if !self.reach(call, entry, args)? {
+            // It begins again.
+            return Ok(());
+        }
+        let flags = entry.command.flags;
+        if flags.contains(Flags::WRITE) {
+            if !self.exchange.run.has_written() && !self.was_in_exec {
+                call.store.begin_group();
+            }
+            self.exchange.run.note_write();
+        }
+        call.client.tally.call(entry.ordinal);
+        call.store.begin_command();
+        let mut inner = Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
+        let result = (entry.command.handler)(&mut inner, args);
+        call.client.tally.looked(flags, call.store.lookups());
+        let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
+        if call.client.waiting.take().is_some() || waits.contains(&true) {
+            return Err(CommandError::Plain(NOT_FROM_SCRIPTS));
+        }
+        if let Err(error) = &result {
+            call.client.tally.failed(entry.ordinal, &error.to_string());
+        }
+        result
+    }
+
+    /// Whether the command may be called by this script now.
+    fn admit(&self, call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+        let (flags, condition) = (entry.command.flags, &call.node.condition);
+        if !entry.takes(args.len()) {
+            return Err(CommandError::Plain("ERR Wrong number of args calling Redis command from script"));
+        }
+        if flags.contains(Flags::NO_SCRIPT) {
+            return Err(CommandError::Plain(NOT_FROM_SCRIPTS));
+        }
+        if flags.contains(Flags::WRITE) {
+            if !self.plan.may_write() {
+                return Err(CommandError::Plain("ERR Write commands are not allowed from read-only scripts."));
+            }
+            if let Some(reason) = condition.writes_refused() {
+                return Err(CommandError::Detailed(reason));
+            }
+        }
+        // What has begun to write may end: half of it would be worse.
+        let may_exceed = self.plan.flags.contains(ScriptFlags::ALLOW_OOM) || self.exchange.run.has_written();
+        if flags.contains(Flags::DENY_OOM) && !may_exceed && condition.is_out_of_memory() {
+            return Err(CommandError::Plain("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the slots of a command's keys are locked. False if the script has to begin again for that.
+    fn reach(&mut self, call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<bool, CommandError> {
+        let keys = entry.command.keys;
+        let needs_all = entry.command.flags.contains(Flags::WHOLE_DATABASE) || keys.are_open(args);
+        let mut missing: SmallVec<[u16; 8]> = SmallVec::new();
+        if needs_all {
+            missing.extend((0..keyspace::SLOTS).find(|slot| !call.store.holds(*slot)));
+        } else if !matches!(keys, Keys::None) {
+            let mut strays: Arguments<'_> = SmallVec::new();
+            let all_there = keys.positions(args, |position| {
+                if let Some(key) = args.get(position)
+                    && !call.store.holds(slot_of(key))
+                {
+                    missing.push(slot_of(key));
+                    strays.push(key);
+                }
+            });
+            if !all_there {
+                // Its handler refuses it.
+                return Ok(true);
+            }
+            let node = call.node;
+            if node.condition.is_loading() && strays.iter().any(|key| !node.readiness.has(key)) {
+                return Err(CommandError::Plain("LOADING Redis is loading the dataset in memory"));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        self.has_strayed = true;
+        self.plan.reach.note_open();
+        if !call.store.is_wide() {
+            if !self.exchange.run.has_written() && !self.was_in_exec {
+                self.exchange.stop.set(Some(Stop::Again));
+                return Ok(false);
+            }
+            if !call.store.try_widen() {
+                return Err(CommandError::Plain(CONTENDED));
+            }
+        }
+        if needs_all {
+            call.store.hold_all_also();
+        } else {
+            missing.iter().for_each(|slot| call.store.hold_also(*slot));
+        }
+        Ok(true)
+    }
+
+    /// Whether the client may call the command in the words; nothing if there is no such command.
+    fn is_allowed(&self, call: &Call<'_, '_>) -> Option<bool> {
+        let words = self.exchange.words.borrow();
+        let args: Arguments<'_> = words.iter().collect();
+        find(call.node, &args).map(|_| true)
+    }
+}
+
+const NOT_FROM_SCRIPTS: &str = "ERR This Redis command is not allowed from script";
+
+/// A script that had only used the keys that it declares, has written, and needs another one while another script
+/// does the same: each could wait for the other for ever.
+const CONTENDED: &str = "TRYAGAIN a key that the script does not declare cannot be locked now";
+
+/// The command that these words call.
+fn find(node: &Node, args: &[&[u8]]) -> Option<&'static Entry> {
+    let entry = node.table.find(args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => entry.subcommand(name),
+        _ => Some(entry),
+    }
+}
+
+/// Words as slices.
+pub fn slices(words: &Words) -> SmallVec<[&[u8]; 16]> {
+    words.iter().collect()
+}

@@ -1,0 +1,154 @@
+//! The scripts that run, as others see them: what `FUNCTION STATS` shows, and how `SCRIPT KILL` ends one.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// All workers' scripts.
+#[derive(Debug, Default)]
+pub struct Running {
+    workers: Mutex<Vec<Weak<Run>>>,
+    /// How many have run for longer than they should.
+    long: AtomicU64,
+    killed: AtomicU64,
+}
+
+/// What a worker runs.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// It has run for longer than it should.
+    is_long: AtomicBool,
+    /// It was asked to end.
+    is_killed: AtomicBool,
+    /// It has executed a command that may write.
+    has_written: AtomicBool,
+    /// What it is called, once it has run for long.
+    about: Mutex<About>,
+}
+
+/// What is shown of a script that has run for long.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// The name of the function, or the digest of the script.
+    pub name: String,
+    /// The words of the command.
+    pub words: Vec<Vec<u8>>,
+    /// Whether it is a function's.
+    pub is_function: bool,
+    /// When it began, by the clock for statistics.
+    pub began_ns: u64,
+}
+
+impl Running {
+    /// A worker's.
+    pub fn enter(&self) -> Arc<Run> {
+        let run = Arc::new(Run::default());
+        let mut workers = self.workers.lock();
+        workers.retain(|known| known.strong_count() > 0);
+        workers.push(Arc::downgrade(&run));
+        run
+    }
+
+    /// The scripts that have run for longer than they should.
+    pub fn long(&self) -> Vec<Arc<Run>> {
+        if self.long.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.workers.lock().iter().filter_map(Weak::upgrade).filter(|run| run.is_long()).collect()
+    }
+
+    /// How many were ended by somebody.
+    pub fn killed(&self) -> u64 {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// A script has run for longer than it should. True if it is the only one.
+    pub fn note_long(&self, run: &Run, about: About) -> bool {
+        *run.about.lock() = about;
+        run.is_long.store(true, Ordering::Relaxed);
+        self.long.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// It has ended. True if no other is left.
+    pub fn note_end(&self, run: &Run) -> bool {
+        run.is_long.store(false, Ordering::Relaxed);
+        self.long.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Ends the scripts of this kind that run for long. The error is a whole reply.
+    pub fn kill(&self, functions: bool) -> Result<(), &'static str> {
+        let all = self.long();
+        if all.is_empty() {
+            return Err("NOTBUSY No scripts in execution right now.");
+        }
+        let of_kind: Vec<_> = all.iter().filter(|run| run.about().is_function == functions).collect();
+        if of_kind.is_empty() {
+            return Err(match functions {
+                true => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+                false => "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+            });
+        }
+        let harmless: Vec<_> = of_kind.iter().filter(|run| !run.has_written()).collect();
+        if harmless.is_empty() {
+            return Err("UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
+                        either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
+                        command.");
+        }
+        for run in harmless {
+            run.kill();
+            self.killed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Ends all scripts that run for long, whatever they have done: the node stops.
+    pub fn end_all(&self) {
+        self.long().iter().for_each(|run| run.kill());
+    }
+
+    /// What is answered to others while scripts run for long.
+    pub fn refusal(&self) -> &'static str {
+        match self.long().first().is_some_and(|run| run.about().is_function) {
+            true => "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+            false => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        }
+    }
+}
+
+impl Run {
+    /// A script begins.
+    pub fn begin(&self) {
+        self.is_killed.store(false, Ordering::Relaxed);
+        self.has_written.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it has run for longer than it should.
+    pub fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was asked to end.
+    pub fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::Relaxed)
+    }
+
+    /// Asks it to end.
+    pub fn kill(&self) {
+        self.is_killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has executed a command that may write.
+    pub fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Relaxed)
+    }
+
+    /// Notes a command that may write.
+    pub fn note_write(&self) {
+        self.has_written.store(true, Ordering::Relaxed);
+    }
+
+    /// What it is called.
+    pub fn about(&self) -> About {
+        self.about.lock().clone()
+    }
+}

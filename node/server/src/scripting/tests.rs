@@ -1,0 +1,124 @@
+//! Scripts through dispatch: replies, locks, limits. What Redis answers to the same is compared in `tests/conformance`.
+
+use crate::testing::{Caller, node};
+use std::sync::Arc;
+
+fn caller() -> Caller {
+    Caller::new(&Arc::new(node()))
+}
+
+fn eval(caller: &mut Caller, script: &str) -> String {
+    let reply = caller.call_bytes(&[b"EVAL", script.as_bytes(), b"0"]);
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+#[test]
+fn a_script_calls_commands_and_answers_what_it_returns() {
+    let mut caller = caller();
+    assert_eq!(eval(&mut caller, "return 1"), ":1\r\n");
+    assert_eq!(eval(&mut caller, "return {1, 'a', {ok='fine'}, false, 3.9}"), "*5\r\n:1\r\n$1\r\na\r\n+fine\r\n$-1\r\n:3\r\n");
+    let script = "redis.call('set', KEYS[1], ARGV[1]) return redis.call('get', KEYS[1])";
+    let reply = caller.call_bytes(&[b"EVAL", script.as_bytes(), b"1", b"k", b"v"]);
+    assert_eq!(reply, b"$1\r\nv\r\n");
+    assert_eq!(caller.call("GET k"), "$1\r\nv\r\n");
+}
+
+#[test]
+fn an_error_says_where() {
+    let mut caller = caller();
+    let reply = eval(&mut caller, "return redis.call('nosuch')");
+    assert_eq!(
+        reply,
+        "-ERR Unknown Redis command called from script script: 2218effcac8108416909801acfb39c080a85adfa, on \
+         @user_script:1.\r\n"
+    );
+    assert!(eval(&mut caller, "error('x')").starts_with("-ERR user_script:1: x script: "));
+    assert!(eval(&mut caller, "return {err='foo'}").starts_with("-foo\r\n"));
+}
+
+#[test]
+fn keys_that_are_not_declared_are_locked_when_they_are_used() {
+    let mut caller = caller();
+    let script = "for i = 1, 50 do redis.call('set', 'k' .. i, i) end return redis.call('dbsize')";
+    assert_eq!(eval(&mut caller, script), ":50\r\n");
+    // It has shown that it keeps to what it declares, and then does not.
+    let script = "if ARGV[1] then redis.call('set', 'other', 1) end return redis.call('incr', KEYS[1])";
+    let of = |caller: &mut Caller, rest: &[&[u8]]| {
+        let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", b"n"];
+        words.extend(rest);
+        String::from_utf8(caller.call_bytes(&words)).unwrap()
+    };
+    assert_eq!(of(&mut caller, &[]), ":1\r\n");
+    assert_eq!(of(&mut caller, &[b"x"]), ":2\r\n");
+    assert_eq!(caller.call("GET other"), "$1\r\n1\r\n");
+    // It has written before it strays.
+    let script = "redis.call('incr', KEYS[1]) if ARGV[1] then redis.call('incr', 'stray') end return 'done'";
+    for rest in [&[][..], &[b"x".as_slice()][..]] {
+        let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", b"n2"];
+        words.extend(rest);
+        assert_eq!(caller.call_bytes(&words), b"$4\r\ndone\r\n");
+    }
+    assert_eq!(caller.call("MGET n2 stray"), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+    assert_eq!(eval(&mut caller, "redis.call('flushall') return redis.call('keys', '*')"), "*0\r\n");
+}
+
+#[test]
+fn nothing_of_a_script_is_left_for_the_next() {
+    let mut caller = caller();
+    for escape in [
+        "x = 1",
+        "_G.x = 1",
+        "rawset(_G, 'x', 1)",
+        "string.x = 1",
+        "rawset(string, 'x', 1)",
+        "string.format = nil",
+        "setmetatable(_G, {})",
+        "getmetatable('').__index = {}",
+        "getmetatable(_G).__index = {}",
+        "redis.call = nil",
+        "setmetatable(redis, nil)",
+        "loadstring('x = 1')()",
+        "load(function() return nil end)() x = 1",
+        "setmetatable('', {})",
+        "for k, v in pairs(string) do if type(v) == 'table' then v.x = 1 end end string.y = 1",
+        "require('os')",
+        "dofile('/etc/passwd')",
+        "loadfile('/etc/passwd')",
+        "print('x')",
+        "io.open('/etc/passwd')",
+        "os.execute('true')",
+        "debug.getinfo(1)",
+        "getfenv(0).x = 1",
+        "setfenv(1, {})",
+        "newproxy(true)",
+        "package.loadlib('x', 'y')",
+    ] {
+        let reply = eval(&mut caller, escape);
+        assert!(reply.starts_with("-ERR "), "{escape}: {reply}");
+    }
+    assert_eq!(eval(&mut caller, "return rawget(_G, 'x')"), "$-1\r\n");
+    assert_eq!(eval(&mut caller, "return ('x'):upper() .. string.format('%d', 5)"), "$2\r\nX5\r\n");
+    assert_eq!(eval(&mut caller, "return {loadstring(string.char(27) .. 'Lua')}"), "*0\r\n");
+    assert_eq!(eval(&mut caller, "return type(string.dump)"), "$3\r\nnil\r\n");
+    // What one puts into a library by a function that asks nobody is seen by nobody else.
+    eval(&mut caller, "table.insert(math, 'mine') return 1");
+    assert_eq!(eval(&mut caller, "return math[1] == nil and #math"), ":0\r\n");
+}
+
+#[test]
+fn too_much_memory_ends_the_script_and_no_other() {
+    let mut caller = caller();
+    let reply = eval(&mut caller, "local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 1e6) .. i end return 1");
+    assert!(reply.contains("not enough memory"), "{reply}");
+    assert_eq!(eval(&mut caller, "return 1"), ":1\r\n");
+}
+
+#[test]
+fn a_script_in_a_transaction_is_part_of_it() {
+    let mut caller = caller();
+    caller.call("MULTI");
+    caller.call("SET a 1");
+    caller.call_bytes(&[b"EVAL", b"return redis.call('incr', 'b')", b"0"]);
+    caller.call("GET a");
+    assert_eq!(caller.call("EXEC"), "*3\r\n+OK\r\n:1\r\n$1\r\n1\r\n");
+}

@@ -1,0 +1,172 @@
+use super::*;
+use crate::testing::{Caller, node};
+
+struct Scene {
+    node: Arc<crate::node::Node>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { node: Arc::new(node()) }
+    }
+
+    /// A client of the newer version that tracks in some way.
+    fn tracker(&self, options: &str) -> Caller {
+        let mut caller = Caller::new(&self.node);
+        caller.call("HELLO 3");
+        assert_eq!(caller.call(format!("CLIENT TRACKING ON {options}").trim()), "+OK\r\n");
+        caller
+    }
+
+    fn caller(&self) -> Caller {
+        Caller::new(&self.node)
+    }
+}
+
+/// The keys that a client was told of since it was asked last.
+fn told(caller: &mut Caller) -> String {
+    let text = caller.mail();
+    let words = text.split("\r\n").filter(|line| !line.starts_with(['*', '$', '>']) && *line != "invalidate");
+    words.collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+#[test]
+fn a_client_is_told_once_of_a_key_that_it_has_read_whoever_changes_it() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = (scene.tracker(""), scene.caller());
+    for line in ["GET a", "HGETALL h", "MGET b c", "SET d 1"] {
+        reader.call(line);
+    }
+    for line in ["SET a 1", "SET a 2", "HSET h f v", "DEL c", "RPUSH c x", "SET d 2"] {
+        writer.call(line);
+    }
+    assert_eq!(told(&mut reader), "a h c");
+    reader.call("GET a");
+    reader.call("SET a 3");
+    assert_eq!(told(&mut reader), "a");
+    assert_eq!(scene.node.tracking.figures().keys, 1, "b is left");
+}
+
+#[test]
+fn who_wants_no_loop_is_not_told_of_its_own_changes() {
+    let scene = Scene::new();
+    let (mut quiet, mut other) = (scene.tracker("NOLOOP"), scene.tracker("BCAST NOLOOP"));
+    quiet.call("GET a");
+    quiet.call("SET a 1");
+    assert_eq!((told(&mut quiet), told(&mut other)), (String::new(), "a".to_owned()));
+    other.call("SET a 2");
+    assert_eq!((told(&mut quiet), told(&mut other)), (String::new(), String::new()));
+    quiet.call("GET a");
+    other.call("SET a 3");
+    assert_eq!(told(&mut quiet), "a");
+}
+
+#[test]
+fn opting_in_and_out_is_for_the_next_command_or_transaction() {
+    let scene = Scene::new();
+    let (mut in_, mut out, mut writer) = (scene.tracker("OPTIN"), scene.tracker("OPTOUT"), scene.caller());
+    for line in
+        ["GET a", "CLIENT CACHING YES", "GET b", "GET c", "CLIENT CACHING YES", "MULTI", "GET d", "GET e", "EXEC"]
+    {
+        in_.call(line);
+    }
+    for line in ["GET a", "CLIENT CACHING NO", "GET b", "GET c"] {
+        out.call(line);
+    }
+    for key in ["a", "b", "c", "d", "e"] {
+        writer.call(&format!("SET {key} 1"));
+    }
+    assert_eq!((told(&mut in_).as_str(), told(&mut out).as_str()), ("b d e", "a c"));
+}
+
+#[test]
+fn who_is_told_by_prefix_is_told_of_all_keys_with_it() {
+    let scene = Scene::new();
+    let (mut some, mut all, mut writer) =
+        (scene.tracker("BCAST PREFIX user: PREFIX item:"), scene.tracker("BCAST"), scene.caller());
+    for line in ["SET user:1 a", "SET other b", "LPUSH item:2 c"] {
+        writer.call(line);
+    }
+    assert_eq!((told(&mut some).as_str(), told(&mut all).as_str()), ("user:1 item:2", "user:1 other item:2"));
+    assert_eq!(scene.node.tracking.figures().prefixes, 3);
+    drop(some);
+    assert_eq!(scene.node.tracking.figures().prefixes, 1);
+}
+
+#[test]
+fn all_are_told_of_a_flush_once() {
+    let scene = Scene::new();
+    let (mut reader, mut broadcast, mut writer) = (scene.tracker(""), scene.tracker("BCAST"), scene.caller());
+    writer.call("MSET a 1 b 2");
+    told(&mut broadcast);
+    reader.call("MGET a b");
+    writer.call("FLUSHALL");
+    for caller in [&mut reader, &mut broadcast] {
+        assert_eq!(caller.mail(), ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    }
+    assert_eq!(scene.node.tracking.figures().keys, 0);
+}
+
+#[test]
+fn another_client_is_told_in_its_place_and_the_end_of_that_one_is_said() {
+    let scene = Scene::new();
+    let (mut listener, mut writer) = (scene.caller(), scene.caller());
+    listener.call("SUBSCRIBE __redis__:invalidate");
+    let id = listener.id();
+    let mut reader = scene.tracker(&format!("REDIRECT {id}"));
+    reader.call("GET a");
+    writer.call("SET a 1");
+    let expected = "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n";
+    assert_eq!((listener.mail().as_str(), reader.mail().as_str()), (expected, ""));
+    assert_eq!(reader.call("CLIENT GETREDIR"), format!(":{id}\r\n"));
+    scene.node.clients.leave(id);
+    reader.call("GET a");
+    writer.call("SET a 2");
+    assert_eq!(reader.mail(), format!(">2\r\n$21\r\ntracking-redir-broken\r\n:{id}\r\n"));
+    assert!(reader.call("CLIENT TRACKINGINFO").contains("broken_redirect"));
+}
+
+#[test]
+fn beyond_the_limit_keys_are_forgotten_and_their_readers_told() {
+    let scene = Scene::new();
+    scene.node.config.set(&[("tracking-table-max-keys", "3")]).unwrap();
+    let mut reader = scene.tracker("");
+    for index in 0..10 {
+        reader.call(&format!("GET key:{index}"));
+    }
+    let figures = scene.node.tracking.figures();
+    assert_eq!((figures.keys, figures.items, figures.forgotten), (3, 3, 7));
+    assert_eq!(told(&mut reader).split(' ').count(), 7);
+}
+
+#[test]
+fn nothing_is_left_when_nobody_tracks_and_the_next_one_is_told_again() {
+    let scene = Scene::new();
+    let mut writer = scene.caller();
+    for _ in 0..2 {
+        let mut reader = scene.tracker("");
+        reader.call("GET a");
+        writer.call("SET a 1");
+        assert_eq!(told(&mut reader), "a");
+        reader.call("GET a");
+        drop(reader);
+        assert_eq!(scene.node.tracking.figures().keys, 0);
+    }
+    let mut reader = scene.caller();
+    reader.call("HELLO 3");
+    for line in ["MULTI", "CLIENT TRACKING ON", "GET a", "CLIENT TRACKING OFF", "CLIENT TRACKING ON", "GET b", "EXEC"] {
+        reader.call(line);
+    }
+    writer.call("MSET a 1 b 2");
+    assert_eq!(told(&mut reader), "b");
+}
+
+#[test]
+fn clients_that_have_gone_do_not_pile_up_at_a_key() {
+    let scene = Scene::new();
+    let _stays = scene.tracker("");
+    for _ in 0..1_000 {
+        scene.tracker("").call("GET a");
+    }
+    assert!(scene.node.tracking.figures().items < 32);
+}
