@@ -233,8 +233,8 @@ fn a_node_whose_first_fill_has_not_ended_knows_that_after_a_crash() {
         until(&mut peers, |peers| peers.has_read_all());
         assert!(!peers.rows.is_unfilled().unwrap(), "there is nobody who could fill it");
         let (me, other) = (peers.identity, crdt::NodeIdentity([7; 32]));
-        let member = peers.membership.view().member(me).unwrap();
-        let record = crdt::membership::MemberRecord { name: "b".into(), ..member.record.clone() };
+        let own = peers.membership.view().member(me).unwrap().record.clone();
+        let record = crdt::membership::MemberRecord { name: "b".into(), ..own };
         let stamp = peers.membership_stamp().unwrap();
         peers.membership.admit(me, other, record, stamp).unwrap();
         peers.rows.set_membership(&peers.membership.encode()).unwrap();
