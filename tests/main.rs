@@ -8,5 +8,6 @@ mod instruments;
 mod membership;
 mod outage;
 mod persistence;
+mod push;
 mod semantics;
 mod tidy;

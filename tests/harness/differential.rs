@@ -4,12 +4,14 @@
 //! come from pools with the odd ones in them, and some calls are spoilt on purpose. A sequence of calls ends at its
 //! first difference, because what follows from different data says nothing.
 
+mod events;
 mod generator;
 mod grammar;
 mod normal;
 mod pools;
 mod session;
 
+pub use events::run_events;
 pub use grammar::Grammar;
 
 use crate::client::{Client, shown};

@@ -18,6 +18,7 @@ pub mod differential;
 pub mod element_memory;
 pub mod eviction;
 pub mod expiry;
+pub mod fan_out;
 pub mod figure;
 pub mod flush;
 pub mod growth;
