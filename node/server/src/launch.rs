@@ -13,6 +13,7 @@ mod threads;
 pub use service_manager::ServiceManager;
 pub use sockets::{Addresses, Sockets};
 
+use crate::acl::{self, FileError, USERS_FILE};
 use crate::certificates::CertificateFiles;
 use crate::config::{Config, ConfigError, Settings, Sources};
 use crate::logging::Logging;
@@ -21,6 +22,8 @@ use crate::node::{Node, Seams};
 use crate::peers::{PeerSetup, StartError};
 use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
 use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, record_of};
+use crate::tls::TlsError;
+use crate::worker::Listeners;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
 use protocol::ClusterId;
@@ -110,6 +113,12 @@ pub enum LaunchError {
         /// What the system said.
         error: io::Error,
     },
+    /// The users.
+    #[error("the users cannot be read: {0}")]
+    Users(String),
+    /// TLS for clients.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// A thread or a runtime.
     #[error("the system gives the node no thread: {0}")]
     Thread(#[from] io::Error),
@@ -140,8 +149,12 @@ pub fn launch_on(sockets: Sockets, mut sources: Sources, options: &LaunchOptions
     let settings = sources.finish()?;
     let setup = PeersOnThread::prepare(&settings.load())?;
     let node = make_node(settings, options);
+    begin_users(&node)?;
+    node.tls.apply(&node.config.load())?;
     let replication = threads::start_replication(Arc::clone(&node), setup.finish(sockets.peer, &node))?;
-    let threads = threads::Threads::start(Arc::clone(&node), replication, sockets.resp, sockets.http)?;
+    let plain = Some(sockets.resp).filter(|_| node.config.load().resp_plain);
+    let clients = Listeners { plain, tls: sockets.tls };
+    let threads = threads::Threads::start(Arc::clone(&node), replication, clients, sockets.http)?;
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || threads.run())?;
     Ok(Running { node, addresses, thread })
 }
@@ -205,6 +218,29 @@ fn make_node(settings: Settings, options: &LaunchOptions) -> Arc<Node> {
     }
     drop(config);
     node
+}
+
+/// Reads the users from where they are kept: the operator's file, the settings, or the node's own file.
+fn begin_users(node: &Arc<Node>) -> Result<(), LaunchError> {
+    let config = node.config.load();
+    let (acl, all_channels) = (&node.acl, config.acl_pubsub_default == "allchannels");
+    let refused = |error: FileError| LaunchError::Users(error.to_string());
+    if !config.aclfile.as_os_str().is_empty() {
+        return acl.begin_with_file(&config.path(&config.aclfile), all_channels).map_err(refused);
+    }
+    if config.user.is_empty() {
+        return acl.begin_with_own_file(&config.path(USERS_FILE.as_ref()), all_channels).map_err(refused);
+    }
+    let lines = config.user.lines().filter(|line| !line.trim().is_empty());
+    let lines = lines.map(|line| if line.starts_with("user ") { line.to_owned() } else { format!("user {line}") });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let users = acl::file::parse("the setting user", text.as_bytes(), all_channels).map_err(LaunchError::Users)?;
+    let settings = Arc::clone(&node.config);
+    acl.begin_with_settings(users, move |lines| {
+        let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+        settings.note_users(lines.join("\n"));
+    });
+    Ok(())
 }
 
 /// What the thread for replication needs, as far as it can be had before there is a node.

@@ -41,5 +41,6 @@ pub mod setup;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod tracking;
 pub mod worker;

@@ -50,6 +50,9 @@ pub const MONITOR_WORDS_MAX: usize = 64;
 /// Bytes of a client's or library's name.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
 
+/// How long a client may take for the handshake of TLS; then its connection is dropped and counted.
+pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Different error codes that are counted one by one; the others count together.
 pub const ERROR_CODES_MAX: usize = 128;
 

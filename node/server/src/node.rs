@@ -20,6 +20,7 @@ use crate::relocations::Relocations;
 use crate::sentinel::Sentinel;
 use crate::scripting::Scripts;
 use crate::tally::Tallies;
+use crate::tls::ClientTls;
 use crate::tracking::Tracking;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -51,6 +52,8 @@ pub struct Node {
     pub config: Arc<Settings>,
     /// Who may do what.
     pub acl: Arc<Acl>,
+    /// TLS for clients.
+    pub tls: ClientTls,
     /// The connections there are.
     pub clients: Arc<Clients>,
     /// The clients that wait for a key.
@@ -112,6 +115,7 @@ impl Node {
         });
         Self {
             acl,
+            tls: ClientTls::default(),
             memory_limit: MemoryLimit::new(seams.seed),
             keyspace,
             config,
@@ -140,11 +144,6 @@ impl Node {
     /// The wall clock. Handlers do not ask it: a read from a connection does, once for all its commands.
     pub fn wall_clock(&self) -> UnixMillis {
         (self.seams.wall_clock)()
-    }
-
-    /// The wall clock, for a thread that may outlive the node.
-    pub fn clock(&self) -> Arc<dyn Fn() -> UnixMillis + Send + Sync> {
-        Arc::clone(&self.seams.wall_clock)
     }
 
     /// The clock for statistics, in nanoseconds.

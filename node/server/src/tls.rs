@@ -134,8 +134,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub fn server_config(config: &Config) -> Result<ServerConfig, TlsError> {
     let chain = certificates("tls-cert-file", config, &config.tls_cert_file)?;
     let path = named("tls-key-file", config, &config.tls_key_file)?;
-    let key = PrivateKeyDer::from_pem_file(&path)
-        .map_err(|error| TlsError::File { setting: "tls-key-file", path, reason: error.to_string() })?;
+    let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| TlsError::File {
+        setting: "tls-key-file",
+        path,
+        reason: error.to_string(),
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(&config.tls_protocols))
@@ -165,11 +168,7 @@ fn versions(names: &str) -> Vec<&'static SupportedProtocolVersion> {
     all.into_iter().filter(|(name, _)| is_named(name)).map(|(_, version)| version).collect()
 }
 
-fn certificates(
-    setting: &'static str,
-    config: &Config,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(setting: &'static str, config: &Config, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let path = named(setting, config, path)?;
     let failed = |reason: String| TlsError::File { setting, path: path.clone(), reason };
     let found = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect);
@@ -185,4 +184,3 @@ fn contents(config: &Config) -> Seen {
     [&config.tls_cert_file, &config.tls_key_file, &config.tls_ca_cert_file]
         .map(|path| fs::read(config.path(path)).ok().map(|bytes| xxh3_64(&bytes)))
 }
-

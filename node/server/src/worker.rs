@@ -11,6 +11,7 @@ use crate::metrics::watch_event_loop;
 use crate::node::Node;
 use crate::scripting::stage::CommandStack;
 use crate::tally::Tally;
+use crate::tls::watch_files;
 use crdt::Stamp;
 use keyspace::{EXPECTED_MAX, Place, Writer};
 use std::cell::{RefCell, RefMut};
@@ -187,12 +188,21 @@ pub struct Workers {
     node: Arc<Node>,
 }
 
-type Accepted = (std::net::TcpStream, SocketAddr);
+/// A connection that was accepted, where it comes from, and whether it begins with the handshake of TLS.
+type Accepted = (std::net::TcpStream, SocketAddr, bool);
+
+/// Where clients connect.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Without TLS.
+    pub plain: Option<std::net::TcpListener>,
+    /// With it.
+    pub tls: Option<std::net::TcpListener>,
+}
 
 impl Workers {
-    /// Starts `count` threads and one that accepts connections on `listener` and deals them round robin.
-    pub fn start(node: Arc<Node>, listener: std::net::TcpListener, count: usize) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+    /// Starts `count` threads and one that accepts connections and deals them round robin.
+    pub fn start(node: Arc<Node>, listeners: Listeners, count: usize) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (mut threads, mut dealt_to) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
@@ -202,7 +212,7 @@ impl Workers {
             threads.push(start_thread(format!("worker-{index}"), move || serve_dealt(node, dealt, stopped))?);
         }
         let acceptor = Arc::clone(&node);
-        threads.push(start_thread("accept".to_owned(), move || accept(acceptor, listener, dealt_to, stopped))?);
+        threads.push(start_thread("accept".to_owned(), move || accept(acceptor, listeners, dealt_to, stopped))?);
         Ok(Self { threads, stop, node })
     }
 
@@ -230,8 +240,9 @@ where
 async fn serve_dealt(node: Arc<Node>, mut dealt: mpsc::Receiver<Accepted>, mut stopped: watch::Receiver<bool>) {
     let worker = Worker::new(node);
     let serve = async {
-        while let Some((stream, address)) = dealt.recv().await {
+        while let Some((stream, address, is_tls)) = dealt.recv().await {
             match TcpStream::from_std(stream) {
+                Ok(stream) if is_tls => drop(spawn_local(serve_tls(Rc::clone(&worker), stream, address))),
                 Ok(stream) => drop(spawn_local(serve_stream(Rc::clone(&worker), stream, address))),
                 Err(error) => tracing::warn!(%address, %error, "a new connection could not be served"),
             }
@@ -249,20 +260,42 @@ async fn serve_stream(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr
     serve_connection(worker, stream, address, local_address).await;
 }
 
+async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
+    let local_address = stream.local_addr().unwrap_or(address);
+    let most = worker.config(|config| config.maxclients);
+    // What only the handshake needs is given back before the client is served.
+    match Box::pin(worker.node.tls.accept(stream, most)).await {
+        Ok(stream) => Box::pin(serve_connection(worker, stream, address, local_address)).await,
+        Err(error) => {
+            worker.node.console.metrics.console.tls_handshakes_failed.increment();
+            tracing::debug!(%address, %error, "a client did not get through the handshake of TLS");
+        }
+    }
+}
+
 async fn accept(
     node: Arc<Node>,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     dealt_to: Vec<mpsc::Sender<Accepted>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let accept_all = async {
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "the listener for clients cannot be used"),
+        let usable = |listener: std::net::TcpListener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let (plain, tls) = match (listeners.plain.map(usable).transpose(), listeners.tls.map(usable).transpose()) {
+            (Ok(plain), Ok(tls)) => (plain, tls),
+            (Err(error), _) | (_, Err(error)) => {
+                return tracing::error!(%error, "a listener for clients cannot be used");
+            }
         };
         for deal in dealt_to.iter().cycle() {
-            let (stream, address) = accept_one(&node, &listener).await;
-            if deal.send((stream, address)).await.is_err() {
+            let (stream, address, is_tls) = tokio::select! {
+                (stream, address) = accept_one(&node, plain.as_ref()) => (stream, address, false),
+                (stream, address) = accept_one(&node, tls.as_ref()) => (stream, address, true),
+            };
+            if deal.send((stream, address, is_tls)).await.is_err() {
                 return;
             }
         }
@@ -271,13 +304,15 @@ async fn accept(
         () = accept_all => {}
         () = end_silent_clients(Arc::clone(&node)) => {}
         () = keep_within_memory(Arc::clone(&node)) => {}
+        () = watch_files(Arc::clone(&node)) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }
 
 /// The next connection, ready to be handed to another thread. Errors of single connections are passed over; when the
 /// process has no file left, waiting a little is all there is to do.
-async fn accept_one(node: &Node, listener: &TcpListener) -> Accepted {
+async fn accept_one(node: &Node, listener: Option<&TcpListener>) -> (std::net::TcpStream, SocketAddr) {
+    let Some(listener) = listener else { return std::future::pending().await };
     loop {
         let accepted = match listener.accept().await {
             Ok((stream, address)) => prepare(node, stream).map(|stream| (stream, address)),

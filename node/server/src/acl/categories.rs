@@ -116,7 +116,8 @@ impl Categories {
         // What only holds subcommands does nothing itself that a family could allow.
         let is_container = !command.subcommands.is_empty() && flags.is_empty();
         if !is_container {
-            categories |= command.group.category().and_then(|name| Self::named(&name.as_bytes()[1..])).unwrap_or(Self::empty());
+            categories |=
+                command.group.category().and_then(|name| Self::named(&name.as_bytes()[1..])).unwrap_or(Self::empty());
         }
         let container = full_name.split('|').next().unwrap_or_default();
         categories

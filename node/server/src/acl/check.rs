@@ -32,7 +32,9 @@ impl Denied {
     pub fn refusal(self, entry: &Entry) -> String {
         match self {
             Self::Command => format!("NOPERM this user has no permissions to run the '{}' command", entry.full_name),
-            Self::Key(_) => "NOPERM this user has no permissions to access one of the keys used as arguments".to_owned(),
+            Self::Key(_) => {
+                "NOPERM this user has no permissions to access one of the keys used as arguments".to_owned()
+            }
             Self::Channel(_) => {
                 "NOPERM this user has no permissions to access one of the channels used as arguments".to_owned()
             }

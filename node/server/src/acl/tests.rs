@@ -32,7 +32,10 @@ fn rules_are_told_as_redis_tells_them() {
     check("+get +set -@all +@read -get", "off resetchannels -@all +@read -get");
     check("+select|0 +SELECT|1 +config|get", "off resetchannels -@all +select|0 +SELECT|1 +config|get");
     check("+@all -config|set", "off resetchannels +@all -config|set");
-    check("on (+get ~a &b) (%R~* +@all)", "on resetchannels -@all (~a resetchannels &b -@all +get) (%R~* resetchannels +@all)");
+    check(
+        "on (+get ~a &b) (%R~* +@all)",
+        "on resetchannels -@all (~a resetchannels &b -@all +get) (%R~* resetchannels +@all)",
+    );
     check("(+get) clearselectors (+set)", "off resetchannels -@all (resetchannels -@all +set)");
     check(
         "#30c952fab122c3f9759f02a6d95c3758b246b4fee239957b2d4fee46e26170c4",
@@ -41,18 +44,42 @@ fn rules_are_told_as_redis_tells_them() {
     assert_eq!(described(">pw"), described("#30c952fab122c3f9759f02a6d95c3758b246b4fee239957b2d4fee46e26170c4"));
     assert_eq!(described(">pw <pw"), described(""));
     assert_eq!(described(">pw nopass"), described("nopass"));
-    assert_eq!(described("skip-sanitize-payload sanitize-payload").unwrap(), "off sanitize-payload resetchannels -@all");
+    assert_eq!(
+        described("skip-sanitize-payload sanitize-payload").unwrap(),
+        "off sanitize-payload resetchannels -@all"
+    );
 }
 
 #[test]
 fn what_is_no_rule_is_refused_in_redis_words() {
     use RuleError::*;
     let cases = [
-        ("foo", Syntax), ("%~a", Syntax), ("%X~a", Syntax), ("%RR~a", Syntax), ("%", Syntax), (")", Syntax),
-        ("+foo", Unknown), ("-foo", Unknown), ("+@foo", Unknown), ("-@foo", Unknown), ("+", Unknown), ("+|", Unknown),
-        ("+get|", Syntax), ("+config|", Syntax), ("+config|nope", Unknown), ("-get|x", Unknown), ("+get|a|b", Unknown),
-        ("+config|get|x", FirstArgumentOfSubcommand), ("~* ~a", AfterAllKeys), ("&* &a", AfterAllChannels),
-        ("<x", NoSuchPassword), ("#abc", NotAHash), ("!abc", NotAHash), ("(on)", Syntax), ("(>x)", Syntax), ("(foo)", Syntax),
+        ("foo", Syntax),
+        ("%~a", Syntax),
+        ("%X~a", Syntax),
+        ("%RR~a", Syntax),
+        ("%", Syntax),
+        (")", Syntax),
+        ("+foo", Unknown),
+        ("-foo", Unknown),
+        ("+@foo", Unknown),
+        ("-@foo", Unknown),
+        ("+", Unknown),
+        ("+|", Unknown),
+        ("+get|", Syntax),
+        ("+config|", Syntax),
+        ("+config|nope", Unknown),
+        ("-get|x", Unknown),
+        ("+get|a|b", Unknown),
+        ("+config|get|x", FirstArgumentOfSubcommand),
+        ("~* ~a", AfterAllKeys),
+        ("&* &a", AfterAllChannels),
+        ("<x", NoSuchPassword),
+        ("#abc", NotAHash),
+        ("!abc", NotAHash),
+        ("(on)", Syntax),
+        ("(>x)", Syntax),
+        ("(foo)", Syntax),
     ];
     for (rules, error) in cases {
         assert_eq!(described(rules), Err(error), "{rules}");
@@ -77,19 +104,54 @@ fn may(rules: &str, request: &str) -> Result<(), Denied> {
 fn keys_are_allowed_for_what_a_command_does_with_them() {
     const RULES: &str = "+@all ~k:* %R~r:* %W~w:*";
     let allowed = [
-        "get k:1", "get r:1", "set w:1 x", "append w:1 x", "strlen w:1", "exists r:1 w:1 k:1", "del w:1", "expire w:1 5",
-        "type w:1", "copy r:1 w:2", "sunionstore w:1 r:1", "sort r:1 store w:3", "object encoding w:1", "lpush w:l a",
-        "bitfield r:1 get u8 0", "touch w:1", "zadd w:z 1 a", "hset w:h a 1", "pfadd w:p 1", "rename k:1 w:1", "ping",
+        "get k:1",
+        "get r:1",
+        "set w:1 x",
+        "append w:1 x",
+        "strlen w:1",
+        "exists r:1 w:1 k:1",
+        "del w:1",
+        "expire w:1 5",
+        "type w:1",
+        "copy r:1 w:2",
+        "sunionstore w:1 r:1",
+        "sort r:1 store w:3",
+        "object encoding w:1",
+        "lpush w:l a",
+        "bitfield r:1 get u8 0",
+        "touch w:1",
+        "zadd w:z 1 a",
+        "hset w:h a 1",
+        "pfadd w:p 1",
+        "rename k:1 w:1",
+        "ping",
     ];
     for request in allowed {
         assert_eq!(may(RULES, request), Ok(()), "{request}");
     }
     let denied = [
-        ("get w:1", 1), ("set r:1 x", 1), ("set w:1 x get", 1), ("incr w:1", 1), ("getset w:1 y", 1), ("mget k:1 zz r:1", 2),
-        ("del r:1", 1), ("ttl w:1", 1), ("copy w:1 k:1", 1), ("copy r:1 r:2", 2), ("rename r:1 w:1", 1),
-        ("sunionstore r:1 w:1", 1), ("sunionstore w:1 r:1 w:1", 3), ("memory usage zz", 2), ("rpop w:l", 1),
-        ("bitfield w:1 get u8 0", 1), ("hincrby w:h a 1", 1), ("pfmerge w:p r:p", 1), ("mset w:1 1 r:1 2", 3), ("spop w:s", 1),
-        ("smove w:s w:t 1", 1), ("watch zz", 1),
+        ("get w:1", 1),
+        ("set r:1 x", 1),
+        ("set w:1 x get", 1),
+        ("incr w:1", 1),
+        ("getset w:1 y", 1),
+        ("mget k:1 zz r:1", 2),
+        ("del r:1", 1),
+        ("ttl w:1", 1),
+        ("copy w:1 k:1", 1),
+        ("copy r:1 r:2", 2),
+        ("rename r:1 w:1", 1),
+        ("sunionstore r:1 w:1", 1),
+        ("sunionstore w:1 r:1 w:1", 3),
+        ("memory usage zz", 2),
+        ("rpop w:l", 1),
+        ("bitfield w:1 get u8 0", 1),
+        ("hincrby w:h a 1", 1),
+        ("pfmerge w:p r:p", 1),
+        ("mset w:1 1 r:1 2", 3),
+        ("spop w:s", 1),
+        ("smove w:s w:t 1", 1),
+        ("watch zz", 1),
     ];
     for (request, at) in denied {
         assert_eq!(may(RULES, request), Err(Denied::Key(at)), "{request}");

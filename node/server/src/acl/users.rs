@@ -164,9 +164,7 @@ impl Acl {
             None => Rights::new(allows_all_channels),
         };
         for rule in rules {
-            rights
-                .apply(rule, allows_all_channels)
-                .map_err(|error| RefusedRule { rule: rule.to_vec(), error })?;
+            rights.apply(rule, allows_all_channels).map_err(|error| RefusedRule { rule: rule.to_vec(), error })?;
         }
         let user = match known {
             Some(user) => {

@@ -47,14 +47,7 @@ const fn row(
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command {
     subcommands: SUBCOMMANDS,
-    ..row(
-        "acl",
-        -2,
-        Flags::empty(),
-        help,
-        "A container for Access List Control commands",
-        "Depends on subcommand.",
-    )
+    ..row("acl", -2, Flags::empty(), help, "A container for Access List Control commands", "Depends on subcommand.")
 }];
 
 const SUBCOMMANDS: &[Command] = &[
@@ -87,7 +80,14 @@ const SUBCOMMANDS: &[Command] = &[
         "Get the rules for a specific ACL user",
         "O(N). Where N is the number of password, command and pattern rules that the user has.",
     ),
-    row("help", 2, Flags::LOADING.union(Flags::STALE), help, "Show helpful text about the different subcommands", "O(1)"),
+    row(
+        "help",
+        2,
+        Flags::LOADING.union(Flags::STALE),
+        help,
+        "Show helpful text about the different subcommands",
+        "O(1)",
+    ),
     row("list", 2, ADMIN, list, "List the current ACL rules in ACL config file format", OF_USERS),
     row("load", 2, ADMIN, load, "Reload the ACLs from the configured ACL file", OF_USERS),
     row(
@@ -201,11 +201,10 @@ fn genpass(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         [_, _, bits] => resp::parse_integer(bits).ok_or(CommandError::NotAnInteger)?,
         _ => return Err(CommandError::wrong_arity("acl|genpass")),
     };
-    let letters = usize::try_from(bits).ok().filter(|bits| (1..=PASSWORD_BITS_MAX).contains(bits)).ok_or(
-        CommandError::Plain(
+    let letters =
+        usize::try_from(bits).ok().filter(|bits| (1..=PASSWORD_BITS_MAX).contains(bits)).ok_or(CommandError::Plain(
             "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096",
-        ),
-    )?;
+        ))?;
     let letters = letters.div_ceil(4);
     let mut chance = vec![0; letters.div_ceil(2)];
     let drawn = SystemRandom::new().fill(&mut chance);

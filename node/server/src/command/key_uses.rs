@@ -95,7 +95,8 @@ fn of_set(args: &[&[u8]]) -> &'static [Use] {
 
 /// `BITFIELD` with nothing but `GET` reads.
 fn of_bitfield(args: &[&[u8]]) -> &'static [Use] {
-    let changes = args.iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"set") || word.eq_ignore_ascii_case(b"incrby"));
+    let changes =
+        args.iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"set") || word.eq_ignore_ascii_case(b"incrby"));
     if changes { CHANGED } else { TOLD }
 }
 
@@ -116,8 +117,24 @@ const LIST: &[(&[Use], &[&str])] = &[
     (
         LOOKED_AT,
         &[
-            "exists", "hexists", "hlen", "hstrlen", "llen", "memory|usage", "object|encoding", "object|freq",
-            "object|idletime", "object|refcount", "scard", "sismember", "strlen", "touch", "type", "watch", "xlen", "zcard",
+            "exists",
+            "hexists",
+            "hlen",
+            "hstrlen",
+            "llen",
+            "memory|usage",
+            "object|encoding",
+            "object|freq",
+            "object|idletime",
+            "object|refcount",
+            "scard",
+            "sismember",
+            "strlen",
+            "touch",
+            "type",
+            "watch",
+            "xlen",
+            "zcard",
         ],
     ),
     (REPLACED, &["mset", "psetex", "restore", "restore-asking", "setex"]),
@@ -125,29 +142,63 @@ const LIST: &[(&[Use], &[&str])] = &[
     (
         UPDATED,
         &[
-            "expire", "expireat", "geoadd", "hmset", "hset", "lset", "persist", "pexpire", "pexpireat", "setrange", "xack",
-            "xadd", "xclaim", "xgroup|setid", "xsetid", "zadd",
+            "expire",
+            "expireat",
+            "geoadd",
+            "hmset",
+            "hset",
+            "lset",
+            "persist",
+            "pexpire",
+            "pexpireat",
+            "setrange",
+            "xack",
+            "xadd",
+            "xclaim",
+            "xgroup|setid",
+            "xsetid",
+            "zadd",
         ],
     ),
     (
         INSERTED,
         &[
-            "append", "hsetnx", "linsert", "lpush", "lpushx", "pfadd", "rpush", "rpushx", "sadd", "xgroup|create",
+            "append",
+            "hsetnx",
+            "linsert",
+            "lpush",
+            "lpushx",
+            "pfadd",
+            "rpush",
+            "rpushx",
+            "sadd",
+            "xgroup|create",
             "xgroup|createconsumer",
         ],
     ),
     (
         DELETED_FROM,
         &[
-            "hdel", "lrem", "ltrim", "srem", "xautoclaim", "xdel", "xgroup|delconsumer", "xgroup|destroy", "xtrim", "zrem",
-            "zremrangebylex", "zremrangebyrank", "zremrangebyscore",
+            "hdel",
+            "lrem",
+            "ltrim",
+            "srem",
+            "xautoclaim",
+            "xdel",
+            "xgroup|delconsumer",
+            "xgroup|destroy",
+            "xtrim",
+            "zrem",
+            "zremrangebylex",
+            "zremrangebyrank",
+            "zremrangebyscore",
         ],
     ),
     (
         &[TAKEN_FROM],
         &[
-            "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "rpop", "spop", "zmpop",
-            "zpopmax", "zpopmin",
+            "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "rpop", "spop",
+            "zmpop", "zpopmax", "zpopmin",
         ],
     ),
     (&[Use::REMOVE.union(Use::DELETE)], &["del", "unlink"]),
@@ -157,15 +208,19 @@ const LIST: &[(&[Use], &[&str])] = &[
     (
         COMPUTED,
         &[
-            "bitop", "geosearchstore", "sdiffstore", "sunionstore", "zdiffstore", "zinterstore", "zrangestore", "zunionstore",
+            "bitop",
+            "geosearchstore",
+            "sdiffstore",
+            "sunionstore",
+            "zdiffstore",
+            "zinterstore",
+            "zrangestore",
+            "zunionstore",
         ],
     ),
     (&[Use::READ_WRITE.union(Use::UPDATE), Use::READ_ONLY.union(Use::ACCESS)], &["sinterstore"]),
     (STORED, &["copy", "georadius", "georadiusbymember", "sort"]),
-    (
-        &[Use::READ_WRITE.union(Use::ACCESS).union(Use::INSERT), Use::READ_ONLY.union(Use::ACCESS)],
-        &["pfmerge"],
-    ),
+    (&[Use::READ_WRITE.union(Use::ACCESS).union(Use::INSERT), Use::READ_ONLY.union(Use::ACCESS)], &["pfmerge"]),
     (&[Use::READ_WRITE.union(Use::ACCESS)], &["pfcount", "pfdebug"]),
     (TOLD, &["xreadgroup"]),
 ];

@@ -63,6 +63,9 @@ impl Config {
                 self.heartbeat.as_millis()
             ));
         }
+        if !self.resp_plain && self.tls_port == 0 {
+            return Some("resp-plain is no and tls-port is 0, so that no client could connect".to_owned());
+        }
         if !self.aclfile.as_os_str().is_empty() && !self.user.is_empty() {
             return Some("users are either in the file of aclfile or in user, not in both".to_owned());
         }

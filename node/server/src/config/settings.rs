@@ -112,20 +112,7 @@ impl Settings {
     pub fn set(&self, pairs: &[(&str, &str)]) -> Result<(), SetError> {
         let mut change = self.change.lock();
         let before = self.current.load_full();
-        let mut after = Config::clone(&before);
-        let mut changed = Vec::with_capacity(pairs.len());
-        // What is derived may be told what it is already, as clients do that want to be sure.
-        let new = || pairs.iter().filter(|(name, value)| !is_derived_as(&before, name, value));
-        for (name, _) in new() {
-            changed.push(changeable(name, &changed)?);
-        }
-        for (position, (name, value)) in changed.iter().zip(new()) {
-            (SETTINGS[*position].parse_into)(&mut after, value)
-                .map_err(|error| SetError::WrongValue { name: (*name).to_owned(), error })?;
-        }
-        if let Some(sentence) = after.contradiction() {
-            return Err(SetError::Contradiction(sentence));
-        }
+        let (after, changed) = with(&before, pairs)?;
         for position in changed {
             change.origins[position] = Origin::RunTime;
         }
@@ -135,6 +122,11 @@ impl Settings {
             observer(&before, &after);
         }
         Ok(())
+    }
+
+    /// What the settings would be with these, for those who must try before they know whether it works.
+    pub fn preview(&self, pairs: &[(&str, &str)]) -> Result<Config, SetError> {
+        with(&self.current.load(), pairs).map(|(after, _)| after)
     }
 
     /// Notes what the users are now, for `CONFIG REWRITE`. Nobody is told: it is from there that users come.
@@ -162,6 +154,25 @@ impl Settings {
         let values: Vec<_> =
             positions.map(|position| (&SETTINGS[position], (SETTINGS[position].show)(&config))).collect();
         rewrite::write_file(file, &values)
+    }
+}
+
+/// These settings with some changed, and the positions of those.
+fn with(before: &Config, pairs: &[(&str, &str)]) -> Result<(Config, Vec<usize>), SetError> {
+    let mut after = before.clone();
+    let mut changed = Vec::with_capacity(pairs.len());
+    // What is derived may be told what it is already, as clients do that want to be sure.
+    let new = || pairs.iter().filter(|(name, value)| !is_derived_as(before, name, value));
+    for (name, _) in new() {
+        changed.push(changeable(name, &changed)?);
+    }
+    for (position, (name, value)) in changed.iter().zip(new()) {
+        (SETTINGS[*position].parse_into)(&mut after, value)
+            .map_err(|error| SetError::WrongValue { name: (*name).to_owned(), error })?;
+    }
+    match after.contradiction() {
+        Some(sentence) => Err(SetError::Contradiction(sentence)),
+        None => Ok((after, changed)),
     }
 }
 

@@ -139,6 +139,21 @@ settings! {
     cluster_id: String = ["cluster-id"], Node, AtStart, Rule::Text, "";
     /// Where clients connect.
     resp: Address = ["resp"], Node, AtStart, Rule::Address, "127.0.0.1:6379";
+    /// Whether clients may connect to `resp` without TLS. With `no` only `tls-port` takes them.
+    resp_plain: bool = ["resp-plain"], Node, AtStart, Rule::Flag, "yes";
+    /// The port at the host of `resp` where clients connect over TLS; 0 for none.
+    tls_port: u64 = ["tls-port"], Node, AtStart, Rule::Integer { low: 0, high: 65_535 }, "0";
+    /// The certificate that clients are shown, with those between it and its authority (PEM). It is read again when it changes.
+    tls_cert_file: PathBuf = ["tls-cert-file"], Node, AtOnce, Rule::Path, "";
+    /// The private key of that certificate (PEM).
+    tls_key_file: PathBuf = ["tls-key-file"], Node, AtOnce, Rule::Path, "";
+    /// The authorities whose clients are believed (PEM).
+    tls_ca_cert_file: PathBuf = ["tls-ca-cert-file"], Node, AtOnce, Rule::Path, "";
+    /// Whether clients must show a certificate.
+    tls_auth_clients: String = ["tls-auth-clients"], Node, AtOnce, Rule::Choice(&["no", "yes", "optional"]), "yes";
+    /// The versions of TLS that clients may speak.
+    tls_protocols: String = ["tls-protocols"], Node, AtOnce,
+        Rule::Choice(&["TLSv1.2 TLSv1.3", "TLSv1.3 TLSv1.2", "TLSv1.3", "TLSv1.2", ""]), "TLSv1.2 TLSv1.3";
     /// Where other nodes connect (QUIC, so a UDP port).
     peer: Address = ["peer"], Node, AtStart, Rule::Address, "127.0.0.1:7379";
     /// The QUIC address other nodes are told, behind NAT or a relay; by default that of `peer`.

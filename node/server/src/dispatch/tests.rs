@@ -1,7 +1,6 @@
 //! What clients are answered, request by request. The expected texts are those of Redis 7.0.15.
 
 use super::*;
-use crate::config::Config;
 use crate::testing::{STARTED_AT, node};
 use resp::Version;
 use std::collections::BTreeMap;
@@ -51,7 +50,7 @@ impl Scene {
         reply.truncate(0);
         match outcome {
             Outcome::Done => Some(text),
-            Outcome::Paused(_) => None,
+            Outcome::Paused(_) | Outcome::Aside => None,
         }
     }
 

@@ -11,8 +11,10 @@ use transport::limits::SOCKET_BUFFER_BYTES;
 /// A node's bound sockets.
 #[derive(Debug)]
 pub struct Sockets {
-    /// For clients.
+    /// For clients. It is bound even if clients may come over TLS only: nobody else is to take its place.
     pub resp: TcpListener,
+    /// For clients over TLS.
+    pub tls: Option<TcpListener>,
     /// For other nodes.
     pub peer: UdpSocket,
     /// For probes and scrapers.
@@ -24,6 +26,8 @@ pub struct Sockets {
 pub struct Addresses {
     /// For clients.
     pub resp: SocketAddr,
+    /// For clients over TLS.
+    pub tls: Option<SocketAddr>,
     /// For other nodes.
     pub peer: SocketAddr,
     /// For probes and scrapers.
@@ -39,18 +43,26 @@ impl Sockets {
             move |error| LaunchError::Listen { whom, address, error }
         };
         let resp = listen(&config.resp, backlog).map_err(failed("clients", &config.resp))?;
+        let tls = match u16::try_from(config.tls_port) {
+            Ok(port) if port > 0 => {
+                let address = Address::new(config.resp.host(), port);
+                Some(listen(&address, backlog).map_err(failed("clients over TLS", &address))?)
+            }
+            Ok(_) | Err(_) => None,
+        };
         let peer = bind_datagrams(&config.peer).map_err(failed("other nodes", &config.peer))?;
         let http = match &config.http {
             Some(address) => Some(listen(address, backlog).map_err(failed("HTTP", address))?),
             None => None,
         };
-        Ok(Self { resp, peer, http })
+        Ok(Self { resp, tls, peer, http })
     }
 
     /// Where they are bound.
     pub fn addresses(&self) -> io::Result<Addresses> {
         let http = self.http.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Addresses { resp: self.resp.local_addr()?, peer: self.peer.local_addr()?, http })
+        let tls = self.tls.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(Addresses { resp: self.resp.local_addr()?, tls, peer: self.peer.local_addr()?, http })
     }
 
     /// Writes the ports that the system gave where port 0 was asked for.

@@ -6,7 +6,7 @@ use crate::http;
 use crate::node::Node;
 use crate::peers::{PeerSetup, Peers};
 use crate::relocations;
-use crate::worker::Workers;
+use crate::worker::{Listeners, Workers};
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,14 +33,14 @@ impl Threads {
     pub(super) fn start(
         node: Arc<Node>,
         replication: JoinHandle<Result<(), StopError>>,
-        resp: TcpListener,
+        clients: Listeners,
         http: Option<TcpListener>,
     ) -> Result<Self, LaunchError> {
         let (console_stop, stopped) = watch::channel(false);
         let started = start_freeing(&node)
             .and_then(|()| relocations::start(&node))
             .and_then(|()| start_console(Arc::clone(&node), http, stopped))
-            .and_then(|console| Ok((console, Workers::start(Arc::clone(&node), resp, worker_count(&node))?)));
+            .and_then(|console| Ok((console, Workers::start(Arc::clone(&node), clients, worker_count(&node))?)));
         match started {
             Ok((console, workers)) => Ok(Self { node, workers, replication, console, console_stop }),
             Err(error) => {

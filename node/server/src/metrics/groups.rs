@@ -309,6 +309,8 @@ metric_group! {
         access_denied: Counter,
         /// Commands that `MONITOR` did not show because there were too many in their second.
         monitor_left_out: Counter,
+        /// Connections that ended before the handshake of TLS had.
+        tls_handshakes_failed: Counter,
         /// Commands that entered the slow log.
         slow_commands: Counter,
         /// The longest delay of a worker's event loop in microseconds, since the node started.

@@ -25,6 +25,9 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         texts.push((name, value));
     }
     let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    if let Some(tls) = names.iter().find(|name| name.to_ascii_lowercase().starts_with("tls-")) {
+        try_tls(call, tls, &texts)?;
+    }
     call.node.config.set(&texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
     // A lower limit counts for the next command already.
     call.node.memory_limit.measure(call.node);
@@ -32,6 +35,18 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     tracing::info!(client = call.client.id(), settings = names.join(" "), "settings were changed by a client");
     call.reply.ok();
     Ok(())
+}
+
+/// Uses the files of TLS that the settings will name. If they cannot be used, nothing changes.
+fn try_tls(call: &Call<'_, '_>, name: &str, texts: &[(&str, &str)]) -> Result<(), CommandError> {
+    let config = call.node.config.preview(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    call.node.tls.apply(&config).map_err(|error| {
+        tracing::error!(%error, "the settings of TLS are not changed");
+        CommandError::Detailed(format!(
+            "ERR CONFIG SET failed (possibly related to argument '{name}') - Unable to update TLS configuration. Check server \
+             logs."
+        ))
+    })
 }
 
 fn unknown(name: &[u8]) -> CommandError {
