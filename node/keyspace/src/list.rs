@@ -187,11 +187,10 @@ impl<'a> Access<'a> {
         }
         let fits = |list: &Sequence| !list.has_wide() && list.len() > count;
         let Some(site) = self.list_in_place(database, key, fits) else { return false };
-        let range = match end {
-            End::Head => 0..count,
-            End::Tail => site.value.len() - count..site.value.len(),
-        };
-        remove_from(site, std::slice::from_ref(&range), &mut |item| each(&item.text().unwrap_or_default()));
+        take_from(site, &mut |item| each(&item.text().unwrap_or_default()), |list, each| match end {
+            End::Head => list.remove_ranges(std::slice::from_ref(&(0..count)), each),
+            End::Tail => list.take_last(each),
+        });
         self.lookups.note(key, true);
         true
     }
@@ -259,7 +258,7 @@ impl<'a> Access<'a> {
         each: &mut dyn FnMut(&Item<'_>),
     ) -> bool {
         let Some(site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
-        remove_from(site, ranges, each);
+        take_from(site, each, |list, each| list.remove_ranges(ranges, each));
         true
     }
 
@@ -366,10 +365,15 @@ impl<'a> Access<'a> {
     }
 }
 
-fn remove_from(mut site: InPlace<'_, Sequence>, ranges: &[Range<usize>], each: &mut dyn FnMut(&Item<'_>)) {
+/// Lets `take` remove elements, each of which it gives to its last argument before, and that to `each`.
+fn take_from(
+    mut site: InPlace<'_, Sequence>,
+    each: &mut dyn FnMut(&Item<'_>),
+    take: impl FnOnce(&mut Sequence, &mut dyn FnMut(&Item<'_>)),
+) {
     let mut list = std::mem::take(site.value);
     let mut name = Vec::with_capacity(16);
-    list.remove_ranges(ranges, |item| {
+    take(&mut list, &mut |item| {
         each(item);
         site.remove(item.name_into(&mut name), item.dot, &item.text().unwrap_or_default());
     });

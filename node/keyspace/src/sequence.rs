@@ -11,6 +11,7 @@ use chunk::{Chunk, Mark};
 pub use chunk::{Item, Place, Value};
 use crdt::{Element, Position, Side, Stamp, Step};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
@@ -149,15 +150,26 @@ impl Sequence {
         if self.belongs_last(position) {
             return Err(self.at(self.len));
         }
+        // What is pushed and popped is at the ends: only if it is at neither, chunks between are looked at.
+        if let Some(first) = self.chunks.front().and_then(Chunk::first) {
+            match position.cmp(&first.position()) {
+                Ordering::Less => return Err(At { chunk: 0, index: 0 }),
+                Ordering::Equal => return Ok(At { chunk: 0, index: 0 }),
+                Ordering::Greater => {}
+            }
+        }
         let is_before = |chunk: &Chunk| chunk.first().is_some_and(|item| item.position() <= *position);
-        let chunk = self.chunks.partition_point(is_before).saturating_sub(1);
+        let chunk = match self.chunks.back() {
+            Some(last) if is_before(last) => self.chunks.len() - 1,
+            Some(_) | None => self.chunks.partition_point(is_before).saturating_sub(1),
+        };
         let Some(found) = self.chunks.get(chunk) else { return Err(At { chunk: 0, index: 0 }) };
         let (mut cursor, mut index) = (found.items(), 0);
         while let Some(item) = cursor.next() {
             match item.position().cmp(position) {
-                std::cmp::Ordering::Less => index += 1 + cursor.pass_run_before(position),
-                std::cmp::Ordering::Equal => return Ok(At { chunk, index }),
-                std::cmp::Ordering::Greater => return Err(At { chunk, index }),
+                Ordering::Less => index += 1 + cursor.pass_run_before(position),
+                Ordering::Equal => return Ok(At { chunk, index }),
+                Ordering::Greater => return Err(At { chunk, index }),
             }
         }
         Err(At { chunk, index: found.len() })
@@ -266,12 +278,6 @@ impl Sequence {
     /// Removes the elements in these ranges of numbers, which are in order, do not overlap and lie within the list, and gives
     /// each element to `each` before it goes. Chunks are walked once, from the end on: what is before stays where it is.
     pub fn remove_ranges(&mut self, mut ranges: &[Range<usize>], mut each: impl FnMut(&Item<'_>)) {
-        if let [range] = ranges
-            && range.len() == 1
-            && range.end == self.len
-        {
-            return self.take_last(each);
-        }
         self.forget_marks(self.chunks.len());
         let (mut chunk, mut start) = (self.chunks.len(), self.len);
         while let [before @ .., last] = ranges {
@@ -296,8 +302,13 @@ impl Sequence {
         }
     }
 
-    /// Removes the last element, which is there, after `each` has seen it.
-    fn take_last(&mut self, each: impl FnMut(&Item<'_>)) {
+    /// Removes the last element, after `each` has seen it, and remembers where those before it begin: for lists that are
+    /// emptied from there. What is trimmed now and then does not need the memory for that.
+    pub fn take_last(&mut self, each: impl FnMut(&Item<'_>)) {
+        let Some(last) = self.len.checked_sub(1) else { return };
+        if self.has_wide() {
+            self.forget_wide(self.at(last));
+        }
         let Some(chunk) = self.chunks.back_mut() else { return };
         let mut mark = self.rare.as_mut().and_then(|rare| rare.marks.pop());
         if mark.is_none() {
@@ -310,7 +321,7 @@ impl Sequence {
         let Some(mark) = mark else { return };
         chunk.take_last(mark, each);
         let left = chunk.len();
-        self.len -= 1;
+        self.len = last;
         if left == 0 {
             self.forget_marks(self.chunks.len());
             self.tidy(self.chunks.len() - 1, false);

@@ -271,6 +271,34 @@ fn what_is_kept_stays_in_order() {
     pair.check();
 }
 
+#[test]
+fn the_last_elements_go_one_by_one_whatever_else_changes_between() {
+    for seed in 0..40 {
+        let mut pair = Pair::new(seed);
+        pair.runs = seed % 2 == 0;
+        for _ in 0..120 {
+            match pair.below(3) {
+                0 => pair.push_or_step(),
+                1 => pair.step(),
+                _ => {}
+            }
+            for _ in 0..pair.below(40).min(pair.model.len()) {
+                let expected = pair.model.pop().map(|(position, _)| position);
+                let mut taken = None;
+                pair.list.take_last(|item| taken = Some(item.position()));
+                assert_eq!(taken, expected);
+            }
+            pair.check();
+        }
+        while !pair.list.is_empty() {
+            pair.model.pop();
+            pair.list.take_last(|_| ());
+        }
+        pair.check();
+        assert_eq!(pair.list.heap_bytes(), pair.list.chunks.capacity() * size_of::<Chunk>());
+    }
+}
+
 /// Bytes of an element of a list of 800, as the heap sees it.
 fn bytes_each(values: impl Fn(u64) -> String, clocks: impl Fn(u64) -> u64) -> f64 {
     let mut list = Sequence::default();
