@@ -43,7 +43,7 @@ pub(super) struct Pauses {
 /// Applying goes on for so long without a pause: a third of what Linux gives a thread at a time.
 const APPLY_TURN_MAX: Duration = Duration::from_millis(1);
 /// The same while somebody waits for a key, who would find it locked again: groups often name the same few keys.
-const AWAITED_TURN_MAX: Duration = Duration::from_micros(200);
+const AWAITED_TURN_MAX: Duration = Duration::from_micros(500);
 /// A pause: some commands' time.
 const APPLY_PAUSE: Duration = Duration::from_micros(100);
 
