@@ -11,7 +11,7 @@ use crate::elements::ElementMap;
 use crate::hash::KeyHasher;
 use crate::merge::Site;
 use crate::shared::Shared;
-use crate::slot::Slot;
+use crate::slot::{Context, Slot};
 use crdt::{Change, DecodeError, Kind, Operation, Operations};
 
 /// Operations of so many bytes are worth it: applying them takes some milliseconds. Builds for tests have large changes
@@ -95,8 +95,9 @@ impl Built<'_> {
     /// Applies the change to the slot that the key is in.
     pub fn put_in_place(self, slot: &mut Slot, shared: &Shared) -> Result<(), DecodeError> {
         let Self { plan: Plan { change, kind, before, behind, .. }, body: mut built, digest } = self;
-        if slot.memory.context().is_some() {
-            // Something was seen here out of order: each element is to be looked up in that.
+        let may_know = |context: &Context| !context.early.is_empty() || context.vector.covers(change.stamp);
+        if slot.memory.context().is_some_and(may_know) {
+            // Something of this was seen here out of order: each element is to be looked up in that.
             return slot.apply(shared, change);
         }
         slot.change_key(shared, change.database, change.key, |body, site| {

@@ -68,7 +68,7 @@ pub use groups::{GivenConsumer, GivenGroup, GivenPending, GroupPlace, Wish};
 pub use hash::{SLOTS, slot_of};
 pub use keyspace::{EXPECTED_MAX, Expected, Keyspace, PIPELINE_LOG_BYTES_MAX, Place, Removal, Writer};
 pub use list::{End, List};
-pub use relocate::{Relocated, Relocation};
+pub use relocate::{Permission, Relocated, Relocation};
 pub use shared::{Conflicts, EndedNumber};
 pub use slot::DATABASES;
 pub use sorted::{InOrder, SortedElements};

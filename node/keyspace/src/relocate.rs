@@ -57,8 +57,21 @@ pub enum Relocated {
     NoSource,
     /// The other key is there, and is not to be replaced.
     Taken,
+    /// Nobody may write any more.
+    Refused,
     /// It was done, with this stamp.
     Done(Stamp),
+}
+
+/// Whether a change may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Now,
+    /// It may later.
+    Later,
+    /// It may not.
+    Never,
 }
 
 /// What was read of the source.
@@ -137,9 +150,15 @@ impl Access<'_> {
 }
 
 impl Writer {
-    /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps. One relocation at a time
-    /// may be made in a keyspace.
-    pub fn relocate(&mut self, now: UnixMillis, wish: &Relocation<'_>, pause: &mut dyn FnMut()) -> Relocated {
+    /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps, and `may_write` is asked
+    /// before the change is made. One relocation at a time may be made in a keyspace.
+    pub fn relocate(
+        &mut self,
+        now: UnixMillis,
+        wish: &Relocation<'_>,
+        may_write: &dyn Fn() -> Permission,
+        pause: &mut dyn FnMut(),
+    ) -> Relocated {
         let keyspace = self.keyspace().clone();
         let keys = [wish.source, wish.target];
         let (freeze, mut contents) = {
@@ -159,11 +178,19 @@ impl Writer {
             contents.turn();
             pause();
         }
+        while may_write() == Permission::Later {
+            pause();
+        }
         // What takes the stamp is not logged before the locks are let go: writing it down takes long.
         self.begin_pipeline();
         let (stamp, tail, removal) = {
             let mut access = self.access(now, &keys);
             access.begin_command();
+            if may_write() == Permission::Never {
+                drop(access);
+                self.end_pipeline();
+                return Relocated::Refused;
+            }
             freeze.hide();
             access.record_relocation(wish, &mut contents)
         };

@@ -4,8 +4,8 @@
 //! thread, as in a simulation, handlers do it at once.
 
 use crate::node::Node;
-use crdt::{Stamp, UnixMillis};
-use keyspace::{Database, Keyspace, Relocated, Relocation};
+use crdt::Stamp;
+use keyspace::{Database, Permission, Relocated, Relocation};
 use parking_lot::Mutex;
 use resp::Reply;
 use std::io;
@@ -74,6 +74,7 @@ impl Relocating {
         }
         match (outcome, self.answers) {
             (None, _) => reply.error("ERR the node is stopping"),
+            (Some(Relocated::Refused), _) => reply.error("ERR writes were stopped before it was done"),
             (Some(Relocated::NoSource), Answers::Ok | Answers::WhetherDone) => reply.error("ERR no such key"),
             (Some(Relocated::Done(_)), Answers::Ok) => reply.ok(),
             // A target that may be replaced is in nobody's way.
@@ -89,18 +90,18 @@ impl Relocating {
 pub fn stamp_of(outcome: Option<Relocated>) -> Stamp {
     match outcome {
         Some(Relocated::Done(stamp)) => stamp,
-        Some(Relocated::NoSource | Relocated::Taken) | None => Stamp::ZERO,
+        Some(Relocated::NoSource | Relocated::Taken | Relocated::Refused) | None => Stamp::ZERO,
     }
 }
 
 /// Starts the thread; it ends with the node.
 pub fn start(node: &Arc<Node>) -> io::Result<()> {
     let (orders, taken) = channel();
-    let (keyspace, clock) = (Arc::downgrade(&node.keyspace), node.clock());
+    let weak = Arc::downgrade(node);
     let body = move || {
         while let Ok(order) = taken.recv() {
-            let Some(keyspace) = keyspace.upgrade() else { return };
-            carry_out(&keyspace, order, clock());
+            let Some(node) = weak.upgrade() else { return };
+            carry_out(&node, order);
         }
     };
     std::thread::Builder::new().name("relocate".to_owned()).spawn(body)?;
@@ -108,12 +109,24 @@ pub fn start(node: &Arc<Node>) -> io::Result<()> {
     Ok(())
 }
 
-fn carry_out(keyspace: &Arc<Keyspace>, order: Order, now: UnixMillis) {
+fn carry_out(node: &Node, order: Order) {
     let Order { from, source, to, target, keeps_source, replaces, outcome } = order;
     let wish = Relocation { from, source: &source, to, target: &target, keeps_source, replaces };
-    let came = keyspace.writer().relocate(now, &wish, &mut || std::thread::park_timeout(STEP_PAUSE));
+    let mut pause = || std::thread::park_timeout(STEP_PAUSE);
+    let came = node.keyspace.writer().relocate(node.wall_clock(), &wish, &|| permission(node), &mut pause);
     // Its client may be gone.
     let _ = outcome.send(came);
+}
+
+/// Whether writes are allowed by now: since the order was taken they may have been paused, or ended for good.
+fn permission(node: &Node) -> Permission {
+    if node.condition.writes_refused().is_some() {
+        Permission::Never
+    } else if node.condition.paused_until(node.wall_clock(), true).is_some() {
+        Permission::Later
+    } else {
+        Permission::Now
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Side {
     }
 
     fn relocate(&mut self, wish: &Relocation<'_>) -> Relocated {
-        self.writer.relocate(NOW, wish, &mut || {})
+        self.writer.relocate(NOW, wish, &|| Permission::Now, &mut || {})
     }
 
     fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
@@ -200,12 +200,28 @@ fn a_key_is_not_moved_over_another_one_unless_it_may_be_and_what_is_small_is_mov
 }
 
 #[test]
+fn nothing_is_written_after_writes_were_forbidden_and_a_pause_is_waited_for() {
+    let (mut one, _) = pair(Kind::List);
+    let before = (one.digest(), one.shown(DB, MOVE.source));
+    assert_eq!(one.writer.relocate(NOW, &MOVE, &|| Permission::Never, &mut || {}), Relocated::Refused);
+    assert!((one.digest(), one.shown(DB, MOVE.source)) == before && !one.keyspace.has_frozen());
+    assert!(one.drain.take(&one.keyspace).is_empty());
+    let asked = std::cell::Cell::new(0);
+    let later = || {
+        asked.set(asked.get() + 1);
+        if asked.get() < 5 { Permission::Later } else { Permission::Now }
+    };
+    assert!(matches!(one.writer.relocate(NOW, &MOVE, &later, &mut || {}), Relocated::Done(_)));
+    assert!(one.shown(DB, MOVE.target) == before.1);
+}
+
+#[test]
 fn meanwhile_others_write_to_other_keys_of_the_slot_and_to_these_only_later() {
     for kind in KINDS {
         let (mut one, other) = pair(kind);
         let keyspace = one.keyspace.clone();
         let (mut pauses, mut hidden) = (0, 0);
-        one.writer.relocate(NOW, &MOVE, &mut || {
+        one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
             let mut writer = keyspace.writer();
             let key = b"{k}beside";
             let mut access = writer.access(NOW, &[key, MOVE.source]);
@@ -230,7 +246,7 @@ fn whoever_reads_the_whole_slot_waits_for_the_end() {
     let (mut one, _) = pair(Kind::Hash);
     let (keyspace, slot) = (one.keyspace.clone(), crate::slot_of(MOVE.source));
     let mut reader = None;
-    one.writer.relocate(NOW, &MOVE, &mut || {
+    one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
         let keyspace = keyspace.clone();
         reader.get_or_insert_with(|| std::thread::spawn(move || keyspace.read_image(&[slot], usize::MAX)));
     });
@@ -248,7 +264,7 @@ fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
     let batches = Arc::new(other.drain.take(&other.keyspace));
     let (keyspace, origin) = (one.keyspace.clone(), other.number);
     let mut applying = None;
-    one.writer.relocate(NOW, &MOVE, &mut || {
+    one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
         let (keyspace, batches) = (keyspace.clone(), batches.clone());
         applying.get_or_insert_with(|| {
             std::thread::spawn(move || {
