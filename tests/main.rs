@@ -1,13 +1,17 @@
 //! Acceptance: whole processes, real clients, real Redis as the reference; and the house's own rules.
 
+mod arrival;
 mod backup;
 mod delay;
 mod differential;
 mod import;
 mod instruments;
+mod libraries;
 mod membership;
 mod outage;
 mod persistence;
 mod push;
+mod scripting;
 mod semantics;
+mod sentinel;
 mod tidy;

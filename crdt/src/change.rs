@@ -181,7 +181,7 @@ pub struct Change<'a> {
     pub stamp: Stamp,
     /// Whether the next change of the batch belongs to the same group: readers see both or neither.
     pub tied: bool,
-    /// Database 0 to 15.
+    /// Database 0 to 15, or 16 for what the node keeps for its own use.
     pub database: u8,
     /// The key.
     pub key: &'a [u8],
@@ -221,6 +221,9 @@ const HAS_RESETS: u8 = 0x40;
 /// Of an `Add`: the birth of the contribution does not assert that its field has no end.
 const IS_SILENT: u8 = 0x20;
 const TAG_MASK: u8 = 0x0f;
+
+/// The highest number of a database: clients see those below, the node keeps its own things in this one.
+const DATABASE_MAX: u8 = 16;
 
 /// Starts the body of a change: the database and the key. Operations are appended behind it.
 pub fn encode_subject(out: &mut Vec<u8>, database: u8, key: &[u8]) {
@@ -535,7 +538,7 @@ impl<'a> Changes<'a> {
         let stamp = Stamp::from_bits(clock << 10 | u64::from(self.origin.value()));
         let mut body = Reader::new(self.reader.slice("a change's body")?);
         let database = body.byte("a database")?;
-        if database > 15 {
+        if database > DATABASE_MAX {
             return Err(DecodeError::Invalid("a database"));
         }
         let key = body.slice("a key")?;

@@ -9,7 +9,7 @@ use crate::keyspace::{Keyspace, Place, WriterState};
 use crate::lock::LockGuard;
 use crate::lock_order::{LockedSlots, WideHold};
 use crate::shared::Shared;
-use crate::slot::{DATABASES, Slot};
+use crate::slot::{DATABASES, SYSTEM_DATABASE, Slot};
 use crate::sorted::SortedElements;
 use crate::usage::Usage;
 use crdt::{Kind, Lifetime, Stamp, UnixMillis};
@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Database(pub u8);
 
 impl Database {
+    /// The one that no client sees, which every region keeps for the node's own use.
+    pub const SYSTEM: Self = Self(SYSTEM_DATABASE);
+
     /// The database with this number, if there is one.
     pub fn new(number: u64) -> Option<Self> {
         u8::try_from(number).ok().filter(|&n| n < DATABASES).map(Self)

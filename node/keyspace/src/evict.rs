@@ -199,7 +199,9 @@ impl Evictor {
             let slot = keyspace.slot(self.walked);
             let mut walk = self.walk;
             let look = walk.look(&slot, |database, entry| {
-                if let Some(score) = score(&keyspace.shared, entry, now, policy) {
+                if database < crate::slot::DATABASES
+                    && let Some(score) = score(&keyspace.shared, entry, now, policy)
+                {
                     self.offer(score, database, entry);
                 }
                 true
@@ -331,14 +333,14 @@ fn leaves_resets(shared: &Shared, entry: &KeyEntry) -> bool {
 
 /// The keys of a slot.
 fn weight(slot: &Slot) -> u32 {
-    let keys: usize = slot.databases().filter_map(|database| slot.table(database)).map(KeyTable::len).sum();
+    let keys: usize = slot.client_databases().filter_map(|database| slot.table(database)).map(KeyTable::len).sum();
     u32::try_from(keys).unwrap_or(u32::MAX)
 }
 
 /// A key of a slot, each with the same chance.
 fn random_entry(slot: &Slot, random: u64) -> Option<(u8, &KeyEntry)> {
     let mut rest = below(random, u64::from(weight(slot)));
-    for database in slot.databases() {
+    for database in slot.client_databases() {
         let table = slot.table(database)?;
         let keys = table.len() as u64;
         if rest < keys {

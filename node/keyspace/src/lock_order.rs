@@ -150,12 +150,7 @@ impl Writer {
 
     /// Like [`Writer::access_at`], but nothing if the slot is held by somebody who will hold it for very long.
     #[inline]
-    pub fn access_at_unless_busy<'a>(
-        &'a mut self,
-        now: UnixMillis,
-        place: Place,
-        key: &'a [u8],
-    ) -> Option<Access<'a>> {
+    pub fn access_at_unless_busy<'a>(&'a mut self, now: UnixMillis, place: Place, key: &'a [u8]) -> Option<Access<'a>> {
         debug_assert_eq!(place.slot, slot_of(key), "the place is another key's");
         let (keyspace, state) = self.parts();
         let slot = keyspace.slot_unless_busy(place.slot)?;

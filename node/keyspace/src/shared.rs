@@ -3,7 +3,7 @@
 use crate::frozen::Frozen;
 use crate::garbage::Garbage;
 use crate::hash::{KeyHasher, SLOTS};
-use crate::slot::DATABASES;
+use crate::slot::DATABASES_HELD;
 use crate::usage::Usage;
 use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis, VersionVector};
 use parking_lot::RwLock;
@@ -41,8 +41,8 @@ pub struct Shared {
     made_whole: AtomicU64,
     /// The slot in which folding goes on.
     fold_from: AtomicU16,
-    keys: [AtomicI64; DATABASES as usize],
-    lives: [LifeCounts; DATABASES as usize],
+    keys: [AtomicI64; DATABASES_HELD as usize],
+    lives: [LifeCounts; DATABASES_HELD as usize],
     resets: AtomicI64,
     early: AtomicI64,
     earliest: Box<[AtomicU64]>,

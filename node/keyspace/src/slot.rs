@@ -20,6 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How many databases there are: what `SELECT` accepts.
 pub const DATABASES: u8 = 16;
 
+/// The database behind them, which no client sees: what the node keeps in every region for its own use.
+pub const SYSTEM_DATABASE: u8 = DATABASES;
+
+/// All databases that a slot can have keys in.
+pub const DATABASES_HELD: u8 = DATABASES + 1;
+
 /// The keys of one database in one slot.
 pub type KeyTable = Buckets<KeyBody>;
 
@@ -27,7 +33,7 @@ pub type KeyTable = Buckets<KeyBody>;
 #[derive(Debug)]
 pub struct Slot {
     first: KeyTable,
-    others: Option<Box<[KeyTable; DATABASES as usize - 1]>>,
+    others: Option<Box<[KeyTable; DATABASES_HELD as usize - 1]>>,
     /// What is known besides the keys.
     pub memory: Memory,
 }
@@ -135,7 +141,12 @@ impl Slot {
 
     /// The databases that may have keys here.
     pub fn databases(&self) -> std::ops::Range<u8> {
-        if self.others.is_some() { 0..DATABASES } else { 0..1 }
+        if self.others.is_some() { 0..DATABASES_HELD } else { 0..1 }
+    }
+
+    /// Those of them that clients see.
+    pub fn client_databases(&self) -> std::ops::Range<u8> {
+        0..self.databases().end.min(DATABASES)
     }
 
     /// The entry of a key.
@@ -306,7 +317,7 @@ impl Slot {
 
     /// Removes every dot that a clear of the database (or of all) has observed.
     fn clear(&mut self, shared: &Shared, change: &Change<'_>, every: bool, covered: &VersionVector) {
-        let databases = if every { self.databases() } else { change.database..change.database + 1 };
+        let databases = if every { self.client_databases() } else { change.database..change.database + 1 };
         for database in databases {
             self.clear_packed(shared, database, change.stamp, covered);
             let keys: Vec<Box<[u8]>> = self.keys(database).map(|entry| key_of(entry).into()).collect();

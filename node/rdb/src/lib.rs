@@ -14,6 +14,7 @@ mod checksum;
 mod decode;
 mod encode;
 mod error;
+pub mod functions;
 pub mod limits;
 mod listpack;
 mod lzf;

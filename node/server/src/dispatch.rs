@@ -3,21 +3,24 @@
 //! The checks stand in the order Redis makes them, because clients see which refusal comes first.
 
 use crate::acl;
-use crate::command::acl::note_denied;
 use crate::client::{ClientState, Order, Replies, Special};
+use crate::command::acl::note_denied;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
-use crate::command::{Call, CommandError, Flags, Keys, pubsub, scripting};
+use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
 use crate::monitors::Shown;
 use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
-use crate::tracking::Quiet;
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, EventClass, Keyspace, Place, Writer};
+use keyspace::{Access, Keyspace, Place, Writer};
 use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
+
+mod noticed;
+
+pub use noticed::run_handler;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,9 @@ pub fn dispatch_named(
                     return Outcome::Paused(now + LOADING_LOOK_MS);
                 }
                 refuse(client, reply, Some(entry), &error);
-            } else if let Some(until) = worker.node.condition.paused_until(now, flags.intersects(Flags::WRITE.union(Flags::SCRIPT))) {
+            } else if let Some(until) =
+                worker.node.condition.paused_until(now, flags.intersects(Flags::WRITE.union(Flags::SCRIPT)))
+            {
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
@@ -129,6 +134,7 @@ pub fn execute_on_stage(
     args: &[&[u8]],
     stage: &Stage<'_>,
 ) -> Executed {
+    function::refresh(stage, now);
     execute(worker, client, reply, now, (entry, None), args, Some(stage))
 }
 
@@ -225,6 +231,9 @@ fn admit(
     let node = &worker.node;
     if !client.is_trusted() {
         permit(node, client, entry, flags, args, now)?;
+    }
+    if node.condition.is_busy() && !flags.contains(Flags::ALLOW_BUSY) {
+        return Err(CommandError::Plain(node.scripts.running.refusal()));
     }
     if node.memory_limit.is_over() && flags.contains(Flags::DENY_OOM) {
         node.memory_limit.relieve(node, &mut worker.writer(), now);
@@ -363,19 +372,7 @@ fn execute(
         }
         access.begin_command();
         let mut call = Call { store: &mut access, reply, client, node: &worker.node, stage };
-        let watched = worker.node.keyspace.wants_events(EventClass::NEW.union(EventClass::KEY_MISS));
-        if watched {
-            expect_new(&mut call, entry, args);
-        }
-        let quiet = call.client.special.contains(Special::QUIET).then(|| Quiet::begin(call.client.id()));
-        let result = (entry.command.handler)(&mut call, args);
-        drop(quiet);
-        if watched {
-            settle_new(&mut call, entry, args);
-        }
-        if call.client.special.contains(Special::TRACKS) {
-            note_reads(&mut call, entry, args);
-        }
+        let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
         result
     };
@@ -429,48 +426,6 @@ fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: 
         _ => _ = collect_keys(entry, args, &mut keys),
     }
     keyspace.meets_frozen(&keys, writes)
-}
-
-/// Looks which keys of a command that writes are not there, while somebody wants to know of new ones.
-#[cold]
-pub fn expect_new(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
-    let mut keys = KeyList::new();
-    if entry.command.flags.contains(Flags::WRITE) && collect_keys(entry, args, &mut keys) {
-        call.store.expect_new(call.client.database, keys.into_iter());
-    }
-}
-
-/// Notes which of them are there now, and which keys a command that reads has not found.
-#[cold]
-pub fn settle_new(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
-    call.store.settle_new();
-    let mut keys = KeyList::new();
-    let database = call.client.database;
-    if entry.command.flags.contains(Flags::READONLY) && collect_keys(entry, args, &mut keys) {
-        for key in keys {
-            if !call.store.is_there(database, key) {
-                call.store.note(EventClass::KEY_MISS, "keymiss", database, key);
-            }
-        }
-    }
-}
-
-/// Remembers for a client that caches what it reads which keys a command has read. Their slots are locked.
-#[cold]
-pub fn note_reads(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) {
-    let id = call.client.id();
-    let Some(tracks) = &mut call.client.tracks else { return };
-    if tracks.remembers() && entry.command.flags.contains(Flags::READONLY) {
-        let mut keys = KeyList::new();
-        if collect_keys(entry, args, &mut keys) {
-            keys.iter().for_each(|key| tracks.room().remember(id, key));
-        }
-        tracks.room().keep_within_limit();
-    }
-    // What `CLIENT CACHING` said is meant for the command behind it, or for the transaction.
-    if !call.client.is_in_exec && call.client.transaction.is_none() && !entry.full_name.starts_with("client|") {
-        tracks.is_caching = false;
-    }
 }
 
 /// Serves the clients that wait for keys that have changed, before anybody else sees these.

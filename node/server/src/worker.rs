@@ -181,6 +181,18 @@ pub async fn end_silent_clients(node: Arc<Node>) {
     }
 }
 
+/// Ends connections while all together take more memory than `maxmemory-clients`. Runs for as long as the node does.
+pub async fn keep_clients_within_memory(node: Arc<Node>) {
+    let mut ticks = tokio::time::interval(CLIENTS_LOOK_INTERVAL);
+    loop {
+        ticks.tick().await;
+        node.clients.end_largest(node.config.load().maxmemory_clients);
+    }
+}
+
+/// Between two looks at the memory of clients.
+const CLIENTS_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The threads that serve clients.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
@@ -305,6 +317,7 @@ async fn accept(
         () = end_silent_clients(Arc::clone(&node)) => {}
         () = keep_within_memory(Arc::clone(&node)) => {}
         () = watch_files(Arc::clone(&node)) => {}
+        () = keep_clients_within_memory(Arc::clone(&node)) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }

@@ -190,7 +190,7 @@ impl<'a> Arrived<'a> {
         loop {
             match reader.byte("a key")? {
                 END_OF_KEYS => break,
-                database if database <= crate::slot::DATABASES => {
+                database if database <= crate::slot::DATABASES_HELD => {
                     keys.push(ArrivedKey::decode(reader, base, database - 1, number)?);
                 }
                 _ => return Err(DecodeError::Invalid("a database")),
@@ -212,7 +212,7 @@ fn decode_remembered(
     let Reset { node, birth, stamp, cumulative } = decode_reset(reader, base)?;
     let by = reader.stamp(base, "a reset")?;
     let is_named = Kind::from_number(kind).is_some_and(|kind| kind.has_name(name));
-    if database >= crate::slot::DATABASES || !is_named || slot_of(key) != slot {
+    if database >= crate::slot::DATABASES_HELD || !is_named || slot_of(key) != slot {
         return Err(DecodeError::Invalid("a reset"));
     }
     let name = ResetName { database, kind, node, key: key.into(), name: name.into() };

@@ -115,7 +115,10 @@ fn setbit(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let mut patch = Vec::with_capacity(16);
     Piece::Bits { offset, count: 1, value: u64::from(on) }.encode(&mut patch);
     call.store.patch_string(db, key, &patch);
-    call.store.note(EventClass::STRING, "setbit", db, key);
+    // Also where only zeros were added.
+    if byte.is_none() || was != on {
+        call.store.note(EventClass::STRING, "setbit", db, key);
+    }
     call.reply.integer(i64::from(was));
     Ok(())
 }

@@ -148,7 +148,8 @@ fn begin(call: &mut Call<'_, '_>, wish: &Wish<'_>) -> Result<(), CommandError> {
             if !room.enter_prefix(id, prefix) {
                 return Err(CommandError::Plain("ERR too many prefixes are tracked"));
             }
-            tracks.prefixes.push(prefix.into());
+            let place = tracks.prefixes.partition_point(|known| **known < *prefix);
+            tracks.prefixes.insert(place, prefix.into());
         }
     }
     Ok(())

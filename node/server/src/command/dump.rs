@@ -156,6 +156,7 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     };
     if !is_over(lifetime, now) {
         put(call, key, &object, lifetime)?;
+        call.store.note_created(db, key);
         call.store.note(EventClass::GENERIC, "restore", db, key);
     } else if exists {
         call.store.note(EventClass::GENERIC, "del", db, key);

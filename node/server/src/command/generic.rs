@@ -331,6 +331,7 @@ fn rename(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
+        call.store.note_created(db, target);
         call.store.note(EventClass::GENERIC, "rename_from", db, source);
         call.store.note(EventClass::GENERIC, "rename_to", db, target);
     }
@@ -352,6 +353,7 @@ fn renamenx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         }
         call.store.copy(db, source, db, target);
         call.store.delete(db, source);
+        call.store.note_created(db, target);
         call.store.note(EventClass::GENERIC, "rename_from", db, source);
         call.store.note(EventClass::GENERIC, "rename_to", db, target);
     }
@@ -383,6 +385,7 @@ fn copy(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
             return Ok(());
         }
         call.store.copy(db, source, target_db, target);
+        call.store.note_created(target_db, target);
         call.store.note(EventClass::GENERIC, "copy_to", target_db, target);
     }
     call.reply.integer(i64::from(copies));
@@ -404,6 +407,7 @@ fn r#move(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.store.copy(db, key, target_db, key);
         call.store.delete(db, key);
+        call.store.note_created(target_db, key);
         call.store.note(EventClass::GENERIC, "move_from", db, key);
         call.store.note(EventClass::GENERIC, "move_to", target_db, key);
     }

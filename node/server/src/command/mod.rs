@@ -16,6 +16,7 @@ pub mod bits;
 pub mod cluster;
 pub mod connection;
 pub mod dump;
+pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;
@@ -271,6 +272,7 @@ pub const FAMILIES: &[&[Command]] = &[
     pubsub::COMMANDS,
     acl::COMMANDS,
     scripting::COMMANDS,
+    function::COMMANDS,
     admin::COMMANDS,
     pelago::COMMANDS,
 ];

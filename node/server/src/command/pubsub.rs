@@ -331,18 +331,18 @@ fn publish_to(call: &mut Call<'_, '_>, kind: ChannelKind, args: &[&[u8]]) -> Res
 }
 
 fn channels(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    list(call, ChannelKind::Channel, "channels", args)
+    list(call, ChannelKind::Channel, args)
 }
 
 fn shardchannels(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    list(call, ChannelKind::Shard, "shardchannels", args)
+    list(call, ChannelKind::Shard, args)
 }
 
-fn list(call: &mut Call<'_, '_>, kind: ChannelKind, name: &str, args: &[&[u8]]) -> Result<(), CommandError> {
+fn list(call: &mut Call<'_, '_>, kind: ChannelKind, args: &[&[u8]]) -> Result<(), CommandError> {
     let pattern = match args {
         [_, _] => None,
         [_, _, pattern] => Some(*pattern),
-        _ => return Err(unknown_form(name)),
+        _ => return Err(unknown_form(args[1])),
     };
     let names = call.node.pubsub.channels(kind, pattern);
     call.reply.array(names.len());
@@ -351,7 +351,8 @@ fn list(call: &mut Call<'_, '_>, kind: ChannelKind, name: &str, args: &[&[u8]]) 
 }
 
 /// What Redis says of a subcommand with too many arguments.
-fn unknown_form(name: &str) -> CommandError {
+fn unknown_form(name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(name);
     CommandError::Detailed(format!(
         "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
     ))

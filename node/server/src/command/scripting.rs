@@ -241,12 +241,7 @@ fn evaluate(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Resu
 }
 
 /// Compiles a source and keeps it, here and for the other workers.
-fn keep(
-    machine: &mut Machine,
-    call: &Call<'_, '_>,
-    body: &[u8],
-    came: Came,
-) -> Result<Rc<Compiled>, CommandError> {
+fn keep(machine: &mut Machine, call: &Call<'_, '_>, body: &[u8], came: Came) -> Result<Rc<Compiled>, CommandError> {
     crate::scripting::shebang::of_script(body).map_err(CommandError::Detailed)?;
     let failed = |text| CommandError::Detailed(format!("ERR Error compiling script (new function): {text}"));
     machine.compile(body, "@user_script").map_err(failed)?;

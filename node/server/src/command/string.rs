@@ -502,8 +502,9 @@ fn put_pairs(call: &mut Call<'_, '_>, command: &'static str, args: &[&[u8]]) -> 
     let db = call.db();
     for (key, value) in last_of_each(&args[1..]) {
         call.store.put_string(db, key, value, NewLifetime::Set(Lifetime::Never));
-        call.store.note(EventClass::STRING, "set", db, key);
     }
+    // One that is named twice was set twice.
+    args[1..].iter().step_by(2).for_each(|key| call.store.note(EventClass::STRING, "set", db, key));
     Ok(())
 }
 

@@ -6,12 +6,11 @@
 use super::acl::note_denied;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::acl;
-use crate::client::Special;
 use crate::command::table::Entry;
 use crate::dispatch;
 use crate::limits::{QUEUED_BYTES_MAX, WATCHES_MAX};
 use crdt::UnixMillis;
-use keyspace::{Database, EventClass, Watch};
+use keyspace::{Database, Watch};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
@@ -128,22 +127,12 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         let before = call.reply.len();
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
-        let watched = call.node.keyspace.wants_events(EventClass::NEW.union(EventClass::KEY_MISS));
-        if watched {
-            dispatch::expect_new(call, entry, &args);
-        }
-        let result = (entry.command.handler)(call, &args);
-        if watched {
-            dispatch::settle_new(call, entry, &args);
-        }
+        let result = dispatch::run_handler(call, entry, &args);
         if let Err(error) = result {
             let error = error.to_string();
             call.client.tally.failed(entry.ordinal, &error);
             call.reply.truncate(before);
             call.reply.error(&error);
-        }
-        if call.client.special.contains(Special::TRACKS) {
-            dispatch::note_reads(call, entry, &args);
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
     }

@@ -9,7 +9,7 @@ local error, rawget, rawset, rawequal, type, select = error, rawget, rawset, raw
 local setmetatable, getmetatable, next, tostring = setmetatable, getmetatable, next, tostring
 local raw_pcall, raw_xpcall, raw_load, raw_loadstring, setfenv = pcall, xpcall, load, loadstring, setfenv
 local resume, byte, concat = coroutine.resume, string.byte, table.concat
-local raw_call, plain, position, text_of = native.call, native.plain, native.position, native.text_of
+local plain, position, text_of = native.plain, native.position, native.text_of
 
 local READ_ONLY = 'Attempt to modify a readonly table'
 
@@ -106,25 +106,7 @@ libraries.coroutine.resume = function(...)
 end
 math.random, math.randomseed = native.random, native.randomseed
 
-local function raise(err)
-  error(err, 0)
-end
-
 local api = {
-  call = function(...)
-    local err, value = raw_call(...)
-    if err then
-      error(err, 0)
-    end
-    return value
-  end,
-  pcall = function(...)
-    local err, value = raw_call(...)
-    if err then
-      return err
-    end
-    return value
-  end,
   error_reply = function(...)
     local text = ...
     if select('#', ...) ~= 1 or type(text) ~= 'string' then
@@ -175,10 +157,6 @@ end
 loading_api.register_function = native.register_function
 
 local function missing(_, name)
-  error("Script attempted to access nonexistent global variable '" .. text_of(name) .. "'", 2)
-end
-
-local function missing_field(_, name)
   error("Script attempted to access nonexistent global variable '" .. text_of(name) .. "'", 2)
 end
 
@@ -250,7 +228,7 @@ return {
     local env, real = environment(library_api)
     local running = real.redis
     setfenv(f, env)
-    return real, guard(loading_api, { __index = setmetatable(loading_api, { __index = missing_field }) }), running
+    return real, guard(loading_api, { __index = setmetatable(loading_api, { __index = missing }) }), running
   end,
   run = function(f, real, keys, argv)
     rawset(real, 'KEYS', keys)

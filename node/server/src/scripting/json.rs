@@ -76,10 +76,19 @@ pub fn library(lua: &Lua, settings: &Rc<Settings>) -> Result<Table> {
     table.set("encode", of(encode)?)?;
     table.set("decode", of(decode)?)?;
     table.set("encode_sparse_array", of(set_sparse)?)?;
-    table.set("encode_max_depth", of(|lua, s, args| set_depth(lua, s, &s.depth_encoded_max, &args, "encode_max_depth"))?)?;
-    table.set("decode_max_depth", of(|lua, s, args| set_depth(lua, s, &s.depth_decoded_max, &args, "decode_max_depth"))?)?;
+    table.set(
+        "encode_max_depth",
+        of(|lua, s, args| set_depth(lua, s, &s.depth_encoded_max, &args, "encode_max_depth"))?,
+    )?;
+    table.set(
+        "decode_max_depth",
+        of(|lua, s, args| set_depth(lua, s, &s.depth_decoded_max, &args, "decode_max_depth"))?,
+    )?;
     table.set("encode_number_precision", of(set_precision)?)?;
-    table.set("encode_keep_buffer", of(|lua, s, args| set_switch(lua, s, &s.keep_buffer, &args, "encode_keep_buffer"))?)?;
+    table.set(
+        "encode_keep_buffer",
+        of(|lua, s, args| set_switch(lua, s, &s.keep_buffer, &args, "encode_keep_buffer"))?,
+    )?;
     table.set("encode_invalid_numbers", of(set_invalid)?)?;
     table.set(
         "decode_invalid_numbers",
@@ -107,7 +116,10 @@ fn set_sparse(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiV
                 Ok(())
             }
             _ => {
-                let sentence = format!("bad argument #{} to 'encode_sparse_array' (expected integer between 0 and 2147483647)", at + 1);
+                let sentence = format!(
+                    "bad argument #{} to 'encode_sparse_array' (expected integer between 0 and 2147483647)",
+                    at + 1
+                );
                 Err(fail(lua, &sentence))
             }
         },
@@ -216,7 +228,9 @@ fn write(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, value: &Value, depth
             write_table(lua, settings, out, table, depth)?;
         }
         other => match number(other) {
-            Some(number) if number.is_finite() => out.extend_from_slice(printed(number, settings.precision.get()).as_bytes()),
+            Some(number) if number.is_finite() => {
+                out.extend_from_slice(printed(number, settings.precision.get()).as_bytes())
+            }
             Some(number) => match settings.invalid_encoded.get() {
                 Invalid::Refused => return Err(refuse(lua, value, "must not be NaN or Inf")),
                 Invalid::Null => out.extend_from_slice(b"null"),
@@ -533,7 +547,8 @@ impl Reader<'_, '_> {
 
     fn hex_unit(&self, at: usize) -> Option<u32> {
         let digits = self.text.get(at..at + 4)?;
-        let digits = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         u32::from_str_radix(digits, 16).ok()
     }
 

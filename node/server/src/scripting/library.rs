@@ -94,11 +94,8 @@ impl Libraries {
         self.functions.clear();
         for library in self.libraries.values() {
             for function in &library.functions {
-                let callable = Callable {
-                    function: function.function.clone(),
-                    flags: function.flags,
-                    reach: Reach::default(),
-                };
+                let callable =
+                    Callable { function: function.function.clone(), flags: function.flags, reach: Reach::default() };
                 self.functions.entry(function.name.clone()).or_insert_with(|| Rc::new(callable));
             }
         }
@@ -108,9 +105,8 @@ impl Libraries {
 /// Loads the code of a library into a machine, without keeping it. The error is a whole reply.
 pub fn load(machine: &mut Machine, code: &[u8], time_max_ns: u64) -> Result<Library, String> {
     let (name, _) = shebang::of_library(code)?;
-    let function = machine
-        .compile(code, "@user_function")
-        .map_err(|text| format!("ERR Error compiling function: {text}"))?;
+    let function =
+        machine.compile(code, "@user_function").map_err(|text| format!("ERR Error compiling function: {text}"))?;
     let (environment, loading, running) =
         machine.library_environment(&function).map_err(|error| format!("ERR {}", plain_text(&error)))?;
     environment.raw_set("redis", loading).map_err(|error| format!("ERR {error}"))?;
@@ -211,8 +207,10 @@ fn by_names(arguments: &Value) -> Result<Registered, String> {
                 }
             }
             ("flags", _) => {
-                return Err("ERR flags argument to redis.register_function must be a table representing function flags"
-                    .to_owned());
+                return Err(
+                    "ERR flags argument to redis.register_function must be a table representing function flags"
+                        .to_owned(),
+                );
             }
             _ => return Err("ERR unknown argument given to redis.register_function".to_owned()),
         }

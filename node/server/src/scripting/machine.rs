@@ -11,9 +11,7 @@ use crate::limits::{SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STACK_BYTES};
 use crate::node::Node;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
-};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 use resp::{Reply, Version};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -164,6 +162,8 @@ pub struct Machine {
     hasher: foldhash::fast::FixedState,
     /// The libraries of functions as this machine has loaded them.
     pub libraries: library::Libraries,
+    /// Says when the libraries have changed; nothing before they were looked at.
+    pub watch: Option<keyspace::Watch>,
     node: Arc<Node>,
 }
 
@@ -211,7 +211,7 @@ impl Machine {
             resumed_ns: Cell::new(0),
             threshold_ns: Cell::new(0),
             run: node.scripts.running.enter(),
-            chance: Cell::new(0),
+            chance: Cell::new(UNSEEDED),
         });
         let json = Rc::new(json::Settings::default());
         let stack = DefaultStack::new(SCRIPT_STACK_BYTES).map_err(mlua::Error::external)?;
@@ -248,6 +248,7 @@ impl Machine {
             generation: 0,
             hasher: foldhash::fast::FixedState::with_seed(node.seed()),
             libraries: library::Libraries::default(),
+            watch: None,
             node,
         };
         machine.look_now_and_then()?;
@@ -321,7 +322,6 @@ impl Machine {
         exchange.stop.set(None);
         exchange.failed.take();
         exchange.version.set(Version::Resp2);
-        exchange.chance.set(seeded(0));
         exchange.run.begin();
         let mut answer = exchange.answer.borrow_mut();
         answer.truncate(0);
@@ -408,8 +408,19 @@ fn live(
 ) -> mlua::Result<()> {
     lua.scope(|scope| {
         let native = natives(lua, exchange, settings)?;
-        native.set("call", scope.create_function(move |lua, args: MultiValue| call(lua, exchange, yielder, &args))?)?;
         let redis: Table = native.get("redis")?;
+        redis.set(
+            "call",
+            scope.create_function(move |lua, args: MultiValue| {
+                call(lua, exchange, yielder, &args)?.map_err(whole_reply)
+            })?,
+        )?;
+        redis.set(
+            "pcall",
+            scope.create_function(move |lua, args: MultiValue| {
+                call(lua, exchange, yielder, &args)?.or_else(|text| error_table(lua, &text))
+            })?,
+        )?;
         redis.set(
             "acl_check_cmd",
             scope.create_function(move |lua, args: MultiValue| check(lua, exchange, yielder, &args))?,
@@ -468,15 +479,15 @@ fn run(lua: &Lua, exchange: &Rc<Exchange>, job: Job) -> mlua::Result<()> {
     Ok(())
 }
 
-/// `redis.call` and `redis.pcall`: an error and nothing, or nothing and a value.
+/// `redis.call` and `redis.pcall`: a value, or the text of an error. The outer error ends the script.
 fn call(
     lua: &Lua,
     exchange: &Rc<Exchange>,
     yielder: &Yielder<Answer, Question>,
     args: &MultiValue,
-) -> mlua::Result<(Value, Value)> {
+) -> mlua::Result<Result<Value, String>> {
     if let Err(text) = take_words(exchange, args) {
-        return Ok((error_table(lua, text)?, Value::Nil));
+        return Ok(Err(text.to_owned()));
     }
     yielder.suspend(Question::Call);
     if exchange.stop.get().is_some() {
@@ -485,10 +496,10 @@ fn call(
     let reply = exchange.reply.borrow();
     match reply.bytes().split_first() {
         Some((b'-', text)) => {
-            let text = String::from_utf8_lossy(text.strip_suffix(b"\r\n").unwrap_or(text)).into_owned();
-            Ok((error_table(lua, &text)?, Value::Nil))
+            let text = text.strip_suffix(b"\r\n").unwrap_or(text);
+            Ok(Err(String::from_utf8_lossy(text).into_owned()))
         }
-        _ => Ok((Value::Nil, convert::value_of(lua, reply.bytes())?)),
+        _ => convert::value_of(lua, reply.bytes()).map(Ok),
     }
 }
 
@@ -549,27 +560,34 @@ fn natives(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Settings>) ->
     native.set("bit", bits::library(lua)?)?;
     native.set("plain", lua.create_function(|lua, value: Value| plain(lua, value))?)?;
     native.set("position", lua.create_function(position)?)?;
-    native.set("text_of", lua.create_function(|lua, value: Value| {
-        Ok(lua.coerce_string(value)?.map(|text| text.to_string_lossy()).unwrap_or_default())
-    })?)?;
+    native.set(
+        "text_of",
+        lua.create_function(|lua, value: Value| {
+            Ok(lua.coerce_string(value)?.map(|text| text.to_string_lossy()).unwrap_or_default())
+        })?,
+    )?;
     native.set("redis", redis(lua, exchange)?)?;
     native.set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
     let shared = Rc::clone(exchange);
-    native.set("register_function", lua.create_function(move |lua, args: MultiValue| {
-        library::register(lua, &shared, &args).map_err(whole_reply)
-    })?)?;
+    native.set(
+        "register_function",
+        lua.create_function(move |lua, args: MultiValue| library::register(lua, &shared, &args).map_err(whole_reply))?,
+    )?;
     let shared = Rc::clone(exchange);
     native.set("random", lua.create_function(move |lua, args: MultiValue| random(lua, &shared, &args))?)?;
     let shared = Rc::clone(exchange);
-    native.set("randomseed", lua.create_function(move |lua, args: MultiValue| {
-        let Some(seed) = args.get(0).and_then(super::to_number) else {
-            let given = args.get(0).map_or("no value", super::type_name);
-            let sentence = format!("bad argument #1 to 'randomseed' (number expected, got {given})");
-            return Err(super::fail(lua, &sentence));
-        };
-        shared.chance.set(seeded(seed as i64 as u32));
-        Ok(())
-    })?)?;
+    native.set(
+        "randomseed",
+        lua.create_function(move |lua, args: MultiValue| {
+            let Some(seed) = args.get(0).and_then(super::to_number) else {
+                let given = args.get(0).map_or("no value", super::type_name);
+                let sentence = format!("bad argument #1 to 'randomseed' (number expected, got {given})");
+                return Err(super::fail(lua, &sentence));
+            };
+            shared.chance.set(seeded(seed as i64 as u32));
+            Ok(())
+        })?,
+    )?;
     Ok(native)
 }
 
@@ -578,37 +596,46 @@ fn redis(lua: &Lua, exchange: &Rc<Exchange>) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
     redis.set("REDIS_VERSION", crate::info::REDIS_VERSION)?;
     redis.set("REDIS_VERSION_NUM", crate::info::REDIS_VERSION_NUMBER)?;
-    redis.set("sha1hex", lua.create_function(|lua, args: MultiValue| {
-        if args.len() != 1 {
-            return Err(whole_reply("ERR wrong number of arguments".to_owned()));
-        }
-        let text = lua.coerce_string(args[0].clone())?.map(|text| text.as_bytes().to_vec()).unwrap_or_default();
-        lua.create_string(super::cache::digest_of(&text))
-    })?)?;
+    redis.set(
+        "sha1hex",
+        lua.create_function(|lua, args: MultiValue| {
+            if args.len() != 1 {
+                return Err(whole_reply("ERR wrong number of arguments".to_owned()));
+            }
+            let text = lua.coerce_string(args[0].clone())?.map(|text| text.as_bytes().to_vec()).unwrap_or_default();
+            lua.create_string(super::cache::digest_of(&text))
+        })?,
+    )?;
     redis.set("log", lua.create_function(|_, args: MultiValue| log(&args).map_err(whole_reply))?)?;
     let shared = Rc::clone(exchange);
-    redis.set("setresp", lua.create_function(move |_, args: MultiValue| {
-        if args.len() != 1 {
-            return Err(whole_reply("ERR redis.setresp() requires one argument.".to_owned()));
-        }
-        match super::to_number(&args[0]).map(|version| version as i64) {
-            Some(2) => shared.version.set(Version::Resp2),
-            Some(3) => shared.version.set(Version::Resp3),
-            _ => return Err(whole_reply("ERR RESP version must be 2 or 3.".to_owned())),
-        }
-        Ok(())
-    })?)?;
-    redis.set("set_repl", lua.create_function(|_, args: MultiValue| {
-        if args.len() != 1 {
-            return Err(whole_reply("ERR redis.set_repl() requires two arguments.".to_owned()));
-        }
-        match super::to_number(&args[0]) {
-            Some(flags) if (0.0..4.0).contains(&flags) => Ok(()),
-            _ => Err(whole_reply(
-                "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.".to_owned(),
-            )),
-        }
-    })?)?;
+    redis.set(
+        "setresp",
+        lua.create_function(move |_, args: MultiValue| {
+            if args.len() != 1 {
+                return Err(whole_reply("ERR redis.setresp() requires one argument.".to_owned()));
+            }
+            match super::to_number(&args[0]).map(|version| version as i64) {
+                Some(2) => shared.version.set(Version::Resp2),
+                Some(3) => shared.version.set(Version::Resp3),
+                _ => return Err(whole_reply("ERR RESP version must be 2 or 3.".to_owned())),
+            }
+            Ok(())
+        })?,
+    )?;
+    redis.set(
+        "set_repl",
+        lua.create_function(|_, args: MultiValue| {
+            if args.len() != 1 {
+                return Err(whole_reply("ERR redis.set_repl() requires two arguments.".to_owned()));
+            }
+            match super::to_number(&args[0]) {
+                Some(flags) if (0.0..4.0).contains(&flags) => Ok(()),
+                _ => Err(whole_reply(
+                    "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.".to_owned(),
+                )),
+            }
+        })?,
+    )?;
     Ok(redis)
 }
 
@@ -700,12 +727,15 @@ fn position(lua: &Lua, value: Value) -> mlua::Result<Table> {
     Ok(table)
 }
 
+/// The state of the generator before it has a seed. It goes on from script to script, as in Redis.
+const UNSEEDED: u64 = 0x1234_abcd_330e;
+
 /// The state of the generator of 48 bits for a seed.
 fn seeded(seed: u32) -> u64 {
     u64::from(seed) << 16 | 0x330e
 }
 
-/// `math.random`, the same in every run of a script, as in Redis.
+/// `math.random`, the same sequence after every start, as in Redis.
 fn random(lua: &Lua, exchange: &Exchange, args: &MultiValue) -> mlua::Result<f64> {
     let next = exchange.chance.get().wrapping_mul(0x5_deec_e66d).wrapping_add(0xb) & 0xffff_ffff_ffff;
     exchange.chance.set(next);

@@ -30,6 +30,7 @@ pub mod structs;
 
 use cache::Cache;
 use running::Running;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the workers of a node share about scripts.
 #[derive(Debug, Default)]
@@ -38,6 +39,21 @@ pub struct Scripts {
     pub cache: Cache,
     /// The scripts that run.
     pub running: Running,
+    libraries: AtomicUsize,
+    functions: AtomicUsize,
+}
+
+impl Scripts {
+    /// Notes how many libraries and functions a worker has found.
+    pub fn note_functions(&self, libraries: usize, functions: usize) {
+        self.libraries.store(libraries, Ordering::Relaxed);
+        self.functions.store(functions, Ordering::Relaxed);
+    }
+
+    /// How many libraries and functions there are, as the last worker that looked has found.
+    pub fn functions(&self) -> (usize, usize) {
+        (self.libraries.load(Ordering::Relaxed), self.functions.load(Ordering::Relaxed))
+    }
 }
 
 /// A sentence that a script's function fails with, as an error of Lua.
@@ -106,7 +122,6 @@ pub fn printed(value: f64, digits: usize) -> String {
     let decimals = (digits as i32 - 1 - exponent).max(0) as usize;
     trimmed(&format!("{value:.decimals$}"))
 }
-
 
 #[cfg(test)]
 mod tests;

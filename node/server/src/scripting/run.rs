@@ -5,6 +5,8 @@ use super::machine::{Exchange, Failure, Job, Machine, Question, Stop, Words};
 use super::running::About;
 use super::shebang::ScriptFlags;
 use super::stage::Stage;
+use crate::acl::{Denied, Place};
+use crate::command::acl::note_denied;
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags, Keys};
 use crate::node::Node;
@@ -184,14 +186,10 @@ impl Runner<'_> {
         }
     }
 
-    fn try_call(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        args: &[&[u8]],
-        reply: &mut Reply,
-    ) -> Result<(), CommandError> {
+    fn try_call(&mut self, call: &mut Call<'_, '_>, args: &[&[u8]], reply: &mut Reply) -> Result<(), CommandError> {
         let entry = find(call.node, args).ok_or(CommandError::Plain("ERR Unknown Redis command called from script"))?;
         self.admit(call, entry, args)?;
+        permitted(call, entry, args)?;
         if !self.reach(call, entry, args)? {
             // It begins again.
             return Ok(());
@@ -205,8 +203,9 @@ impl Runner<'_> {
         }
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
-        let mut inner = Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
-        let result = (entry.command.handler)(&mut inner, args);
+        let mut inner =
+            Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
+        let result = crate::dispatch::run_handler(&mut inner, entry, args);
         call.client.tally.looked(flags, call.store.lookups());
         let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
         if call.client.waiting.take().is_some() || waits.contains(&true) {
@@ -295,7 +294,8 @@ impl Runner<'_> {
     fn is_allowed(&self, call: &Call<'_, '_>) -> Option<bool> {
         let words = self.exchange.words.borrow();
         let args: Arguments<'_> = words.iter().collect();
-        find(call.node, &args).map(|_| true)
+        let entry = find(call.node, &args)?;
+        Some(call.client.is_trusted() || call.client.user.may(entry, &args).is_ok())
     }
 }
 
@@ -304,6 +304,24 @@ const NOT_FROM_SCRIPTS: &str = "ERR This Redis command is not allowed from scrip
 /// A script that had only used the keys that it declares, has written, and needs another one while another script
 /// does the same: each could wait for the other for ever.
 const CONTENDED: &str = "TRYAGAIN a key that the script does not declare cannot be locked now";
+
+/// Whether the client may make this call itself.
+#[inline]
+fn permitted(call: &Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.client.is_trusted() {
+        return Ok(());
+    }
+    call.client.user.may(entry, args).map_err(|denied| {
+        note_denied(call.node, call.client, Place::Script, denied, (entry, args), call.now());
+        CommandError::Plain(match denied {
+            Denied::Command => "ERR The user executing the script can't run this command or subcommand",
+            Denied::Key(_) => {
+                "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+            }
+            Denied::Channel(_) => "ERR The user executing the script can't publish to the channel mentioned in the command",
+        })
+    })
+}
 
 /// The command that these words call.
 fn find(node: &Node, args: &[&[u8]]) -> Option<&'static Entry> {

@@ -60,7 +60,8 @@ pub fn of_script(body: &[u8]) -> Result<ScriptFlags, String> {
             return Err(format!("ERR Unknown lua shebang option: {word}"));
         };
         for name in names.split(',').filter(|name| !name.is_empty()) {
-            flags |= ScriptFlags::named(name).ok_or_else(|| format!("ERR Unexpected flag in script shebang: {name}"))?;
+            flags |=
+                ScriptFlags::named(name).ok_or_else(|| format!("ERR Unexpected flag in script shebang: {name}"))?;
         }
     }
     Ok(flags)

@@ -29,7 +29,10 @@ struct Format {
 /// One item of a format.
 #[derive(Clone, Copy)]
 enum Item {
-    Integer { bytes: usize, is_signed: bool },
+    Integer {
+        bytes: usize,
+        is_signed: bool,
+    },
     Float,
     Double,
     /// `c`: so many bytes; of `c0` as many as the value has, or the number before says.
@@ -49,7 +52,8 @@ impl Format {
         let mut value = 0usize;
         while let Some(digit) = self.text.get(self.at).filter(|byte| byte.is_ascii_digit()) {
             let next = value.checked_mul(10).and_then(|value| value.checked_add(usize::from(digit - b'0')));
-            value = next.filter(|value| *value <= i32::MAX as usize).ok_or_else(|| fail(lua, "integral size overflow"))?;
+            value =
+                next.filter(|value| *value <= i32::MAX as usize).ok_or_else(|| fail(lua, "integral size overflow"))?;
             self.at += 1;
         }
         Ok((self.at > start).then_some(value))

@@ -16,7 +16,10 @@ fn eval(caller: &mut Caller, script: &str) -> String {
 fn a_script_calls_commands_and_answers_what_it_returns() {
     let mut caller = caller();
     assert_eq!(eval(&mut caller, "return 1"), ":1\r\n");
-    assert_eq!(eval(&mut caller, "return {1, 'a', {ok='fine'}, false, 3.9}"), "*5\r\n:1\r\n$1\r\na\r\n+fine\r\n$-1\r\n:3\r\n");
+    assert_eq!(
+        eval(&mut caller, "return {1, 'a', {ok='fine'}, false, 3.9}"),
+        "*5\r\n:1\r\n$1\r\na\r\n+fine\r\n$-1\r\n:3\r\n"
+    );
     let script = "redis.call('set', KEYS[1], ARGV[1]) return redis.call('get', KEYS[1])";
     let reply = caller.call_bytes(&[b"EVAL", script.as_bytes(), b"1", b"k", b"v"]);
     assert_eq!(reply, b"$1\r\nv\r\n");
@@ -29,7 +32,7 @@ fn an_error_says_where() {
     let reply = eval(&mut caller, "return redis.call('nosuch')");
     assert_eq!(
         reply,
-        "-ERR Unknown Redis command called from script script: 2218effcac8108416909801acfb39c080a85adfa, on \
+        "-ERR Unknown Redis command called from script script: 206396248e12c6e742fd7296250433c8d7343b74, on \
          @user_script:1.\r\n"
     );
     assert!(eval(&mut caller, "error('x')").starts_with("-ERR user_script:1: x script: "));
@@ -121,4 +124,58 @@ fn a_script_in_a_transaction_is_part_of_it() {
     caller.call_bytes(&[b"EVAL", b"return redis.call('incr', 'b')", b"0"]);
     caller.call("GET a");
     assert_eq!(caller.call("EXEC"), "*3\r\n+OK\r\n:1\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn what_one_worker_has_loaded_all_workers_run() {
+    let node = Arc::new(node());
+    let (mut one, mut other) = (Caller::new(&node), Caller::new(&node));
+    let digest = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert!(other.call(&format!("EVALSHA {digest} 0")).starts_with("-NOSCRIPT"));
+    one.call_bytes(&[b"SCRIPT", b"LOAD", b"return 1"]);
+    assert_eq!(other.call(&format!("EVALSHA {digest} 0")), ":1\r\n");
+    other.call("SCRIPT FLUSH");
+    assert!(one.call(&format!("EVALSHA {digest} 0")).starts_with("-NOSCRIPT"));
+    one.call_bytes(&[
+        b"FUNCTION",
+        b"LOAD",
+        b"#!lua name=a\nredis.register_function('f', function() return 'first' end)",
+    ]);
+    assert_eq!(other.call("FCALL f 0"), "$5\r\nfirst\r\n");
+    let second = b"#!lua name=a\nredis.register_function('f', function() return 'second' end)";
+    other.call_bytes(&[b"FUNCTION", b"LOAD", b"REPLACE", second]);
+    assert_eq!(one.call("FCALL f 0"), "$6\r\nsecond\r\n");
+    one.call("FUNCTION DELETE a");
+    assert_eq!(other.call("FCALL f 0"), "-ERR Function not found\r\n");
+}
+
+#[test]
+fn libraries_are_no_keys_of_any_client() {
+    let mut caller = caller();
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", b"#!lua name=a\nredis.register_function('f', function() return 1 end)"]);
+    let dumped = caller.call_bytes(&[b"FUNCTION", b"DUMP"]);
+    assert_eq!(caller.call("DBSIZE"), ":0\r\n");
+    assert_eq!(caller.call("SCAN 0 COUNT 1000"), "*2\r\n$1\r\n0\r\n*0\r\n");
+    assert_eq!(caller.call("RANDOMKEY"), "$-1\r\n");
+    assert!(caller.call("SELECT 16").starts_with("-ERR"));
+    caller.call("FLUSHALL");
+    assert_eq!(caller.call("FCALL f 0"), ":1\r\n");
+    let payload: Vec<u8> = {
+        let start = dumped.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        dumped[start..dumped.len() - 2].to_vec()
+    };
+    assert!(caller.call_bytes(&[b"FUNCTION", b"RESTORE", &payload]).starts_with(b"-ERR Library a already exists"));
+    assert_eq!(caller.call_bytes(&[b"FUNCTION", b"RESTORE", &payload, b"REPLACE"]), b"+OK\r\n");
+    caller.call("FUNCTION FLUSH");
+    assert_eq!(caller.call_bytes(&[b"FUNCTION", b"RESTORE", &payload]), b"+OK\r\n");
+    assert_eq!(caller.call("FCALL f 0"), ":1\r\n");
+}
+
+#[test]
+fn a_library_in_a_transaction_is_there_for_what_follows() {
+    let mut caller = caller();
+    caller.call("MULTI");
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", b"#!lua name=a\nredis.register_function('f', function() return 1 end)"]);
+    caller.call("FCALL f 0");
+    assert_eq!(caller.call("EXEC"), "*2\r\n$1\r\na\r\n:1\r\n");
 }

@@ -3,8 +3,10 @@
 //! Each script runs in RESP2 and in RESP3 against this server's dispatcher, and against a real `redis-server` where
 //! one is installed, so that a script cannot say something that Redis does not. A new command is a scenario more.
 
+mod access;
 mod differential;
 pub mod expected;
+mod known;
 pub mod node;
 pub mod redis;
 pub mod reply;
@@ -34,6 +36,8 @@ pub const SCRIPTS: &[(&str, &str)] = &[
     ("stream", include_str!("scripts/stream.txt")),
     ("groups", include_str!("scripts/groups.txt")),
     ("admin", include_str!("scripts/admin.txt")),
+    ("acl", include_str!("scripts/acl.txt")),
+    ("instance", include_str!("scripts/instance.txt")),
 ];
 
 /// Something that answers commands. Each scenario meets a connection that has just been opened, in an empty database 0.

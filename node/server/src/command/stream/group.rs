@@ -4,7 +4,7 @@ use super::id;
 use crate::command::client_calls::write_help;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::StreamId;
-use keyspace::{EventClass, GroupPlace, Kind};
+use keyspace::{Access, Database, EventClass, GroupPlace, Kind};
 use std::borrow::Cow;
 
 /// The rows of this family.
@@ -246,6 +246,21 @@ fn set_id(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     call.store.note(EventClass::STREAM, "xgroup-setid", db, key);
     call.reply.ok();
     Ok(())
+}
+
+/// Whether a group is there and this consumer of it is not, if somebody wants to know.
+pub(super) fn would_be_new(store: &mut Access<'_>, db: Database, key: &[u8], group: &[u8], consumer: &[u8]) -> bool {
+    store.wants(EventClass::STREAM)
+        && store
+            .with_group(db, key, group, |group| group.delivery().pending.number_of(consumer).is_none())
+            .is_ok_and(|is_new| is_new == Some(true))
+}
+
+/// Notes a consumer that is there now.
+pub(super) fn note_consumer(store: &mut Access<'_>, db: Database, key: &[u8], was_absent: bool) {
+    if was_absent {
+        store.note(EventClass::STREAM, "xgroup-createconsumer", db, key);
+    }
 }
 
 fn expect_group(call: &mut Call<'_, '_>, key: &[u8], name: &[u8]) -> Result<(), CommandError> {

@@ -1,6 +1,6 @@
 //! `XREADGROUP`: what a group has not delivered yet, or what a consumer was given before.
 
-use super::group::in_words;
+use super::group::{in_words, note_consumer, would_be_new};
 use super::id;
 use super::read::{finish, stream_keys, timeout_ms};
 use super::{reply_entry, reply_id};
@@ -169,7 +169,9 @@ impl Given<'_> {
         key: &[u8],
         reply: &mut Reply,
     ) -> Result<Option<bool>, CommandError> {
+        let is_new = would_be_new(store, db, key, self.group, self.consumer);
         let given = store.read_for_group(db, key, self.group, self.consumer, self.wish, self.count)?;
+        note_consumer(store, db, key, is_new);
         let Some(ids) = given else { return Ok(None) };
         let is_history = matches!(self.wish, Wish::Again(_));
         if ids.is_empty() && !is_history {

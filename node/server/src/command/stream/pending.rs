@@ -1,7 +1,7 @@
 //! `XPENDING`, `XCLAIM` and `XAUTOCLAIM`: what consumers of a group were given in this region and have not acknowledged,
 //! and giving it to others.
 
-use super::group::in_words;
+use super::group::{in_words, note_consumer, would_be_new};
 use super::group_read::each_entry;
 use super::{id, reply_entry, reply_id};
 use crate::command::number::{self, parse_integer};
@@ -216,11 +216,20 @@ fn xclaim(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         options.delivered_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms <= now).unwrap_or(now);
     let ClaimOptions { deliveries, forces, answers_ids, last_id, .. } = options;
     let claim = Claim { idle_ms_min, delivered_ms, deliveries, forces, is_quiet: answers_ids };
+    let is_new = would_be_new(call.store, db, key, name, consumer);
     let claimed = call.store.change_group(db, key, name, |group| {
         group.raise_last_id(last_id);
         ids.iter().copied().filter(|id| group.claim(consumer, *id, &claim, now)).collect::<Vec<StreamId>>()
     })?;
+    let is_new = is_new && has_consumer(call, key, name, consumer);
+    note_consumer(call.store, db, key, is_new);
     reply_claimed(call, key, &claimed.unwrap_or_default(), answers_ids)
+}
+
+/// Whether a consumer is there.
+fn has_consumer(call: &mut Call<'_, '_>, key: &[u8], group: &[u8], consumer: &[u8]) -> bool {
+    let is_there = |group: &mut keyspace::GroupMut<'_>| group.delivery().pending.number_of(consumer).is_some();
+    call.store.with_group(call.client.database, key, group, is_there).is_ok_and(|is_there| is_there == Some(true))
 }
 
 /// Answers what was claimed: ids, or the entries.
@@ -266,9 +275,12 @@ fn xautoclaim(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandErro
         }
     }
     let claim = Claim { idle_ms_min, delivered_ms: now, deliveries: None, forces: false, is_quiet: answers_ids };
+    let is_new = would_be_new(call.store, db, key, name, consumer);
     let claimed =
         call.store.change_group(db, key, name, |group| group.claim_from(consumer, from, count, &claim, now))?;
     let Some(over) = claimed else { return Err(no_group(key, name)) };
+    let is_new = is_new && has_consumer(call, key, name, consumer);
+    note_consumer(call.store, db, key, is_new);
     call.reply.array(3);
     reply_id(call.reply, over.next.unwrap_or_default());
     reply_claimed(call, key, &over.claimed, answers_ids)?;

@@ -1,0 +1,87 @@
+//! Scripts and functions in real processes: what arrives elsewhere, what survives, and what ends them.
+
+use tests::client::Client;
+use tests::cluster::Cluster;
+use tests::reply::Reply;
+use tests::wait;
+
+const REGIONS: [&str; 2] = ["us-east", "eu-west"];
+
+const LIBRARY: &str = "#!lua name=queues\n\
+    local function push(keys, args) return redis.call('rpush', keys[1], args[1]) end\n\
+    redis.register_function('push', push)\n\
+    redis.register_function{function_name='size', callback=function(keys) return redis.call('llen', keys[1]) end, flags={'no-writes'}}\n";
+
+fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    wait::until(what, || if look() { Ok(()) } else { Err("not yet".to_owned()) });
+}
+
+fn eval(client: &mut Client, script: &str, keys: &[&str]) -> Reply {
+    let count = keys.len().to_string();
+    let mut words = vec!["EVAL", script, count.as_str()];
+    words.extend(keys);
+    client.call(&words)
+}
+
+#[test]
+fn what_a_script_writes_arrives_elsewhere_whole() {
+    let cluster = Cluster::start(&REGIONS);
+    let mut clients = cluster.clients();
+    // Both keys always hold the same number, in slots of their own; one of them is not declared.
+    let script = "local n = redis.call('incr', KEYS[1]) redis.call('set', 'mirror', n) return n";
+    let reader = "return {redis.call('get', KEYS[1]), redis.call('get', KEYS[2])}";
+    let mut last = Reply::Integer(0);
+    for _ in 0..500 {
+        last = eval(&mut clients[0], script, &["counter"]);
+        let seen = eval(&mut clients[1], reader, &["counter", "mirror"]);
+        let [one, other] = seen.elements() else { panic!("two numbers: {seen}") };
+        assert_eq!(one, other, "half of a script was seen elsewhere");
+    }
+    assert_eq!(last, Reply::Integer(500));
+    eventually("the last script has arrived", || clients[1].must("GET mirror").text().as_deref() == Some("500"));
+}
+
+#[test]
+fn libraries_reach_every_region_and_survive_a_restart() {
+    let mut cluster = Cluster::start(&REGIONS);
+    let mut clients = cluster.clients();
+    assert_eq!(clients[0].call(&["FUNCTION", "LOAD", LIBRARY]).text().as_deref(), Some("queues"));
+    assert_eq!(clients[0].must("FCALL push 1 q a"), Reply::Integer(1));
+    eventually("the library has arrived", || clients[1].line("FCALL size 1 q") == Reply::Integer(1));
+    clients[1].must("FLUSHALL");
+    assert_eq!(clients[1].must("DBSIZE"), Reply::Integer(0));
+    assert_eq!(clients[1].must("FCALL push 1 q b"), Reply::Integer(1), "no client's flush takes a library");
+    cluster.await_equal();
+    drop(clients);
+    cluster.nodes[0].stop();
+    cluster.nodes[0].start();
+    let mut again = cluster.nodes[0].client();
+    eventually("the node has its libraries", || again.line("FCALL size 1 q") == Reply::Integer(1));
+    again.must("FUNCTION DELETE queues");
+    let mut other = cluster.nodes[1].client();
+    eventually("the removal has arrived", || other.line("FCALL size 1 q").to_string().contains("Function not found"));
+}
+
+#[test]
+fn a_script_that_does_not_end_is_ended_by_somebody_else_also_with_one_worker() {
+    let cluster = Cluster::start_with(&["us-east"], &["busy-reply-threshold=50"]);
+    let (mut slow, mut other) = (cluster.nodes[0].client(), cluster.nodes[0].client());
+    slow.queue(&["EVAL", "while true do pcall(function() while true do end end) end", "1", "k"]);
+    slow.send().unwrap();
+    eventually("others are told", || other.line("GET x").to_string().contains("BUSY"));
+    assert!(other.line("PING").to_string().contains("BUSY Redis is busy running a script"));
+    assert!(other.line("FUNCTION KILL").to_string().contains("BUSY"));
+    assert!(other.line("FUNCTION STATS").to_string().contains("running_script"));
+    other.must("SCRIPT KILL");
+    let ended = slow.receive().unwrap().to_string();
+    assert!(ended.contains("Script killed by user with SCRIPT KILL"), "{ended}");
+    eventually("others are served again", || !other.line("GET k").to_string().contains("BUSY"));
+    assert!(slow.must("EVAL return(1) 0") == Reply::Integer(1), "its connection goes on");
+
+    // One that has written cannot be ended, but the node can.
+    slow.queue(&["EVAL", "redis.call('set', KEYS[1], 1) while true do end", "1", "k"]);
+    slow.send().unwrap();
+    eventually("others are told", || other.line("GET x").to_string().contains("BUSY"));
+    let refused = other.line("SCRIPT KILL").to_string();
+    assert!(refused.contains("UNKILLABLE"), "{refused}");
+}
