@@ -201,16 +201,16 @@ const TALKS: &[Talk<'static>] = &[
         lines: &[
             (0, "SUBSCRIBE a b"),
             (1, "SUBSCRIBE a"),
-            (1, "PSUBSCRIBE * a?"),
+            (1, "PSUBSCRIBE a? zz*"),
             (2, "PUBLISH a hello"),
             (2, "PUBLISH ab x"),
-            (2, "PUBSUB CHANNELS"),
+            (2, "PUBSUB CHANNELS a*"),
             (2, "PUBSUB NUMSUB a b c"),
             (2, "PUBSUB NUMPAT"),
             (0, "GET k"),
             (0, "PING hi"),
             (0, "UNSUBSCRIBE a"),
-            (1, "PUNSUBSCRIBE"),
+            (1, "PUNSUBSCRIBE a? zz* none"),
             (2, "PUBLISH a again"),
             (0, "UNSUBSCRIBE"),
             (0, "UNSUBSCRIBE"),
@@ -230,14 +230,8 @@ const TALKS: &[Talk<'static>] = &[
         name: "transactions",
         versions: &[3, 2],
         lines: &[
-            (0, "MULTI"),
-            (0, "SUBSCRIBE a"),
-            (0, "PSUBSCRIBE b*"),
-            (0, "EXEC"),
-            (1, "MULTI"),
-            (1, "PUBLISH a x"),
-            (1, "PUBLISH bb y"),
-            (1, "EXEC"),
+            (0, "MULTI; SUBSCRIBE a; PSUBSCRIBE b*; EXEC"),
+            (1, "MULTI; PUBLISH a x; PUBLISH bb y; EXEC"),
             (0, "UNSUBSCRIBE"),
         ],
     },
@@ -294,7 +288,9 @@ fn talk(talk: &Talk<'_>, connect: &dyn Fn() -> Client) -> Vec<Vec<String>> {
     let mut received = vec![Vec::new(); clients.len()];
     for (number, (who, line)) in talk.lines.iter().enumerate() {
         let mut said = vec![Vec::new(); clients.len()];
-        clients[*who].queue(&line.split(' ').collect::<Vec<_>>());
+        for request in line.split("; ") {
+            clients[*who].queue(&request.split(' ').collect::<Vec<_>>());
+        }
         collect(&mut clients[*who], number, &mut said[*who]);
         for (client, said) in clients.iter_mut().zip(&mut said) {
             collect(client, number, said);

@@ -120,6 +120,14 @@ impl Access<'_> {
         }
     }
 
+    /// Notes that a key was made anew, also in the place of another one.
+    pub fn note_created(&mut self, database: Database, key: &[u8]) {
+        if self.keyspace.events.wants(EventClass::NEW) {
+            self.writer.absent.retain(|(other, name)| *other != database.0 || **name != *key);
+            self.keyspace.events.tell(EventClass::NEW, "new", database.0, key);
+        }
+    }
+
     /// Notes that something was taken out of a key, and that the key is gone if that was all.
     #[inline]
     pub fn note_taken(&mut self, class: EventClass, name: &str, database: Database, key: &[u8]) {
@@ -152,7 +160,8 @@ impl Access<'_> {
     /// Remembers which of these keys are not there, so that it is noted when they are.
     pub fn expect_new<'k>(&mut self, database: Database, keys: impl Iterator<Item = &'k [u8]>) {
         for key in keys {
-            if !self.is_there(database, key) {
+            let is_known = self.writer.absent.iter().any(|(other, name)| *other == database.0 && **name == *key);
+            if !is_known && !self.is_there(database, key) {
                 self.writer.absent.push((database.0, key.into()));
             }
         }

@@ -245,11 +245,12 @@ impl Tracking {
 
     /// All keys have gone: everybody is told so once. Call it with every slot locked.
     pub fn flush(&self) {
-        let clients = self.clients.read();
-        if clients.is_empty() {
+        if !self.is_used() {
             return;
         }
+        // SUBTLE: not with the clients locked, of whom is asked with a part of the table locked.
         self.table.clear();
+        let clients = self.clients.read();
         for tracker in clients.values() {
             self.send(&clients, tracker, None);
         }

@@ -130,7 +130,7 @@ fn connection_commands_answer_as_redis_does() {
         client setinfo lib-name x -> +OK;
         client setinfo foo x -> -ERR Unrecognized option 'foo';
         client getredir -> :-1;
-        client caching yes -> -ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.;
+        client caching yes -> -ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled;
         client list id x -> -ERR Invalid client ID;
         client list type foo -> -ERR Unknown client type 'foo';
         client list foo -> -ERR syntax error;
