@@ -97,7 +97,6 @@ local libraries = {
 for name, f in next, string do
   libraries.string[name] = f
 end
-libraries.string.dump = nil
 for name, f in next, coroutine do
   libraries.coroutine[name] = f
 end

@@ -223,7 +223,7 @@ fn write(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, value: &Value, depth
         Value::Table(table) => {
             let depth = depth + 1;
             if depth > settings.depth_encoded_max.get() {
-                return Err(fail(lua, &format!("Cannot serialise, excessive depth ({depth})")));
+                return Err(fail(lua, &format!("Cannot serialise, excessive nesting ({depth})")));
             }
             write_table(lua, settings, out, table, depth)?;
         }
@@ -290,7 +290,7 @@ fn write_table(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, table: &Table,
                 write_text(out, &text.as_bytes());
                 out.push(b':');
             }
-            _ => return Err(refuse(lua, &Value::Table(table.clone()), "table key must be a number or string")),
+            _ => return Err(refuse(lua, &key, "table key must be a number or string")),
         }
         write(lua, settings, out, &value, depth)?;
     }
@@ -539,7 +539,7 @@ impl Reader<'_, '_> {
                     self.at += 1;
                     text.push(plain);
                 }
-                0..32 => return Token { kind: Kind::Error("invalid token"), at },
+                0 => return Token { kind: Kind::Error("unexpected end of string"), at },
                 other => text.push(other),
             }
         }

@@ -129,8 +129,7 @@ pub fn load(machine: &mut Machine, code: &[u8], time_max_ns: u64) -> Result<Libr
         return Err("ERR Error registering functions: FUNCTION LOAD timeout".to_owned());
     }
     if let Some(failure) = failed {
-        let text = failure.text.strip_prefix("ERR ").unwrap_or(&failure.text);
-        return Err(format!("ERR Error registering functions: {text}"));
+        return Err(format!("ERR Error registering functions: {}", failure.text));
     }
     if functions.is_empty() {
         return Err("ERR No functions registered".to_owned());
@@ -162,13 +161,17 @@ pub fn register(_lua: &Lua, exchange: &Exchange, args: &MultiValue) -> Result<()
 }
 
 fn by_order(name: &Value, function: &Value) -> Result<Registered, String> {
-    let Value::String(name) = name else {
-        return Err("ERR first argument to redis.register_function must be a string".to_owned());
+    let name = match name {
+        Value::String(name) => name.to_string_lossy(),
+        other => match super::number(other) {
+            Some(number) => super::printed(number, 14),
+            None => return Err("ERR first argument to redis.register_function must be a string".to_owned()),
+        },
     };
     let Value::Function(function) = function else {
         return Err("ERR second argument to redis.register_function must be a function".to_owned());
     };
-    let (name, function) = (name.to_string_lossy(), function.clone());
+    let function = function.clone();
     Ok(Registered { name, description: None, flags: ScriptFlags::empty(), function })
 }
 

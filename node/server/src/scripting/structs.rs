@@ -24,6 +24,8 @@ struct Format {
     at: usize,
     is_little: bool,
     alignment: usize,
+    /// Who reads it.
+    function: &'static str,
 }
 
 /// One item of a format.
@@ -43,8 +45,14 @@ enum Item {
 }
 
 impl Format {
-    fn new(text: &LuaString) -> Self {
-        Self { text: text.as_bytes().to_vec(), at: 0, is_little: cfg!(target_endian = "little"), alignment: 1 }
+    fn new(text: &LuaString, function: &'static str) -> Self {
+        Self {
+            text: text.as_bytes().to_vec(),
+            at: 0,
+            is_little: cfg!(target_endian = "little"),
+            alignment: 1,
+            function,
+        }
     }
 
     fn number(&mut self, lua: &Lua) -> Result<Option<usize>> {
@@ -99,7 +107,11 @@ impl Format {
                 b'x' => Item::Padding,
                 b's' => Item::Terminated,
                 b'c' => Item::Text(self.number(lua)?.unwrap_or(1)),
-                other => return Err(fail(lua, &format!("invalid format option '{}'", char::from(other)))),
+                other => {
+                    let (function, other) = (self.function, char::from(other));
+                    let sentence = format!("bad argument #1 to '{function}' (invalid format option '{other}')");
+                    return Err(fail(lua, &sentence));
+                }
             };
             return Ok(Some((item, self.padding(item, offset))));
         }
@@ -137,13 +149,15 @@ fn text_argument(lua: &Lua, args: &MultiValue, at: usize, function: &str) -> Res
 fn number_argument(lua: &Lua, args: &MultiValue, at: usize, function: &str) -> Result<f64> {
     let value = args.get(at);
     value.and_then(to_number).ok_or_else(|| {
-        let given = value.map_or("no value", type_name);
+        // A mark ends the arguments of `pack`.
+        let missing = if function == "pack" { "nil" } else { "no value" };
+        let given = value.map_or(missing, type_name);
         fail(lua, &format!("bad argument #{} to '{function}' (number expected, got {given})", at + 1))
     })
 }
 
 fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
-    let mut format = Format::new(&text_argument(lua, &args, 0, "pack")?);
+    let mut format = Format::new(&text_argument(lua, &args, 0, "pack")?, "pack");
     let mut packed = Vec::new();
     let mut at = 1;
     while let Some((item, padding)) = format.next(lua, packed.len())? {
@@ -179,7 +193,7 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
                 let text = text.as_bytes();
                 let size = if size == 0 { text.len() } else { size };
                 if text.len() < size {
-                    return Err(fail(lua, &format!("bad argument #{at} to 'pack' (string too short)")));
+                    return Err(fail(lua, &format!("bad argument #{} to 'pack' (string too short)", at + 1)));
                 }
                 packed.extend_from_slice(&text[..size]);
             }
@@ -195,7 +209,7 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
 }
 
 fn unpack(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
-    let mut format = Format::new(&text_argument(lua, &args, 0, "unpack")?);
+    let mut format = Format::new(&text_argument(lua, &args, 0, "unpack")?, "unpack");
     let data = text_argument(lua, &args, 1, "unpack")?;
     let data = data.as_bytes();
     let start = if args.len() > 2 { number_argument(lua, &args, 2, "unpack")? } else { 1.0 };
@@ -208,7 +222,7 @@ fn unpack(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
         at += padding;
         let rest = data.get(at..).unwrap_or_default();
         let need = |size: usize| {
-            let short = || fail(lua, "data string too short");
+            let short = || fail(lua, "bad argument #2 to 'unpack' (data string too short)");
             rest.get(..size).ok_or_else(short)
         };
         match item {
@@ -273,7 +287,7 @@ fn integer(bytes: &[u8], is_little: bool, is_signed: bool) -> f64 {
 }
 
 fn size(lua: &Lua, args: MultiValue) -> Result<f64> {
-    let mut format = Format::new(&text_argument(lua, &args, 0, "size")?);
+    let mut format = Format::new(&text_argument(lua, &args, 0, "size")?, "size");
     let mut at = 0usize;
     while let Some((item, padding)) = format.next(lua, at)? {
         let size = match item {
@@ -281,8 +295,8 @@ fn size(lua: &Lua, args: MultiValue) -> Result<f64> {
             Item::Integer { bytes, .. } => bytes,
             Item::Float => 4,
             Item::Double => 8,
-            Item::Terminated => return Err(fail(lua, "bad argument #1 to 'size' (variable-size format in `size')")),
-            Item::Text(0) => return Err(fail(lua, "bad argument #1 to 'size' (variable-length format in `size')")),
+            Item::Terminated => return Err(fail(lua, "bad argument #1 to 'size' (option 's' has no fixed size)")),
+            Item::Text(0) => return Err(fail(lua, "bad argument #1 to 'size' (option 'c0' has no fixed size)")),
             Item::Text(size) => size,
         };
         at = at.saturating_add(padding).saturating_add(size);
