@@ -13,7 +13,7 @@ use crdt::{NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};
 pub use members::Members;
 use protocol::{
     Alarm, Batch, BootNonce, CloseReason, ClusterId, Event, FrameError, Hub, HubSettings, Lane, MemberView, Millis,
-    NodeIdentity, NumberGrant,
+    NodeIdentity, NumberGrant, PublishedMessage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub struct Node {
     pub filled: bool,
     pub sessions_finished: usize,
     pub answers: Vec<Bytes>,
+    /// Messages of peers, in the order in which they came.
+    pub messages: Vec<PublishedMessage>,
     pub overruns: usize,
     pub granted: u16,
     pub settled: BTreeMap<NodeIdentity, crdt::VersionVector>,
@@ -379,6 +381,7 @@ impl Node {
             filled: false,
             sessions_finished: 0,
             answers: Vec::new(),
+            messages: Vec::new(),
             overruns: 0,
             granted: 0,
             settled: BTreeMap::new(),
@@ -489,6 +492,7 @@ impl Node {
             Event::Request { peer, id, body } => {
                 assert!(self.hub.respond(peer, id, [&b"re: "[..], &body].concat()));
             }
+            Event::Messages { messages, .. } => self.messages.extend(messages),
             Event::Response { body, .. } => self.answers.push(body),
             Event::Audit { frame, .. } => self.answers.push(frame),
             Event::CloseLink { peer, reason } => {
