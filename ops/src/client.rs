@@ -14,9 +14,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and gives the password if there is one.
-    pub fn connect(address: &str, password: Option<&str>) -> Result<Self> {
-        let wire = Wire::connect(address, None, password)?;
+    /// Asks over this connection from now on.
+    pub fn over(wire: Wire) -> Result<Self> {
         wire.wait_at_most(ANSWER_TIME)?;
         Ok(Self { wire })
     }

@@ -5,6 +5,7 @@
 
 mod allocator;
 mod client;
+mod encryption;
 mod failure;
 mod reply;
 mod stop;

@@ -1,7 +1,9 @@
-//! Which node a verb asks, and with which password.
+//! Which node a verb asks, as whom, and how the way there is kept from others.
 
 use crate::client::Client;
+use crate::encryption::{Encryption, EncryptionFiles};
 use crate::failure::Result;
+use crate::wire::Wire;
 use clap::Args;
 
 /// The node to ask.
@@ -14,12 +16,17 @@ pub struct Target {
     pub secret: Password,
 }
 
-/// The password of nodes that want one.
+/// Who asks, of nodes that want to know, and TLS.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Password {
-    /// Password of nodes with `requirepass`; better given in the environment
+    /// The user to be; by default the one named default
+    #[arg(long, env = USER_VARIABLE, global = true)]
+    pub user: Option<String>,
+    /// Password of the user, or of nodes with `requirepass`; better given in the environment
     #[arg(long, env = PASSWORD_VARIABLE, hide_env_values = true, global = true)]
     pub password: Option<String>,
+    #[command(flatten)]
+    pub tls: EncryptionFiles,
 }
 
 impl Target {
@@ -27,14 +34,27 @@ impl Target {
     pub fn connect(&self) -> Result<Client> {
         self.secret.connect(&self.via)
     }
+
+    /// Connects to it, for requests of any bytes.
+    pub fn wire(&self) -> Result<Wire> {
+        self.secret.wire(&self.via)
+    }
 }
 
 impl Password {
-    /// Connects to a node with this password.
+    /// Connects to a node as this user.
     pub fn connect(&self, address: &str) -> Result<Client> {
-        Client::connect(address, self.password.as_deref())
+        Client::over(self.wire(address)?)
+    }
+
+    /// The same, for requests of any bytes.
+    pub fn wire(&self, address: &str) -> Result<Wire> {
+        let encryption = Encryption::of(&self.tls)?;
+        Wire::connect_over(address, self.user.as_deref(), self.password.as_deref(), encryption.as_ref())
     }
 }
 
 /// The environment variable of the password. It is not one of the node's settings.
 pub const PASSWORD_VARIABLE: &str = "PELAGO_PASSWORD";
+/// That of the user. `PELAGO_USER` is the setting with the node's users.
+pub const USER_VARIABLE: &str = "PELAGO_USERNAME";

@@ -31,6 +31,7 @@ fn what_scripts_rely_on_is_understood() {
         "pelago region release-drift eu-west-1 --preview --via h:1",
         "pelago region seal abcd --yes --via h:1",
         "pelago status --via h:1 --json",
+        "pelago status --via h:1 --tls --cacert ca --cert c --key k --user operator",
         "pelago lag --via h:1 --watch --json",
         "pelago lag --watch=5",
         "pelago verify --via h:1 --json --timeout 3",

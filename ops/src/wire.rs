@@ -3,6 +3,7 @@
 //!
 //! For single questions in words of text there is `client`.
 
+use crate::encryption::{Encryption, Stream};
 use crate::failure::{Failure, Result};
 use crate::reply::{END, Reply, write_request};
 use std::io::{self, ErrorKind, Read, Write};
@@ -38,7 +39,7 @@ enum Found {
 /// The connection.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     address: String,
     received: Vec<u8>,
     taken: usize,
@@ -48,11 +49,24 @@ pub struct Wire {
 impl Wire {
     /// Connects, and says who is asking if there is a password.
     pub fn connect(address: &str, user: Option<&str>, password: Option<&str>) -> Result<Self> {
-        let stream = open(address)?;
+        Self::connect_over(address, user, password, None)
+    }
+
+    /// The same, over TLS if `encryption` says how.
+    pub fn connect_over(
+        address: &str,
+        user: Option<&str>,
+        password: Option<&str>,
+        encryption: Option<&Encryption>,
+    ) -> Result<Self> {
+        let stream = match encryption {
+            None => Stream::Plain(open(address)?),
+            Some(encryption) => encryption.begin(open(address)?, address)?,
+        };
         let mut wire = Self { stream, address: address.to_owned(), received: Vec::new(), taken: 0, filled: 0 };
         wire.wait_at_most(ANSWER_TIME)?;
         // Who takes nothing for so long never answers either.
-        wire.stream.set_write_timeout(Some(ANSWER_TIME)).map_err(|error| wire.broken(error))?;
+        wire.stream.socket().set_write_timeout(Some(ANSWER_TIME)).map_err(|error| wire.broken(error))?;
         if let Some(password) = password.filter(|password| !password.is_empty()) {
             let words: Vec<&[u8]> =
                 [Some("AUTH"), user, Some(password)].into_iter().flatten().map(str::as_bytes).collect();
@@ -63,7 +77,7 @@ impl Wire {
 
     /// How long an answer may take from now on.
     pub fn wait_at_most(&self, time: Duration) -> Result<()> {
-        self.stream.set_read_timeout(Some(time)).map_err(|error| self.broken(error))
+        self.stream.socket().set_read_timeout(Some(time)).map_err(|error| self.broken(error))
     }
 
     /// Sends requests.
@@ -169,8 +183,13 @@ impl Wire {
     }
 
     /// The socket, and what was received and not looked at.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.received[self.taken..self.filled].to_vec())
+    pub fn into_parts(self) -> Result<(TcpStream, Vec<u8>)> {
+        match self.stream {
+            Stream::Plain(socket) => Ok((socket, self.received[self.taken..self.filled].to_vec())),
+            Stream::Encrypted(_) => {
+                Err(Failure::Arguments("a stream of commands is followed without TLS only".to_owned()))
+            }
+        }
     }
 
     /// Where it leads.

@@ -25,6 +25,7 @@ pub struct Clients {
     accepted: AtomicU64,
     refused: AtomicU64,
     ended_for_silence: AtomicU64,
+    evicted: AtomicU64,
     outboxes: Arc<Outboxes>,
 }
 
@@ -111,6 +112,39 @@ impl Clients {
             if presence.idle(now) > silence && !is_waiting && !presence.is_ended() {
                 self.ended_for_silence.fetch_add(1, Ordering::Relaxed);
                 presence.end();
+            }
+        }
+    }
+
+    /// How many connections were ended because all together took more memory than they may.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connections that take most memory, until the others together take no more than `bytes_max`; zero is no
+    /// limit. Those that have asked not to be ended for it stay.
+    pub fn end_largest(&self, bytes_max: u64) {
+        if bytes_max == 0 {
+            return;
+        }
+        let open = self.open.lock();
+        let living = open.values().filter(|presence| !presence.is_ended());
+        let mut largest: Vec<(u64, &Arc<Presence>)> =
+            living.map(|presence| (presence.memory_bytes(), presence)).collect();
+        let mut bytes: u64 = largest.iter().map(|(bytes, _)| bytes).sum();
+        if bytes <= bytes_max {
+            return;
+        }
+        largest.sort_unstable_by_key(|(bytes, presence)| (std::cmp::Reverse(*bytes), presence.id));
+        for (own, presence) in largest {
+            if bytes <= bytes_max {
+                return;
+            }
+            if !presence.look().marks.contains(Marks::NO_EVICT) {
+                tracing::warn!(client = presence.id, bytes = own, "a connection is ended for maxmemory-clients");
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+                presence.end();
+                bytes -= own;
             }
         }
     }
@@ -381,6 +415,11 @@ impl Presence {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes that its requests, its replies and what is posted to it take, and it itself.
+    pub fn memory_bytes(&self) -> u64 {
+        self.buffered.load(Ordering::Relaxed) + self.unread_bytes() + self.posted().0 + size_of::<Self>() as u64
+    }
+
     /// For how long nothing came.
     pub fn idle(&self, now: UnixMillis) -> Duration {
         Duration::from_millis(now.saturating_sub(self.last_active.load(Ordering::Relaxed)))
@@ -459,5 +498,30 @@ mod tests {
         assert!(!silent.is_ended());
         clients.end_silent(6_000, Duration::from_secs(5));
         assert!(silent.is_ended() && !busy.is_ended());
+    }
+
+    #[test]
+    fn the_largest_clients_are_ended_first_unless_they_asked_not_to_be() {
+        let clients = Clients::default();
+        let enter = |bytes: u64, marks: Marks| {
+            let presence = clients.enter(ADDRESS, ADDRESS, 0, 9).unwrap();
+            presence.set_unread(bytes);
+            presence.update(&Look { marks, ..presence.look() });
+            presence
+        };
+        let all = [
+            enter(50_000, Marks::empty()),
+            enter(90_000, Marks::NO_EVICT),
+            enter(60_000, Marks::empty()),
+            enter(10, Marks::empty()),
+        ];
+        let ended = || all.iter().map(|presence| presence.is_ended()).collect::<Vec<_>>();
+        clients.end_largest(0);
+        clients.end_largest(1_000_000);
+        assert_eq!((ended(), clients.evicted()), (vec![false; 4], 0));
+        clients.end_largest(160_000);
+        assert_eq!((ended(), clients.evicted()), (vec![false, false, true, false], 1));
+        clients.end_largest(100_000);
+        assert_eq!((ended(), clients.evicted()), (vec![true, false, true, false], 2));
     }
 }

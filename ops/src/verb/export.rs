@@ -69,7 +69,7 @@ impl Export {
         match &self.from_backup {
             Some(directory) => self.write_backup(directory, sheet, stop),
             None => {
-                let mut wire = Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())?;
+                let mut wire = self.target.wire()?;
                 self.write(&mut wire, sheet, stop)
             }
         }

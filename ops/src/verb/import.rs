@@ -91,7 +91,7 @@ pub(crate) struct Destination {
 
 impl Destination {
     pub(super) fn wire(&self) -> Result<Wire> {
-        Wire::connect(&self.target.via, None, self.target.secret.password.as_deref())
+        self.target.wire()
     }
 
     fn holding(&self) -> Result<Holding> {

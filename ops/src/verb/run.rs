@@ -2,7 +2,7 @@
 
 use crate::allocator;
 use crate::failure::{Failure, Result};
-use crate::target::PASSWORD_VARIABLE;
+use crate::target::{PASSWORD_VARIABLE, USER_VARIABLE};
 use serde_json::{Value, json};
 use server::config::{Config, Sources};
 use server::launch::{Addresses, LaunchOptions, Running};
@@ -20,7 +20,7 @@ pub fn sources(file: &Path, defaults: &[(&str, &str)], assignments: &[String]) -
     // Variables that are not text cannot be meant for us.
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    sources.environment(variables, &[PASSWORD_VARIABLE])?;
+    sources.environment(variables, &[PASSWORD_VARIABLE, USER_VARIABLE])?;
     sources.arguments(assignments.iter().cloned())?;
     Ok(sources)
 }
@@ -35,8 +35,8 @@ pub fn options(config: &Config) -> Result<LaunchOptions> {
 /// The line for scripts: `ready` says whether the node answers commands; one that fills is not ready yet.
 pub fn ready_line(running: &Running, ready: bool) -> Value {
     let config = running.node().config.load();
-    let Addresses { resp, peer, http } = running.addresses();
-    json!({ "ready": ready, "node": config.node, "region": config.region, "resp": resp, "peer": peer, "http": http })
+    let Addresses { resp, tls, peer, http } = running.addresses();
+    json!({ "ready": ready, "node": config.node, "region": config.region, "resp": resp, "tls": tls, "peer": peer, "http": http })
 }
 
 /// Keys of all databases.

@@ -2,7 +2,7 @@
 //!
 //! They follow from the rows of the command table; no list of commands is kept here.
 
-use crate::command::{Command, Flags};
+use crate::command::{Command, Flags, Group};
 use bitflags::bitflags;
 
 bitflags! {
@@ -116,16 +116,22 @@ impl Categories {
         // What only holds subcommands does nothing itself that a family could allow.
         let is_container = !command.subcommands.is_empty() && flags.is_empty();
         if !is_container {
-            categories |=
-                command.group.category().and_then(|name| Self::named(&name.as_bytes()[1..])).unwrap_or(Self::empty());
+            categories |= Self::of_family(command, full_name);
         }
-        let container = full_name.split('|').next().unwrap_or_default();
+        // Whether a script reads or writes, its calls decide.
+        if command.group == Group::Scripting {
+            categories.remove(Self::READ);
+        }
         categories
-            | match container {
-                // Redis counts what tells about commands among what concerns the connection, and so it does waiting for others.
-                "command" | "wait" | "waitaof" => Self::CONNECTION,
-                "sort" | "sort_ro" => Self::SET | Self::SORTED_SET | Self::LIST,
-                _ => Self::empty(),
-            }
+    }
+
+    /// What its family says, where Redis does not count it elsewhere.
+    fn of_family(command: &Command, full_name: &str) -> Self {
+        match full_name.split('|').next().unwrap_or_default() {
+            "command" | "wait" | "waitaof" => Self::CONNECTION,
+            "sort" | "sort_ro" => Self::SET | Self::SORTED_SET | Self::LIST,
+            "lastsave" | "role" => Self::ADMIN | Self::DANGEROUS,
+            _ => command.group.category().and_then(|name| Self::named(&name.as_bytes()[1..])).unwrap_or(Self::empty()),
+        }
     }
 }

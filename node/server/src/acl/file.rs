@@ -86,23 +86,25 @@ fn rights_of(rules: &[&[u8]], allows_all_channels: bool) -> Result<Rights, Strin
     Ok(rights)
 }
 
-/// Rules with those of each pair of parentheses in one. The error is one that is not closed, as far as it goes.
+/// Rules with those of each pair of parentheses in one. The error is the word with the one that is not closed.
 pub fn merged(words: &[&[u8]]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
     let mut rules: Vec<Vec<u8>> = Vec::new();
-    let mut open: Option<Vec<u8>> = None;
+    let mut open: Option<Vec<&[u8]>> = None;
     for word in words {
         let ends = word.ends_with(b")");
         match open.take() {
-            Some(mut rule) => {
-                rule.push(b' ');
-                rule.extend_from_slice(word);
-                if ends { rules.push(rule) } else { open = Some(rule) }
+            Some(mut parts) => {
+                parts.push(word);
+                if ends { rules.push(parts.join(&b' ')) } else { open = Some(parts) }
             }
-            None if word.starts_with(b"(") && !ends => open = Some(word.to_vec()),
+            None if word.starts_with(b"(") && !ends => open = Some(vec![word]),
             None => rules.push(word.to_vec()),
         }
     }
-    open.map_or(Ok(rules), Err)
+    match open.as_deref() {
+        None => Ok(rules),
+        Some(parts) => Err(parts.first().map(|word| word.to_vec()).unwrap_or_default()),
+    }
 }
 
 /// Replaces a file by one with these lines; a crash leaves the old one or the new one. Only the node's own account may read

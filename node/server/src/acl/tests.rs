@@ -1,5 +1,6 @@
 use super::*;
 use crate::command::table::table;
+use crate::testing::{self, Caller};
 use std::sync::Arc;
 
 /// What a user is after these rules, as `ACL LIST` would show it; or the first refusal.
@@ -30,7 +31,7 @@ fn rules_are_told_as_redis_tells_them() {
     check("%R~a %W~a", "off ~a resetchannels -@all");
     check("~* resetkeys ~a", "off ~a resetchannels -@all");
     check("+get +set -@all +@read -get", "off resetchannels -@all +@read -get");
-    check("+select|0 +SELECT|1 +config|get", "off resetchannels -@all +select|0 +SELECT|1 +config|get");
+    check("+select|0 +SELECT|1 +config|get", "off resetchannels -@all +select|0 +select|1 +config|get");
     check("+@all -config|set", "off resetchannels +@all -config|set");
     check(
         "on (+get ~a &b) (%R~* +@all)",
@@ -84,7 +85,7 @@ fn what_is_no_rule_is_refused_in_redis_words() {
     for (rules, error) in cases {
         assert_eq!(described(rules), Err(error), "{rules}");
     }
-    assert_eq!(file::merged(&[b"(+get", b"~a"]), Err(b"(+get ~a".to_vec()));
+    assert_eq!(file::merged(&[b"(+get", b"~a"]), Err(b"(+get".to_vec()));
 }
 
 /// Whether a user with these rules may make a request.
@@ -266,4 +267,59 @@ fn the_nodes_own_file_has_every_change() {
     again.begin_with_own_file(&path, false).unwrap();
     assert_eq!(again.lines(), acl.lines());
     assert!(again.authenticate(b"a", b"p").is_some());
+}
+
+/// A user `u` with everything but what the rules take away, and a client of that user beside an operator.
+fn operator_and_user() -> (Arc<crate::node::Node>, Caller, Caller) {
+    let node = Arc::new(testing::node());
+    let (mut operator, mut user) = (Caller::new(&node), Caller::new(&node));
+    assert_eq!(operator.call("ACL SETUSER u on >p ~* &* +@all"), "+OK\r\n");
+    assert_eq!(user.call("AUTH u p"), "+OK\r\n");
+    (node, operator, user)
+}
+
+#[test]
+fn what_was_queued_is_looked_at_again_before_it_is_executed() {
+    let (node, mut operator, mut user) = operator_and_user();
+    assert_eq!(user.call("MULTI"), "+OK\r\n");
+    assert_eq!(user.call("SET k v"), "+QUEUED\r\n");
+    assert_eq!(user.call("GET k"), "+QUEUED\r\n");
+    operator.call("ACL SETUSER u -get");
+    assert_eq!(
+        user.call("EXEC"),
+        "*2\r\n+OK\r\n-NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
+         command is no longer allowed for the following reason: no permission to execute the command or subcommand\r\n"
+    );
+    let log = node.acl.log.lock();
+    let refusal = log.entries().next().unwrap();
+    assert_eq!((refusal.reason, refusal.place, &*refusal.object), (Reason::Command, Place::Transaction, &b"get"[..]));
+    assert!(refusal.client.contains(" user=u "), "{}", refusal.client);
+}
+
+#[test]
+fn a_change_holds_at_once_and_the_clients_of_a_user_that_goes_are_ended() {
+    let (node, mut operator, mut user) = operator_and_user();
+    assert_eq!(user.call("GET k"), "$-1\r\n");
+    operator.call("ACL SETUSER u resetkeys");
+    assert_eq!(
+        user.call("GET k"),
+        "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n"
+    );
+    assert_eq!(operator.call("ACL DELUSER u"), ":1\r\n");
+    let ended: Vec<bool> = node.clients.all().iter().map(|presence| presence.is_ended()).collect();
+    assert_eq!(ended, [false, true]);
+    assert!(!operator.is_closing());
+}
+
+#[test]
+fn subscribers_that_may_not_hear_a_channel_any_more_are_ended() {
+    let (node, mut operator, mut user) = operator_and_user();
+    user.call("SUBSCRIBE news:1 other");
+    operator.call("SUBSCRIBE secret");
+    operator.call("UNSUBSCRIBE");
+    operator.call("ACL SETUSER u resetchannels &news:* &other");
+    assert!(node.clients.all().iter().all(|presence| !presence.is_ended()));
+    operator.call("ACL SETUSER u resetchannels &news:*");
+    let ended: Vec<bool> = node.clients.all().iter().map(|presence| presence.is_ended()).collect();
+    assert_eq!(ended, [false, true]);
 }

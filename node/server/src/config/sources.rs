@@ -152,10 +152,13 @@ impl Sources {
         let mut entries = Vec::new();
         for (variable, value) in variables {
             let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
-            if other_uses.contains(&variable.as_str()) || is_service_link(name) {
+            let setting = name.to_ascii_lowercase().replace('_', "-");
+            // Kubernetes says where a service is, with a scheme; one of our settings is a bare port.
+            let is_ours = super::position(&setting).is_some() && !value.contains("://");
+            if other_uses.contains(&variable.as_str()) || is_service_link(name) && !is_ours {
                 continue;
             }
-            entries.push((name.to_ascii_lowercase().replace('_', "-"), value, variable));
+            entries.push((setting, value, variable));
         }
         entries.sort();
         self.add(Origin::Environment, entries)

@@ -193,3 +193,126 @@ fn a_renewed_certificate_is_used_without_a_restart() {
     running.node().console.request_stop(Stop::Now);
     running.wait().unwrap();
 }
+
+/// A certificate for this machine that is its own authority, as text, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// What a client that believes `authority` is answered over TLS of this version, or why there is no answer.
+fn ask_over_tls(
+    address: SocketAddr,
+    authority: &str,
+    own: Option<&(String, String)>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Result<String, String> {
+    use rustls::pki_types::pem::PemObject;
+    let certificate = |text: &str| rustls::pki_types::CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate(authority)).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let builder = builder.with_root_certificates(roots);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![certificate(chain)], key).unwrap()
+        }
+    };
+    let connection = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+    let mut answer = [0; 7];
+    stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer)).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[test]
+fn clients_come_over_tls_and_certificates_change_without_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let (first, second, client) = (certificate(), certificate(), certificate());
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let write = |(chain, key): &(String, String)| {
+        std::fs::write(path("clients.key"), key).unwrap();
+        std::fs::write(path("clients.pem"), chain).unwrap();
+    };
+    write(&first);
+    std::fs::write(path("authority.pem"), &client.0).unwrap();
+    let mut sources = sources(&made.nodes[0]);
+    let mut sockets = Sockets::bind(&sources.clone().finish().unwrap().load()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    sockets.tls = Some(listener);
+    let settings = [
+        ("tls-port", address.port().to_string()),
+        ("tls-cert-file", path("clients.pem")),
+        ("tls-key-file", path("clients.key")),
+        ("tls-auth-clients", "no".to_owned()),
+    ];
+    for (name, value) in settings {
+        sources.argument(name, &value, "the test").unwrap();
+    }
+    let running = launch_on(sockets, sources, &LaunchOptions::default()).unwrap();
+    let plain = running.addresses().resp;
+    let pong = Ok("+PONG\r\n".to_owned());
+    let asked = |authority: &(String, String), own| ask_over_tls(address, &authority.0, own, &rustls::version::TLS13);
+    until("service over TLS", || asked(&first, None) == pong);
+    assert_eq!(ask_over_tls(address, &first.0, None, &rustls::version::TLS12), pong);
+    assert_eq!(ask(plain, "PING\r\n", "\r\n"), "+PONG\r\n");
+    assert!(asked(&second, None).is_err(), "this certificate is not shown yet");
+    write(&second);
+    until("the new certificate", || asked(&second, None) == pong);
+    std::fs::write(path("clients.pem"), "nonsense").unwrap();
+    let refused = ask(plain, &format!("CONFIG SET tls-cert-file {}\r\n", path("clients.pem")), "\r\n");
+    assert!(refused.contains("Unable to update TLS configuration"), "{refused}");
+    assert_eq!(asked(&second, None), pong, "the one before goes on");
+    write(&second);
+    let wanted = format!("CONFIG SET tls-ca-cert-file {} tls-auth-clients yes\r\n", path("authority.pem"));
+    assert_eq!(ask(plain, &wanted, "\r\n"), "+OK\r\n");
+    assert!(asked(&second, None).is_err(), "a certificate is wanted");
+    assert_eq!(asked(&second, Some(&client)), pong);
+    assert!(asked(&second, Some(&first)).is_err(), "and one that is believed");
+    running.node().console.request_stop(Stop::Now);
+    running.wait().unwrap();
+}
+
+#[test]
+fn users_survive_a_restart_in_the_nodes_own_file() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    for life in 1..=2 {
+        let running = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
+        let resp = running.addresses().resp;
+        until("service", || ask(resp, "PING\r\n", "\r\n") == "+PONG\r\n");
+        if life == 1 {
+            assert_eq!(ask(resp, "ACL SETUSER alice on >secret +@all ~*\r\n", "\r\n"), "+OK\r\n");
+        }
+        assert_eq!(ask(resp, "AUTH alice secret\r\n", "\r\n"), "+OK\r\n", "life {life}");
+        running.node().console.request_stop(Stop::Now);
+        running.wait().unwrap();
+    }
+}
+
+#[test]
+fn users_of_the_settings_are_there_and_changes_can_be_written_back() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let file = made.nodes[0].join(CONFIGURATION_FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}user = [\"alice on >secret +@all ~a,b\", \"user bob off\"]\n")).unwrap();
+    for life in 1..=2 {
+        let running = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
+        let resp = running.addresses().resp;
+        until("service", || ask(resp, "PING\r\n", "\r\n") == "+PONG\r\n");
+        assert_eq!(ask(resp, "AUTH alice secret\r\n", "\r\n"), "+OK\r\n", "life {life}");
+        if life == 1 {
+            assert_eq!(ask(resp, "ACL SETUSER bob on >other\r\n", "\r\n"), "+OK\r\n");
+            assert_eq!(ask(resp, "CONFIG REWRITE\r\n", "\r\n"), "+OK\r\n");
+        }
+        assert_eq!(ask(resp, "AUTH bob other\r\n", "\r\n"), "+OK\r\n", "life {life}");
+        running.node().console.request_stop(Stop::Now);
+        running.wait().unwrap();
+    }
+}

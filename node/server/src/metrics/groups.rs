@@ -10,6 +10,8 @@ metric_group! {
         connections_accepted: Counter,
         /// Connections refused because maxclients were connected.
         connections_refused: Counter,
+        /// Connections ended because all together took more memory than maxmemory-clients.
+        connections_evicted: Counter,
         /// Connections closed because they were idle for longer than timeout.
         connections_closed_idle: Counter,
         /// Clients connected now.

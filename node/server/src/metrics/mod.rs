@@ -241,6 +241,7 @@ impl Metrics {
         let totals = node.tallies.totals();
         own.connections_accepted.mirror(clients.accepted());
         own.connections_refused.mirror(clients.refused());
+        own.connections_evicted.mirror(clients.evicted());
         own.connections_closed_idle.mirror(clients.ended_for_silence());
         own.connections_open.set_count(clients.count() as u64);
         self.console.monitor_left_out.mirror(node.monitors.left_out());

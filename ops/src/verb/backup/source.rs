@@ -74,7 +74,7 @@ impl Source {
         let Some(((cut, token), piece_bytes)) = understood.filter(|(_, bytes)| *bytes > 0) else {
             return Err(Failure::Answer { address: target.via.clone(), question: "PELAGO BACKUP BEGIN".to_owned() });
         };
-        let wire = Wire::connect(&target.via, None, target.secret.password.as_deref())?;
+        let wire = target.wire()?;
         Ok(Self { cut, piece_bytes, token: token.to_owned(), wire, request: Vec::new() })
     }
 

@@ -50,7 +50,7 @@ pub fn connect(addresses: &[String], count: u32, secret: &Password) -> Result<Ve
 }
 
 fn connect_one(address: &str, secret: &Password) -> Result<Wire> {
-    Wire::connect(address, None, secret.password.as_deref())
+    secret.wire(address)
 }
 
 /// Starts a thread for each connection.

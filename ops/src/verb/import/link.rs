@@ -98,13 +98,13 @@ pub fn begin(source: &Source, after: Option<&Place>) -> Result<Start> {
                 address: source.address.clone(),
                 text: format!("{header:?} instead of a full copy"),
             })?;
-            let (stream, received) = wire.into_parts();
+            let (stream, received) = wire.into_parts()?;
             Ok(Start::Full(Link { stream, received, place }, ending))
         }
         (Some("+CONTINUE"), history, _) => {
             let before = after.ok_or_else(|| Failure::Protocol { address: source.address.clone() })?;
             let history = history.map_or_else(|| before.history.clone(), str::to_owned);
-            let (stream, received) = wire.into_parts();
+            let (stream, received) = wire.into_parts()?;
             Ok(Start::Continued(Link { stream, received, place: Place { history, ..before.clone() } }))
         }
         _ if answer.starts_with("-LOADING") || answer.starts_with("-NOMASTERLINK") => {
