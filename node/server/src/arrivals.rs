@@ -186,16 +186,20 @@ impl Arrivals {
             return false;
         }
         let mut known = self.known.lock();
-        let over: Vec<u64> =
-            known.waits.iter().filter(|(_, wait)| known.is_over(&wait.wanted, here)).map(|(client, _)| *client).collect();
+        let over: Vec<u64> = known
+            .waits
+            .iter()
+            .filter(|(_, wait)| known.is_over(&wait.wanted, here))
+            .map(|(client, _)| *client)
+            .collect();
         let mut seen = Some(seen);
         let mut token = None;
         for client in over {
             let Some(Wait { wanted, answer }) = known.waits.remove(&client) else { continue };
             let outcome = match wanted {
-                Wanted::Closed(_) => {
-                    Outcome::Seen(token.get_or_insert_with(|| seen.take().map(|seen| seen()).unwrap_or_default()).clone())
-                }
+                Wanted::Closed(_) => Outcome::Seen(
+                    token.get_or_insert_with(|| seen.take().map(|seen| seen()).unwrap_or_default()).clone(),
+                ),
                 Wanted::Regions { .. } | Wanted::Here(_) | Wanted::Elsewhere => Outcome::Arrived,
             };
             // Whoever asked may have gone.

@@ -91,7 +91,11 @@ impl Monitors {
             if left_out > 0 {
                 let text = left_out.to_string();
                 let words: [&[u8]; 2] = [LEFT_OUT, text.as_bytes()];
-                room.post(&line(&Shown { words: &words, source: &"pelago", database: 0, now: shown.now }), limits, shown.now);
+                room.post(
+                    &line(&Shown { words: &words, source: &"pelago", database: 0, now: shown.now }),
+                    limits,
+                    shown.now,
+                );
             }
         }
         if room.lines >= lines_max {
@@ -235,7 +239,7 @@ mod tests {
         let gone = clients.enter(ADDRESS, ADDRESS, 0, 9).unwrap();
         monitors.enter(&gone);
         clients.leave(gone.id);
-        monitors.show(&shown(1_000, &[b"PING"]), 9, &limits);
+        monitors.show(&shown(2_000, &[b"PING"]), 9, &limits);
         assert!(!monitors.is_watched());
     }
 }

@@ -146,7 +146,8 @@ impl State {
         (self.own, self.own_region) = (status.node.clone(), status.region.clone());
         let members: Vec<&MemberStatus> =
             status.members.iter().filter(|member| member.state != MemberState::Removed).collect();
-        let healthy: Vec<&MemberStatus> = members.iter().copied().filter(|member| self.is_healthy(member, view)).collect();
+        let healthy: Vec<&MemberStatus> =
+            members.iter().copied().filter(|member| self.is_healthy(member, view)).collect();
         self.healthy_since.retain(|node, _| healthy.iter().any(|member| member.node == *node));
         for member in &healthy {
             // What is healthy when the node begins was so before.
@@ -187,7 +188,8 @@ impl State {
         region: String,
     ) -> Option<Switch> {
         let before = self.places.get(&name).cloned();
-        let here = before.as_ref().filter(|place| self.healthy_since.contains_key(&place.node)).map(|place| &place.node);
+        let here =
+            before.as_ref().filter(|place| self.healthy_since.contains_key(&place.node)).map(|place| &place.node);
         let is_steady = |member: &&&MemberStatus| {
             let since = self.healthy_since.get(&member.node).copied().unwrap_or(view.now);
             Some(&member.node) == here || here.is_none() || view.now.saturating_sub(since) >= STEADY_MS

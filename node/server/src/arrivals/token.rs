@@ -126,7 +126,9 @@ mod tests {
 
     fn vector(count: u16) -> VersionVector {
         let number = |value| NodeNumber::new(value).unwrap();
-        (0..count).map(|value| (number(value), Stamp::at(1_700_000_000_000 + u64::from(value) * 31, number(value)))).collect()
+        (0..count)
+            .map(|value| (number(value), Stamp::at(1_700_000_000_000 + u64::from(value) * 31, number(value))))
+            .collect()
     }
 
     #[test]
@@ -162,7 +164,9 @@ mod tests {
         assert_eq!(Token::decode(with_sum(vec![9, 1, 2]).as_bytes(), HERE), Err(TokenError::Version(9)));
         let mut hostile = vec![VERSION];
         hostile.extend_from_slice(&HERE.0);
-        for end in [&[0xff; 10][..], &[1], &[1, 0, 0], &[2, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 3]] {
+        for end in
+            [&[0xff; 10][..], &[1], &[1, 0, 0], &[2, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 3]]
+        {
             let text = with_sum([&hostile, end].concat());
             assert_eq!(Token::decode(text.as_bytes(), HERE), Err(TokenError::Damaged), "{end:?}");
         }

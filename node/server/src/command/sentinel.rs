@@ -10,7 +10,13 @@ use xxhash_rust::xxh3::xxh3_128;
 const ASK: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE);
 const NODE: Merge = Merge::Local("Each node answers by what it knows of the others");
 
-const fn row(name: &'static str, arity: i32, handler: super::Handler, since: &'static str, summary: &'static str) -> Command {
+const fn row(
+    name: &'static str,
+    arity: i32,
+    handler: super::Handler,
+    since: &'static str,
+    summary: &'static str,
+) -> Command {
     Command {
         name,
         arity,

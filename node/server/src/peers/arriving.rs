@@ -33,7 +33,8 @@ impl Peers {
             let view = self.membership.view();
             let own_region = view.member(self.identity).map(|member| member.record.region.as_str());
             let region = view.member(peer).map(|member| member.record.region.as_str());
-            if let (Some(region), Some(vector)) = (region.filter(|_| region != own_region), self.hub.peer_vector(peer)) {
+            if let (Some(region), Some(vector)) = (region.filter(|_| region != own_region), self.hub.peer_vector(peer))
+            {
                 self.node.arrivals.note_applied(region, vector);
             }
         }

@@ -45,6 +45,9 @@ impl Peers {
             }
         }
         node.console.metrics.console.sentinel_sent_back.add(sent);
-        tracing::info!(connections = sent, "a region serves again: connections of clients that came while it failed are ended");
+        tracing::info!(
+            connections = sent,
+            "a region serves again: connections of clients that came while it failed are ended"
+        );
     }
 }

@@ -39,8 +39,13 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let scene =
-            Self { sentinel: Sentinel::default(), status: cluster(), own_is_healthy: true, preference: vec![], now: BEGIN };
+        let scene = Self {
+            sentinel: Sentinel::default(),
+            status: cluster(),
+            own_is_healthy: true,
+            preference: vec![],
+            now: BEGIN,
+        };
         assert_eq!(scene.look(), []);
         scene
     }
@@ -92,7 +97,8 @@ fn clients_of_a_region_that_fails_are_sent_to_the_nearest_and_back_when_it_is_st
     scene.lose("eu-2");
     let switches = scene.look();
     let port = |host: &str| Address { host: host.to_owned(), port: 6379 };
-    let expected = Switch { name: "eu".to_owned(), from: port("eu-2.example"), to: port("us-1.example"), leaves: false };
+    let expected =
+        Switch { name: "eu".to_owned(), from: port("eu-2.example"), to: port("us-1.example"), leaves: false };
     assert_eq!(switches, [expected]);
     scene.find("eu-1");
     scene.now += STEADY_MS / 2;

@@ -146,10 +146,7 @@ async fn waitaof_is_refused_as_redis_refuses_it_and_answers_at_once_what_is_not_
             ("WAITAOF 2 0 0", "-ERR value is out of range, value must between 0 and 1\r\n"),
             ("WAITAOF 0 -1 0", "-ERR value is out of range, must be positive\r\n"),
             ("WAITAOF 0 0 -1", "-ERR timeout is negative\r\n"),
-            (
-                "WAITAOF 1 0 0",
-                "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n",
-            ),
+            ("WAITAOF 1 0 0", "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n"),
             ("WAITAOF 0 0 0", "*2\r\n:0\r\n:0\r\n"),
         ] {
             client.send(format!("{request}\r\n").as_bytes()).await;
