@@ -44,6 +44,8 @@ const GROUPS: &[Group] = &[
     Group::Stream,
     Group::Generic,
     Group::Transactions,
+    Group::PubSub,
+    Group::Scripting,
     Group::Connection,
     Group::Server,
     Group::Sentinel,
