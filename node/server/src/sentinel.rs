@@ -9,7 +9,7 @@ use crate::info::{ClusterStatus, LinkState, MemberState, MemberStatus};
 use crate::limits::SENTINEL_VISITORS_MAX;
 use crdt::UnixMillis;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// Where clients are sent.
@@ -28,7 +28,8 @@ struct State {
     healthy_since: BTreeMap<String, UnixMillis>,
     /// Clients that have asked this node since one of the names stands for it that is another region's, and when first.
     visitors: BTreeMap<IpAddr, UnixMillis>,
-    was_told: bool,
+    /// Nodes that have been healthy: one that is so for the first time has not failed before.
+    known: BTreeSet<String>,
 }
 
 /// Where the clients that ask for a name are sent.
@@ -150,11 +151,10 @@ impl State {
             members.iter().copied().filter(|member| self.is_healthy(member, view)).collect();
         self.healthy_since.retain(|node, _| healthy.iter().any(|member| member.node == *node));
         for member in &healthy {
-            // What is healthy when the node begins was so before.
-            let since = if self.was_told { view.now } else { 0 };
+            let since = if self.known.insert(member.node.clone()) { 0 } else { view.now };
             self.healthy_since.entry(member.node.clone()).or_insert(since);
         }
-        self.was_told |= !members.is_empty();
+        self.known.retain(|node| members.iter().any(|member| member.node == *node));
         let others = members.iter().filter(|member| member.node != self.own);
         self.others = others
             .map(|member| Other {
