@@ -131,8 +131,8 @@ fn a_forgotten_subscriber_is_disconnected_and_costs_no_memory_and_the_others_mis
         assert_eq!(message(&mut attentive)[2].len(), payload.len());
     }
     assert_eq!(publisher.must("PUBSUB NUMSUB news").elements()[1], Reply::Integer(1));
-    let info = publisher.must("INFO stats").text().expect("a text");
-    assert!(info.contains("client_output_buffer_limit_disconnections:1"), "{info}");
+    let info = publisher.must("INFO everything").text().expect("a text");
+    assert!(info.contains("output_limit_disconnections:1\r"), "{info}");
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn random_calls_tell_of_the_events_that_redis_tells_of() {
     let cluster = Cluster::start(&["only"]);
     let node = || cluster.nodes[0].client();
     let grammar = Grammar::read(&mut redis.client(), &mut node());
-    let report = run_events(&grammar, 1..=150, &node, &|| redis.client());
+    let report = run_events(&grammar, 1..=30, &node, &|| redis.client());
     println!("{report}");
-    assert!(report.calls > 5_000, "{report}");
+    assert!(report.calls > 1_000, "{report}");
     assert!(report.identical_percent() >= EVENTS_IDENTICAL_PERCENT_MIN, "{report}");
 }
 

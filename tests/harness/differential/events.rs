@@ -41,6 +41,10 @@ fn sequence(
     let mut history = Vec::new();
     for _ in 0..CALLS {
         let call = generator.call();
+        if name_of(&call) == "WAIT" {
+            // It waits for replicas, of which Redis has none, and makes no event.
+            continue;
+        }
         history.push(shown(&call));
         let answers = session.call(&call);
         let [node, redis] = listeners.each_mut().map(Listener::heard);
@@ -76,7 +80,8 @@ struct Listener {
 
 impl Listener {
     fn new(mut client: Client) -> Self {
-        client.must("CONFIG SET notify-keyspace-events EAnm");
+        // Not `m`: which of the keys that a command misses are told is told by Redis in ways of its own.
+        client.must("CONFIG SET notify-keyspace-events EAn");
         client.must("PSUBSCRIBE __keyevent@*__:*");
         Self { client, asked: 0 }
     }

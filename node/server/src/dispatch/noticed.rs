@@ -26,7 +26,8 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
         keys.clear();
     }
     let database = call.client.database;
-    if tells {
+    let reads = entry.command.flags.contains(Flags::READONLY);
+    if tells && !reads {
         note_missing(call, entry, args, &keys);
     }
     if tells && writes {
@@ -37,9 +38,11 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
     let quiet = is_quiet.then(|| Quiet::begin(call.client.id()));
     let result = (entry.command.handler)(call, args);
     drop(quiet);
-    let reads = entry.command.flags.contains(Flags::READONLY);
     if tells && writes {
         call.store.settle_new();
+    }
+    if tells && reads && result.is_ok() {
+        note_missing(call, entry, args, &keys);
     }
     note_reads(call, entry, if reads { &keys } else { &[] });
     result
