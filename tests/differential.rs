@@ -9,7 +9,7 @@ const IDENTICAL_PERCENT_MIN: f64 = 99.0;
 const SEQUENCES: u64 = 200;
 
 /// Commands of the families that are not offered; `docs/differences.md` says why.
-const NOT_OFFERED: &[&str] = &["migrate", "wait"];
+const NOT_OFFERED: &[&str] = &["migrate"];
 
 #[test]
 fn random_calls_are_answered_as_redis_answers_them() {

@@ -57,8 +57,9 @@ pub const GROUPS: &[&str] = &[
 ];
 /// Commands beyond the families whose answers depend on nothing but what was called before.
 const OTHERS: &[&str] = &["ping", "echo", "select", "dbsize", "flushdb", "flushall", "reset", "swapdb", "time"];
-/// Commands of the families that wait for other clients, of which there are none here.
-const WAITING: &[&str] = &["bzpopmin", "bzpopmax", "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop"];
+/// Commands of the families that wait for other clients or nodes, of which there are none here.
+const WAITING: &[&str] =
+    &["bzpopmin", "bzpopmax", "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "wait", "waitaof"];
 const OTHER_SUBCOMMANDS: &[&str] = &["client|getname", "client|setname", "command|getkeys"];
 
 impl Grammar {
