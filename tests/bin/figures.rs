@@ -13,13 +13,16 @@ use tests::figure::Sheet;
 use tests::redis::Redis;
 use tests::texts::Texts;
 use tests::{
-    amplification, checkpoint, delay, element_memory, eviction, expiry, flush, idle, large, memory, moving_in,
-    pipelines,
+    amplification, checkpoint, delay, element_memory, eviction, expiry, flush, idle, idle_clients, large, memory,
+    moving_in, pipelines, speed,
 };
 
 const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value-bytes N]
        figures --element-memory [--elements N] [--shape NAME]... [--seed S] [--rest-s N] [--server-cores LIST] [--load-cores LIST]
+       figures --speed [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
+[--rounds N] [--server-cores LIST] [--load-cores LIST]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
+       figures --idle-clients [--clients N] (with ulimit -n above twice N)
        figures --delay [--writes N] [--interval-ms N]
        figures --checkpoint [--keys N] [--value N] [--before-s N] [--checkpoints N] [--interval-us N] [--journal-keys N] \
 [--load-max-s N] [--seed S] [--server-cores LIST] [--load-cores LIST]
@@ -65,6 +68,7 @@ type Measure = fn(&Scene<'_>) -> Result<Sheet, String>;
 /// Those that have.
 const FORMS: &[(&str, Measure)] = &[
     ("--element-memory", measure_element_memory),
+    ("--speed", measure_speed),
     ("--checkpoint", measure_checkpoint),
     ("--amplification", measure_amplification),
     ("--flush", measure_flush),
@@ -145,6 +149,22 @@ fn measure_element_memory(scene: &Scene<'_>) -> Result<Sheet, String> {
     let start = || scene.start(&["only"], MEMORY_ONLY);
     let redis = || scene.must_redis(&scene.cores.server, NO_FILE);
     element_memory::run(start, redis, &plan, scene.setting(&plan))
+}
+
+fn measure_speed(scene: &Scene<'_>) -> Result<Sheet, String> {
+    let plan = speed::Plan {
+        commands: chosen(scene.arguments, "--command", &speed::ALL)?,
+        requests: scene.arguments.count("--requests", 500_000).max(1),
+        requests_alone: scene.arguments.count("--requests-alone", 100_000).max(1),
+        clients: scene.arguments.count("--clients", 50).max(1),
+        keys: scene.arguments.count("--keys", 100_000).max(1),
+        value_bytes: scene.arguments.count("--value", 64),
+        rounds: scene.arguments.count("--rounds", 3).max(1),
+    };
+    // One worker beside Redis' one thread; the other region is there so that everything is replicated.
+    let cluster = scene.start(&["us-east", "eu-west"], &["workers=1"]);
+    let redis = scene.must_redis(&scene.cores.server, NO_FILE)?;
+    speed::run(&cluster, &redis, &plan, scene.setting(&plan))
 }
 
 fn measure_checkpoint(scene: &Scene<'_>) -> Result<Sheet, String> {
@@ -274,6 +294,11 @@ fn shown_only(arguments: &Arguments) -> Result<String, String> {
         show_memory(arguments)
     } else if arguments.has("--idle") {
         show_idle(arguments)
+    } else if arguments.has("--idle-clients") {
+        let cluster = start(arguments, &["us-east"]);
+        let rest = Duration::from_secs(2);
+        let outcome = idle_clients::run(&cluster.nodes[0], arguments.number("--clients", 9_000), rest)?;
+        Ok(outcome.to_string())
     } else {
         Ok(show_delay(arguments))
     }

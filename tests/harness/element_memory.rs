@@ -51,11 +51,13 @@ pub enum Shape {
     LargeSet,
     /// One sorted set.
     LargeSortedSet,
+    /// One stream of entries with two fields, under generated ids.
+    LargeStream,
 }
 
 impl Shape {
     /// All, by the names that arguments have for them.
-    pub const ALL: [(&str, Self); 12] = [
+    pub const ALL: [(&str, Self); 13] = [
         ("list-ids", Self::ListOfIds),
         ("list-small", Self::ListOfSmall),
         ("list-random", Self::ListOfRandom),
@@ -68,6 +70,7 @@ impl Shape {
         ("hash-large", Self::LargeHash),
         ("set-large", Self::LargeSet),
         ("zset-large", Self::LargeSortedSet),
+        ("stream-large", Self::LargeStream),
     ];
 
     /// Elements of one collection of this shape.
@@ -79,7 +82,7 @@ impl Shape {
             | Self::SmallSet
             | Self::SmallSetOfIntegers
             | Self::SmallSortedSet => 5,
-            Self::LargeHash | Self::LargeSet | Self::LargeSortedSet => most,
+            Self::LargeHash | Self::LargeSet | Self::LargeSortedSet | Self::LargeStream => most,
         }
     }
 
@@ -144,6 +147,10 @@ impl Shape {
             Self::LargeSortedSet => (0..elements).for_each(|element| {
                 let score = below(&mut random, 1_000_000);
                 queue.push(&["ZADD", "large", &score, &format!("member:{element:010}")]);
+            }),
+            Self::LargeStream => (0..elements).for_each(|_| {
+                let (sensor, value) = (below(&mut random, 1_000), below(&mut random, 1_000_000));
+                queue.push(&["XADD", "large", "*", "sensor", &sensor, "value", &value]);
             }),
         }
         settle(queue.client, &mut queue.queued);

@@ -79,6 +79,12 @@ impl Figure {
     }
 }
 
+/// The value in the middle; no number if there is none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// A number with as many digits as say something.
 fn shown(value: f64) -> String {
     match value.abs() {

@@ -3,7 +3,7 @@
 use crate::checkpoint::info;
 use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::figure::{Bar, Sheet};
+use crate::figure::{Bar, Sheet, median};
 use crate::pipelines::{self, Pipelines};
 use crate::processor::{nanoseconds, waited_nanoseconds};
 use crate::redis::Redis;
@@ -102,11 +102,6 @@ fn ratio(one: &[Turn], other: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
     median(one.iter().zip(other).map(|(one, other)| of(one) / of(other)).collect())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 impl Server {
     fn turn(&self, load: pipelines::Plan, time: Duration) -> Result<Turn, String> {
         await_rest(&self.address);
@@ -155,7 +150,7 @@ impl Server {
 }
 
 /// Waits until a server does nothing by itself any more: no checkpoint, no rewriting.
-fn await_rest(address: &str) {
+pub fn await_rest(address: &str) {
     let mut client = Client::connect(address).expect("the server takes connections");
     wait::within(REST_MAX, "the server rests", || {
         let running = info(&mut client, "rdb_bgsave_in_progress")? + info(&mut client, "aof_rewrite_in_progress")?;
