@@ -160,10 +160,23 @@ impl Keyspace {
             let mut ready = built.next_if(|(of, _)| *of == place).map(|(_, built)| built);
             let mut work = |slot: &mut Slot| {
                 slot.memory.changed = mark;
+                let now = self.shared.now();
+                let before = self.before_arrival(slot, change, now);
+                let outline = ready.as_ref().map(Built::outline);
                 match ready.take() {
-                    Some(built) => built.put_in_place(slot, &self.shared),
-                    None => self.apply_to(slot, change),
+                    Some(built) => built.put_in_place(slot, &self.shared)?,
+                    None => self.apply_to(slot, change)?,
                 }
+                match (before, outline) {
+                    (None, _) => {}
+                    (Some(before), Some(outline)) => {
+                        self.tell_arrival(slot, change, &mut outline.into_iter(), &before, now);
+                    }
+                    (Some(before), None) => {
+                        self.tell_arrival(slot, change, &mut Operations::of(change).flatten(), &before, now);
+                    }
+                }
+                Ok(())
             };
             if is_database_clear(change) {
                 (0..SLOTS).try_for_each(|number| with_slot(number, &mut work))?;
@@ -175,16 +188,6 @@ impl Keyspace {
     }
 
     fn apply_to(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
-        let now = self.shared.now();
-        let before = self.before_arrival(slot, change, now);
-        self.apply_silently(slot, change)?;
-        if let Some(before) = before {
-            self.tell_arrival(slot, change, &before, now);
-        }
-        Ok(())
-    }
-
-    fn apply_silently(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
         if let Some(value) = change.plain_set()
             && slot.apply_plain_set(&self.shared, change.stamp, change.database, change.key, value)
         {

@@ -91,7 +91,13 @@ impl<'c> Plan<'c> {
     }
 }
 
-impl Built<'_> {
+impl<'c> Built<'c> {
+    /// What the change does, with one element for all of them.
+    pub fn outline(&self) -> Vec<Operation<'c>> {
+        let Plan { change, before, behind, .. } = &self.plan;
+        before.iter().cloned().chain(element_operations(change).take(1)).chain(behind.iter().cloned()).collect()
+    }
+
     /// Applies the change to the slot that the key is in.
     pub fn put_in_place(self, slot: &mut Slot, shared: &Shared) -> Result<(), DecodeError> {
         let Self { plan: Plan { change, kind, before, behind, .. }, body: mut built, digest } = self;

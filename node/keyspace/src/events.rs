@@ -8,9 +8,9 @@
 use crate::access::{Access, Database};
 use crate::body::{KeyEntry, has_content, kind_at, lifetime_of};
 use crate::keyspace::Keyspace;
-use crate::slot::Slot;
+use crate::slot::{DATABASES, Slot};
 use bitflags::bitflags;
-use crdt::{Change, Kind, Lifetime, Operation, Operations, UnixMillis};
+use crdt::{Change, Kind, Lifetime, Operation, UnixMillis};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -67,7 +67,8 @@ impl Events {
 
     #[cold]
     fn tell(&self, class: EventClass, name: &str, database: u8, key: &[u8]) {
-        if let Some(sink) = self.sink.get() {
+        // What the node keeps for itself is no client's business.
+        if let Some(sink) = self.sink.get().filter(|_| database < DATABASES) {
             sink.tell(class, name, database, key);
         }
     }
@@ -207,9 +208,16 @@ impl Keyspace {
         Before { kind: entry.and_then(content), is_over: entry.is_some_and(|entry| lifetime_of(entry).is_over(now)) }
     }
 
-    /// Tells what a change from another node has done.
+    /// Tells what a change from another node has done, whose operations are these; of many alike one will do.
     #[cold]
-    pub(crate) fn tell_arrival(&self, slot: &Slot, change: &Change<'_>, before: &Before, now: UnixMillis) {
+    pub(crate) fn tell_arrival(
+        &self,
+        slot: &Slot,
+        change: &Change<'_>,
+        operations: &mut dyn Iterator<Item = Operation<'_>>,
+        before: &Before,
+        now: UnixMillis,
+    ) {
         let entry = slot.find(&self.shared, change.database, change.key);
         let after = entry.and_then(content);
         let tell = |class: EventClass, name: &str| {
@@ -225,7 +233,7 @@ impl Keyspace {
             (Some(_), _) => {}
         }
         let (mut told, mut lives) = (None, None);
-        for operation in Operations::of(change).filter_map(Result::ok) {
+        for operation in operations {
             match operation {
                 Operation::Live { assertion, .. } => lives = assertion.or(lives),
                 other => told = told.or_else(|| name_of(&other)),

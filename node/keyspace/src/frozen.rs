@@ -23,7 +23,8 @@ pub struct Frozen {
     thawed: Condvar,
 }
 
-/// Keys are frozen for as long as this lives.
+/// Keys are frozen for as long as this lives; for good, if it goes by a panic when they are hidden: then what the log says of
+/// them is not what there is.
 #[derive(Debug)]
 pub struct Freeze<'k>(&'k Frozen);
 
@@ -68,6 +69,9 @@ impl Freeze<'_> {
 
 impl Drop for Freeze<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.0.is_hidden.load(Ordering::Acquire) {
+            return;
+        }
         let mut keys = self.0.keys.lock();
         keys.clear();
         self.0.count.store(0, Ordering::Release);

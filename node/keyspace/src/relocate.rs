@@ -11,11 +11,12 @@
 //! Whoever calls this has a thread of its own and waits for it to end.
 
 use crate::access::{Access, Database};
-use crate::beside::Plan;
+use crate::beside::{Built, Plan};
 use crate::body::KeyBody;
 use crate::collection::ElementView;
 use crate::elements::ElementMap;
 use crate::entry::View;
+use crate::events::EventClass;
 use crate::groups::groups_put_again;
 use crate::keyspace::Writer;
 use crate::observe::Recorder;
@@ -59,6 +60,8 @@ pub enum Relocated {
     Taken,
     /// Nobody may write any more.
     Refused,
+    /// Nobody may write for now: nothing was done, and it is to be tried again when that is over.
+    Paused,
     /// It was done, with this stamp.
     Done(Stamp),
 }
@@ -72,6 +75,17 @@ pub enum Permission {
     Later,
     /// It may not.
     Never,
+}
+
+impl Permission {
+    /// What becomes of a relocation that has it, unless it goes on.
+    fn refusal(self) -> Option<Relocated> {
+        match self {
+            Self::Now => None,
+            Self::Later => Some(Relocated::Paused),
+            Self::Never => Some(Relocated::Refused),
+        }
+    }
 }
 
 /// What was read of the source.
@@ -133,11 +147,31 @@ impl Access<'_> {
         if self.is_large(wish.from, wish.source) {
             return Ok(kind);
         }
+        self.relocate_at_once(wish);
+        Err(Relocated::Done(self.stamp()))
+    }
+
+    /// Moves or copies a key, however much it holds, and notes it. The key is there, and the other one is not, or may be
+    /// replaced.
+    pub fn relocate_at_once(&mut self, wish: &Relocation<'_>) {
         self.copy(wish.from, wish.source, wish.to, wish.target);
         if !wish.keeps_source {
             self.delete(wish.from, wish.source);
         }
-        Err(Relocated::Done(self.stamp()))
+        self.note_relocated(wish);
+    }
+
+    fn note_relocated(&mut self, wish: &Relocation<'_>) {
+        let (left, came) = match (wish.keeps_source, wish.from == wish.to) {
+            (true, _) => (None, "copy_to"),
+            (false, true) => (Some("rename_from"), "rename_to"),
+            (false, false) => (Some("move_from"), "move_to"),
+        };
+        self.note_created(wish.to, wish.target);
+        if let Some(left) = left {
+            self.note(EventClass::GENERIC, left, wish.from, wish.source);
+        }
+        self.note(EventClass::GENERIC, came, wish.to, wish.target);
     }
 
     /// Looks at the body of the source.
@@ -151,90 +185,102 @@ impl Access<'_> {
 
 impl Writer {
     /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps, and `may_write` is asked
-    /// before the change is made. One relocation at a time may be made in a keyspace.
+    /// in each until the change is made: nothing stays frozen while a pause of writes is waited for. `clock` is the wall
+    /// clock in Unix milliseconds. One relocation at a time may be made in a keyspace.
+    ///
+    /// After a panic behind the stamp the keys stay frozen: the change is logged and is not here, so the node must end and
+    /// be started again ([`Keyspace::has_frozen`](crate::Keyspace::has_frozen)).
     pub fn relocate(
         &mut self,
-        now: UnixMillis,
         wish: &Relocation<'_>,
+        clock: &dyn Fn() -> UnixMillis,
         may_write: &dyn Fn() -> Permission,
         pause: &mut dyn FnMut(),
     ) -> Relocated {
         let keyspace = self.keyspace().clone();
         let keys = [wish.source, wish.target];
         let (freeze, mut contents) = {
-            let mut access = self.access(now, &keys);
+            let mut access = self.access(clock(), &keys);
             access.begin_command();
+            if let Some(refusal) = may_write().refusal() {
+                return refusal;
+            }
             match access.begin_relocation(wish) {
                 Ok(kind) => (keyspace.shared.frozen.freeze(keys.into_iter()), Contents::new(kind)),
                 Err(outcome) => return outcome,
             }
         };
-        loop {
-            let mut access = self.access(now, &keys[..1]);
-            if !access.source_body(wish, |body| contents.read_some(body, now)).unwrap_or(false) {
-                break;
-            }
-            drop(access);
-            contents.turn();
-            pause();
-        }
-        while may_write() == Permission::Later {
-            pause();
+        if let Some(outcome) = self.read_source(wish, clock, may_write, pause, &mut contents) {
+            return outcome;
         }
         // What takes the stamp is not logged before the locks are let go: writing it down takes long.
         self.begin_pipeline();
         let (stamp, tail, removal) = {
-            let mut access = self.access(now, &keys);
+            let mut access = self.access(clock(), &keys);
             access.begin_command();
-            if may_write() == Permission::Never {
-                drop(access);
-                self.end_pipeline();
-                return Relocated::Refused;
-            }
+            let lifetime = match (may_write().refusal(), access.lifetime(wish.from, wish.source)) {
+                (None, Some(lifetime)) => lifetime,
+                (refusal, _) => {
+                    drop(access);
+                    self.end_pipeline();
+                    return refusal.unwrap_or(Relocated::NoSource);
+                }
+            };
             freeze.hide();
-            access.record_relocation(wish, &mut contents)
+            access.record_relocation(wish, lifetime, &mut contents)
         };
         let operations = contents.into_operations(stamp, tail);
-        {
-            let access = self.access_none(now);
-            let pending = &mut access.writer.pending;
-            pending.bytes.reserve_exact(operations.len() + wish.target.len() + AROUND_A_CHANGE_BYTES);
-            for (database, key, operations) in [(wish.to, wish.target, &operations), (wish.from, wish.source, &removal)]
-            {
-                if !operations.is_empty() {
-                    let mut subject = Vec::new();
-                    encode_subject(&mut subject, database.0, key);
-                    pending.append(stamp, false, &subject, operations, 0);
-                }
-            }
-        }
+        self.log_relocation(clock(), wish, stamp, [&operations, &removal]);
         self.end_pipeline();
         let put = Change { stamp, tied: false, database: wish.to.0, key: wish.target, operations: &operations };
         let built = Plan::of(&put).map(|plan| plan.build(&keyspace.shared, pause));
-        let mut access = self.access(now, &keys);
+        let mut access = self.access(clock(), &keys);
         access.stamp = Some(stamp);
-        let shared = &keyspace.shared;
-        // Of the moment of now, so that digests say since when the slots have been as they are.
-        let mark = shared.next_stamp(now);
-        let deliveries = access.deliveries_of(wish.from, wish.source);
-        let slot = access.locked(wish.target);
-        slot.memory.changed = mark;
-        let outcome = match built {
-            Some(built) => built.put_in_place(slot, shared),
-            None => slot.apply(shared, &put),
-        };
-        outcome.expect("an operation that was just encoded decodes");
-        if !deliveries.is_empty() {
-            access.take_over_deliveries(wish.to, wish.target, deliveries);
-        }
-        if !removal.is_empty() {
-            let change = Change { stamp, tied: false, database: wish.from.0, key: wish.source, operations: &removal };
-            let slot = access.locked(wish.source);
-            slot.memory.changed = mark;
-            slot.apply(shared, &change).expect("an operation that was just encoded decodes");
-        }
+        access.put_relocated(wish, &put, built, &removal);
+        access.note_relocated(wish);
         drop(freeze);
         Relocated::Done(stamp)
+    }
+
+    /// Reads the source, some elements at a time. The outcome, if it ends here.
+    fn read_source(
+        &mut self,
+        wish: &Relocation<'_>,
+        clock: &dyn Fn() -> UnixMillis,
+        may_write: &dyn Fn() -> Permission,
+        pause: &mut dyn FnMut(),
+        contents: &mut Contents,
+    ) -> Option<Relocated> {
+        loop {
+            let now = clock();
+            let mut access = self.access(now, &[wish.source]);
+            match access.source_body(wish, |body| contents.read_some(body, now)) {
+                // Its life has ended meanwhile.
+                None => return Some(Relocated::NoSource),
+                Some(false) => return None,
+                Some(true) => {}
+            }
+            drop(access);
+            if let Some(refusal) = may_write().refusal() {
+                return Some(refusal);
+            }
+            contents.turn();
+            pause();
+        }
+    }
+
+    /// Logs what is put at the target and what goes at the source.
+    fn log_relocation(&mut self, now: UnixMillis, wish: &Relocation<'_>, stamp: Stamp, [put, removal]: [&[u8]; 2]) {
+        let access = self.access_none(now);
+        let pending = &mut access.writer.pending;
+        pending.bytes.reserve_exact(put.len() + wish.target.len() + AROUND_A_CHANGE_BYTES);
+        for (database, key, operations) in [(wish.to, wish.target, put), (wish.from, wish.source, removal)] {
+            if !operations.is_empty() {
+                let mut subject = Vec::new();
+                encode_subject(&mut subject, database.0, key);
+                pending.append(stamp, false, &subject, operations, 0);
+            }
+        }
     }
 }
 
@@ -242,10 +288,39 @@ impl Writer {
 const AROUND_A_CHANGE_BYTES: usize = 64;
 
 impl Access<'_> {
+    /// Carries out what is logged.
+    fn put_relocated(&mut self, wish: &Relocation<'_>, put: &Change<'_>, built: Option<Built<'_>>, removal: &[u8]) {
+        let shared = self.shared();
+        // Of the moment of now, so that digests say since when the slots have been as they are.
+        let mark = shared.next_stamp(self.now);
+        let deliveries = self.deliveries_of(wish.from, wish.source);
+        let slot = self.locked(wish.target);
+        slot.memory.changed = mark;
+        let outcome = match built {
+            Some(built) => built.put_in_place(slot, shared),
+            None => slot.apply(shared, put),
+        };
+        outcome.expect("an operation that was just encoded decodes");
+        if !deliveries.is_empty() {
+            self.take_over_deliveries(wish.to, wish.target, deliveries);
+        }
+        if !removal.is_empty() {
+            let (stamp, database) = (put.stamp, wish.from.0);
+            let change = Change { stamp, tied: false, database, key: wish.source, operations: removal };
+            let slot = self.locked(wish.source);
+            slot.memory.changed = mark;
+            slot.apply(shared, &change).expect("an operation that was just encoded decodes");
+        }
+    }
+
     /// Takes the stamp, and writes down what depends on it: what goes at the target before the elements come (into
     /// `contents`), what comes behind them, and the removal of the source if it does not stay.
-    fn record_relocation(&mut self, wish: &Relocation<'_>, contents: &mut Contents) -> (Stamp, Vec<u8>, Vec<u8>) {
-        let lifetime = self.lifetime(wish.from, wish.source).unwrap_or(Lifetime::Never);
+    fn record_relocation(
+        &mut self,
+        wish: &Relocation<'_>,
+        lifetime: Lifetime,
+        contents: &mut Contents,
+    ) -> (Stamp, Vec<u8>, Vec<u8>) {
         let (stamp, shared) = (self.stamp(), self.shared());
         let (mut head, mut tail, mut removal) = (Vec::new(), Vec::new(), Vec::new());
         let (groups, stream_head) = self

@@ -334,10 +334,12 @@ impl Access<'_> {
         fields.iter().flat_map(|fields| fields.iter_with_lives()).map(|(_, _, lifetime)| lifetime).collect()
     }
 
-    /// Removes every key of a database, or of all.
+    /// Removes every key of a database, or of all. Where nothing is locked yet, every slot is, when no key is being moved.
     pub fn clear(&mut self, which: Option<Database>) {
         if matches!(self.held, crate::access::Held::None) {
-            self.held = crate::access::Held::All(self.keyspace.lock_all_slots());
+            let keyspace = self.keyspace;
+            let slots = keyspace.lock_thawed(std::iter::empty(), || keyspace.lock_all_slots());
+            self.held = crate::access::Held::All(slots);
         }
         let stamp = self.stamp();
         let shared = self.shared();

@@ -414,7 +414,8 @@ fn meets_frozen(worker: &Worker, client: &ClientState, entry: &Entry, args: &[&[
 #[cold]
 fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: &[&[u8]]) -> bool {
     let flags = effective_flags(entry, client);
-    let writes = flags.contains(Flags::WRITE);
+    // What a script writes is not known before.
+    let writes = flags.intersects(Flags::WRITE.union(Flags::SCRIPT));
     let mut keys = KeyList::new();
     match (entry.command.keys, &client.transaction) {
         (Keys::None, _) => return writes && flags.contains(Flags::WHOLE_DATABASE),
@@ -467,6 +468,10 @@ fn access<'w>(
     stage: Option<&Stage<'_>>,
 ) -> Option<Access<'w>> {
     match entry.command.keys {
+        // What removes all keys learns with all of them locked whether one is being moved.
+        Keys::None if entry.command.flags.contains(Flags::WRITE.union(Flags::WHOLE_DATABASE)) => {
+            Some(writer.access_all(now))
+        }
         Keys::None => Some(writer.access_none(now)),
         Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => match place {
             Some(place) => writer.access_at_unless_busy(now, place, args[1]),

@@ -9,8 +9,9 @@ use keyspace::{Database, Permission, Relocated, Relocation};
 use parking_lot::Mutex;
 use resp::Reply;
 use std::io;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -55,6 +56,9 @@ struct Order {
 /// Between two steps of some hundred microseconds: whoever shares the core is not kept waiting.
 const STEP_PAUSE: Duration = Duration::from_micros(100);
 
+/// How often it is looked whether writes are still paused.
+const PAUSED_LOOK: Duration = Duration::from_millis(2);
+
 impl Relocations {
     /// Hands an order in. Nothing if there is no thread for it.
     pub fn order(&self, wish: &Relocation<'_>, answers: Answers) -> Option<Relocating> {
@@ -73,8 +77,12 @@ impl Relocating {
             return;
         }
         match (outcome, self.answers) {
-            (None, _) => reply.error("ERR the node is stopping"),
-            (Some(Relocated::Refused), _) => reply.error("ERR writes were stopped before it was done"),
+            (None, _) => {
+                reply.error("ERR it was not done, since the node is stopping or has a defect that its log tells")
+            }
+            (Some(Relocated::Refused | Relocated::Paused), _) => {
+                reply.error("ERR writes were stopped before it was done")
+            }
             (Some(Relocated::NoSource), Answers::Ok | Answers::WhetherDone) => reply.error("ERR no such key"),
             (Some(Relocated::Done(_)), Answers::Ok) => reply.ok(),
             // A target that may be replaced is in nobody's way.
@@ -90,18 +98,23 @@ impl Relocating {
 pub fn stamp_of(outcome: Option<Relocated>) -> Stamp {
     match outcome {
         Some(Relocated::Done(stamp)) => stamp,
-        Some(Relocated::NoSource | Relocated::Taken | Relocated::Refused) | None => Stamp::ZERO,
+        Some(Relocated::NoSource | Relocated::Taken | Relocated::Refused | Relocated::Paused) | None => Stamp::ZERO,
     }
 }
 
 /// Starts the thread; it ends with the node.
 pub fn start(node: &Arc<Node>) -> io::Result<()> {
+    start_with(node, || std::thread::park_timeout(STEP_PAUSE))
+}
+
+fn start_with(node: &Arc<Node>, mut pause: impl FnMut() + Send + 'static) -> io::Result<()> {
     let (orders, taken) = channel();
     let weak = Arc::downgrade(node);
     let body = move || {
         while let Ok(order) = taken.recv() {
-            let Some(node) = weak.upgrade() else { return };
-            carry_out(&node, order);
+            if !work_off(&weak, order, &mut pause) {
+                return;
+            }
         }
     };
     std::thread::Builder::new().name("relocate".to_owned()).spawn(body)?;
@@ -109,13 +122,39 @@ pub fn start(node: &Arc<Node>) -> io::Result<()> {
     Ok(())
 }
 
-fn carry_out(node: &Node, order: Order) {
-    let Order { from, source, to, target, keeps_source, replaces, outcome } = order;
-    let wish = Relocation { from, source: &source, to, target: &target, keeps_source, replaces };
-    let mut pause = || std::thread::park_timeout(STEP_PAUSE);
-    let came = node.keyspace.writer().relocate(node.wall_clock(), &wish, &|| permission(node), &mut pause);
-    // Its client may be gone.
-    let _ = outcome.send(came);
+/// Carries an order out as soon as writes are not paused. False if the node is gone.
+fn work_off(node: &Weak<Node>, order: Order, pause: &mut dyn FnMut()) -> bool {
+    loop {
+        let Some(node) = node.upgrade() else { return false };
+        match catch_unwind(AssertUnwindSafe(|| carry_out(&node, &order, pause))) {
+            Ok(Relocated::Paused) => {}
+            Ok(came) => {
+                // Its client may be gone.
+                let _ = order.outcome.send(came);
+                return true;
+            }
+            Err(_) if node.keyspace.has_frozen() => {
+                tracing::error!(
+                    "a move of a key failed behind its stamp: the node ends, and applies it when it starts"
+                );
+                // What is logged is not here. Nothing may be answered, told or written down from now on.
+                std::process::abort();
+            }
+            Err(_) => {
+                tracing::error!("a move of a key failed before it had changed anything");
+                return true;
+            }
+        }
+        drop(node);
+        std::thread::park_timeout(PAUSED_LOOK);
+    }
+}
+
+fn carry_out(node: &Node, order: &Order, pause: &mut dyn FnMut()) -> Relocated {
+    let Order { from, source, to, target, keeps_source, replaces, .. } = order;
+    let (from, to, keeps_source, replaces) = (*from, *to, *keeps_source, *replaces);
+    let wish = Relocation { from, source, to, target, keeps_source, replaces };
+    node.keyspace.writer().relocate(&wish, &|| node.wall_clock(), &|| permission(node), pause)
 }
 
 /// Whether writes are allowed by now: since the order was taken they may have been paused, or ended for good.

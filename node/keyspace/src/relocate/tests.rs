@@ -1,7 +1,7 @@
 //! Large collections that are moved in steps: what comes of it, here and elsewhere, and what others may do meanwhile.
 
 use super::*;
-use crate::{Delta, Drain, End, IdRequest, Keyspace, NewLifetime, OpenBatch};
+use crate::{Delta, Drain, End, EventSink, IdRequest, Keyspace, NewLifetime, OpenBatch};
 use crdt::{NodeNumber, Score, VersionVector};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Side {
     }
 
     fn relocate(&mut self, wish: &Relocation<'_>) -> Relocated {
-        self.writer.relocate(NOW, wish, &|| Permission::Now, &mut || {})
+        self.writer.relocate(wish, &|| NOW, &|| Permission::Now, &mut || {})
     }
 
     fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
@@ -200,19 +200,139 @@ fn a_key_is_not_moved_over_another_one_unless_it_may_be_and_what_is_small_is_mov
 }
 
 #[test]
-fn nothing_is_written_after_writes_were_forbidden_and_a_pause_is_waited_for() {
-    let (mut one, _) = pair(Kind::List);
-    let before = (one.digest(), one.shown(DB, MOVE.source));
-    assert_eq!(one.writer.relocate(NOW, &MOVE, &|| Permission::Never, &mut || {}), Relocated::Refused);
-    assert!((one.digest(), one.shown(DB, MOVE.source)) == before && !one.keyspace.has_frozen());
-    assert!(one.drain.take(&one.keyspace).is_empty());
-    let asked = std::cell::Cell::new(0);
-    let later = || {
-        asked.set(asked.get() + 1);
-        if asked.get() < 5 { Permission::Later } else { Permission::Now }
+fn nothing_is_written_after_writes_were_forbidden_and_nothing_stays_frozen_while_they_are_paused() {
+    for (permission, came) in [(Permission::Never, Relocated::Refused), (Permission::Later, Relocated::Paused)] {
+        let (mut one, _) = pair(Kind::List);
+        let before = (one.digest(), one.shown(DB, MOVE.source));
+        // At the first question, between two steps, and when the stamp is to be taken.
+        let questions = |forbidden_from: u32| {
+            let asked = std::cell::Cell::new(0);
+            move || {
+                asked.set(asked.get() + 1);
+                if asked.get() > forbidden_from { permission } else { Permission::Now }
+            }
+        };
+        for forbidden_from in 0.. {
+            let outcome = one.writer.relocate(&MOVE, &|| NOW, &questions(forbidden_from), &mut || {});
+            if matches!(outcome, Relocated::Done(_)) {
+                assert!(forbidden_from > 4, "{forbidden_from} questions");
+                break;
+            }
+            assert_eq!(outcome, came, "after {forbidden_from}");
+            assert!((one.digest(), one.shown(DB, MOVE.source)) == before && !one.keyspace.has_frozen());
+            assert!(one.drain.take(&one.keyspace).is_empty());
+        }
+        assert!(one.shown(DB, MOVE.target) == before.1);
+    }
+}
+
+#[test]
+fn each_step_goes_by_the_clock_of_its_moment() {
+    let (mut one, _) = pair(Kind::Set);
+    let clock = std::cell::Cell::new(NOW);
+    let tick = || {
+        clock.set(clock.get() + 1);
+        clock.get()
     };
-    assert!(matches!(one.writer.relocate(NOW, &MOVE, &later, &mut || {}), Relocated::Done(_)));
-    assert!(one.shown(DB, MOVE.target) == before.1);
+    let Relocated::Done(stamp) = one.writer.relocate(&MOVE, &tick, &|| Permission::Now, &mut || {}) else { panic!() };
+    assert!(clock.get() > NOW + 4, "{} steps", clock.get() - NOW);
+    assert_eq!(one.keyspace.shared.now(), clock.get());
+    assert!(stamp.unix_ms() > NOW + 4);
+}
+
+#[test]
+fn what_ends_its_life_before_it_is_moved_is_not_there() {
+    for steps in 0.. {
+        let (mut one, _) = pair(Kind::Set);
+        one.command(|access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 1)));
+        let asked = std::cell::Cell::new(0);
+        let clock = || {
+            asked.set(asked.get() + 1);
+            NOW + u64::from(asked.get() > steps)
+        };
+        let outcome = one.writer.relocate(&MOVE, &clock, &|| Permission::Now, &mut || {});
+        if matches!(outcome, Relocated::Done(_)) {
+            assert!(steps > 4, "{steps} steps");
+            break;
+        }
+        assert_eq!(outcome, Relocated::NoSource, "after {steps} steps");
+        assert!(!one.keyspace.has_frozen());
+        assert_eq!(one.command(|access| access.kind(DB, MOVE.target)), None);
+    }
+}
+
+#[test]
+fn a_defect_behind_the_stamp_leaves_the_keys_hidden_and_one_before_it_leaves_all_as_it_was() {
+    let (mut one, _) = pair(Kind::Hash);
+    let before = (one.digest(), one.shown(DB, MOVE.source));
+    for fails_hidden in [false, true] {
+        let keyspace = one.keyspace.clone();
+        let mut fail = || {
+            if !fails_hidden || keyspace.meets_frozen(&[MOVE.source], false) {
+                // As a panic does, and says nothing in the output of the tests.
+                std::panic::resume_unwind(Box::new("a defect"));
+            }
+        };
+        let relocating = || one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut fail);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(relocating)).unwrap_err();
+        assert_eq!(one.keyspace.meets_frozen(&[MOVE.source], false), fails_hidden);
+        assert_eq!(one.keyspace.has_frozen(), fails_hidden);
+        assert!((one.digest(), one.shown(DB, MOVE.source)) == before);
+    }
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Told(parking_lot::Mutex<Vec<String>>);
+
+impl EventSink for Told {
+    fn tell(&self, _: EventClass, name: &str, database: u8, key: &[u8]) {
+        self.0.lock().push(format!("{name} {database} {}", String::from_utf8_lossy(key)));
+    }
+}
+
+fn listen(side: &Side) -> Arc<Told> {
+    let told = Arc::new(Told::default());
+    side.keyspace.on_event(told.clone());
+    side.keyspace.want_events(EventClass::all());
+    told
+}
+
+#[test]
+fn what_is_moved_in_steps_is_told_like_what_is_moved_at_once_also_where_it_arrives() {
+    let to_other = Relocation { to: OTHER_DB, target: MOVE.source, ..MOVE };
+    let copied = Relocation { keeps_source: true, ..MOVE };
+    let cases = [
+        (
+            MOVE,
+            vec!["new 3 {k}2", "rename_from 3 {k}", "rename_to 3 {k}2"],
+            vec!["new 3 {k}2", "sadd 3 {k}2", "del 3 {k}"],
+        ),
+        (to_other, vec!["new 5 {k}", "move_from 3 {k}", "move_to 5 {k}"], vec!["new 5 {k}", "sadd 5 {k}", "del 3 {k}"]),
+        (copied, vec!["new 3 {k}2", "copy_to 3 {k}2"], vec!["new 3 {k}2", "sadd 3 {k}2"]),
+    ];
+    for (wish, here, there) in cases {
+        let (mut one, other) = pair(Kind::Set);
+        let (told_here, told_there) = (listen(&one), listen(&other));
+        one.relocate(&wish);
+        assert_eq!(*told_here.0.lock(), here);
+        one.tell(&other);
+        assert_eq!(*told_there.0.lock(), there);
+        one.keyspace.want_events(EventClass::empty());
+        if !wish.keeps_source {
+            one.relocate(&Relocation {
+                from: wish.to,
+                source: wish.target,
+                to: wish.from,
+                target: wish.source,
+                ..wish
+            });
+        }
+        one.keyspace.want_events(EventClass::all());
+        told_here.0.lock().clear();
+        one.command(|access| access.relocate_at_once(&wish));
+        assert_eq!(*told_here.0.lock(), here, "at once");
+    }
 }
 
 #[test]
@@ -221,7 +341,7 @@ fn meanwhile_others_write_to_other_keys_of_the_slot_and_to_these_only_later() {
         let (mut one, other) = pair(kind);
         let keyspace = one.keyspace.clone();
         let (mut pauses, mut hidden) = (0, 0);
-        one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
+        one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut || {
             let mut writer = keyspace.writer();
             let key = b"{k}beside";
             let mut access = writer.access(NOW, &[key, MOVE.source]);
@@ -246,7 +366,7 @@ fn whoever_reads_the_whole_slot_waits_for_the_end() {
     let (mut one, _) = pair(Kind::Hash);
     let (keyspace, slot) = (one.keyspace.clone(), crate::slot_of(MOVE.source));
     let mut reader = None;
-    one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
+    one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut || {
         let keyspace = keyspace.clone();
         reader.get_or_insert_with(|| std::thread::spawn(move || keyspace.read_image(&[slot], usize::MAX)));
     });
@@ -264,7 +384,7 @@ fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
     let batches = Arc::new(other.drain.take(&other.keyspace));
     let (keyspace, origin) = (one.keyspace.clone(), other.number);
     let mut applying = None;
-    one.writer.relocate(NOW, &MOVE, &|| Permission::Now, &mut || {
+    one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut || {
         let (keyspace, batches) = (keyspace.clone(), batches.clone());
         applying.get_or_insert_with(|| {
             std::thread::spawn(move || {

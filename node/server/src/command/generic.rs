@@ -329,11 +329,7 @@ fn rename(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         if is_left_to_others(call, &wish, Answers::Ok) {
             return Ok(());
         }
-        call.store.copy(db, source, db, target);
-        call.store.delete(db, source);
-        call.store.note_created(db, target);
-        call.store.note(EventClass::GENERIC, "rename_from", db, source);
-        call.store.note(EventClass::GENERIC, "rename_to", db, target);
+        call.store.relocate_at_once(&wish);
     }
     call.reply.ok();
     Ok(())
@@ -351,11 +347,7 @@ fn renamenx(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
         if is_left_to_others(call, &wish, Answers::WhetherDone) {
             return Ok(());
         }
-        call.store.copy(db, source, db, target);
-        call.store.delete(db, source);
-        call.store.note_created(db, target);
-        call.store.note(EventClass::GENERIC, "rename_from", db, source);
-        call.store.note(EventClass::GENERIC, "rename_to", db, target);
+        call.store.relocate_at_once(&wish);
     }
     call.reply.integer(i64::from(is_free));
     Ok(())
@@ -384,9 +376,7 @@ fn copy(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         if is_left_to_others(call, &wish, Answers::WhetherThere) {
             return Ok(());
         }
-        call.store.copy(db, source, target_db, target);
-        call.store.note_created(target_db, target);
-        call.store.note(EventClass::GENERIC, "copy_to", target_db, target);
+        call.store.relocate_at_once(&wish);
     }
     call.reply.integer(i64::from(copies));
     Ok(())
@@ -405,11 +395,7 @@ fn r#move(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         if is_left_to_others(call, &wish, Answers::WhetherThere) {
             return Ok(());
         }
-        call.store.copy(db, key, target_db, key);
-        call.store.delete(db, key);
-        call.store.note_created(target_db, key);
-        call.store.note(EventClass::GENERIC, "move_from", db, key);
-        call.store.note(EventClass::GENERIC, "move_to", target_db, key);
+        call.store.relocate_at_once(&wish);
     }
     call.reply.integer(i64::from(moves));
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{STARTED_AT, node};
+use keyspace::{Database, Permission, Relocated, Relocation};
 use resp::Version;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -445,4 +446,53 @@ fn calls_are_counted_and_slow_ones_noted() {
     assert_eq!(node.tallies.totals().commands, 3);
     assert_eq!(node.tallies.errors().into_iter().collect::<Vec<_>>(), [("ERR".into(), 1), ("WRONGTYPE".into(), 1)]);
     assert!(!node.console.metrics.slow_log.is_empty());
+}
+
+/// Moves a large set, and asks the scene between two steps until it has taken its stamp.
+fn while_a_set_is_moved(scene: &mut Scene, mut ask: impl FnMut(&mut Scene)) {
+    let members: Vec<String> = (0..3_000).map(|number| format!("m{number}")).collect();
+    scene.ask('a', &format!("sadd moved {}", members.join(" ")));
+    let keyspace = Arc::clone(&scene.worker.node.keyspace);
+    let (source, target) = (b"moved".as_slice(), b"there".as_slice());
+    let wish = Relocation { from: Database(0), source, to: Database(0), target, keeps_source: false, replaces: true };
+    let mut between = || {
+        if !keyspace.meets_frozen(&[source], false) {
+            ask(scene);
+        }
+    };
+    let came = keyspace.writer().relocate(&wish, &|| STARTED_AT, &|| Permission::Now, &mut between);
+    assert!(matches!(came, Relocated::Done(_)));
+}
+
+#[test]
+fn scripts_wait_for_the_end_of_a_move_of_a_key_that_they_declare() {
+    let mut scene = Scene::new();
+    let mut asked = 0;
+    while_a_set_is_moved(&mut scene, |scene| {
+        assert_eq!(scene.try_ask('a', "eval return(redis.call('sadd',KEYS[1],'late')) 1 moved"), None);
+        assert_eq!(scene.try_ask('a', "evalsha 0000000000000000000000000000000000000000 1 there"), None);
+        assert_eq!(scene.try_ask('a', "fcall f 1 moved"), None);
+        assert!(scene.ask('a', "eval return(redis.call('sadd',KEYS[1],'m')) 1 beside").starts_with(':'));
+        asked += 1;
+    });
+    assert!(asked > 1, "{asked} times");
+    scene.check("scard there -> :3000;");
+}
+
+#[test]
+fn what_removes_all_keys_waits_for_the_end_of_a_move_and_looks_with_every_slot_locked() {
+    let mut scene = Scene::new();
+    while_a_set_is_moved(&mut scene, |scene| {
+        assert_eq!(scene.try_ask('a', "flushall"), None);
+        assert_eq!(scene.try_ask('a', "flushdb"), None);
+    });
+    scene.check("scard there -> :3000;");
+    let worker = Rc::clone(&scene.worker);
+    let (client, _) = scene.client('a');
+    for name in [b"flushall", &b"flushdb"[..]] {
+        let entry = worker.node.table.find(name).unwrap();
+        let mut writer = worker.writer();
+        let held = access(&mut writer, client, STARTED_AT, (entry, None), &[name], None).unwrap();
+        assert!(held.holds(0) && held.holds(keyspace::SLOTS - 1));
+    }
 }

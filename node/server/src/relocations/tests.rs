@@ -1,6 +1,7 @@
 //! Clients whose large collections are moved by the thread.
 
 use super::*;
+use crate::condition::Paused;
 use crate::connection::serve_connection;
 use crate::testing::node;
 use crate::worker::Worker;
@@ -91,4 +92,56 @@ async fn who_watches_the_other_key_or_waits_for_it_is_told() {
         client.ask("BLMOVE b c LEFT RIGHT 0\r\n", "$6\r\ntext:0\r\n").await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_a_defect_before_the_stamp_the_next_collection_is_moved() {
+    let node = Arc::new(node());
+    let mut fails = true;
+    let pause = move || {
+        if std::mem::take(&mut fails) {
+            // As a panic does, and says nothing in the output of the tests.
+            std::panic::resume_unwind(Box::new("a defect"));
+        }
+    };
+    start_with(&node, pause).unwrap();
+    let body = async move {
+        let mut client = Client::connect(&Worker::new(node));
+        client.ask(&fill("a"), ":3000\r\n").await;
+        let failed = "-ERR it was not done, since the node is stopping or has a defect that its log tells\r\n";
+        client.ask("RENAME a b\r\nSCARD a\r\n", &format!("{failed}:3000\r\n")).await;
+        client.ask("RENAME a b\r\nSCARD b\r\n", "+OK\r\n:3000\r\n").await;
+    };
+    LocalSet::new().run_until(body).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_collection_is_moved_when_a_pause_of_writes_is_over() {
+    let node = Arc::new(node());
+    // Writes are paused while its elements are read.
+    let (paused, is_paused) = (Arc::downgrade(&node), Arc::new(tokio::sync::Notify::new()));
+    let (notify, mut pauses) = (Arc::clone(&is_paused), true);
+    let pause = move || {
+        if std::mem::take(&mut pauses)
+            && let Some(node) = paused.upgrade()
+        {
+            node.condition.pause(Paused::Writes, u64::MAX);
+            notify.notify_one();
+        }
+    };
+    start_with(&node, pause).unwrap();
+    let body = async move {
+        let worker = Worker::new(Arc::clone(&node));
+        let mut client = Client::connect(&worker);
+        client.ask(&fill("a"), ":3000\r\n").await;
+        client.0.write_all(b"RENAME a b\r\n").await.unwrap();
+        is_paused.notified().await;
+        while node.keyspace.has_frozen() {
+            tokio::task::yield_now().await;
+        }
+        let mut other = Client::connect(&worker);
+        other.ask("SCARD a\r\nCLIENT UNPAUSE\r\n", ":3000\r\n+OK\r\n").await;
+        client.ask("SCARD b\r\n", "+OK\r\n:3000\r\n").await;
+    };
+    LocalSet::new().run_until(body).await;
 }
