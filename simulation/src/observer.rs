@@ -429,7 +429,8 @@ impl Observer {
         self.lives[life].removed_last = removal.stamp;
         self.note_stamps(me, &[removal.stamp], &removal.applied, false);
         let name = &self.lives[life].name;
-        tracing::trace!(name, now = removal.now, key = ?removal.key, stamp = ?removal.stamp, applied = ?removal.applied, "swept");
+        let (now, key, stamp, left) = (removal.now, &removal.key, removal.stamp, removal.left);
+        tracing::trace!(name, now, ?key, ?stamp, ?left, applied = ?removal.applied, "swept");
         self.trace.note(&format!("{name} removes {:?} {:?}", removal.key, removal.stamp));
         let node = self.lives[life].node.as_ref();
         if let (Some(left), Some(node)) = (removal.left, node) {

@@ -246,30 +246,6 @@ impl KeyBody {
         Entry::bundle_of(&PackedBundle { kind, stamp, life, access: self.access, name: &self.key, elements })
     }
 
-    /// About so many, without looking at every element of a large collection.
-    pub fn heap_bytes_about(&self) -> usize {
-        if self.summary.is_none() {
-            return self.heap_bytes();
-        }
-        let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
-        maps.map(|map| map.heap_bytes_about()).sum::<usize>()
-            + self.list.as_ref().map_or(0, |list| list.heap_bytes_about())
-            + self.stream.as_ref().map_or(0, |stream| stream.heap_bytes())
-    }
-
-    /// Bytes on the heap besides the body's own box, without the allocator's rounding.
-    pub fn heap_bytes(&self) -> usize {
-        let string = self.string.as_ref().map_or(0, |element| {
-            let values: usize = element.siblings.iter().map(|(_, value)| value.len()).sum();
-            std::mem::size_of::<Element>() + values + element.patch_bytes() + element.text_room()
-        });
-        let maps = [&self.hash, &self.set, &self.sorted_set].into_iter().flatten();
-        let maps: usize = maps.map(|map| map.heap_bytes() + std::mem::size_of::<ElementMap>()).sum();
-        let list = self.list.as_ref().map_or(0, |list| list.heap_bytes() + std::mem::size_of::<Sequence>());
-        let stream = self.stream.as_ref().map_or(0, |stream| stream.heap_bytes() + std::mem::size_of::<Stream>());
-        self.key.len() + string + maps + list + stream
-    }
-
     fn latest(&self, kind: Kind, now: UnixMillis) -> Stamp {
         match kind {
             Kind::String => self.string.as_ref().map_or(Stamp::ZERO, |element| element.latest()),

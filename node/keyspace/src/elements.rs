@@ -328,12 +328,7 @@ impl ElementMap {
         }
     }
 
-    /// Bytes on the heap, without the allocator's rounding.
-    pub fn heap_bytes(&self) -> usize {
-        self.place_bytes() + self.iter().map(Entry::heap_bytes).sum::<usize>()
-    }
-
-    /// Those of the list or table alone.
+    /// Bytes on the heap of the list or table alone.
     pub fn place_bytes(&self) -> usize {
         match &self.shape {
             Shape::Flat(list) => list.capacity() * std::mem::size_of::<ElementEntry>(),

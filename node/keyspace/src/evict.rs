@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::collection::ElementView;
 use crate::entry::View;
 use crate::events::EventClass;
+use crate::footprint;
 use crate::hash::SLOTS;
 use crate::keyspace::{Keyspace, Removal, Writer};
 use crate::shared::Shared;
@@ -47,7 +48,7 @@ pub struct EvictionPolicy {
 pub enum Eviction {
     /// A key went that took about so many bytes.
     Removed {
-        /// Its bytes, without the allocator's rounding.
+        /// The memory that it took, with the allocator's rounding.
         bytes: usize,
     },
     /// There may be keys that may go, but none was met in the time that one eviction has.
@@ -252,11 +253,8 @@ fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candida
     if score(shared, entry, now, policy)? < candidate.score {
         return None;
     }
-    let inner = match entry.view() {
-        View::Packed(_) | View::Counter(_) | View::Bundle(_) => 0,
-        View::Wide(body) => body.heap_bytes_about(),
-    };
-    let bytes = size_of::<KeyEntry>() + 1 + entry.heap_bytes() + inner;
+    // SUBTLE: as large as the allocator hands it out. Too small a figure makes others go for what this one has freed.
+    let bytes = footprint::of_removed(entry);
     access.remove_observed(Database(candidate.database), &candidate.key);
     access.note(EventClass::EVICTED, "evicted", Database(candidate.database), &candidate.key);
     let stamp = access.stamp;

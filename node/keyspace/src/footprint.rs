@@ -14,6 +14,9 @@ use crdt::Element;
 /// A cell of a slot's table with its tag, and its share of cells that are empty.
 const CELL_BYTES: usize = 10;
 
+/// Elements of a large collection that are looked at when it goes.
+const ELEMENTS_SAMPLED: usize = 64;
+
 /// What jemalloc takes for so many bytes: its classes are 16 bytes apart up to 128, and four in each doubling beyond.
 pub(crate) fn allocated(bytes: usize) -> usize {
     match bytes {
@@ -30,6 +33,12 @@ impl Access<'_> {
         let entry = self.visible(database, key)?;
         Some(CELL_BYTES + of_entry(entry, samples))
     }
+}
+
+/// The memory that goes with a key: all of it, and of a large collection about so much.
+pub(crate) fn of_removed(entry: &KeyEntry) -> usize {
+    let is_large = matches!(entry.view(), View::Wide(body) if body.summary.is_some());
+    CELL_BYTES + of_entry(entry, if is_large { ELEMENTS_SAMPLED } else { usize::MAX })
 }
 
 fn of_entry(entry: &KeyEntry, samples: usize) -> usize {

@@ -15,9 +15,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-/// Chunks from whose sizes that of all is reckoned.
-const CHUNKS_SAMPLED: usize = 64;
-
 /// The elements of one list.
 #[derive(Debug, Default)]
 pub struct Sequence {
@@ -458,13 +455,6 @@ impl Sequence {
         if let Some(last) = self.chunks.back_mut() {
             last.close();
         }
-    }
-
-    /// About so many bytes on the heap, reckoned from some of the chunks.
-    pub fn heap_bytes_about(&self) -> usize {
-        let some: usize = self.chunks.iter().take(CHUNKS_SAMPLED).map(Chunk::heap_bytes).sum();
-        let chunks = some * self.chunks.len() / self.chunks.len().clamp(1, CHUNKS_SAMPLED);
-        chunks + self.chunks.capacity() * size_of::<Chunk>() + self.rare_bytes()
     }
 
     /// Bytes of what few lists have, without its elements.

@@ -56,6 +56,26 @@ fn spared(left: &BTreeSet<String>, prefix: &str) -> usize {
     left.iter().filter(|name| name.starts_with(prefix)).count()
 }
 
+/// Or others go for what it has freed: a hash whose fields have a block each was taken for the half.
+#[test]
+fn an_eviction_says_what_the_key_took() {
+    let mut scene = Scene::new();
+    let rank = EvictionRank::Recency;
+    for (key, fields) in [(b"few".as_slice(), 3), (b"many", 300)] {
+        let mut access = scene.writer.access(NOW, &[key]);
+        access.begin_command();
+        for field in 0..fields {
+            access.put_field(DB, key, format!("field {field}").as_bytes(), &[b'v'; 40]).unwrap();
+        }
+        let took = access.memory_of(DB, key, usize::MAX).unwrap();
+        drop(access);
+        assert_eq!(scene.evict(rank, false), Eviction::Removed { bytes: took });
+    }
+    scene.put("a text", Lifetime::Never);
+    let took = scene.writer.access(NOW, &[b"a text"]).memory_of(DB, b"a text", usize::MAX).unwrap();
+    assert_eq!(scene.evict(rank, false), Eviction::Removed { bytes: took });
+}
+
 #[test]
 fn keys_that_were_not_used_for_long_go_first() {
     let mut scene = Scene::new();
