@@ -93,6 +93,9 @@ pub fn dispatch_named(
                 };
                 match executed {
                     Executed::Done => {}
+                    Executed::Frozen if flags.contains(Flags::SCRIPT) => {
+                        return Outcome::Paused(now + FROZEN_SCRIPT_LOOK_MS);
+                    }
                     Executed::Frozen => return Outcome::Paused(now + FROZEN_LOOK_MS),
                 }
             }
@@ -377,6 +380,10 @@ fn execute(
         result
     };
     serve_waiting(worker, now);
+    if let Err(CommandError::KeyIsMoved) = result {
+        reply.truncate(before);
+        return Executed::Frozen;
+    }
     if let Err(error) = result {
         let text = error.to_string();
         worker.tally.failed(entry.ordinal, &text);
@@ -404,6 +411,9 @@ pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], no
 
 /// Milliseconds after which a command looks again whether its keys are still being moved.
 const FROZEN_LOOK_MS: u64 = 2;
+
+/// The same for scripts, which may have run until they came upon the key.
+const FROZEN_SCRIPT_LOOK_MS: u64 = 10;
 
 /// Whether a command works on a key that is being moved.
 #[inline]

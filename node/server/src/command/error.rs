@@ -27,6 +27,9 @@ pub enum CommandError {
     /// A number beyond its range: `ERR` and this text.
     #[error("ERR {0}")]
     OutOfRange(&'static str),
+    /// A script came upon a key that is being moved. Where nothing is written yet, its command is given again.
+    #[error("TRYAGAIN a key that the script does not declare is being moved")]
+    KeyIsMoved,
     /// The key must exist.
     #[error("ERR no such key")]
     NoSuchKey,

@@ -480,6 +480,32 @@ fn scripts_wait_for_the_end_of_a_move_of_a_key_that_they_declare() {
 }
 
 #[test]
+fn scripts_wait_for_the_end_of_a_move_of_a_key_that_they_come_upon_unless_they_have_written() {
+    let mut scene = Scene::new();
+    let mut asked = 0;
+    while_a_set_is_moved(&mut scene, |scene| {
+        assert_eq!(scene.try_ask('a', "eval return(redis.call('sadd','moved','late')) 0"), None);
+        assert_eq!(scene.try_ask('a', "eval redis.call('get','x')return(redis.call('del','there')) 0"), None);
+        assert_eq!(scene.try_ask('a', "eval return(redis.call('flushall')) 0"), None);
+        assert_eq!(scene.ask('a', "eval return(redis.call('scard','moved')) 0"), ":3000;");
+        let halfway = "eval redis.call('set','x','1')return(redis.call('sadd','moved','late')) 0";
+        let refused = "-TRYAGAIN a key that the script does not declare is being moved script: ";
+        assert!(scene.ask('a', halfway).starts_with(refused));
+        scene.check(
+            "
+            multi -> +OK;
+            eval return(redis.call('flushall')) 0 -> +QUEUED;
+            ",
+        );
+        assert!(scene.ask('a', "exec").starts_with(&format!("*1;{refused}")));
+        asked += 1;
+    });
+    assert!(asked > 1, "{asked} times");
+    scene.check("scard there -> :3000;");
+    scene.check("eval return(redis.call('sadd','there','late')) 0 -> :1;");
+}
+
+#[test]
 fn what_removes_all_keys_waits_for_the_end_of_a_move_and_looks_with_every_slot_locked() {
     let mut scene = Scene::new();
     while_a_set_is_moved(&mut scene, |scene| {

@@ -97,6 +97,8 @@ pub enum Stop {
     Killed,
     /// It is to begin again with other locks.
     Again,
+    /// It came upon a key that is being moved: its command is to be given again.
+    Frozen,
 }
 
 /// An error that a script ended with.

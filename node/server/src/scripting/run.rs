@@ -92,6 +92,11 @@ pub fn run(
             continue;
         }
         runner.end(call);
+        if exchange.stop.get() == Some(Stop::Frozen) {
+            machine.end();
+            call.client.is_in_exec = was_in_exec;
+            return Err(CommandError::KeyIsMoved);
+        }
         if !runner.has_strayed && exchange.failed.borrow().is_none() {
             plan.reach.note_declared();
         }
@@ -119,7 +124,7 @@ fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Resu
     let text = match exchange.stop.get() {
         Some(Stop::Killed) if plan.is_function => "ERR Script killed by user with FUNCTION KILL.",
         Some(Stop::Killed) => "ERR Script killed by user with SCRIPT KILL.",
-        Some(Stop::Again) | None => text,
+        Some(Stop::Again | Stop::Frozen) | None => text,
     };
     Err(CommandError::Detailed(match place {
         Some(place) => format!("{text} script: {}, on {place}.", plan.name),
@@ -193,6 +198,10 @@ impl Runner<'_> {
         if !self.reach(call, entry, args)? {
             // It begins again.
             return Ok(());
+        }
+        // With the slots locked: nobody freezes keys in them from here on.
+        if call.node.keyspace.has_frozen() && meets_frozen(call, entry, args) {
+            return self.stop_at_frozen();
         }
         let flags = entry.command.flags;
         if flags.contains(Flags::WRITE) {
@@ -290,6 +299,18 @@ impl Runner<'_> {
         Ok(true)
     }
 
+    /// The script waits for a key that is being moved: by being given again, unless something was done or somebody knows of
+    /// it.
+    #[cold]
+    fn stop_at_frozen(&self) -> Result<(), CommandError> {
+        let run = &self.exchange.run;
+        if run.has_written() || run.is_long() || self.was_in_exec {
+            return Err(CommandError::KeyIsMoved);
+        }
+        self.exchange.stop.set(Some(Stop::Frozen));
+        Ok(())
+    }
+
     /// Whether the client may call the command in the words; nothing if there is no such command.
     fn is_allowed(&self, call: &Call<'_, '_>) -> Option<bool> {
         let words = self.exchange.words.borrow();
@@ -297,6 +318,19 @@ impl Runner<'_> {
         let entry = find(call.node, &args)?;
         Some(call.client.is_trusted() || call.client.user.may(entry, &args).is_ok())
     }
+}
+
+/// Whether a command works on a key that is being moved.
+#[cold]
+fn meets_frozen(call: &Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> bool {
+    let (flags, keyspace) = (entry.command.flags, &call.node.keyspace);
+    let writes = flags.contains(Flags::WRITE);
+    if writes && flags.contains(Flags::WHOLE_DATABASE) {
+        return keyspace.has_frozen();
+    }
+    let mut keys: Arguments<'_> = SmallVec::new();
+    entry.command.keys.positions(args, |position| keys.extend(args.get(position).copied()));
+    keyspace.meets_frozen(&keys, writes)
 }
 
 const NOT_FROM_SCRIPTS: &str = "ERR This Redis command is not allowed from script";
