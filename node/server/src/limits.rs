@@ -138,6 +138,14 @@ pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 /// Prefixes that all clients together have themselves told of. Each change of a key is compared with all of them.
 pub const TRACKING_PREFIXES_MAX: usize = 4096;
 
+/// Keys beyond `tracking-table-max-keys` that one command has forgotten, besides as many as it has read itself: after the
+/// setting was lowered no command pays for all. What is left over is the difference of the setting and
+/// `pelago_tracking_keys`.
+pub const TRACKING_FORGOTTEN_MAX: usize = 64;
+
+/// Bytes of a name in `ACL LOG`: of a command, key, channel or user that was refused. The rest is cut off.
+pub const ACL_LOG_NAME_BYTES_MAX: usize = 1024;
+
 /// Bytes of published messages that wait for the thread of the peers. It takes them all in less than a millisecond; with this
 /// met it is busy, and messages are no data: they are dropped.
 pub const OUTGOING_MESSAGES_BYTES_MAX: usize = 8 << 20;

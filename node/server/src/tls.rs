@@ -53,7 +53,7 @@ pub enum TlsError {
 #[derive(Debug, Default)]
 pub struct ClientTls {
     current: ArcSwapOption<ServerConfig>,
-    /// A hash of what each file held when it was last read.
+    /// A hash of what each file held just before it was last used.
     seen: Mutex<Seen>,
     /// Connections whose handshake is under way.
     handshakes: AtomicU64,
@@ -69,8 +69,10 @@ impl ClientTls {
             self.current.store(None);
             return Ok(());
         }
+        // SUBTLE: before they are used: files that change in between are found to have changed.
+        let held = contents(config);
         let read = server_config(config);
-        *seen = contents(config);
+        *seen = held;
         self.current.store(Some(Arc::new(read?)));
         Ok(())
     }

@@ -57,7 +57,7 @@ pub struct Refusal {
     pub reason: Reason,
     /// Where.
     pub place: Place,
-    /// The command, key or channel.
+    /// The command, key or channel, or its beginning.
     pub object: Vec<u8>,
     /// Whom.
     pub user: Vec<u8>,

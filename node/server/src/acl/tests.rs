@@ -180,6 +180,10 @@ fn commands_subcommands_and_first_arguments_are_told_apart() {
     assert_eq!(may("", "auth x"), Ok(()), "everybody may say who they are");
     assert_eq!(may("+@all -@dangerous", "flushall"), Err(Denied::Command));
     assert_eq!(may("+@all -@dangerous", "pelago status"), Err(Denied::Command));
+    for rules in ["+@all -@dangerous", "+@all -@admin"] {
+        assert_eq!(may(rules, "pelago token"), Ok(()), "{rules}");
+        assert_eq!(may(rules, "pelago await t 1"), Ok(()), "{rules}");
+    }
 }
 
 #[test]
@@ -322,4 +326,37 @@ fn subscribers_that_may_not_hear_a_channel_any_more_are_ended() {
     operator.call("ACL SETUSER u resetchannels &news:*");
     let ended: Vec<bool> = node.clients.all().iter().map(|presence| presence.is_ended()).collect();
     assert_eq!(ended, [false, true]);
+}
+
+#[test]
+fn subscribers_of_the_default_user_are_ended_like_any_others() {
+    let (node, mut default, mut other) = operator_and_user();
+    default.call("SUBSCRIBE news secret");
+    other.call("ACL SETUSER default resetchannels &news");
+    let ended: Vec<bool> = node.clients.all().iter().map(|presence| presence.is_ended()).collect();
+    assert_eq!(ended, [true, false]);
+}
+
+#[test]
+fn who_was_deleted_while_it_was_found_is_no_user_any_more() {
+    let acl = Acl::default();
+    acl.set(b"u", &[b"on", b">p"], false).unwrap();
+    let found = acl.authenticate(b"u", b"p").unwrap();
+    assert!(acl.has(&found) && acl.has(acl.default_user()));
+    acl.delete(&[b"u"]);
+    assert!(!acl.has(&found));
+    acl.set(b"u", &[b"on", b">p"], false).unwrap();
+    assert!(!acl.has(&found), "another one has the name");
+}
+
+#[test]
+fn the_log_of_refusals_keeps_the_beginning_of_a_long_name() {
+    let (node, mut operator, mut user) = operator_and_user();
+    operator.call("ACL SETUSER u resetkeys");
+    let long = "k".repeat(100_000);
+    user.call(&format!("GET {long}"));
+    user.call(&format!("AUTH {long} p"));
+    let log = node.acl.log.lock();
+    let lengths: Vec<_> = log.entries().map(|refusal| (refusal.user.len(), refusal.object.len())).collect();
+    assert_eq!(lengths, [(1024, 4), (1, 1024)]);
 }

@@ -133,6 +133,11 @@ impl Acl {
         !(rights.any_password && rights.is_on)
     }
 
+    /// Whether this is a user still, and was not deleted.
+    pub fn has(&self, user: &Arc<User>) -> bool {
+        Arc::ptr_eq(user, &self.default) || self.find(user.name()).is_some_and(|found| Arc::ptr_eq(user, &found))
+    }
+
     /// The user with this name.
     pub fn find(&self, name: &[u8]) -> Option<Arc<User>> {
         self.users.read().get(name).cloned()

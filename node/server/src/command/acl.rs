@@ -166,7 +166,9 @@ fn end_clients_of(node: &Node, client: &mut ClientState, gone: &[Arc<User>]) {
 /// Ends the connections that have subscribed to what their users may not hear any more.
 fn end_forbidden_subscribers(node: &Node) {
     node.pubsub.end_forbidden(|presence, kind, name| {
-        presence.user().is_none_or(|user| user.rights().allows_channel(name, kind == ChannelKind::Pattern))
+        let user = presence.user();
+        let user = user.as_ref().unwrap_or_else(|| node.acl.default_user());
+        user.rights().allows_channel(name, kind == ChannelKind::Pattern)
     });
 }
 

@@ -33,6 +33,8 @@ const fn row(name: &'static str, arity: i32, summary: &'static str) -> Command {
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command {
     handler: alone,
+    // Not all of them are for operators: each says so itself.
+    flags: Flags::empty(),
     subcommands: SUBCOMMANDS,
     ..row("pelago", -2, "A container for Pelago's own commands.")
 }];

@@ -5,6 +5,7 @@ use crate::client::ClientState;
 use crate::command::client_calls::described;
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError};
+use crate::limits::ACL_LOG_NAME_BYTES_MAX;
 use crate::node::Node;
 use crdt::UnixMillis;
 
@@ -60,7 +61,7 @@ pub fn note_denied(
     (entry, args): (&Entry, &[&[u8]]),
     now: UnixMillis,
 ) {
-    let argument = |at: usize| args.get(at).copied().unwrap_or_default().to_vec();
+    let argument = |at: usize| beginning(args.get(at).copied().unwrap_or_default());
     let (reason, object) = match denied {
         Denied::Command => (Reason::Command, entry.full_name.clone().into_bytes()),
         Denied::Key(at) => (Reason::Key, argument(at)),
@@ -73,8 +74,13 @@ pub fn note_denied(
 #[cold]
 pub fn note_not_admitted(node: &Node, client: &ClientState, user: &[u8], command: &[u8], now: UnixMillis) {
     let place = if client.is_in_exec { Place::Transaction } else { Place::TopLevel };
-    let (user, object) = (user.to_vec(), command.to_vec());
+    let (user, object) = (beginning(user), beginning(command));
     note(node, client, Refusal { place, object, user, ..unnamed(client, now) });
+}
+
+/// As much of a name as the log keeps.
+fn beginning(name: &[u8]) -> Vec<u8> {
+    name[..name.len().min(ACL_LOG_NAME_BYTES_MAX)].to_vec()
 }
 
 /// A refusal of this client, of which nothing is known yet.
