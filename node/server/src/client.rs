@@ -1,7 +1,7 @@
 //! One client's state: what commands find and leave on their connection.
 
-use crate::arrivals::Awaited;
 use crate::acl::{Acl, User};
+use crate::arrivals::Awaited;
 use crate::backups::ChunkReply;
 use crate::blocking::Waiting;
 use crate::clients::{Look, Marks, Presence};
@@ -16,7 +16,7 @@ use crate::tracking::{TrackingMode, Tracks};
 use bitflags::bitflags;
 use crdt::{Stamp, UnixMillis};
 use keyspace::Database;
-use resp::Version;
+use resp::{Reply, Version};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -41,6 +41,8 @@ pub struct ClientState {
     pub special: Special,
     /// Which replies it wants.
     pub replies: Replies,
+    /// What it is sent in answer to its command though it wants no replies.
+    aloud: Option<Box<Reply>>,
     /// Close the connection when the replies so far are written.
     pub closing: bool,
     /// An order to another thread whose answer is the reply.
@@ -121,6 +123,7 @@ impl ClientState {
             tracks: None,
             special: Special::empty(),
             replies: Replies::On,
+            aloud: None,
             closing: false,
             order: None,
             wish: None,
@@ -153,6 +156,25 @@ impl ClientState {
     pub fn become_stranger(&mut self, acl: &Acl) {
         self.become_user(Arc::clone(acl.default_user()));
         self.authenticated = !acl.requires_password();
+    }
+
+    /// Where that is written which it is sent whatever replies it wants: messages, and what it has subscribed to. It is the
+    /// reply, unless that is going to be taken back.
+    pub fn aloud<'r>(&'r mut self, reply: &'r mut Reply) -> &'r mut Reply {
+        if self.replies == Replies::On {
+            return reply;
+        }
+        let version = reply.version();
+        let aloud = self.aloud.get_or_insert_with(|| Box::new(Reply::new(version)));
+        aloud.set_version(version);
+        aloud
+    }
+
+    /// Adds to a reply what was written in its place.
+    pub fn say_aloud(&mut self, reply: &mut Reply) {
+        if let Some(aloud) = self.aloud.take() {
+            reply.append(aloud.bytes());
+        }
     }
 
     /// Its number.

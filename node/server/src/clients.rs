@@ -56,8 +56,9 @@ impl Clients {
 
     /// Takes a connection out. What waits for it is dropped.
     pub fn leave(&self, id: u64) {
-        let left = self.open.lock().remove(&id);
-        if let Some(outbox) = left.as_ref().and_then(|presence| presence.outbox.get()) {
+        let Some(left) = self.open.lock().remove(&id) else { return };
+        left.ended.store(true, Ordering::Release);
+        if let Some(outbox) = left.outbox.get() {
             outbox.close();
         }
     }
@@ -270,8 +271,11 @@ impl Presence {
         }
     }
 
-    /// Sends the client what it has not asked for. False if it has gone, or is ended for what waits for it already.
+    /// Sends the client what it has not asked for. False if it has gone or is ended.
     pub fn post(&self, message: &mut Message<'_>, limits: &OutputLimits, now: UnixMillis) -> bool {
+        if self.is_ended() {
+            return false;
+        }
         match self.outbox().post(message, || self.version(), self.unread_bytes(), limits, now) {
             Posted::Behind => true,
             Posted::Wake => {
@@ -415,9 +419,11 @@ impl Presence {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that its requests, its replies and what is posted to it take, and it itself.
+    /// Bytes that its requests, its replies, its subscriptions and what is posted to it take, and it itself.
     pub fn memory_bytes(&self) -> u64 {
-        self.buffered.load(Ordering::Relaxed) + self.unread_bytes() + self.posted().0 + size_of::<Self>() as u64
+        let subscribed = self.outbox.get().map_or(0, |outbox| outbox.subscribed_bytes());
+        let waiting = self.buffered.load(Ordering::Relaxed) + self.unread_bytes() + self.posted().0;
+        waiting + subscribed + size_of::<Self>() as u64
     }
 
     /// For how long nothing came.
@@ -487,6 +493,20 @@ mod tests {
         clients.leave(first.id);
         let third = clients.enter(ADDRESS, ADDRESS, 0, 2).unwrap();
         assert_eq!((third.id, clients.count(), clients.refused()), (3, 2, 1));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_client_that_has_gone() {
+        let clients = Clients::default();
+        let write = |reply: &mut Reply| reply.simple("late");
+        let (limits, mut message) = (OutputLimits::default(), Message::new(&write));
+        let [gone, known] = [0, 1].map(|now| clients.enter(ADDRESS, ADDRESS, now, 9).unwrap());
+        assert!(known.post(&mut message, &limits, 1) && clients.outboxes().waiting_bytes() == 7);
+        for presence in [gone, known] {
+            clients.leave(presence.id);
+            assert!(!presence.post(&mut message, &limits, 1) && presence.is_ended());
+        }
+        assert_eq!(clients.outboxes().waiting_bytes(), 0);
     }
 
     #[test]

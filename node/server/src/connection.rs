@@ -444,7 +444,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if self.is_input_over(most) {
             return Ok(Wait::Over);
         }
-        poll_fn(|context| self.poll_read(context)).await
+        poll_fn(|context| match self.poll_read(context) {
+            // What has come is answered first, and so is what its last command waits for.
+            Poll::Pending if self.presence.is_retired() && self.input.len() == 0 => Poll::Ready(Ok(Wait::Over)),
+            other => other,
+        })
+        .await
     }
 
     /// Whether more has come unexecuted than may; says so, since the connection ends with it.
@@ -466,9 +471,6 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         }
         if self.presence.has_mail() {
             return Poll::Ready(Ok(Wait::Mail));
-        }
-        if self.presence.is_retired() && self.input.len() == 0 {
-            return Poll::Ready(Ok(Wait::Over));
         }
         self.input.make_room(self.worker);
         let mut room = ReadBuf::new(&mut self.input.bytes[self.input.end..]);

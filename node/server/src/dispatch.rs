@@ -537,10 +537,11 @@ fn keys_of_transaction<'c>(client: &'c ClientState, transaction: &'c Transaction
     keys
 }
 
-/// Takes a reply back that the client does not want.
+/// Takes a reply back that the client does not want, except for what it is sent all the same.
 #[cold]
 fn withhold(client: &mut ClientState, reply: &mut Reply, before: usize) {
     reply.truncate(before);
+    client.say_aloud(reply);
     client.replies = match client.replies {
         Replies::SkipNext => Replies::Skip,
         Replies::On | Replies::Skip => Replies::On,

@@ -64,8 +64,6 @@ impl Monitors {
 
     /// A client wants to be shown commands from now on.
     pub fn enter(&self, presence: &Arc<Presence>) {
-        // Made now, so that it is closed when the client goes.
-        presence.outbox();
         let mut room = self.room.lock();
         if !room.watchers.iter().any(|watcher| watcher.id == presence.id) {
             room.watchers.push(Arc::clone(presence));

@@ -75,6 +75,8 @@ pub struct Outbox {
     channels: AtomicU32,
     patterns: AtomicU32,
     shard_channels: AtomicU32,
+    /// Bytes that the subscriptions take.
+    subscribed_bytes: AtomicU64,
     all: Arc<Outboxes>,
 }
 
@@ -154,6 +156,7 @@ impl Outbox {
             channels: AtomicU32::new(0),
             patterns: AtomicU32::new(0),
             shard_channels: AtomicU32::new(0),
+            subscribed_bytes: AtomicU64::new(0),
             all,
         }
     }
@@ -188,8 +191,14 @@ impl Outbox {
         }
     }
 
-    /// Says how many channels and patterns the client has subscribed to.
-    pub fn set_subscribed(&self, subscribed: Subscribed) {
+    /// Bytes that its subscriptions take.
+    pub fn subscribed_bytes(&self) -> u64 {
+        self.subscribed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says how many channels and patterns the client has subscribed to, and how many bytes that takes.
+    pub fn set_subscribed(&self, subscribed: Subscribed, bytes: u64) {
+        self.subscribed_bytes.store(bytes, Ordering::Relaxed);
         self.channels.store(subscribed.channels, Ordering::Relaxed);
         self.patterns.store(subscribed.patterns, Ordering::Relaxed);
         self.shard_channels.store(subscribed.shard_channels, Ordering::Relaxed);
@@ -272,6 +281,14 @@ impl Outbox {
         queue.pieces = VecDeque::new();
         self.all.waiting_bytes.fetch_sub(std::mem::take(&mut queue.bytes) as u64, Ordering::Relaxed);
         self.is_filled.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Outbox {
+    /// What waited for a client that went while it was posted waits no longer.
+    fn drop(&mut self) {
+        let bytes = self.queue.get_mut().bytes;
+        self.all.waiting_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 }
 

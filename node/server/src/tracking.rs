@@ -15,7 +15,7 @@ pub use tracks::Tracks;
 
 use crate::clients::{Clients, Presence};
 use crate::config::{OutputLimits, Settings};
-use crate::limits::TRACKING_PREFIXES_MAX;
+use crate::limits::{TRACKING_FORGOTTEN_MAX, TRACKING_PREFIXES_MAX};
 use crate::outbox::Message;
 use bitflags::bitflags;
 use crdt::UnixMillis;
@@ -230,14 +230,18 @@ impl Tracking {
         self.table.remember(key, client, &is_there);
     }
 
-    /// Forgets keys until there are no more than may be. Call it with no slot locked.
-    pub fn keep_within_limit(&self) {
+    /// After so many keys were read, forgets keys while there are more than may be: as many, and some more, so that a limit
+    /// that was lowered is met by and by. Slots may be locked, whose holder must not be kept long.
+    pub fn keep_within_limit(&self, read: usize) {
         let most = self.config.load().tracking_table_max_keys;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if most == 0 {
             return;
         }
-        while self.table.keys() > most {
+        for _ in 0..read + TRACKING_FORGOTTEN_MAX {
+            if self.table.keys() <= most {
+                return;
+            }
             let Some((key, clients)) = self.table.forget_one() else { return };
             self.tell(&clients, &key, false);
         }

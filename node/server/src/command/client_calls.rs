@@ -302,6 +302,8 @@ pub(super) fn pause(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comma
 pub(super) fn reply(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if args[2].eq_ignore_ascii_case(b"on") {
         call.client.replies = Replies::On;
+        // Of a transaction that began without replies.
+        call.client.say_aloud(call.reply);
         call.reply.ok();
     } else if args[2].eq_ignore_ascii_case(b"off") {
         call.client.replies = Replies::Off;

@@ -13,6 +13,7 @@ use crate::clients::is_client_name;
 use crate::info::REDIS_VERSION;
 use keyspace::{DATABASES, Database};
 use resp::Version;
+use std::sync::Arc;
 
 const QUICK: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
 const OPEN: Flags = QUICK.union(Flags::NO_SCRIPT).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
@@ -183,7 +184,11 @@ fn auth(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 fn authenticate(call: &mut Call<'_, '_>, command: &[u8], name: &[u8], password: &[u8]) -> Result<(), CommandError> {
     match call.node.acl.authenticate(name, password) {
         Some(user) => {
-            call.client.become_user(user);
+            call.client.become_user(Arc::clone(&user));
+            // SUBTLE: in this order: who deletes it from here on ends this connection.
+            if !call.node.acl.has(&user) {
+                call.client.closing = true;
+            }
             Ok(())
         }
         None => {
@@ -307,10 +312,29 @@ fn reset(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Changes the version of the protocol, for replies and for what is posted to the client.
+/// Changes the version of the protocol, for replies and for what is posted to the client. Inside a transaction others
+/// learn of it at the end, see [`settle_version`].
 fn set_version(call: &mut Call<'_, '_>, version: Version) {
-    call.client.presence.change_version(version, call.reply);
     call.reply.set_version(version);
+    if !call.client.is_in_exec {
+        tell_version(call);
+    }
+}
+
+/// At the end of a transaction: if the version was changed in it, what waits in the other one is put before its answer,
+/// which begins at `start`.
+pub(super) fn settle_version(call: &mut Call<'_, '_>, start: usize) {
+    if call.reply.version() != call.client.presence.version() {
+        let answer = call.reply.bytes()[start..].to_vec();
+        call.reply.truncate(start);
+        tell_version(call);
+        call.reply.append(&answer);
+    }
+}
+
+fn tell_version(call: &mut Call<'_, '_>) {
+    let (version, presence) = (call.reply.version(), Arc::clone(&call.client.presence));
+    presence.change_version(version, call.client.aloud(call.reply));
 }
 
 fn select(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

@@ -266,6 +266,11 @@ fn enter(call: &mut Call<'_, '_>, kind: ChannelKind, names: &[&[u8]]) -> Result<
         confirm(call, kind, kind.subscribed(), Some(name), count);
     }
     call.client.note_special();
+    // SUBTLE: once more, now that it has subscribed: who takes the right away from here on ends this connection.
+    let may_hear = |name: &&[u8]| call.client.user.rights().allows_channel(name, kind == ChannelKind::Pattern);
+    if !call.client.is_trusted() && !names.iter().all(may_hear) {
+        call.client.closing = true;
+    }
     Ok(())
 }
 
@@ -287,7 +292,8 @@ fn leave(call: &mut Call<'_, '_>, kind: ChannelKind, names: &[&[u8]]) {
         let count = subscriptions.count();
         // What came before the end of the subscription is said before it. Inside a transaction it has to wait.
         if !call.client.is_in_exec {
-            call.client.presence.collect_all_mail(call.reply);
+            let presence = Arc::clone(&call.client.presence);
+            presence.collect_all_mail(call.client.aloud(call.reply));
         }
         confirm(call, kind, kind.unsubscribed(), Some(name), count);
     }
@@ -304,7 +310,7 @@ fn confirm(
     name: Option<&[u8]>,
     count: crate::outbox::Subscribed,
 ) {
-    let reply = &mut *call.reply;
+    let reply = call.client.aloud(call.reply);
     reply.push(3);
     reply.bulk(word.as_bytes());
     match name {

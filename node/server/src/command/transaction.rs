@@ -4,6 +4,7 @@
 //! other regions as one group: they see it whole or not at all. `WATCH` is decided by this region alone.
 
 use super::acl::note_denied;
+use super::connection::settle_version;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::acl;
 use crate::command::table::Entry;
@@ -111,6 +112,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         call.reply.null_array();
         return Ok(());
     }
+    let start = call.reply.len();
     call.reply.array(transaction.len());
     call.store.begin_group();
     call.client.is_in_exec = true;
@@ -138,6 +140,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     }
     call.client.is_in_exec = false;
     call.store.end_group();
+    settle_version(call, start);
     Ok(())
 }
 

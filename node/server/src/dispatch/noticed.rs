@@ -86,7 +86,7 @@ fn note_reads(call: &mut Call<'_, '_>, entry: &Entry, keys: &[&[u8]]) {
     let Some(tracks) = &mut call.client.tracks else { return };
     if tracks.remembers() && !keys.is_empty() {
         keys.iter().for_each(|key| tracks.room().remember(id, key));
-        tracks.room().keep_within_limit();
+        tracks.room().keep_within_limit(keys.len());
     }
     // What `CLIENT CACHING` said is meant for the command behind it, or for the transaction.
     if !call.client.is_in_exec && call.client.transaction.is_none() && !entry.full_name.starts_with("client|") {

@@ -126,3 +126,12 @@ fn what_waits_for_all_together_is_limited_for_those_who_are_behind() {
     assert_eq!(post(&slow, 1, &limits, 0), Posted::Overrun);
     assert_eq!(slow.overrun().map(|overrun| overrun.limit), Some("all"));
 }
+
+#[test]
+fn what_waits_in_an_outbox_that_goes_is_given_back() {
+    let (outbox, all) = outbox();
+    post(&outbox, 100, &OutputLimits::default(), 0);
+    assert!(all.waiting_bytes() >= 100);
+    drop(outbox);
+    assert_eq!(all.waiting_bytes(), 0);
+}

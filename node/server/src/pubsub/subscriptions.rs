@@ -14,13 +14,15 @@ pub struct Subscriptions {
     channels: BTreeSet<Name>,
     patterns: BTreeSet<Name>,
     shard_channels: BTreeSet<Name>,
+    /// What they take, here and where they are looked for.
+    bytes: u64,
 }
 
 impl Subscriptions {
     /// None yet.
     pub fn new(room: Arc<PubSub>, presence: Arc<Presence>) -> Self {
         let (channels, patterns, shard_channels) = Default::default();
-        Self { room, presence, channels, patterns, shard_channels }
+        Self { room, presence, channels, patterns, shard_channels, bytes: 0 }
     }
 
     /// Subscribes. False if it has subscribed to that already.
@@ -31,6 +33,7 @@ impl Subscriptions {
         // SUBTLE: before the room knows it: what is posted from then on is limited as a subscriber's.
         let name = Name::from(name);
         self.of_mut(kind).insert(Arc::clone(&name));
+        self.bytes += bytes_of(&name);
         self.tell();
         let known = self.room.enter(kind, &name, &self.presence);
         self.of_mut(kind).replace(known);
@@ -43,6 +46,7 @@ impl Subscriptions {
             return false;
         }
         self.room.leave(kind, name, self.presence.id);
+        self.bytes -= bytes_of(name);
         self.tell();
         true
     }
@@ -63,7 +67,7 @@ impl Subscriptions {
     }
 
     fn tell(&self) {
-        self.presence.outbox().set_subscribed(self.count());
+        self.presence.outbox().set_subscribed(self.count(), self.bytes);
     }
 
     fn of(&self, kind: ChannelKind) -> &BTreeSet<Name> {
@@ -83,6 +87,14 @@ impl Subscriptions {
     }
 }
 
+/// What a subscription takes.
+fn bytes_of(name: &[u8]) -> u64 {
+    name.len() as u64 + SUBSCRIPTION_BYTES
+}
+
+/// What a subscription takes besides its name: its places in the trees of the client and of the room.
+const SUBSCRIPTION_BYTES: u64 = 160;
+
 impl Drop for Subscriptions {
     fn drop(&mut self) {
         for kind in [ChannelKind::Channel, ChannelKind::Pattern, ChannelKind::Shard] {
@@ -90,6 +102,7 @@ impl Drop for Subscriptions {
                 self.room.leave(kind, &name, self.presence.id);
             }
         }
+        self.bytes = 0;
         self.tell();
     }
 }

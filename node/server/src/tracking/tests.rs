@@ -170,3 +170,18 @@ fn clients_that_have_gone_do_not_pile_up_at_a_key() {
     }
     assert!(scene.node.tracking.figures().items < 32);
 }
+
+#[test]
+fn no_command_forgets_all_that_a_lowered_limit_leaves_over() {
+    let scene = Scene::new();
+    let mut reader = scene.tracker("");
+    let keys: String = (0..200).map(|index| format!(" key:{index}")).collect();
+    reader.call(&format!("MGET{keys}"));
+    scene.node.config.set(&[("tracking-table-max-keys", "3")]).unwrap();
+    reader.call("GET other");
+    assert_eq!(scene.node.tracking.figures().forgotten, 1 + TRACKING_FORGOTTEN_MAX as u64);
+    for _ in 0..3 {
+        reader.call("GET other");
+    }
+    assert_eq!(scene.node.tracking.figures().keys, 3);
+}

@@ -59,3 +59,57 @@ fn a_transaction_may_subscribe_and_publish() {
     }
     assert_eq!(client.call("EXEC"), "*2\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n:1\r\n");
 }
+
+#[test]
+fn a_transaction_that_changes_the_version_is_answered_in_one_piece_and_messages_come_before() {
+    let node = Arc::new(node());
+    let (mut client, mut other) = (Caller::new(&node), Caller::new(&node));
+    for line in ["HELLO 3", "SUBSCRIBE a", "MULTI", "PING", "HELLO 2", "PUBLISH a own", "PING"] {
+        client.call(line);
+    }
+    other.call("PUBLISH a hi");
+    let answer = client.call("EXEC");
+    let (messages, answer) = answer.split_at(answer.find("*4").unwrap());
+    let message = |text: &str| format!(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n${}\r\n{text}\r\n", text.len());
+    assert_eq!(messages, message("hi") + &message("own"));
+    assert!(answer.starts_with("*4\r\n+PONG\r\n*14\r\n$6\r\nserver\r\n"), "{answer}");
+    assert!(answer.ends_with("*0\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n"), "{answer}");
+    other.call("PUBLISH a x");
+    assert!(client.mail().starts_with("*3\r\n$7\r\nmessage"));
+}
+
+#[test]
+fn messages_and_what_is_subscribed_to_are_told_to_who_wants_no_replies() {
+    let node = Arc::new(node());
+    let (mut client, mut other) = (Caller::new(&node), Caller::new(&node));
+    client.call("HELLO 3");
+    assert_eq!(client.call("CLIENT REPLY OFF"), "");
+    assert_eq!(lines(&client.call("SUBSCRIBE a b")), ">3 subscribe a :1 >3 subscribe b :2 ");
+    other.call("PUBLISH a hi");
+    assert_eq!(lines(&client.call("UNSUBSCRIBE a")), ">3 message a hi >3 unsubscribe a :1 ");
+    assert_eq!(client.call("PING"), "");
+    assert_eq!(client.call("MULTI") + &client.call("SUBSCRIBE c"), "");
+    assert_eq!(client.call("EXEC"), ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:2\r\n");
+    other.call("PUBLISH b hi");
+    assert_eq!(lines(&client.call("HELLO 2")), ">3 message b hi ");
+    assert_eq!(lines(&client.call("UNSUBSCRIBE b")), "unsubscribe b :1 ");
+    assert_eq!(client.call("CLIENT REPLY ON"), "+OK\r\n");
+    client.call("CLIENT REPLY SKIP");
+    assert_eq!(lines(&client.call("UNSUBSCRIBE c")), "unsubscribe c :0 ");
+    assert_eq!(client.call("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn what_is_subscribed_to_counts_as_memory_of_the_client() {
+    let node = Arc::new(node());
+    let mut client = Caller::new(&node);
+    let memory = || node.clients.all()[0].memory_bytes();
+    let before = memory();
+    client.call(&format!("SUBSCRIBE {}", "a".repeat(10_000)));
+    client.call(&format!("PSUBSCRIBE {}", "b".repeat(5_000)));
+    assert!(memory() > before + 15_000);
+    client.call("UNSUBSCRIBE");
+    assert!(memory() < before + 10_000);
+    client.call("PUNSUBSCRIBE");
+    assert_eq!(memory(), before);
+}

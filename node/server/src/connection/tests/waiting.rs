@@ -415,3 +415,20 @@ async fn an_entry_of_another_region_serves_who_waits_for_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_that_is_to_end_answers_first_what_has_come_and_what_it_waits_for() {
+    run(async |scene| {
+        let mut waiter = scene.connect();
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        scene.node().clients.all()[0].retire();
+        yield_now().await;
+        let mut other = scene.connect();
+        other.ask("RPUSH q a", ":1\r\n").await;
+        assert_eq!(waiter.rest().await, popped("q", "a"));
+        other.send(b"PING\r\n").await;
+        scene.node().clients.all()[0].retire();
+        assert_eq!(other.rest().await, "+PONG\r\n");
+    })
+    .await;
+}
