@@ -22,7 +22,7 @@ pub struct MemoryLimit {
     is_over: AtomicBool,
     /// Bytes that count, as measured, less what was evicted since.
     counted: AtomicU64,
-    /// When it was measured, on the monotonic clock.
+    /// When it was measured, on the monotonic clock, or [`READ_WHILE_FILLING`].
     measured_at_ns: AtomicU64,
     evictor: Mutex<Evictor>,
 }
@@ -48,7 +48,10 @@ impl MemoryLimit {
     /// of their own.
     pub fn measure(&self, node: &Node) {
         let limit = node.config.load().maxmemory;
-        self.measured_at_ns.store(node.monotonic_ns(), Ordering::Relaxed);
+        // SUBTLE: a reading of a node that fills is old at once. What others have removed goes with the last slots of their
+        // state, and clients come right after: keys would go for what is gone already.
+        let at = if node.condition.is_loading() { None } else { Some(node.monotonic_ns()) };
+        self.measured_at_ns.store(at.unwrap_or(READ_WHILE_FILLING), Ordering::Relaxed);
         let used = if limit == 0 { None } else { node.console.metrics.allocated_bytes() };
         let counted = used.map_or(0, |used| used.saturating_sub(not_counted(node)));
         self.counted.store(counted, Ordering::Relaxed);
@@ -58,7 +61,7 @@ impl MemoryLimit {
     fn measure_if_due(&self, node: &Node) {
         let before = self.measured_at_ns.load(Ordering::Relaxed);
         let since = node.monotonic_ns().saturating_sub(before);
-        if u128::from(since) >= MEMORY_LOOK_INTERVAL.as_nanos() {
+        if before == READ_WHILE_FILLING || u128::from(since) >= MEMORY_LOOK_INTERVAL.as_nanos() {
             self.measure(node);
         }
     }
@@ -155,6 +158,8 @@ fn until_next_look(limit: u64, counted: u64, has_more: bool) -> Duration {
     Duration::from_micros(free / (FILLED_A_SECOND_MAX / 1_000_000)).clamp(MEMORY_LOOK_INTERVAL, LOOK_RARELY)
 }
 
+/// Instead of the moment of a reading that does not count once the node serves.
+const READ_WHILE_FILLING: u64 = u64::MAX;
 /// How much clients can write in a second.
 const FILLED_A_SECOND_MAX: u64 = 1_000_000_000;
 /// Between two looks while there is much room, or no limit.

@@ -56,7 +56,7 @@ fn spared(left: &BTreeSet<String>, prefix: &str) -> usize {
     left.iter().filter(|name| name.starts_with(prefix)).count()
 }
 
-/// Or others go for what it has freed: a hash whose fields have a block each was taken for the half.
+/// Or others go for what it has freed: rounding by the allocator was left out.
 #[test]
 fn an_eviction_says_what_the_key_took() {
     let mut scene = Scene::new();

@@ -62,6 +62,23 @@ fn without_eviction_writes_that_need_memory_are_refused_and_everything_else_goes
     assert_eq!(scene.call("SET k:3 w"), "+OK\r\n");
 }
 
+/// Others had removed what made it too much; the last slots of their state said so.
+#[test]
+fn no_key_goes_for_memory_that_was_used_only_while_the_node_filled() {
+    let mut scene = Scene::new();
+    scene.set("maxmemory 100000 maxmemory-policy allkeys-random");
+    for number in 0..50 {
+        assert_eq!(scene.call(&format!("SET k:{number} v")), "+OK\r\n");
+    }
+    scene.node.condition.set_loading(true);
+    BESIDE_KEYS.set(90_000);
+    scene.node.memory_limit.measure(&scene.node);
+    BESIDE_KEYS.set(0);
+    scene.node.condition.set_loading(false);
+    assert_eq!(scene.caller.call("SET k:50 v"), "+OK\r\n");
+    assert_eq!(scene.node.keyspace.len(0), 51);
+}
+
 #[test]
 fn with_eviction_the_limit_is_kept_and_no_write_is_refused() {
     for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
