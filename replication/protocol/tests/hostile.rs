@@ -3,7 +3,7 @@
 mod world;
 
 use bytes::Bytes;
-use protocol::{AuditFrame, Batch, BatchTail, Lane, MemberView, Millis};
+use protocol::{AuditFrame, Batch, BatchTail, Lane, MemberView, MessageKind, MessageWriter, Millis};
 use world::{World, identity};
 
 /// A cheap row of numbers that repeats with its seed.
@@ -76,6 +76,9 @@ fn honest_frames() -> Vec<(Lane, Vec<u8>)> {
     world.nodes[1].hub.request(identity(0), b"question".to_vec());
     world.nodes[1].hub.send_audit(identity(0), b"audit".to_vec());
     world.nodes[1].hub.request_number(now);
+    let mut messages = MessageWriter::default();
+    messages.put(MessageKind::Channel, b"news", b"text");
+    world.nodes[1].hub.send_messages(&messages.frame().expect("there is a message"), &|_| true);
     world.converge(10_000);
     world.random_write(1);
     world.converge(1_000);
@@ -89,7 +92,7 @@ fn noise_on_every_lane_breaks_the_link_and_nothing_else() {
     for _ in 0..60 {
         world.run_until(2_000, "a link", |world| !world.nodes[0].hub.ready_peers().is_empty());
         for _ in 0..60 {
-            let lane = Lane::ALL[random.below(3) as usize];
+            let lane = Lane::ALL[random.below(Lane::ALL.len() as u64) as usize];
             let bytes = random.noise();
             hand_in(&mut world, lane, bytes);
         }
