@@ -352,8 +352,9 @@ fn write_invalidation(reply: &mut Reply, key: Option<&[u8]>) {
 }
 
 impl KeyObserver for Tracking {
-    fn changed(&self, _database: u8, key: &[u8]) {
-        if FLUSHING.get() {
+    fn changed(&self, database: u8, key: &[u8]) {
+        // What the node keeps for itself has no client read.
+        if FLUSHING.get() || database >= keyspace::DATABASES {
             return;
         }
         if let Some(clients) = self.table.take(key) {

@@ -16,7 +16,7 @@ use keyspace::{Access, Database, slot_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The hash that holds the code of each library.
-const KEY: &[u8] = b"functions";
+pub(crate) const KEY: &[u8] = b"functions";
 
 /// For how long the code of a library may run while it is loaded, in nanoseconds: half a second, as in Redis.
 const LOAD_TIME_MAX_NS: u64 = 500_000_000;
@@ -173,7 +173,7 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) {
     let codes = codes(&mut access);
     machine.watch = Some(access.watch(Database::SYSTEM, KEY));
     drop(access);
-    let mut libraries = BTreeMap::new();
+    let mut libraries: BTreeMap<String, Library> = BTreeMap::new();
     for (name, code) in codes {
         match library::load(&mut machine, &code, LOAD_TIME_MAX_NS) {
             Ok(library) => drop(libraries.insert(library.name.clone(), library)),
@@ -182,13 +182,12 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) {
             }
         }
     }
-    let functions = libraries.values().map(|library: &Library| library.functions.len()).sum();
-    node.scripts.note_functions(libraries.len(), functions);
+    node.scripts.note_libraries(&libraries);
     machine.libraries.replace(libraries);
 }
 
 /// The code of all libraries, by name.
-fn codes(access: &mut Access<'_>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(crate) fn codes(access: &mut Access<'_>) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let fields = access.hash(Database::SYSTEM, KEY).ok().flatten();
     fields.iter().flat_map(|fields| fields.iter()).map(|(name, code)| (name.to_vec(), code.into_owned())).collect()
 }
@@ -224,8 +223,7 @@ fn write(call: &mut Call<'_, '_>, machine: &mut Machine, libraries: BTreeMap<Str
             let _ = call.store.put_field(Database::SYSTEM, KEY, library.name.as_bytes(), &library.code);
         }
     }
-    let functions = libraries.values().map(|library| library.functions.len()).sum();
-    call.node.scripts.note_functions(libraries.len(), functions);
+    call.node.scripts.note_libraries(&libraries);
     machine.libraries.replace(libraries);
 }
 

@@ -9,7 +9,7 @@ use super::{REDIS_VERSION, Section};
 use crate::config::Config;
 use crate::memory_limit;
 use crate::metrics::process::{machine_memory, processor_time, system_name};
-use crate::metrics::{Metrics, Statistics, VERSION};
+use crate::metrics::{Gauge, Metrics, Statistics, VERSION};
 use crate::node::Node;
 use crate::pubsub::ChannelKind;
 use crdt::UnixMillis;
@@ -130,7 +130,10 @@ fn clients(scene: &Scene<'_>, lines: &mut Lines<'_>) {
 
 fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     let figures = MemoryFigures::new(scene.metrics);
-    let garbage = scene.node.keyspace.garbage();
+    let (garbage, scripts) = (scene.node.keyspace.garbage(), &scene.metrics.scripts);
+    let level = |gauge: &Gauge| u64::try_from(gauge.value()).unwrap_or_default();
+    let lua = level(&scripts.memory_bytes);
+    let sources = level(&scripts.cached_bytes) + level(&scripts.library_bytes);
     let percent = |part: u64, whole: u64| format!("{:.2}%", ratio(part, whole) * 100.0);
     lines
         .bytes("used_memory", figures.used)
@@ -145,12 +148,17 @@ fn memory(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("allocator_active", figures.active)
         .put("allocator_resident", figures.allocator_resident)
         .bytes("total_system_memory", machine_memory())
-        .bytes("used_memory_lua", 0)
-        .put_all(&[("used_memory_vm_eval", "0"), ("used_memory_scripts_eval", "0"), ("number_of_cached_scripts", "0")])
-        .put_all(&[("number_of_functions", "0"), ("number_of_libraries", "0"), ("used_memory_vm_functions", "0")])
-        .bytes("used_memory_vm_total", 0)
-        .put("used_memory_functions", 0)
-        .bytes("used_memory_scripts", 0)
+        // Scripts and functions share one machine in each worker.
+        .put("used_memory_vm_eval", scripts.memory_bytes.value())
+        .bytes("used_memory_lua", lua)
+        .put("used_memory_scripts_eval", scripts.cached_bytes.value())
+        .put("number_of_cached_scripts", scripts.cached.value())
+        .put("number_of_functions", scripts.functions.value())
+        .put("number_of_libraries", scripts.libraries.value())
+        .put("used_memory_vm_functions", 0)
+        .bytes("used_memory_vm_total", lua)
+        .put("used_memory_functions", scripts.library_bytes.value())
+        .bytes("used_memory_scripts", sources)
         .bytes("maxmemory", scene.config.maxmemory)
         .put("maxmemory_policy", &scene.config.maxmemory_policy)
         .put("allocator_frag_ratio", two_digits(ratio(figures.active, figures.allocated)))

@@ -78,6 +78,34 @@ fn every_field_of_redis_that_programs_read_is_there() {
 }
 
 #[test]
+fn scripts_and_functions_are_counted_with_the_memory_that_they_take() {
+    let node = std::sync::Arc::new(node());
+    let mut caller = crate::testing::Caller::new(&node);
+    assert_eq!(field(&text(&node, STARTED_AT, &[b"memory"]), "number_of_cached_scripts"), "0");
+    caller.call("EVAL return(1) 0");
+    caller.call("SCRIPT LOAD return(2)");
+    let library = b"#!lua name=own\nredis.register_function('f', function() return 1 end)\n\
+        redis.register_function('g', function() return 2 end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library]);
+    let said = text(&node, STARTED_AT, &[b"memory"]);
+    for (name, value) in [("number_of_cached_scripts", "2"), ("number_of_libraries", "1"), ("number_of_functions", "2")]
+    {
+        assert_eq!(field(&said, name), value, "{name}");
+    }
+    let number = |name: &str| field(&said, name).parse::<usize>().unwrap();
+    assert_eq!(number("used_memory_functions"), library.len());
+    assert_eq!(number("used_memory_scripts"), number("used_memory_scripts_eval") + library.len());
+    assert!(number("used_memory_vm_eval") > 10_000, "a machine was made");
+    assert_eq!(number("used_memory_vm_eval"), number("used_memory_lua"));
+    caller.call("SCRIPT FLUSH");
+    caller.call("FUNCTION FLUSH");
+    let said = text(&node, STARTED_AT, &[b"memory"]);
+    for name in ["number_of_cached_scripts", "number_of_libraries", "number_of_functions", "used_memory_scripts"] {
+        assert_eq!(field(&said, name), "0", "{name}");
+    }
+}
+
+#[test]
 fn calls_and_errors_are_counted_by_name() {
     let node = node();
     let tally = node.tallies.add();

@@ -4,7 +4,7 @@ use super::commands::{COMMAND_METRICS, DURATION, DURATION_HELP};
 use super::group::MetricGroup;
 use super::groups::{
     AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, MessageMetrics, PeerMetrics, ProcessMetrics,
-    ReplicationTotals, StoreMetrics, TrackingMetrics,
+    ReplicationTotals, ScriptMetrics, StoreMetrics, TrackingMetrics,
 };
 use super::instrument::Kind;
 use super::{ERRORS, ERRORS_HELP};
@@ -23,6 +23,7 @@ pub fn document() -> String {
     text.push_str(&row(ERRORS, "counter", &format!("{ERRORS_HELP} Label `code`.")));
     section::<MessageMetrics>(&mut text, "Messages", "");
     section::<TrackingMetrics>(&mut text, "Clients that cache", "");
+    section::<ScriptMetrics>(&mut text, "Scripts and functions", "");
     section::<KeyspaceMetrics>(&mut text, "Keyspace", "");
     section::<ReplicationTotals>(&mut text, "Replication", "");
     section::<PeerMetrics>(&mut text, "Peers", "Each with the label `peer`, the name of the other node.\n\n");

@@ -171,6 +171,32 @@ metric_group! {
 }
 
 metric_group! {
+    /// Scripts and functions.
+    pub struct ScriptMetrics as "pelago_scripts" {
+        /// Sources that are known by their digests.
+        cached: Gauge,
+        /// Bytes that they take.
+        cached_bytes: Gauge,
+        /// Sources that were only evaluated and were forgotten because there were too many.
+        evicted: Counter,
+        /// `SCRIPT LOAD`s that were refused because the loaded sources leave no room.
+        refused: Counter,
+        /// Scripts and functions that run now and have run for longer than busy-reply-threshold.
+        long: Gauge,
+        /// Scripts and functions that were ended by `SCRIPT KILL` and `FUNCTION KILL`.
+        killed: Counter,
+        /// Libraries of functions, as the worker that looked last has found.
+        libraries: Gauge,
+        /// Functions in them.
+        functions: Gauge,
+        /// Bytes of their code.
+        library_bytes: Gauge,
+        /// Bytes that Lua has in all workers, each as of the end of its last run.
+        memory_bytes: Gauge,
+    }
+}
+
+metric_group! {
     /// What is kept on disk, and how the disk fares.
     pub struct StoreMetrics as "pelago_store" {
         /// 1 if keys are kept on disk.

@@ -34,7 +34,7 @@ pub use document::document;
 pub use exposition::Exposition;
 pub use groups::{
     AllocatorMetrics, ClientMetrics, ConsoleMetrics, KeyspaceMetrics, MessageMetrics, PeerMetrics, ProcessMetrics,
-    ReplicationTotals, StoreMetrics, TrackingMetrics,
+    ReplicationTotals, ScriptMetrics, StoreMetrics, TrackingMetrics,
 };
 pub use instrument::{Counter, CounterBy, Gauge, GaugeBy, Histogram, Peak, RealCounter, RealGauge};
 pub use latency::{Latencies, LatencyCounts};
@@ -56,6 +56,8 @@ pub struct Metrics {
     pub messages: MessageMetrics,
     /// What clients cache.
     pub tracking: TrackingMetrics,
+    /// Scripts and functions.
+    pub scripts: ScriptMetrics,
     /// The keyspace.
     pub keyspace: KeyspaceMetrics,
     /// Replication as a whole, and by peer.
@@ -153,6 +155,7 @@ impl Metrics {
     pub fn refresh(&self, node: &Node) {
         self.refresh_clients(node);
         self.refresh_messages(node);
+        self.refresh_scripts(node);
         self.refresh_keyspace(node);
         self.refresh_store(node);
         process::refresh(&self.process);
@@ -191,6 +194,7 @@ impl Metrics {
         }
         group::expose(&self.messages, &mut out);
         group::expose(&self.tracking, &mut out);
+        group::expose(&self.scripts, &mut out);
         group::expose(&self.keyspace, &mut out);
         group::expose(&*self.replication, &mut out);
         let peers = self.replication.peers();
@@ -282,6 +286,22 @@ impl Metrics {
         own.prefixes.set_count(tracked.prefixes as u64);
         own.forgotten.mirror(tracked.forgotten);
         own.sent.mirror(tracked.sent);
+    }
+
+    fn refresh_scripts(&self, node: &Node) {
+        let (own, scripts) = (&self.scripts, &node.scripts);
+        let (cached, cached_bytes) = scripts.cache.figures();
+        own.cached.set_count(cached as u64);
+        own.cached_bytes.set_count(cached_bytes as u64);
+        own.evicted.mirror(scripts.cache.evicted());
+        own.refused.mirror(scripts.cache.refused());
+        own.long.set_count(scripts.running.long_count());
+        own.killed.mirror(scripts.running.killed());
+        let (libraries, functions) = scripts.functions();
+        own.libraries.set_count(libraries as u64);
+        own.functions.set_count(functions as u64);
+        own.library_bytes.set_count(scripts.library_bytes() as u64);
+        own.memory_bytes.set_count(scripts.running.memory() as u64);
     }
 
     fn refresh_store(&self, node: &Node) {

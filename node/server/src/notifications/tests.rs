@@ -100,3 +100,16 @@ fn a_transaction_tells_in_order() {
     }
     assert_eq!(heard(&mut listener), "set a, del a, lpush a");
 }
+
+#[test]
+fn nobody_hears_of_what_the_node_keeps_for_itself() {
+    let (_node, mut listener, mut caller) = scene("KEAmn");
+    let library = b"#!lua name=own\nredis.register_function('f', function() return redis.call('incr', 'n') end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library]);
+    caller.call("FUNCTION LIST");
+    assert_eq!(listener.mail(), "");
+    assert_eq!(caller.call("FCALL f 0"), ":1\r\n");
+    assert!(heard(&mut listener).contains("incrby n"), "what it writes for clients is told");
+    caller.call("FUNCTION FLUSH");
+    assert_eq!(listener.mail(), "");
+}

@@ -58,6 +58,7 @@ pub struct Cache {
     /// Grows when sources are forgotten.
     generation: AtomicU64,
     evicted: AtomicU64,
+    refused: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +106,7 @@ impl Cache {
             }
         }
         if inner.bytes + bytes > SCRIPT_CACHE_BYTES_MAX && came == Came::Loaded {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err("ERR too many scripts are loaded: forget some with SCRIPT FLUSH".to_owned());
         }
         if inner.bytes + bytes <= SCRIPT_CACHE_BYTES_MAX {
@@ -132,6 +134,11 @@ impl Cache {
     pub fn figures(&self) -> (usize, usize) {
         let inner = self.inner.read();
         (inner.scripts.len(), inner.bytes)
+    }
+
+    /// How many were not kept because those that were loaded leave no room.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// How many were forgotten because there were too many.

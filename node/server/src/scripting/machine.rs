@@ -354,11 +354,7 @@ impl Machine {
         if self.exchange.failed.borrow().as_ref().is_some_and(|failure| failure.text.contains("not enough memory")) {
             let _ = self.lua.gc_collect();
         }
-    }
-
-    /// Bytes that Lua has.
-    pub fn memory(&self) -> usize {
-        self.lua.used_memory()
+        self.exchange.run.note_memory(self.lua.used_memory());
     }
 
     /// Looks now and then how long a script has run.

@@ -29,7 +29,9 @@ pub mod stage;
 pub mod structs;
 
 use cache::Cache;
+use library::Library;
 use running::Running;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the workers of a node share about scripts.
@@ -41,13 +43,22 @@ pub struct Scripts {
     pub running: Running,
     libraries: AtomicUsize,
     functions: AtomicUsize,
+    library_bytes: AtomicUsize,
 }
 
 impl Scripts {
-    /// Notes how many libraries and functions a worker has found.
-    pub fn note_functions(&self, libraries: usize, functions: usize) {
-        self.libraries.store(libraries, Ordering::Relaxed);
+    /// Notes the libraries that a worker has found.
+    pub fn note_libraries(&self, libraries: &BTreeMap<String, Library>) {
+        let functions = libraries.values().map(|library| library.functions.len()).sum();
+        let bytes = libraries.values().map(|library| library.code.len()).sum();
+        self.libraries.store(libraries.len(), Ordering::Relaxed);
         self.functions.store(functions, Ordering::Relaxed);
+        self.library_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the code of all libraries, as the last worker that looked has found.
+    pub fn library_bytes(&self) -> usize {
+        self.library_bytes.load(Ordering::Relaxed)
     }
 
     /// How many libraries and functions there are, as the last worker that looked has found.

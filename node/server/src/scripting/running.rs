@@ -1,7 +1,7 @@
 //! The scripts that run, as others see them: what `FUNCTION STATS` shows, and how `SCRIPT KILL` ends one.
 
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// All workers' scripts.
@@ -24,6 +24,8 @@ pub struct Run {
     has_written: AtomicBool,
     /// What it is called, once it has run for long.
     about: Mutex<About>,
+    /// Bytes that the worker's machine had after its last run.
+    memory: AtomicUsize,
 }
 
 /// What is shown of a script that has run for long.
@@ -55,6 +57,16 @@ impl Running {
             return Vec::new();
         }
         self.workers.lock().iter().filter_map(Weak::upgrade).filter(|run| run.is_long()).collect()
+    }
+
+    /// How many scripts have run for longer than they should and have not ended.
+    pub fn long_count(&self) -> u64 {
+        self.long.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the machines of all workers had after their last runs.
+    pub fn memory(&self) -> usize {
+        self.workers.lock().iter().filter_map(Weak::upgrade).map(|run| run.memory.load(Ordering::Relaxed)).sum()
     }
 
     /// How many were ended by somebody.
@@ -145,6 +157,11 @@ impl Run {
     /// Notes a command that may write.
     pub fn note_write(&self) {
         self.has_written.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes the bytes that the worker's machine has.
+    pub fn note_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
     }
 
     /// What it is called.

@@ -185,3 +185,17 @@ fn no_command_forgets_all_that_a_lowered_limit_leaves_over() {
     }
     assert_eq!(scene.node.tracking.figures().keys, 3);
 }
+
+#[test]
+fn nobody_is_told_of_what_the_node_keeps_for_itself() {
+    let scene = Scene::new();
+    let (mut all, mut reader, mut writer) = (scene.tracker("BCAST"), scene.tracker(""), scene.caller());
+    reader.call("GET functions");
+    let library = b"#!lua name=own\nredis.register_function('f', function() return 1 end)".as_slice();
+    writer.call_bytes(&[b"FUNCTION", b"LOAD", library]);
+    assert_eq!(writer.call("FCALL f 0"), ":1\r\n");
+    writer.call("FUNCTION DELETE own");
+    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("", ""));
+    writer.call("SET functions x");
+    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("functions", "functions"));
+}

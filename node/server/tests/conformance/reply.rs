@@ -47,6 +47,8 @@ impl Answer {
             "$" => Answer::Bulk(Self::read_bytes(input, length()?)?),
             "=" => Answer::Verbatim(Self::read_bytes(input, length()?)?),
             "*" => Answer::Array(Self::read_many(input, length()?)?),
+            // What is told without being asked is compared by what it holds.
+            ">" => Answer::Array(Self::read_many(input, length()?)?),
             "~" => Answer::Set(Self::read_many(input, length()?)?),
             "%" => Answer::Map(Self::read_many(input, length()? * 2)?),
             _ => return Err(invalid()),

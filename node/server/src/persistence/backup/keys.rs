@@ -2,6 +2,7 @@
 
 use super::{Backup, BackupError};
 use crate::command::dump::object_of;
+use crate::command::function;
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::persistence::{Recovery, scan};
@@ -82,6 +83,12 @@ impl BackupKeys {
     pub fn databases(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let counts = (0..keyspace::DATABASES).map(|database| (u32::from(database), self.keyspace.len(database)));
         counts.filter(|(_, keys)| *keys > 0)
+    }
+
+    /// The code of each library of functions, in the order of their names.
+    pub fn libraries(&self) -> Vec<Vec<u8>> {
+        let mut writer = self.keyspace.writer();
+        function::codes(&mut writer.access(self.taken_ms, &[function::KEY])).into_values().collect()
     }
 
     /// Shows every key with its value and deadline, database by database. The first error ends it, and so does a key whose
