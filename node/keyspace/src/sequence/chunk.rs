@@ -6,11 +6,14 @@
 //! one before, in as many bytes as it needs. Neighbours that were pushed one after the other become runs
 //! ([`super::run`]), which take less.
 
+mod written;
+
 use super::run::{self, RUN_ITEMS_MAX, RUN_ITEMS_MIN, Run};
-use crate::words::{self, AUTHOR_MASK, clock, fold, stamped, unfold};
+use crate::words::{self, AUTHOR_MASK, clock, stamped, unfold};
 use crdt::{Position, Side, Stamp, Step, parse_integer};
 use std::borrow::Cow;
 use std::ops::Range;
+use written::{encode, encode_head};
 
 /// An element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -638,77 +641,6 @@ impl<'a> Cursor<'a> {
         let (value, behind) = words::varint(self.bytes, self.at);
         self.at = behind;
         value
-    }
-}
-
-/// Appends an element that stands behind one of this trace, and says what comes behind it is written against.
-#[inline]
-fn encode(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> Trace {
-    let integer = encode_head(out, trace, item);
-    if let Value::Text(text) = item.value {
-        out.extend_from_slice(text);
-    }
-    Trace { step: item.first_step(), integer }
-}
-
-/// Appends all of an element but its text, and says which integer the next one is written against.
-fn encode_head(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> i64 {
-    let (code, integer, difference) = match item.value {
-        Value::Integer(integer) => {
-            let difference = fold(integer.wrapping_sub(trace.integer));
-            ((8 - difference.leading_zeros() / 8) as u8, integer, difference)
-        }
-        Value::Text(text) if text.len() < usize::from(CODE_LONG_TEXT - CODE_TEXT) => {
-            (CODE_TEXT + text.len() as u8, 0, 0)
-        }
-        Value::Text(_) => (CODE_LONG_TEXT, 0, 0),
-        Value::Wide => (CODE_WIDE, 0, 0),
-    };
-    encode_place(out, trace.step, item, code);
-    match item.value {
-        Value::Integer(_) => out.extend_from_slice(&difference.to_le_bytes()[..usize::from(code)]),
-        Value::Text(text) if code == CODE_LONG_TEXT => crdt::encoding::put_varint(out, text.len() as u64),
-        Value::Text(_) | Value::Wide => {}
-    }
-    integer
-}
-
-fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
-    let step = match item.place {
-        Place::Edge(step) => step,
-        Place::Named(name) => {
-            out.push(FORM_NAMED << 6 | code);
-            crdt::encoding::put_slice(out, name);
-            out.extend_from_slice(&item.dot.bits().to_le_bytes());
-            return;
-        }
-    };
-    if step.side == before.side && step.stamp == before.stamp && next_index(step.side, before.index) == Some(step.index)
-    {
-        out.push(FORM_NEXT << 6 | code);
-        return;
-    }
-    let distance = match step.side {
-        Side::InFront => clock(step.stamp).checked_sub(clock(before.stamp)),
-        Side::Behind => clock(before.stamp).checked_sub(clock(step.stamp)),
-    };
-    match distance {
-        Some(distance)
-            if step.side == before.side && step.stamp.author() == before.stamp.author() && step.index == 0 =>
-        {
-            out.push(FORM_NEAR << 6 | code);
-            crdt::encoding::put_varint(out, distance);
-        }
-        Some(_) | None => {
-            out.push(FORM_FAR << 6 | code);
-            let head = (step.stamp.bits() & AUTHOR_MASK) << 2 | u64::from(step.index != 0) << 1 | step.side as u64;
-            crdt::encoding::put_varint(out, head);
-            let distance = clock(step.stamp).wrapping_sub(clock(before.stamp)) as i64;
-            crdt::encoding::put_varint(out, fold(distance));
-            if step.index != 0 {
-                crdt::encoding::put_varint(out, u64::from(step.index));
-            }
-        }
     }
 }
 

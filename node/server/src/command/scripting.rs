@@ -209,8 +209,11 @@ pub fn is_open(stage: &Stage<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
     script.is_none_or(|script| script.script.reach.is_open())
 }
 
+/// Words of a request.
+type Words<'w> = &'w [&'w [u8]];
+
 /// The keys and the other arguments of a command that runs scripts.
-pub fn split<'w>(args: &'w [&'w [u8]]) -> Result<(&'w [&'w [u8]], &'w [&'w [u8]]), CommandError> {
+pub fn split<'w>(args: Words<'w>) -> Result<(Words<'w>, Words<'w>), CommandError> {
     let keys = resp::parse_integer(args[2]).ok_or(CommandError::NotAnInteger)?;
     let rest = &args[3..];
     let keys = match usize::try_from(keys) {

@@ -3,16 +3,21 @@
 use super::{fail, to_number, type_name};
 use mlua::{Lua, MultiValue, Result, Table};
 
+/// Operations by their names.
+type Named<Operation, const COUNT: usize> = [(&'static str, Operation); COUNT];
+type Unary = fn(i32) -> i32;
+type Binary = fn(i32, i32) -> i32;
+type Shift = fn(i32, u32) -> i32;
+
 /// The library.
 pub fn library(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    let unary: [(&str, fn(i32) -> i32); 3] = [("tobit", |a| a), ("bnot", |a| !a), ("bswap", i32::swap_bytes)];
+    let unary: Named<Unary, 3> = [("tobit", |a| a), ("bnot", |a| !a), ("bswap", i32::swap_bytes)];
     for (name, apply) in unary {
         let of_one = move |lua: &Lua, args: MultiValue| Ok(f64::from(apply(word(lua, &args, 0, name)?)));
         table.set(name, lua.create_function(of_one)?)?;
     }
-    let folded: [(&str, fn(i32, i32) -> i32); 3] =
-        [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
+    let folded: Named<Binary, 3> = [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
     for (name, apply) in folded {
         let of_all = move |lua: &Lua, args: MultiValue| {
             let mut result = word(lua, &args, 0, name)?;
@@ -23,7 +28,7 @@ pub fn library(lua: &Lua) -> Result<Table> {
         };
         table.set(name, lua.create_function(of_all)?)?;
     }
-    let shifts: [(&str, fn(i32, u32) -> i32); 5] = [
+    let shifts: Named<Shift, 5> = [
         ("lshift", |a, by| a << by),
         ("rshift", |a, by| ((a as u32) >> by) as i32),
         ("arshift", |a, by| a >> by),

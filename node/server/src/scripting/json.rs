@@ -135,7 +135,7 @@ fn set_sparse(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiV
 }
 
 fn set_depth(lua: &Lua, settings: &Settings, known: &Cell<usize>, args: &MultiValue, name: &str) -> Result<MultiValue> {
-    if let Some(value) = args.get(0).filter(|value| !value.is_nil()) {
+    if let Some(value) = args.front().filter(|value| !value.is_nil()) {
         match to_number(value) {
             Some(depth) if (1.0..=f64::from(i32::MAX)).contains(&depth) => known.set((depth as usize).min(DEPTH_MAX)),
             _ => {
@@ -149,7 +149,7 @@ fn set_depth(lua: &Lua, settings: &Settings, known: &Cell<usize>, args: &MultiVa
 }
 
 fn set_precision(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiValue> {
-    if let Some(value) = args.get(0).filter(|value| !value.is_nil()) {
+    if let Some(value) = args.front().filter(|value| !value.is_nil()) {
         match to_number(value) {
             Some(digits) if (1.0..=14.0).contains(&digits) => settings.precision.set(digits as usize),
             _ => {
@@ -163,7 +163,7 @@ fn set_precision(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<Mul
 }
 
 fn set_switch(lua: &Lua, settings: &Settings, known: &Cell<bool>, args: &MultiValue, name: &str) -> Result<MultiValue> {
-    match args.get(0) {
+    match args.front() {
         None | Some(Value::Nil) => {}
         Some(Value::Boolean(value)) => {
             known.set(*value);
@@ -179,7 +179,7 @@ fn set_switch(lua: &Lua, settings: &Settings, known: &Cell<bool>, args: &MultiVa
 }
 
 fn set_invalid(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiValue> {
-    let chosen = match args.get(0) {
+    let chosen = match args.front() {
         None | Some(Value::Nil) => settings.invalid_encoded.get(),
         Some(Value::Boolean(true)) => Invalid::Written,
         Some(Value::Boolean(false)) => Invalid::Refused,

@@ -273,7 +273,7 @@ fn unpack_limit(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
 /// Unpacks at most `limit` values from `offset` on; all if the limit is zero. With a limit or an offset the place where it
 /// stopped comes first.
 fn unpack_full(lua: &Lua, args: &MultiValue, function: &str, limit: f64, offset: f64) -> Result<MultiValue> {
-    let text = match args.get(0) {
+    let text = match args.front() {
         Some(Value::String(text)) => text.clone(),
         other => {
             let given = other.map_or("no value", type_name);
