@@ -92,10 +92,11 @@ fn messages_and_what_is_subscribed_to_are_told_to_who_wants_no_replies() {
     assert_eq!(client.call("EXEC"), ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:2\r\n");
     other.call("PUBLISH b hi");
     assert_eq!(lines(&client.call("HELLO 2")), ">3 message b hi ");
-    assert_eq!(lines(&client.call("UNSUBSCRIBE b")), "unsubscribe b :1 ");
+    assert_eq!(lines(&client.call("UNSUBSCRIBE b c")), "unsubscribe b :1 unsubscribe c :0 ");
     assert_eq!(client.call("CLIENT REPLY ON"), "+OK\r\n");
     client.call("CLIENT REPLY SKIP");
-    assert_eq!(lines(&client.call("UNSUBSCRIBE c")), "unsubscribe c :0 ");
+    assert_eq!(lines(&client.call("SUBSCRIBE d")), "subscribe d :1 ");
+    assert_eq!(lines(&client.call("UNSUBSCRIBE d")), "unsubscribe d :0 ");
     assert_eq!(client.call("PING"), "+PONG\r\n");
 }
 
