@@ -76,25 +76,82 @@ impl Access<'_> {
 }
 
 impl Keyspace {
-    /// Ends [`Access::observe_all`], slot by slot, as long as `is_over` says so, which is asked with each slot locked.
-    pub fn stop_observing(&self, is_over: impl Fn() -> bool) {
+    /// Ends [`Access::observe_all`], slot by slot, as long as `is_over` says so, which is asked with each slot locked. False
+    /// if somebody holds a slot who will for very long ([`Keyspace::set_busy`]), who may be this thread itself: then some
+    /// slots tell on, and it is to be asked for again later.
+    #[must_use]
+    pub fn stop_observing(&self, is_over: impl Fn() -> bool) -> bool {
         for number in 0..SLOTS {
-            let mut slot = self.slot(number);
+            let Some(mut slot) = self.slot_unless_busy(number) else { return false };
             if !is_over() {
-                return;
+                return true;
             }
             slot.memory.awaited_mut().all = None;
             slot.memory.tidy();
         }
+        true
     }
 
     /// Ends [`Access::await_key`] if `is_over` says so, which is asked with the key's slot locked: nobody begins to wait
-    /// for the key meanwhile.
-    pub fn stop_awaiting(&self, database: Database, key: &[u8], is_over: impl FnOnce() -> bool) {
-        let mut slot = self.slot(slot_of(key));
+    /// for the key meanwhile. False if somebody holds the slot who will for very long, who may be this thread itself: then
+    /// the key tells on, and it is to be asked for again later.
+    #[must_use]
+    pub fn stop_awaiting(&self, database: Database, key: &[u8], is_over: impl FnOnce() -> bool) -> bool {
+        let Some(mut slot) = self.slot_unless_busy(slot_of(key)) else { return false };
         if is_over() {
             slot.memory.awaited_mut().keys.remove(&(database.0, Box::from(key)));
             slot.memory.tidy();
         }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyObserver;
+    use crate::{Access, Database, Keyspace};
+    use crdt::NodeNumber;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl KeyObserver for Count {
+        fn changed(&self, _database: u8, _key: &[u8]) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds a member; whoever is told of it is counted.
+    fn change(access: &mut Access<'_>, member: &[u8]) {
+        access.begin_command();
+        assert_eq!(access.add_member(Database(0), b"k", member), Ok(true));
+    }
+
+    #[test]
+    fn ending_to_be_told_does_not_wait_for_who_holds_a_slot_for_long() {
+        let keyspace = Keyspace::new(1);
+        keyspace.set_number(NodeNumber::new(1).unwrap());
+        let mut writer = keyspace.writer();
+        let (of_key, of_all) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let counted = || (of_key.0.load(Ordering::Relaxed), of_all.0.load(Ordering::Relaxed));
+        writer.access_none(NOW).observe_all(&(Arc::clone(&of_all) as Arc<dyn KeyObserver>));
+        // As a script that was put aside, on this very thread.
+        let mut access = writer.access(NOW, &[b"k"]);
+        access.await_key(Database(0), b"k", &(Arc::clone(&of_key) as Arc<dyn KeyObserver>));
+        keyspace.set_busy(true);
+        assert!(!keyspace.stop_awaiting(Database(0), b"k", || true));
+        assert!(!keyspace.stop_observing(|| true));
+        change(&mut access, b"a");
+        assert_eq!(counted(), (1, 1), "its slot tells on");
+        drop(access);
+        keyspace.set_busy(false);
+        assert!(keyspace.stop_awaiting(Database(0), b"k", || true));
+        assert!(keyspace.stop_observing(|| true));
+        change(&mut writer.access(NOW, &[b"k"]), b"b");
+        assert_eq!(counted(), (1, 1));
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::access::{Access, Database};
 use crate::body::{KeyEntry, has_content, kind_at, lifetime_of};
+use crate::hash::slot_of;
 use crate::keyspace::Keyspace;
 use crate::slot::{DATABASES, Slot};
 use bitflags::bitflags;
@@ -168,10 +169,11 @@ impl Access<'_> {
         }
     }
 
-    /// Notes those that are there now and of which nothing was noted, and forgets the others.
+    /// Notes those that are there now and of which nothing was noted, and forgets the others. Nothing was written where the
+    /// locks were let go.
     pub fn settle_new(&mut self) {
         for (database, key) in std::mem::take(&mut self.writer.absent) {
-            if self.is_there(Database(database), &key) {
+            if self.holds(slot_of(&key)) && self.is_there(Database(database), &key) {
                 self.keyspace.events.tell(EventClass::NEW, "new", database, &key);
             }
         }

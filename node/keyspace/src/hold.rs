@@ -20,19 +20,29 @@ impl Access<'_> {
     }
 
     /// Lets go of everything and locks these slots instead. The command must not have written anything yet, and must not be
-    /// part of a group, whose earlier commands others would see without the later ones.
-    pub fn hold_instead(&mut self, slots: &BTreeSet<u16>) {
+    /// part of a group, whose earlier commands others would see without the later ones. False if somebody holds one of them
+    /// for very long: then nothing is held.
+    #[must_use]
+    pub fn hold_instead(&mut self, slots: &BTreeSet<u16>) -> bool {
         self.let_go();
-        self.held = match slots.first() {
-            Some(&number) if slots.len() == 1 => Held::One(number, self.keyspace.slot(number)),
-            _ => Held::Few(self.keyspace.lock_slots(&slots.iter().copied().collect::<Vec<u16>>())),
+        let held = match slots.first() {
+            Some(&number) if slots.len() == 1 => {
+                self.keyspace.slot_unless_busy(number).map(|slot| Held::One(number, slot))
+            }
+            _ => self.keyspace.slots_unless_busy(&slots.iter().copied().collect::<Vec<u16>>()).map(Held::Few),
         };
+        let is_held = held.is_some();
+        self.held = held.unwrap_or(Held::None);
+        is_held
     }
 
     /// The same with every slot.
-    pub fn hold_everything(&mut self) {
+    #[must_use]
+    pub fn hold_everything(&mut self) -> bool {
         self.let_go();
-        self.held = Held::All(self.keyspace.lock_all_slots());
+        let Some(slots) = self.keyspace.all_slots_unless_busy() else { return false };
+        self.held = Held::All(slots);
+        true
     }
 
     pub(crate) fn let_go(&mut self) {
@@ -56,11 +66,11 @@ mod tests {
         let mut access = writer.access(crdt::STAMP_EPOCH_MS + 1, &[b"a"]);
         access.begin_command();
         assert_eq!([a, b, c].map(|slot| access.holds(slot)), [true, false, false]);
-        access.hold_instead(&BTreeSet::from([b, c]));
+        assert!(access.hold_instead(&BTreeSet::from([b, c])));
         assert_eq!([a, b, c].map(|slot| access.holds(slot)), [false, true, true]);
-        access.hold_instead(&BTreeSet::from([a]));
+        assert!(access.hold_instead(&BTreeSet::from([a])));
         assert_eq!([a, b, c].map(|slot| access.holds(slot)), [true, false, false]);
-        access.hold_everything();
+        assert!(access.hold_everything());
         assert_eq!([a, b, c].map(|slot| access.holds(slot)), [true; 3]);
         assert_eq!(access.add_member(Database(0), b"b", b"m"), Ok(true));
     }

@@ -6,8 +6,9 @@
 //! for that in the node, and whoever holds it may wait for a slot while holding others, since nobody else does. So every
 //! chain of waiting ends with somebody who does not wait.
 //!
-//! A script that runs for very long holds its slots meanwhile. The node then says so here, and commands give up waiting
-//! instead of blocking their thread ([`Writer::access_unless_busy`]).
+//! A script that runs for very long holds its slots meanwhile, and the one lock if it has it. The node then says so here,
+//! and commands give up waiting instead of blocking their thread ([`Writer::access_unless_busy`]), also those that have
+//! begun to wait before. What is no command, such as the thread of the peers, waits to the end.
 
 use crate::access::{Access, Held};
 use crate::hash::{SLOTS, slot_of};
@@ -41,6 +42,10 @@ const ROUNDS_MAX: usize = 8;
 
 /// How long a slot is waited for before it is asked again whether that is worth it.
 const WAIT_LOOK: Duration = Duration::from_millis(5);
+
+/// How long a script waits for a slot while the node is busy, perhaps because of this very script: long enough for
+/// everybody who holds it for a moment.
+const BUSY_WAIT: Duration = Duration::from_millis(100);
 
 impl Keyspace {
     /// Locks several slots, given in ascending order and each once.
@@ -95,7 +100,7 @@ impl Keyspace {
 
     /// A slot, unless somebody holds it who will for very long.
     #[inline]
-    fn slot_unless_busy(&self, number: u16) -> Option<LockGuard<'_, Slot>> {
+    pub(crate) fn slot_unless_busy(&self, number: u16) -> Option<LockGuard<'_, Slot>> {
         let slot = &self.slots[usize::from(number)];
         slot.try_lock().or_else(|| self.wait_for_slot(number))
     }
@@ -111,7 +116,7 @@ impl Keyspace {
         None
     }
 
-    fn slots_unless_busy(&self, numbers: &[u16]) -> Option<LockedSlots<'_>> {
+    pub(crate) fn slots_unless_busy(&self, numbers: &[u16]) -> Option<LockedSlots<'_>> {
         let mut first = None;
         for _ in 0..ROUNDS_MAX {
             match self.try_lock_slots(numbers, first.take()) {
@@ -120,7 +125,30 @@ impl Keyspace {
             }
         }
         drop(first);
-        Some(self.lock_slots(numbers))
+        let _widening = self.widening_unless_busy()?;
+        numbers.iter().map(|&number| Some((number, self.slot_unless_busy(number)?))).collect()
+    }
+
+    /// Every slot, unless somebody holds one who will for very long.
+    pub(crate) fn all_slots_unless_busy(&self) -> Option<Vec<LockGuard<'_, Slot>>> {
+        let _widening = self.widening_unless_busy()?;
+        (0..SLOTS).map(|number| self.slot_unless_busy(number)).collect()
+    }
+
+    /// The one lock for waiting while holding, unless somebody holds slots who will for very long.
+    fn widening_unless_busy(&self) -> Option<MutexGuard<'_, ()>> {
+        let widening = &self.lock_order.widening;
+        let mut locked = widening.try_lock();
+        while locked.is_none() && !self.is_busy() {
+            locked = widening.try_lock_for(WAIT_LOOK);
+        }
+        locked
+    }
+
+    /// A slot for a script, of which the node itself may be busy: unless another one holds it for very long.
+    fn slot_for_script(&self, number: u16) -> Option<LockGuard<'_, Slot>> {
+        let slot = &self.slots[usize::from(number)];
+        self.slot_unless_busy(number).or_else(|| self.while_waiting(|| slot.try_lock_for(BUSY_WAIT)))
     }
 }
 
@@ -158,12 +186,21 @@ impl Writer {
     }
 
     /// Locks the slots of `keys`, to which others may be added later ([`Access::hold_also`]). Only one in the whole node does
-    /// so at a time.
-    pub fn access_wide<'a>(&'a mut self, now: UnixMillis, keys: &[&[u8]]) -> Access<'a> {
+    /// so at a time. Nothing if it, or who holds a slot, does so for very long.
+    pub fn access_wide_unless_busy<'a>(&'a mut self, now: UnixMillis, keys: &[&[u8]]) -> Option<Access<'a>> {
         let (keyspace, state) = self.parts();
-        let widening = keyspace.lock_order.widening.lock();
-        let slots = slots_of(keys).iter().map(|&number| (number, keyspace.slot(number))).collect();
-        Access::new(keyspace, state, Held::Wide(Box::new(WideHold { slots, _widening: widening })), now)
+        let widening = keyspace.widening_unless_busy()?;
+        let numbers = slots_of(keys);
+        let slots = numbers.iter().map(|&number| Some((number, keyspace.slot_unless_busy(number)?)));
+        let hold = WideHold { slots: slots.collect::<Option<_>>()?, _widening: widening };
+        Some(Access::new(keyspace, state, Held::Wide(Box::new(hold)), now))
+    }
+
+    /// Like [`Writer::access_all`], but nothing if a slot is held by somebody who will hold it for very long.
+    pub fn access_all_unless_busy(&mut self, now: UnixMillis) -> Option<Access<'_>> {
+        let (keyspace, state) = self.parts();
+        let held = Held::All(keyspace.all_slots_unless_busy()?);
+        Some(Access::new(keyspace, state, held, now))
     }
 }
 
@@ -190,38 +227,51 @@ impl Access<'_> {
     }
 
     /// Lets go of everything, waits until slots may be added, and takes the same slots again. The command must not have
-    /// written anything, and what it has read may have changed.
-    pub fn start_again_wide(&mut self) {
+    /// written anything, and what it has read may have changed. False if another one holds what it needs for very long:
+    /// then nothing is held any more.
+    #[must_use]
+    pub fn start_again_wide(&mut self) -> bool {
         let numbers: Vec<u16> = match &self.held {
             Held::None | Held::All(_) | Held::Wide(_) => Vec::new(),
             Held::One(number, _) => vec![*number],
             Held::Few(slots) => slots.iter().map(|(number, _)| *number).collect(),
         };
         if self.is_wide() {
-            return;
+            return true;
         }
         self.let_go();
         let keyspace = self.keyspace;
-        let widening = keyspace.lock_order.widening.lock();
-        let slots = numbers.iter().map(|&number| (number, keyspace.slot(number))).collect();
+        let widening = &keyspace.lock_order.widening;
+        let Some(widening) = keyspace.widening_unless_busy().or_else(|| widening.try_lock_for(BUSY_WAIT)) else {
+            return false;
+        };
+        let slots = numbers.iter().map(|&number| Some((number, keyspace.slot_for_script(number)?)));
+        let Some(slots) = slots.collect() else { return false };
         self.held = Held::Wide(Box::new(WideHold { slots, _widening: widening }));
+        true
     }
 
-    /// Locks another slot besides those that are held. Only where slots can be added.
-    pub fn hold_also(&mut self, number: u16) {
+    /// Locks another slot besides those that are held. Only where slots can be added. False if somebody holds it for very
+    /// long.
+    #[must_use]
+    pub fn hold_also(&mut self, number: u16) -> bool {
         let keyspace = self.keyspace;
         let Held::Wide(wide) = &mut self.held else {
             assert!(matches!(self.held, Held::All(_)), "slots are added only by who may wait for them");
-            return;
+            return true;
         };
         if let Err(at) = wide.slots.binary_search_by_key(&number, |(number, _)| *number) {
-            wide.slots.insert(at, (number, keyspace.slot(number)));
+            let Some(slot) = keyspace.slot_for_script(number) else { return false };
+            wide.slots.insert(at, (number, slot));
         }
+        true
     }
 
-    /// Locks every slot that is not held yet. Only where slots can be added.
-    pub fn hold_all_also(&mut self) {
-        (0..SLOTS).for_each(|number| self.hold_also(number));
+    /// Locks every slot that is not held yet. Only where slots can be added. False if somebody holds one for very long: then
+    /// some were added.
+    #[must_use]
+    pub fn hold_all_also(&mut self) -> bool {
+        (0..SLOTS).all(|number| self.hold_also(number))
     }
 }
 
@@ -229,6 +279,7 @@ impl Access<'_> {
 mod tests {
     use crate::{Database, Keyspace, slot_of};
     use crdt::NodeNumber;
+    use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -244,18 +295,16 @@ mod tests {
     fn slots_can_be_added_in_any_order_by_one_at_a_time() {
         let keyspace = keyspace();
         let (mut one, mut other) = (keyspace.writer(), keyspace.writer());
-        let mut wide = one.access_wide(NOW, &[b"b"]);
+        let mut wide = one.access_wide_unless_busy(NOW, &[b"b"]).unwrap();
         let mut narrow = other.access(NOW, &[b"d"]);
         assert!(!narrow.try_widen(), "two that wait while holding could wait for each other");
         drop(narrow);
         wide.begin_command();
-        wide.hold_also(slot_of(b"a"));
-        wide.hold_also(slot_of(b"c"));
-        wide.hold_also(slot_of(b"a"));
+        assert!([b"a", b"c", b"a"].iter().all(|key| wide.hold_also(slot_of(*key))));
         assert_eq!(wide.add_member(Database(0), b"a", b"m"), Ok(true));
         assert_eq!(wide.add_member(Database(0), b"b", b"m"), Ok(true));
         assert!(!wide.holds(slot_of(b"d")));
-        wide.hold_all_also();
+        assert!(wide.hold_all_also());
         assert!(wide.holds(slot_of(b"d")));
         drop(wide);
         let mut narrow = other.access(NOW, &[b"d"]);
@@ -274,8 +323,42 @@ mod tests {
         let place = keyspace.place(0, b"a");
         assert!(other.access_at_unless_busy(NOW, place, b"a").is_none());
         assert!(other.access_unless_busy(NOW, &[b"b"]).is_some());
+        assert!(other.access_wide_unless_busy(NOW, &[b"a"]).is_none());
+        assert!(other.access_all_unless_busy(NOW).is_none());
+        assert!(!other.access_wide_unless_busy(NOW, &[b"b"]).unwrap().hold_also(slot_of(b"a")));
+        assert!(!other.access(NOW, &[b"b"]).hold_instead(&BTreeSet::from([slot_of(b"a")])));
         drop(held);
         assert!(other.access_unless_busy(NOW, &[b"a", b"b"]).is_some());
+    }
+
+    #[test]
+    fn nobody_waits_for_who_may_add_slots_for_long() {
+        let keyspace = keyspace();
+        let (mut one, mut other) = (keyspace.writer(), keyspace.writer());
+        let held = one.access_wide_unless_busy(NOW, &[b"a"]).unwrap();
+        keyspace.set_busy(true);
+        assert!(other.access_wide_unless_busy(NOW, &[b"b"]).is_none());
+        assert!(other.access_all_unless_busy(NOW).is_none());
+        assert!(!other.access(NOW, &[b"b"]).start_again_wide());
+        drop(held);
+        assert!(other.access(NOW, &[b"b"]).start_again_wide());
+        assert!(other.access_all_unless_busy(NOW).is_some());
+    }
+
+    #[test]
+    fn who_waits_already_gives_up_when_it_takes_very_long() {
+        let keyspace = keyspace();
+        let mut one = keyspace.writer();
+        let _held = one.access_wide_unless_busy(NOW, &[b"a"]).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = [
+                scope.spawn(|| keyspace.writer().access_wide_unless_busy(NOW, &[b"b"]).is_none()),
+                scope.spawn(|| keyspace.writer().access_all_unless_busy(NOW).is_none()),
+                scope.spawn(|| keyspace.writer().access_unless_busy(NOW, &[b"a", b"b"]).is_none()),
+            ];
+            keyspace.set_busy(true);
+            assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
+        });
     }
 
     /// Threads that take several slots at once, all of them, or one after the other, in all orders.
@@ -295,15 +378,14 @@ mod tests {
                         let mut access = match (turn + thread) % 4 {
                             0 | 1 => writer.access(NOW, &[first, second]),
                             2 => {
-                                let mut access = writer.access_wide(NOW, &[first]);
-                                access.hold_also(slot_of(second));
+                                let mut access = writer.access_wide_unless_busy(NOW, &[first]).unwrap();
+                                assert!(access.hold_also(slot_of(second)));
                                 access
                             }
                             _ if turn % 50 == 3 => writer.access_all(NOW),
                             _ => {
                                 let mut access = writer.access(NOW, &[first]);
-                                access.start_again_wide();
-                                access.hold_also(slot_of(second));
+                                assert!(access.start_again_wide() && access.hold_also(slot_of(second)));
                                 access
                             }
                         };

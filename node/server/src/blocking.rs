@@ -18,10 +18,10 @@ use crate::command::{Call, CommandError};
 use crate::limits::AWAITED_BYTES_MAX;
 use crate::node::Node;
 use crdt::{ExactFloat, Stamp, UnixMillis};
-use keyspace::{Access, Database, KeyObserver, Kind, Writer};
+use keyspace::{Access, Database, KeyObserver, Keyspace, Kind, Writer};
 use parking_lot::Mutex;
 use resp::{Reply, Version};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -79,6 +79,9 @@ struct Inner {
     ready: VecDeque<Key>,
     /// What all who wait take together, see [`Waiter::bytes`].
     bytes: usize,
+    /// Keys that may tell of their changes though nobody waits for them: when the last one left, a script held their slots
+    /// for very long. No more than those that were waited for when it began to.
+    left: HashSet<Key>,
 }
 
 /// Who waits for one key, in the order in which they began.
@@ -244,12 +247,28 @@ impl Blocking {
             }
         }
         self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        for key in &waiter.keys {
-            let name: Key = (waiter.database.0, key.clone());
-            node.keyspace.stop_awaiting(waiter.database, key, || self.room.inner.lock().first(&name).is_none());
-        }
+        self.stop_awaiting(&node.keyspace, waiter.keys.iter().map(|key| (waiter.database.0, key.clone())));
         // It may have been called to serve others.
         self.call_next();
+    }
+
+    /// A script that ran for very long has ended: keys tell no more of their changes whose last client left meanwhile. Call
+    /// it with no slot locked.
+    pub fn tidy(&self, keyspace: &Keyspace) {
+        let left = std::mem::take(&mut self.room.inner.lock().left);
+        self.stop_awaiting(keyspace, left.into_iter());
+    }
+
+    /// Has keys tell of their changes no more if nobody waits for them, and notes those whose slots cannot be locked now.
+    fn stop_awaiting(&self, keyspace: &Keyspace, keys: impl Iterator<Item = Key>) {
+        let is_left = |name: &Key| {
+            let is_over = || self.room.inner.lock().first(name).is_none();
+            !keyspace.stop_awaiting(Database(name.0), &name.1, is_over)
+        };
+        let left: Vec<Key> = keys.filter(is_left).collect();
+        if !left.is_empty() {
+            self.room.inner.lock().left.extend(left);
+        }
     }
 
     /// Ends the waiting of a client, as if its time were over or with an error. False if it does not wait.
@@ -285,7 +304,7 @@ impl Blocking {
         Some(now + FROZEN_LOOK_MS)
     }
 
-    /// False if it has to be done later, because a key is being moved.
+    /// False if it has to be done later, because a key is being moved or held by a script for very long.
     fn serve_key(&self, writer: &mut Writer, now: UnixMillis, database: Database, key: &[u8]) -> bool {
         let name: Key = (database.0, key.into());
         let mut place = 0;
@@ -298,7 +317,7 @@ impl Blocking {
                     self.room.inner.lock().take_from(database, key, &waiter);
                 }
                 Tried::Nothing => place += 1,
-                Tried::IsMoved => return false,
+                Tried::Later => return false,
                 // Only those are looked at still who want to know it.
                 Tried::KeyIsGone => match self.room.inner.lock().next_to_tell(&name, place + 1) {
                     Some(next) => place = next,
@@ -406,8 +425,8 @@ enum Tried {
     /// It waits for another kind, or has just ended waiting.
     Nothing,
     KeyIsGone,
-    /// The key, or the target of a move, is being moved itself.
-    IsMoved,
+    /// The key, or the target of a move, is being moved itself, or held by a script that runs for very long.
+    Later,
 }
 
 impl Waiter {
@@ -451,9 +470,9 @@ impl Waiter {
         let mut keys = vec![key];
         keys.extend(self.also.as_deref());
         let keyspace = Arc::clone(writer.keyspace());
-        let mut access = writer.access(now, &keys);
+        let Some(mut access) = writer.access_unless_busy(now, &keys) else { return Tried::Later };
         if keyspace.meets_frozen(&keys, true) {
-            return Tried::IsMoved;
+            return Tried::Later;
         }
         // Held while the value is taken: nothing ends the waiting in between.
         let mut outcome = self.outcome.lock();

@@ -87,6 +87,11 @@ pub fn dispatch_named(
                     match stage::begin(worker, client, reply, now, entry, args) {
                         Ran::Ended(executed) => executed,
                         Ran::Aside => return Outcome::Aside,
+                        Ran::Occupied => {
+                            let refusal = worker.node.scripts.running.refusal();
+                            refuse(client, reply, Some(entry), &CommandError::Plain(refusal));
+                            Executed::Done
+                        }
                     }
                 } else {
                     execute(worker, client, reply, now, (entry, place), args, None)
@@ -111,7 +116,7 @@ pub fn dispatch_named(
 pub fn go_on(worker: &Worker, client: &mut ClientState, reply: &mut Reply) -> Outcome {
     match stage::go_on(worker, client, reply) {
         (Ran::Aside, _) => Outcome::Aside,
-        (Ran::Ended(_), before) => {
+        (Ran::Ended(_) | Ran::Occupied, before) => {
             withhold_unwanted(client, reply, before);
             Outcome::Done
         }
@@ -137,7 +142,10 @@ pub fn execute_on_stage(
     args: &[&[u8]],
     stage: &Stage<'_>,
 ) -> Executed {
-    function::refresh(stage, now);
+    if !function::refresh(stage, now) {
+        refuse(client, reply, Some(entry), &CommandError::Plain(worker.node.scripts.running.refusal()));
+        return Executed::Done;
+    }
     execute(worker, client, reply, now, (entry, None), args, Some(stage))
 }
 
@@ -480,7 +488,7 @@ fn access<'w>(
     match entry.command.keys {
         // What removes all keys learns with all of them locked whether one is being moved.
         Keys::None if entry.command.flags.contains(Flags::WRITE.union(Flags::WHOLE_DATABASE)) => {
-            Some(writer.access_all(now))
+            writer.access_all_unless_busy(now)
         }
         Keys::None => Some(writer.access_none(now)),
         Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => match place {
@@ -494,7 +502,7 @@ fn access<'w>(
                 keys.clear();
             }
             match stage {
-                Some(stage) if scripting::is_open(stage, entry, args) => Some(writer.access_wide(now, &keys)),
+                Some(stage) if scripting::is_open(stage, entry, args) => writer.access_wide_unless_busy(now, &keys),
                 Some(_) | None => writer.access_unless_busy(now, &keys),
             }
         }
@@ -516,11 +524,11 @@ fn access_transaction<'w>(
 ) -> Option<Access<'w>> {
     let Some(transaction) = &client.transaction else { return Some(writer.access_none(now)) };
     if transaction.flags().contains(Flags::WHOLE_DATABASE) {
-        return Some(writer.access_all(now));
+        return writer.access_all_unless_busy(now);
     }
     if has_scripts {
         // Its scripts may use other keys, and what comes before them cannot be taken back.
-        return Some(writer.access_wide(now, &keys_of_transaction(client, transaction)));
+        return writer.access_wide_unless_busy(now, &keys_of_transaction(client, transaction));
     }
     writer.access_unless_busy(now, &keys_of_transaction(client, transaction))
 }

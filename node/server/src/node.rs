@@ -141,6 +141,12 @@ impl Node {
         }
     }
 
+    /// Says whether a script has run for longer than it should: commands are refused then, and do not wait for its keys.
+    pub fn set_busy(&self, is_busy: bool) {
+        self.condition.set_busy(is_busy);
+        self.keyspace.set_busy(is_busy);
+    }
+
     /// The wall clock. Handlers do not ask it: a read from a connection does, once for all its commands.
     pub fn wall_clock(&self) -> UnixMillis {
         (self.seams.wall_clock)()

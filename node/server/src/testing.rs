@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::ClientState;
 use crate::config::{Config, Settings};
-use crate::dispatch::{Outcome, dispatch};
+use crate::dispatch::{Outcome, dispatch, go_on};
 use crate::node::{Node, Seams};
 use crate::worker::Worker;
 use keyspace::Keyspace;
@@ -45,8 +45,17 @@ impl Caller {
         Self::enter(node, false)
     }
 
+    /// Another client of the same worker.
+    pub fn beside(other: &Self) -> Self {
+        Self::enter_at(Rc::clone(&other.worker), true)
+    }
+
     fn enter(node: &Arc<Node>, authenticated: bool) -> Self {
-        let worker = Worker::new(Arc::clone(node));
+        Self::enter_at(Worker::new(Arc::clone(node)), authenticated)
+    }
+
+    fn enter_at(worker: Rc<Worker>, authenticated: bool) -> Self {
+        let node = &worker.node;
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let presence = node.clients.enter(address, address, STARTED_AT, u64::MAX).expect("there is room for a client");
         let mut client = ClientState::new(presence, Arc::clone(&worker.tally), 1, &node.acl);
@@ -67,6 +76,18 @@ impl Caller {
         self.reply.truncate(0);
         let outcome = dispatch(&self.worker, &mut self.client, &mut self.reply, STARTED_AT, arguments);
         matches!(outcome, Outcome::Paused(_))
+    }
+
+    /// Whether what is asked with these arguments is put aside, because it runs a script for long.
+    pub fn is_put_aside(&mut self, arguments: &[&[u8]]) -> bool {
+        self.reply.truncate(0);
+        dispatch(&self.worker, &mut self.client, &mut self.reply, STARTED_AT, arguments) == Outcome::Aside
+    }
+
+    /// The reply's bytes to what was put aside.
+    pub fn go_on(&mut self) -> Vec<u8> {
+        while go_on(&self.worker, &mut self.client, &mut self.reply) == Outcome::Aside {}
+        self.reply.bytes().to_vec()
     }
 
     /// The reply to a line, whose words are apart by single spaces and of which `''` is the empty one.

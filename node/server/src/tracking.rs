@@ -64,6 +64,8 @@ pub struct Tracking {
     broadcasting: AtomicUsize,
     /// Every slot of the keyspace tells of changes.
     is_observing: AtomicBool,
+    /// Some slots tell of changes though nobody tracks: when the last one left, a script held them for very long.
+    is_left: AtomicBool,
     sent: AtomicU64,
     config: Arc<Settings>,
     wall_clock: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
@@ -143,6 +145,7 @@ impl Tracking {
             table: Table::default(),
             broadcasting: AtomicUsize::new(0),
             is_observing: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             config,
             wall_clock,
@@ -201,10 +204,25 @@ impl Tracking {
                 // The next one that leaves ends it.
                 return;
             }
-            // SUBTLE: whoever enters meanwhile is found before the next slot stops, and has those told again that have
-            // stopped: it may only find this flag too late, which costs it some time.
-            self.is_observing.store(false, Ordering::Release);
-            keyspace.stop_observing(|| !self.is_used());
+            self.stop_observing(keyspace);
+        }
+    }
+
+    /// Nobody tracks any more: slots need not tell of changes.
+    fn stop_observing(&self, keyspace: &Keyspace) {
+        // SUBTLE: whoever enters meanwhile is found before the next slot stops, and has those told again that have
+        // stopped: it may only find this flag too late, which costs it some time.
+        self.is_observing.store(false, Ordering::Release);
+        if !keyspace.stop_observing(|| !self.is_used()) {
+            self.is_left.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A script that ran for very long has ended: slots that it held tell no more of changes if nobody tracks. Call it with
+    /// no slot locked.
+    pub fn tidy(&self, keyspace: &Keyspace) {
+        if self.is_left.swap(false, Ordering::Relaxed) && !self.is_used() {
+            self.stop_observing(keyspace);
         }
     }
 

@@ -167,3 +167,28 @@ fn timeouts_are_read_as_redis_reads_them() {
     assert_eq!(seconds("0x1p-7"), Some(Some(Duration::from_millis(8))));
     assert_eq!((seconds("0x"), seconds("-1"), seconds(" 1")), (None, None, None));
 }
+
+#[test]
+fn leaving_and_serving_do_not_wait_for_a_script_that_was_put_aside() {
+    let node = node();
+    let (leaver, stayer) = (waiter(1, b"q", || true), waiter(2, b"p", || true));
+    enter(&node, &leaver);
+    enter(&node, &stayer);
+    push(&node, b"p", b"a");
+    // On this very thread, which would wait for itself.
+    let mut script = node.keyspace.writer();
+    let access = script.access(STARTED_AT, &[b"p", b"q"]);
+    node.keyspace.set_busy(true);
+    node.blocking.leave(&node, &leaver);
+    assert!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT).is_some(), "it is to be done later");
+    assert_eq!((node.blocking.count(), stayer.outcome()), (1, None));
+    node.blocking.tidy(&node.keyspace);
+    assert_eq!(node.blocking.room.inner.lock().left.len(), 1, "it is still held");
+    drop(access);
+    node.keyspace.set_busy(false);
+    node.blocking.tidy(&node.keyspace);
+    assert!(node.blocking.room.inner.lock().left.is_empty());
+    assert_eq!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT), None);
+    assert!(matches!(stayer.outcome(), Some(Outcome::Served { .. })), "{:?}", stayer.outcome());
+    node.blocking.leave(&node, &stayer);
+}

@@ -161,15 +161,17 @@ fn needs_subcommand(_call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), Com
     Err(CommandError::wrong_arity("function"))
 }
 
-/// Makes a worker's machine have the libraries that the node has. With no slot locked.
-pub fn refresh(stage: &Stage<'_>, now: UnixMillis) {
-    let Ok(mut machine) = machine(stage) else { return };
+/// Makes a worker's machine have the libraries that the node has. With no slot locked. False if it cannot know them,
+/// because a script holds them for very long.
+#[must_use]
+pub fn refresh(stage: &Stage<'_>, now: UnixMillis) -> bool {
+    let Ok(mut machine) = machine(stage) else { return true };
     if machine.watch.as_ref().is_some_and(|watch| !watch.changed(now)) {
-        return;
+        return true;
     }
-    let Some(node) = stage.node.upgrade() else { return };
+    let Some(node) = stage.node.upgrade() else { return true };
     let mut writer = node.keyspace.writer();
-    let mut access = writer.access(now, &[KEY]);
+    let Some(mut access) = writer.access_unless_busy(now, &[KEY]) else { return false };
     let codes = codes(&mut access);
     machine.watch = Some(access.watch(Database::SYSTEM, KEY));
     drop(access);
@@ -184,6 +186,7 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) {
     }
     node.scripts.note_libraries(&libraries);
     machine.libraries.replace(libraries);
+    true
 }
 
 /// The code of all libraries, by name.
@@ -193,20 +196,25 @@ pub(crate) fn codes(access: &mut Access<'_>) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 /// Locks the hash of the libraries.
-fn hold(call: &mut Call<'_, '_>) {
+fn hold(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let slot = slot_of(KEY);
-    if call.store.is_wide() {
-        call.store.hold_also(slot);
-    } else {
-        call.store.hold_instead(&BTreeSet::from([slot]));
-    }
+    let is_held = match call.store.is_wide() {
+        true => call.store.hold_also(slot),
+        false => call.store.hold_instead(&BTreeSet::from([slot])),
+    };
+    if is_held { Ok(()) } else { Err(CommandError::Plain(call.node.scripts.running.refusal())) }
 }
 
 /// Writes a change of the libraries, and takes it into the machine.
 ///
 /// Only what was asked for is written: others may have changed other libraries since the machine looked.
-fn write(call: &mut Call<'_, '_>, machine: &mut Machine, libraries: BTreeMap<String, Library>, gone: &Gone<'_>) {
-    hold(call);
+fn write(
+    call: &mut Call<'_, '_>,
+    machine: &mut Machine,
+    libraries: BTreeMap<String, Library>,
+    gone: &Gone<'_>,
+) -> Result<(), CommandError> {
+    hold(call)?;
     let before = codes(call.store);
     let is_gone = |name: &[u8]| match gone {
         Gone::None => false,
@@ -225,6 +233,7 @@ fn write(call: &mut Call<'_, '_>, machine: &mut Machine, libraries: BTreeMap<Str
     }
     call.node.scripts.note_libraries(&libraries);
     machine.libraries.replace(libraries);
+    Ok(())
 }
 
 /// Which libraries go with a change.
@@ -260,7 +269,7 @@ fn load(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     }
     let mut libraries = all(&machine);
     libraries.insert(name.clone(), library);
-    write(call, &mut machine, libraries, &Gone::None);
+    write(call, &mut machine, libraries, &Gone::None)?;
     call.reply.bulk(name.as_bytes());
     Ok(())
 }
@@ -272,7 +281,7 @@ fn delete(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     if libraries.remove(&*name).is_none() {
         return Err(CommandError::Plain("ERR Library not found"));
     }
-    write(call, &mut machine, libraries, &Gone::One(&name));
+    write(call, &mut machine, libraries, &Gone::One(&name))?;
     call.reply.ok();
     Ok(())
 }
@@ -286,7 +295,7 @@ fn flush(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         return Err(CommandError::Plain("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     let mut machine = machine(stage(call)?)?;
-    write(call, &mut machine, BTreeMap::new(), &Gone::All);
+    write(call, &mut machine, BTreeMap::new(), &Gone::All)?;
     call.reply.ok();
     Ok(())
 }
@@ -373,7 +382,7 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         libraries.insert(library.name.clone(), library);
     }
     let gone = if policy == b"flush" { Gone::All } else { Gone::None };
-    write(call, &mut machine, libraries, &gone);
+    write(call, &mut machine, libraries, &gone)?;
     call.reply.ok();
     Ok(())
 }

@@ -37,6 +37,9 @@ impl Rest<'_> {
         self.is_over = dispatch::go_on(self.worker, self.client, self.reply) != Outcome::Aside;
         if self.is_over {
             self.worker.end_pipeline();
+            let node = &self.worker.node;
+            node.blocking.tidy(&node.keyspace);
+            node.tracking.tidy(&node.keyspace);
         }
         self.is_over
     }

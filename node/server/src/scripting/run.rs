@@ -87,9 +87,14 @@ pub fn run(
         call.client.database = database;
         if exchange.stop.get() == Some(Stop::Again) {
             machine.end();
-            call.store.start_again_wide();
-            is_again = true;
-            continue;
+            is_again = call.store.start_again_wide();
+            if is_again {
+                continue;
+            }
+            let refusal = call.node.scripts.running.refusal();
+            runner.end(call);
+            call.client.is_in_exec = was_in_exec;
+            return Err(CommandError::Plain(refusal));
         }
         runner.end(call);
         if exchange.stop.get() == Some(Stop::Frozen) {
@@ -157,10 +162,7 @@ impl Runner<'_> {
                 began_ns: self.exchange.began_ns.get(),
             };
             tracing::warn!(script = self.plan.name, "a script has run for longer than busy-reply-threshold");
-            if call.node.scripts.running.note_long(run, about) {
-                call.node.condition.set_busy(true);
-                call.node.keyspace.set_busy(true);
-            }
+            call.node.scripts.running.note_long(run, about, |is_busy| call.node.set_busy(is_busy));
         }
         stage.pause();
     }
@@ -168,9 +170,8 @@ impl Runner<'_> {
     /// The script has ended.
     fn end(&mut self, call: &mut Call<'_, '_>) {
         let run = &self.exchange.run;
-        if run.is_long() && call.node.scripts.running.note_end(run) {
-            call.node.condition.set_busy(false);
-            call.node.keyspace.set_busy(false);
+        if run.is_long() {
+            call.node.scripts.running.note_end(run, |is_busy| call.node.set_busy(is_busy));
             call.node.condition.let_look();
         }
         if run.has_written() && !self.was_in_exec {
@@ -291,12 +292,11 @@ impl Runner<'_> {
                 return Err(CommandError::Plain(CONTENDED));
             }
         }
-        if needs_all {
-            call.store.hold_all_also();
-        } else {
-            missing.iter().for_each(|slot| call.store.hold_also(*slot));
-        }
-        Ok(true)
+        let is_held = match needs_all {
+            true => call.store.hold_all_also(),
+            false => missing.iter().all(|slot| call.store.hold_also(*slot)),
+        };
+        if is_held { Ok(true) } else { Err(CommandError::Plain(CONTENDED)) }
     }
 
     /// The script waits for a key that is being moved: by being given again, unless something was done or somebody knows of

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 #[derive(Debug, Default)]
 pub struct Running {
     workers: Mutex<Vec<Weak<Run>>>,
-    /// How many have run for longer than they should.
+    /// How many have run for longer than they should. Changed with the workers locked.
     long: AtomicU64,
     killed: AtomicU64,
 }
@@ -74,17 +74,21 @@ impl Running {
         self.killed.load(Ordering::Relaxed)
     }
 
-    /// A script has run for longer than it should. True if it is the only one.
-    pub fn note_long(&self, run: &Run, about: About) -> bool {
+    /// A script has run for longer than it should. `say` is told that the node is busy.
+    pub fn note_long(&self, run: &Run, about: About, say: impl FnOnce(bool)) {
+        // SUBTLE: held while it is said, so that what is said last is true.
+        let _workers = self.workers.lock();
         *run.about.lock() = about;
         run.is_long.store(true, Ordering::Relaxed);
-        self.long.fetch_add(1, Ordering::Relaxed) == 0
+        self.long.fetch_add(1, Ordering::Relaxed);
+        say(true);
     }
 
-    /// It has ended. True if no other is left.
-    pub fn note_end(&self, run: &Run) -> bool {
+    /// It has ended. `say` is told whether the node is busy still.
+    pub fn note_end(&self, run: &Run, say: impl FnOnce(bool)) {
+        let _workers = self.workers.lock();
         run.is_long.store(false, Ordering::Relaxed);
-        self.long.fetch_sub(1, Ordering::Relaxed) == 1
+        say(self.long.fetch_sub(1, Ordering::Relaxed) > 1);
     }
 
     /// Ends the scripts of this kind that run for long. The error is a whole reply.
@@ -167,5 +171,34 @@ impl Run {
     /// What it is called.
     pub fn about(&self) -> About {
         self.about.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::yield_now;
+
+    /// How often another thread is let go on to do what it must not do.
+    const TURNS: usize = 10_000;
+
+    #[test]
+    fn the_node_is_busy_as_long_as_any_script_runs_for_long() {
+        let running = Running::default();
+        let (one, other) = (running.enter(), running.enter());
+        let is_busy = AtomicBool::new(false);
+        let say = |busy| is_busy.store(busy, Ordering::SeqCst);
+        running.note_long(&one, About::default(), say);
+        // One ends while another one is found to run for long.
+        std::thread::scope(|scope| {
+            running.note_end(&one, |busy| {
+                scope.spawn(|| running.note_long(&other, About::default(), say));
+                (0..TURNS).for_each(|_| yield_now());
+                say(busy);
+            });
+        });
+        assert!(is_busy.load(Ordering::SeqCst));
+        running.note_end(&other, say);
+        assert!(!is_busy.load(Ordering::SeqCst));
     }
 }

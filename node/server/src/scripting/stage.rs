@@ -62,6 +62,8 @@ enum Output {
 pub struct CommandStack {
     coroutine: Coroutine<Input, Output, (), DefaultStack>,
     spare: Option<Box<Task>>,
+    /// A command was put aside here, and has not ended.
+    is_aside: bool,
 }
 
 /// What became of a command.
@@ -71,6 +73,8 @@ pub enum Ran {
     Ended(Executed),
     /// Its script runs for long: go on later.
     Aside,
+    /// It was not begun: another one was put aside, and has not ended.
+    Occupied,
 }
 
 impl CommandStack {
@@ -88,13 +92,17 @@ impl CommandStack {
                 input = yielder.suspend(Output::Done(task));
             }
         });
-        Ok(Self { coroutine, spare: None })
+        Ok(Self { coroutine, spare: None, is_aside: false })
     }
 
     fn resume(&mut self, input: Input, client: &mut ClientState, reply: &mut Reply) -> Ran {
         match self.coroutine.resume(input) {
-            CoroutineResult::Yield(Output::Aside) => Ran::Aside,
+            CoroutineResult::Yield(Output::Aside) => {
+                self.is_aside = true;
+                Ran::Aside
+            }
             CoroutineResult::Yield(Output::Done(mut task)) => {
+                self.is_aside = false;
                 std::mem::swap(&mut task.client, client);
                 std::mem::swap(&mut task.reply, reply);
                 let executed = task.executed;
@@ -136,6 +144,9 @@ pub fn begin(
         }
     }
     let Some(stack) = stack.as_mut() else { return Ran::Ended(Executed::Done) };
+    if stack.is_aside {
+        return Ran::Occupied;
+    }
     let mut task = stack.spare.take().unwrap_or_else(|| {
         let spare = ClientState::new(Arc::clone(&client.presence), Arc::clone(&worker.tally), 0, &worker.node.acl);
         Box::new(Task {

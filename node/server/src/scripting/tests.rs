@@ -178,3 +178,21 @@ fn a_library_in_a_transaction_is_there_for_what_follows() {
     caller.call("FCALL f 0");
     assert_eq!(caller.call("EXEC"), "*2\r\n$1\r\na\r\n:1\r\n");
 }
+
+#[test]
+fn while_a_script_is_put_aside_its_worker_begins_no_other() {
+    let node = Arc::new(node());
+    node.config.set(&[("busy-reply-threshold", "1")]).unwrap();
+    let mut one = Caller::new(&node);
+    let mut other = Caller::beside(&one);
+    assert!(one.is_put_aside(&[b"EVAL", b"while true do end", b"1", b"k"]));
+    // As if nobody had said so.
+    node.set_busy(false);
+    let refused = other.call_bytes(&[b"EVAL", b"return 'other'", b"0"]);
+    assert!(refused.starts_with(b"-BUSY "), "{}", String::from_utf8_lossy(&refused));
+    node.set_busy(true);
+    node.scripts.running.end_all();
+    let ended = String::from_utf8(one.go_on()).unwrap();
+    assert!(ended.contains("Script killed by user with SCRIPT KILL"), "{ended}");
+    assert_eq!(eval(&mut other, "return 'other'"), "$5\r\nother\r\n");
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Caller, node};
+use crate::testing::{Caller, STARTED_AT, node};
 
 struct Scene {
     node: Arc<crate::node::Node>,
@@ -172,6 +172,42 @@ fn clients_that_have_gone_do_not_pile_up_at_a_key() {
 }
 
 #[test]
+fn nobody_is_told_of_what_the_node_keeps_for_itself() {
+    let scene = Scene::new();
+    let (mut all, mut reader, mut writer) = (scene.tracker("BCAST"), scene.tracker(""), scene.caller());
+    reader.call("GET functions");
+    let library = b"#!lua name=own\nredis.register_function('f', function() return 1 end)".as_slice();
+    writer.call_bytes(&[b"FUNCTION", b"LOAD", library]);
+    assert_eq!(writer.call("FCALL f 0"), ":1\r\n");
+    writer.call("FUNCTION DELETE own");
+    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("", ""));
+    writer.call("SET functions x");
+    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("functions", "functions"));
+}
+
+#[test]
+fn the_last_one_leaves_also_while_a_script_was_put_aside_on_its_thread() {
+    let scene = Scene::new();
+    let (reader, node) = (scene.tracker(""), &scene.node);
+    let mut script = node.keyspace.writer();
+    let access = script.access(STARTED_AT, &[b"k"]);
+    node.keyspace.set_busy(true);
+    drop(reader);
+    assert!(
+        !node.tracking.is_used() && node.tracking.is_left.load(Ordering::Relaxed),
+        "the slot of the script tells on"
+    );
+    drop(access);
+    node.keyspace.set_busy(false);
+    node.tracking.tidy(&node.keyspace);
+    assert!(!node.tracking.is_left.load(Ordering::Relaxed));
+    let (mut reader, mut writer) = (scene.tracker(""), scene.caller());
+    reader.call("GET k");
+    writer.call("SET k 1");
+    assert_eq!(told(&mut reader), "k", "it tells again");
+}
+
+#[test]
 fn no_command_forgets_all_that_a_lowered_limit_leaves_over() {
     let scene = Scene::new();
     let mut reader = scene.tracker("");
@@ -184,18 +220,4 @@ fn no_command_forgets_all_that_a_lowered_limit_leaves_over() {
         reader.call("GET other");
     }
     assert_eq!(scene.node.tracking.figures().keys, 3);
-}
-
-#[test]
-fn nobody_is_told_of_what_the_node_keeps_for_itself() {
-    let scene = Scene::new();
-    let (mut all, mut reader, mut writer) = (scene.tracker("BCAST"), scene.tracker(""), scene.caller());
-    reader.call("GET functions");
-    let library = b"#!lua name=own\nredis.register_function('f', function() return 1 end)".as_slice();
-    writer.call_bytes(&[b"FUNCTION", b"LOAD", library]);
-    assert_eq!(writer.call("FCALL f 0"), ":1\r\n");
-    writer.call("FUNCTION DELETE own");
-    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("", ""));
-    writer.call("SET functions x");
-    assert_eq!((told(&mut all).as_str(), told(&mut reader).as_str()), ("functions", "functions"));
 }

@@ -124,10 +124,19 @@ fn lock_named(call: &mut Call<'_, '_>, key: &[u8], order: &Order<'_>) -> Result<
         if slots.iter().all(|&slot| call.store.holds(slot)) {
             return Ok(found);
         }
-        call.store.hold_instead(&slots);
+        if !call.store.hold_instead(&slots) {
+            return Err(is_busy(call));
+        }
     }
-    call.store.hold_everything();
+    if !call.store.hold_everything() {
+        return Err(is_busy(call));
+    }
     elements_of(call, db, key, order)
+}
+
+/// A script holds for very long what is to be locked.
+fn is_busy(call: &Call<'_, '_>) -> CommandError {
+    CommandError::Plain(call.node.scripts.running.refusal())
 }
 
 /// The elements, of sorted sets and lists in their order if that is kept, and what holds them.
