@@ -206,6 +206,8 @@ fn what_is_restored_into_a_new_cluster_is_what_there_was() {
     source.must("HINCRBY h f 5");
     source.must("SELECT 0");
     cluster.nodes[0].client().must("INCRBY visits 5");
+    let library = "#!lua name=own\nredis.register_function('answer', function() return 42 end)";
+    assert!(!source.call(&["FUNCTION", "LOAD", library]).is_error());
     cluster.await_equal();
     cluster.nodes[0].client().must("SAVE");
     cluster.nodes[0].client().must("DEL key:0 key:1");
@@ -231,8 +233,10 @@ fn what_is_restored_into_a_new_cluster_is_what_there_was() {
         let differences = now.differences(&Contents::of(&mut node.client()));
         assert!(differences.is_empty(), "{:#?}", &differences[..differences.len().min(10)]);
     }
+    assert_eq!(target.nodes[1].client().must("FCALL answer 0").integer(), Some(42), "{restored}");
     assert!(restore(home.path(), &target.nodes[1], &["--dry-run"]).2);
     // The same as a file that Redis loads.
+    assert!(is_exported && exported["libraries"] == 1, "{exported}");
     assert!(is_exported && exported["keys"].as_u64() == Some(now.len() as u64 + 1), "{exported}");
     let file = shown(&home.path().join("dump.rdb"));
     assert!(report(&["import", &file, "--dry-run", "--via", &target.nodes[0].resp]).2);

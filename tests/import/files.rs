@@ -3,7 +3,8 @@
 use super::{Contents, assert_same, report, saved};
 use std::io::Read;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::node::{run, text};
@@ -238,20 +239,7 @@ fn redis_loads_what_a_node_exports() {
     let path = file.display().to_string();
     let (told, is_success) = report(&["export", &path, "--via", &node.resp]);
     assert!(is_success, "{told}");
-    // The reference with this file in its directory.
-    let free =
-        TcpListener::bind("127.78.0.1:0").expect("the system has a free port").local_addr().expect("it is bound");
-    let mut process = Command::new("redis-server")
-        .args(["--bind", "127.78.0.1", "--port", &free.port().to_string(), "--save", "", "--dir"])
-        .arg(directory.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server starts");
-    let mut loaded = wait::until("redis-server has loaded the file", || {
-        let mut loaded = Client::connect(&free.to_string()).map_err(|error| error.to_string())?;
-        let reply = loaded.try_call(&["PING"]).map_err(|error| error.to_string())?;
-        if reply.is_error() { Err(reply.to_string()) } else { Ok(loaded) }
-    });
+    let (mut process, mut loaded) = loading(directory.path());
     let mut contents = Contents::of(&mut loaded);
     let differences = contents.differences(&Contents::of(&mut client));
     process.kill().expect("it is ours");
@@ -260,4 +248,57 @@ fn redis_loads_what_a_node_exports() {
     contents.forget(|_| false);
     assert_eq!(Some(contents.len() as u64), told["keys"].as_u64());
     drop(redis);
+}
+
+/// The reference with the file `dump.rdb` of this directory, once it has loaded it.
+fn loading(directory: &Path) -> (Child, Client) {
+    let free =
+        TcpListener::bind("127.78.0.1:0").expect("the system has a free port").local_addr().expect("it is bound");
+    let process = Command::new("redis-server")
+        .args(["--bind", "127.78.0.1", "--port", &free.port().to_string(), "--save", "", "--dir"])
+        .arg(directory)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server starts");
+    let loaded = wait::until("redis-server has loaded the file", || {
+        let mut loaded = Client::connect(&free.to_string()).map_err(|error| error.to_string())?;
+        let reply = loaded.try_call(&["PING"]).map_err(|error| error.to_string())?;
+        if reply.is_error() { Err(reply.to_string()) } else { Ok(loaded) }
+    });
+    (process, loaded)
+}
+
+#[test]
+fn libraries_of_functions_come_in_and_go_out_with_the_keys() {
+    let Some(redis) = Redis::start("how libraries of functions move") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, directory) = (&cluster.nodes[0], tempfile::tempdir().expect("a temporary directory"));
+    let mut source = redis.client();
+    let library = |name: &str, function: &str, answer: &str| {
+        format!("#!lua name={name}\nredis.register_function('{function}', function() return '{answer}' end)")
+    };
+    source.must("SET k v");
+    source.call(&["FUNCTION", "LOAD", &library("one", "first", "one")]);
+    source.call(&["FUNCTION", "LOAD", &library("two", "second", &"two".repeat(1000))]);
+    node.client().call(&["FUNCTION", "LOAD", &library("one", "before", "old")]);
+    node.client().call(&["FUNCTION", "LOAD", &library("own", "third", "own")]);
+    let (told, is_success) = report(&["import", &saved(&mut source), "--via", &node.resp]);
+    assert!(is_success && told["copy"]["functions"] == 2, "{told}");
+    let mut client = node.client();
+    assert_eq!(client.must("FCALL first 0").text().as_deref(), Some("one"));
+    assert!(client.line("FCALL before 0").is_error(), "a library of the same name is replaced");
+    assert_eq!(client.must("FCALL third 0").text().as_deref(), Some("own"), "others stay");
+    let path = directory.path().join("dump.rdb").display().to_string();
+    let (told, is_success) = report(&["export", &path, "--via", &node.resp]);
+    assert!(is_success && told["libraries"] == 3 && told["keys"] == 1, "{told}");
+    let (mut process, mut loaded) = loading(directory.path());
+    let answers = ["FCALL first 0", "FCALL second 0", "FCALL third 0", "GET k"].map(|line| {
+        let (loaded, here) = (loaded.line(line), client.must(line));
+        (line, loaded, here)
+    });
+    process.kill().expect("it is ours");
+    process.wait().expect("it is ours");
+    for (line, loaded, here) in answers {
+        assert_eq!(loaded, here, "{line}");
+    }
 }

@@ -261,3 +261,37 @@ fn where_nobody_may_follow_every_key_is_copied() {
     assert!(told["stream"]["refused"].as_str().is_some_and(|reason| reason.contains("NOPERM")), "{told}");
     assert_same(&mut source, &mut node.client(), &[]);
 }
+
+#[test]
+fn libraries_of_functions_arrive_also_those_that_are_loaded_meanwhile() {
+    let Some(redis) = Redis::start("how libraries of functions are followed") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 10);
+    let library = |name: &str| {
+        format!(
+            "#!lua name={name}\nredis.register_function('of_{name}', function(keys) return redis.call('incr', keys[1]) end)"
+        )
+    };
+    source.call(&["FUNCTION", "LOAD", &library("a")]);
+    source.must("FCALL of_a 1 n");
+    let from = url(&redis);
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]);
+    assert!(is_success && told["copy"]["functions"] == 1, "{told}");
+    source.call(&["FUNCTION", "LOAD", &library("b")]);
+    source.must("FUNCTION DELETE a");
+    source.must("FCALL of_b 1 n");
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]);
+    assert!(is_success, "{told}");
+    let mut client = node.client();
+    assert_eq!(client.must("GET n").text().as_deref(), Some("2"), "calls arrive as what they wrote");
+    assert_eq!(client.must("FCALL of_b 1 n").integer(), Some(3));
+    assert!(client.line("FCALL of_a 1 n").is_error());
+    // Where nobody may follow they are asked for.
+    let other = Cluster::start(&["only"]);
+    source.must("ACL SETUSER reader on >p ~* +@all -psync -sync");
+    let from = format!("redis://reader:p@{}", redis.address);
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &other.nodes[0].resp]);
+    assert!(is_success && told["copy"]["functions"] == 1, "{told}");
+    assert_eq!(other.nodes[0].client().must("FCALL of_b 1 n").integer(), Some(3));
+}

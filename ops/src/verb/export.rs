@@ -1,9 +1,10 @@
-//! `pelago export`: all keys of a node into an RDB file, which Redis 7 and everything later can load, while it serves.
+//! `pelago export`: all keys and libraries of functions of a node into an RDB file, which Redis 7 and everything later can load, while it serves.
 //!
 //! Values are copied as the node dumps them, page by page. Every key is whole and as it was at one moment, but not all
 //! keys at the same moment: what is written meanwhile may or may not be in the file. Of a backup they are. Fields of hashes
 //! that end need a version of the format that Redis reads from 7.4 on: when the first is met, the file is begun anew in it.
 
+use super::import::libraries::libraries;
 use super::import::pages::{Pages, Told, ask, knows_deadlines};
 use super::import::progress::Progress;
 use super::import::{keys, select};
@@ -52,11 +53,12 @@ impl Export {
             // What is there of it is of no use to anybody.
             let _ = std::fs::remove_file(&partial);
         }
-        let (keys, length, seconds) = outcome?;
+        let Written { keys, libraries, length, seconds } = outcome?;
         let failed = |error| Failure::File { doing: "rename", path: partial.clone(), error };
         std::fs::rename(&partial, &self.file).map_err(failed)?;
         terminal::line(if self.json {
-            json!({ "keys": keys, "bytes": length, "seconds": seconds, "file": self.file }).to_string()
+            json!({ "keys": keys, "libraries": libraries, "bytes": length, "seconds": seconds, "file": self.file })
+                .to_string()
         } else {
             let rate = (keys as f64 / seconds.max(0.001)) as u64;
             let (keys, rate) = (grouped(keys), grouped(rate));
@@ -65,7 +67,7 @@ impl Export {
         Ok(())
     }
 
-    fn write_on(&self, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+    fn write_on(&self, sheet: &Sheet<'_>, stop: &Stop) -> Result<Written> {
         match &self.from_backup {
             Some(directory) => self.write_backup(directory, sheet, stop),
             None => {
@@ -76,10 +78,11 @@ impl Export {
     }
 
     /// The keys of a backup: all at one moment.
-    fn write_backup(&self, directory: &Path, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+    fn write_backup(&self, directory: &Path, sheet: &Sheet<'_>, stop: &Stop) -> Result<Written> {
         let not_written = |error| sheet.not_written(&directory.display().to_string(), error);
         let found = Backup::open(directory)?.load(&mut |_| ())?;
-        let mut writer = sheet.begin()?;
+        let libraries = found.libraries();
+        let mut writer = sheet.begin(&libraries)?;
         let progress = Progress::of_keys(found.len());
         let (mut written, mut current) = (0, None);
         found.each(|entry| {
@@ -95,12 +98,13 @@ impl Export {
         })?;
         let length = sheet.finish(writer)?;
         progress.end();
-        Ok((written, length, progress.seconds()))
+        Ok(Written { keys: written, libraries: libraries.len(), length, seconds: progress.seconds() })
     }
 
-    fn write(&self, wire: &mut Wire, sheet: &Sheet<'_>, stop: &Stop) -> Result<(u64, u64, f64)> {
+    fn write(&self, wire: &mut Wire, sheet: &Sheet<'_>, stop: &Stop) -> Result<Written> {
         let not_written = |error| sheet.not_written(&self.target.via, error);
-        let mut writer = sheet.begin()?;
+        let libraries = libraries(wire)?.map_err(|refusal| Failure::refused(&self.target.via, &refusal))?;
+        let mut writer = sheet.begin(&libraries)?;
         let all = keys(wire)?;
         let progress = Progress::of_keys(all.values().sum());
         let exact = knows_deadlines(wire)?;
@@ -134,8 +138,17 @@ impl Export {
         }
         let length = sheet.finish(writer)?;
         progress.end();
-        Ok((written, length, progress.seconds()))
+        Ok(Written { keys: written, libraries: libraries.len(), length, seconds: progress.seconds() })
     }
+}
+
+/// What was written.
+struct Written {
+    keys: u64,
+    libraries: usize,
+    /// Bytes of the file.
+    length: u64,
+    seconds: f64,
 }
 
 /// The version of the format that Redis 7.0 and everything later reads.
@@ -151,14 +164,15 @@ struct Sheet<'p> {
 }
 
 impl Sheet<'_> {
-    /// Begins the file.
-    fn begin(&self) -> Result<Writer<File>> {
+    /// Begins the file, with these libraries of functions.
+    fn begin(&self, libraries: &[Vec<u8>]) -> Result<Writer<File>> {
         let failed = |error| self.not_written("", error);
         let file = File::create(self.path).map_err(|error| failed(RdbError::Io(error)))?;
         let mut writer = Writer::with_version(file, self.version).map_err(failed)?;
         let of = if self.version == VERSION { "7.0.15" } else { "7.4.0" };
         writer.auxiliary("redis-ver", of).map_err(failed)?;
         writer.auxiliary("redis-bits", "64").map_err(failed)?;
+        libraries.iter().try_for_each(|code| writer.function(code)).map_err(failed)?;
         Ok(writer)
     }
 

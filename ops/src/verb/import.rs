@@ -8,6 +8,7 @@ mod file;
 mod follow;
 mod holding;
 mod lanes;
+pub(super) mod libraries;
 mod link;
 mod live;
 mod loader;

@@ -115,6 +115,7 @@ impl Restore {
     fn write(&self, found: &BackupKeys, stop: &Stop) -> Result<Tally> {
         let mut loader = self.into.loader()?;
         let progress = Progress::of_keys(found.len());
+        found.libraries().iter().for_each(|code| loader.function(code));
         let mut seen = 0_u64;
         let written = found.each(|entry| {
             seen += 1;

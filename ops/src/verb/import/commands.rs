@@ -139,7 +139,8 @@ impl<'h> Commands<'h> {
     fn data(&mut self, bytes: &[u8], group: &mut Group) {
         let is_wanted = self.source.wants(self.database);
         let is_flush_of_all = self.name == b"flushall";
-        if !is_wanted && !is_flush_of_all {
+        // Functions are of no database.
+        if !is_wanted && !is_flush_of_all && self.name != b"function" {
             return;
         }
         if self.database >= self.holding.databases {

@@ -4,6 +4,7 @@ use super::Destination;
 use super::address::Source;
 use super::follow::{Followed, Follower};
 use super::holding::{Holding, keys};
+use super::libraries::libraries;
 use super::link::{self, Ending, Keeper, Link, Place, Start};
 use super::loader::{Tally, unreadable};
 use super::pages::{Pages, knows_deadlines};
@@ -182,6 +183,10 @@ impl Live<'_> {
         let progress = Progress::of_keys(all.values().sum());
         // `SCAN` may show a key twice.
         let mut loader = self.into.loader_for(self.into.holding()?.replacing())?;
+        match libraries(&mut wire)? {
+            Ok(codes) => codes.iter().for_each(|code| loader.function(code)),
+            Err(refusal) => loader.tally.refusals.note(refusal.as_bytes()),
+        }
         for database in all.keys().copied().filter(|database| self.source.wants(*database)) {
             let knows_deadlines = knows_deadlines(&mut wire)?;
             let (mut pages, held) = (Pages::new(&mut wire, database)?, loader.kinds());

@@ -25,6 +25,8 @@ pub struct Tally {
     pub resumed: u64,
     /// Fields whose deadlines are lost.
     pub deadlines_lost: u64,
+    /// Libraries of functions that were written.
+    pub functions: u64,
     /// Libraries of functions that the target does not take.
     pub functions_skipped: u64,
     /// What modules had written beside the keys.
@@ -57,6 +59,7 @@ impl Tally {
             line(*count, &format!("keys skipped: {}", skip.reason()));
         }
         line(self.deadlines_lost, "fields of hashes kept without their deadlines, which the target does not know");
+        line(self.functions, "libraries of functions written");
         line(self.functions_skipped, "libraries of functions skipped, which the target does not take");
         line(self.modules_skipped, "records of modules skipped");
         for (text, count) in self.refusals.iter() {
@@ -70,7 +73,7 @@ impl Tally {
         let skipped: BTreeMap<String, u64> = self.skipped.iter().map(|(skip, count)| (skip.reason(), *count)).collect();
         json!({
             "keys": self.keys, "written": self.written, "resumed": self.resumed, "skipped": skipped,
-            "field_deadlines_lost": self.deadlines_lost, "functions_skipped": self.functions_skipped,
+            "field_deadlines_lost": self.deadlines_lost, "functions": self.functions, "functions_skipped": self.functions_skipped,
             "modules_skipped": self.modules_skipped, "refused": self.refusals.json(),
         })
     }
@@ -137,6 +140,7 @@ impl Loader {
         if self.holding.knows(b"function") {
             write_request(&mut self.batch.requests, &[b"FUNCTION", b"LOAD", b"REPLACE", code]);
             self.batch.replies += 1;
+            self.tally.functions += 1;
         } else {
             self.tally.functions_skipped += 1;
         }
