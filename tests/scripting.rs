@@ -64,7 +64,7 @@ fn libraries_reach_every_region_and_survive_a_restart() {
 
 #[test]
 fn a_script_that_does_not_end_is_ended_by_somebody_else_also_with_one_worker() {
-    let cluster = Cluster::start_with(&["us-east"], &["busy-reply-threshold=50"]);
+    let mut cluster = Cluster::start_with(&["us-east"], &["busy-reply-threshold=50"]);
     let (mut slow, mut other) = (cluster.nodes[0].client(), cluster.nodes[0].client());
     slow.queue(&["EVAL", "while true do pcall(function() while true do end end) end", "1", "k"]);
     slow.send().unwrap();
@@ -84,4 +84,55 @@ fn a_script_that_does_not_end_is_ended_by_somebody_else_also_with_one_worker() {
     eventually("others are told", || other.line("GET x").to_string().contains("BUSY"));
     let refused = other.line("SCRIPT KILL").to_string();
     assert!(refused.contains("UNKILLABLE"), "{refused}");
+    let refused = other.line("SHUTDOWN").to_string();
+    assert!(refused.contains("BUSY") && refused.contains("SHUTDOWN NOSAVE"), "{refused}");
+    other.queue(&["SHUTDOWN", "NOSAVE"]);
+    other.send().unwrap();
+    assert!(cluster.nodes[0].wait_ended().success(), "the node ends in order");
+    cluster.nodes[0].start();
+    assert_eq!(cluster.nodes[0].client().must("PING").text().as_deref(), Some("PONG"));
+}
+
+/// The libraries of `docs/rate-limits.md`, as they stand there.
+fn libraries_of_the_page() -> Vec<&'static str> {
+    let page = include_str!("../docs/rate-limits.md");
+    let blocks = page.split("```lua\n").skip(1);
+    blocks.map(|block| block.split_once("```").expect("a block ends").0).collect()
+}
+
+#[test]
+fn the_examples_of_the_page_about_rate_limits_do_what_it_says() {
+    let cluster = Cluster::start(&["us-east"]);
+    let mut client = cluster.nodes[0].client();
+    let libraries = libraries_of_the_page();
+    assert_eq!(libraries.len(), 2);
+    let names = libraries.iter().map(|code| client.call(&["FUNCTION", "LOAD", code]).text());
+    assert_eq!(names.collect::<Vec<_>>(), [Some("window".to_owned()), Some("leaky".to_owned())]);
+
+    // Three calls in ten seconds.
+    let mut allows = |who: &str, now: u32, call: &str| {
+        client.must(&format!("FCALL allow 1 {who} {now} 10000 3 {call}")).integer() == Some(1)
+    };
+    assert!(allows("ann", 1000, "a") && allows("ann", 1001, "b") && allows("ann", 5000, "c"));
+    assert!(!allows("ann", 5000, "d"), "a fourth one within the window");
+    assert!(allows("bob", 5000, "a"), "another one has a window of his own");
+    assert!(!allows("ann", 10_999, "d"), "the first one still counts");
+    assert!(allows("ann", 11_000, "d"), "the first one has left the window");
+    assert!(allows("ann", 11_001, "e") && !allows("ann", 11_002, "f"), "so has the second one, not the third");
+    assert_eq!(client.must("ZCARD ann").integer(), Some(3), "who was refused is not counted");
+    let left = client.must("PTTL ann").integer().expect("a number");
+    assert!((1..=10_000).contains(&left), "what nobody uses goes by itself: {left}");
+
+    // Two tasks a second, never faster, also after a rest.
+    for task in ["one", "two", "three"] {
+        client.must(&format!("FCALL put 1 {{t}}queue {task}"));
+    }
+    let mut take = |now: u32| client.must(&format!("FCALL take 2 {{t}}queue {{t}}bucket {now} 2"));
+    assert_eq!(take(100_000).text().as_deref(), Some("one"));
+    assert_eq!(take(100_000), Reply::Integer(500));
+    assert_eq!(take(100_400), Reply::Integer(100));
+    assert_eq!(take(100_500).text().as_deref(), Some("two"));
+    assert_eq!(take(200_000).text().as_deref(), Some("three"));
+    let after_a_rest = take(200_000);
+    assert!(after_a_rest.integer().is_some(), "no burst after a rest: {after_a_rest}");
 }
