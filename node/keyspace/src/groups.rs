@@ -344,9 +344,9 @@ impl<'a> Access<'a> {
     /// An image of the key is out of date, though nothing is to be replicated.
     fn note_regional_change(&mut self, key: &[u8]) {
         let (shared, now) = (self.shared(), self.now());
-        // Later than anything that an image can have. The clock must come to it by itself: a slot that says it has changed
-        // later than any reading of the clock is compared with no other node's.
-        self.locked(key).memory.changed = shared.next_stamp(now);
+        // Without taking a stamp: nothing is written.
+        let later = shared.clock().next(now, shared.me());
+        self.locked(key).memory.note_regional(later);
     }
 }
 

@@ -51,7 +51,7 @@ impl Keyspace {
 
     /// Whether anything that an image contains has changed in these slots after `since`.
     pub fn has_changed_since(&self, numbers: &[u16], since: Stamp) -> bool {
-        numbers.iter().any(|&number| self.slot(number).memory.changed > since)
+        numbers.iter().any(|&number| self.slot(number).memory.last_imaged() > since)
     }
 
     /// Bytes of changes that workers have handed over and no batch contains yet.

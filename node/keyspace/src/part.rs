@@ -41,7 +41,8 @@ impl Keyspace {
         let changed = self.shared.next_stamp(self.shared.now());
         for number in (0..SLOTS).filter(|&number| only.contains(number)) {
             let mut read = std::mem::take(&mut *part.slot(number));
-            read.memory.changed = if read.memory.changed <= as_read { unchanged } else { changed };
+            let is_unchanged = read.memory.last_imaged() <= as_read;
+            read.memory.set_changed(if is_unchanged { unchanged } else { changed });
             self.shared.set_earliest(number, part.shared.earliest(number));
             let mut slot = self.slot(number);
             // Whoever watches a key did so before it was there.

@@ -58,6 +58,8 @@ struct Rare {
     awaited: Awaited,
     /// Strings with patches that may not be everywhere: database and the hash of the key.
     patched: BTreeSet<(u8, u64)>,
+    /// Later than the clock was when what only this region keeps last changed: pending lists and consumers of groups.
+    regional: Stamp,
 }
 
 /// What was seen of a slot beyond the node's vector.
@@ -430,6 +432,25 @@ impl Memory {
     #[inline]
     pub fn context(&self) -> Option<&Context> {
         self.rare.as_ref()?.context.as_ref()
+    }
+
+    /// What only this region keeps has changed. No other region has it, so the digest does not, and the slot has not changed
+    /// as far as others are concerned: only an image of it is out of date. `later` is later than what an image may have.
+    pub fn note_regional(&mut self, later: Stamp) {
+        self.rare.get_or_insert_default().regional = later;
+    }
+
+    /// The last moment after which an image has all that is here.
+    pub fn last_imaged(&self) -> Stamp {
+        self.rare.as_ref().map_or(self.changed, |rare| self.changed.max(rare.regional))
+    }
+
+    /// All that is here changed last at this moment, as far as images are concerned.
+    pub fn set_changed(&mut self, at: Stamp) {
+        self.changed = at;
+        if let Some(rare) = &mut self.rare {
+            rare.regional = Stamp::ZERO;
+        }
     }
 
     /// What has been seen here out of order; begins to be kept.
