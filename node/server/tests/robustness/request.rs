@@ -540,7 +540,9 @@ pub fn is_comparable(request: &Request) -> bool {
     let is_hexadecimal = request[1..].iter().any(|word| word.len() > 2 && word.windows(2).any(|two| two == b"0x"));
     // The Redis beside us is a 7.0.
     let is_newer = command.since > "7.1";
+    // Who waits for a key has no answer to compare.
+    let waits = command.flags.contains(Flags::BLOCKING);
     let is_random = command.flags.contains(Flags::NO_SCRIPT) || by_chance.contains(&command.name);
     let ends_soon = lives.contains(&command.name) && request[1..].iter().any(is_short);
-    of_data && ![is_far, is_hexadecimal, is_newer, is_random, ends_soon].contains(&true)
+    of_data && ![waits, is_far, is_hexadecimal, is_newer, is_random, ends_soon].contains(&true)
 }
