@@ -48,6 +48,8 @@ struct Swept {
     now: u64,
     applied: Arc<VersionVector>,
     ahead: Ahead,
+    /// The node has some of what the key's slot held, and nobody can tell what.
+    is_in_part: bool,
 }
 
 /// A command that is about to be executed.
@@ -137,10 +139,11 @@ impl Observer {
             let keyspace = &node.keyspace;
             let key = Key::new(removal.database, &String::from_utf8_lossy(removal.key));
             let (applied, ahead) = (keyspace.applied(), keyspace.ahead_of(slot_of(removal.key)).map(Arc::new));
+            let is_in_part = keyspace.is_in_part(slot_of(removal.key));
             let fields = removal.fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
             let (stamp, now) = (removal.stamp, removal.now);
             let left = removal.is_eviction.then(|| memory_limit::taken(&node));
-            let swept = Swept { key, fields, stamp, left, now, applied, ahead };
+            let swept = Swept { key, fields, stamp, left, now, applied, ahead, is_in_part };
             queue.lock().unwrap_or_else(PoisonError::into_inner).push(swept);
         });
         let name = name.to_owned();
@@ -267,7 +270,7 @@ impl Observer {
         }
         // An answer like OK does not tell what the write found.
         let tells_nothing = after != clock && answers.iter().any(|answer| matches!(answer, Value::Simple(_)));
-        let not_judged = uncertain || views.any_ahead() && (wrong.is_some() || tells_nothing);
+        let not_judged = uncertain || views.is_in_part || views.any_ahead() && (wrong.is_some() || tells_nothing);
         if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
             let name = &self.lives[window.life].name;
@@ -424,6 +427,9 @@ impl Observer {
         } else {
             execution.fields_removed_by_sweep(&removal.key, &removal.fields, removal.stamp)
         };
+        if removal.is_in_part {
+            execution.give_up(std::slice::from_ref(&removal.key), removal.stamp);
+        }
         self.tally.swept += u64::from(removal.left.is_none());
         self.tally.evicted += u64::from(removal.left.is_some());
         self.lives[life].removed_last = removal.stamp;
@@ -502,6 +508,8 @@ fn named(commands: &[Vec<String>], database: u8, history: &History) -> Vec<Key> 
 struct Views {
     applied: Arc<VersionVector>,
     ahead: BTreeMap<u16, Arc<VersionVector>>,
+    /// Some of a slot's state is here and some missing, and nobody can tell which.
+    is_in_part: bool,
 }
 
 impl Views {
@@ -514,12 +522,13 @@ impl Views {
         if commands.iter().any(whole) {
             slots.extend(history.keys().map(|key| slot_of(key.name.as_bytes())));
         }
+        let is_in_part = slots.iter().any(|&slot| keyspace.is_in_part(slot));
         for slot in slots {
             if let Some(vector) = keyspace.ahead_of(slot) {
                 ahead.insert(slot, Arc::new(vector));
             }
         }
-        Self { applied: applied.clone(), ahead }
+        Self { applied: applied.clone(), ahead, is_in_part }
     }
 
     /// Whether any slot that is looked at is ahead of the node's vector.

@@ -40,11 +40,22 @@ impl Keyspace {
 
     /// Images of some slots are lost: the node does not have everything up to its vector after all. The other slots do, and
     /// know it of themselves; the vector begins anew, and peers bring the rest.
+    ///
+    /// SUBTLE: what the journal had of a lost slot stays in it, so it is not what any vector says until the node's has come
+    /// as far again. Neither does it have all that a state session has brought on top of what was lost.
     pub fn forget_applied(&self, is_lost: &dyn Fn(u16) -> bool) {
         let known = self.applied();
-        for number in (0..SLOTS).filter(|&number| !is_lost(number)) {
+        for number in 0..SLOTS {
+            let mut slot = self.slot(number);
             // Also of one that holds nothing: what it held was removed.
-            self.slot(number).memory.context_or_new().vector.join(&known);
+            let context = slot.memory.context_or_new();
+            if is_lost(number) {
+                let brought = std::mem::take(&mut context.vector);
+                context.in_part.join(&brought);
+                context.in_part.join(&known);
+            } else {
+                context.vector.join(&known);
+            }
         }
         self.shared.forget_applied();
     }

@@ -69,6 +69,8 @@ pub struct Context {
     pub vector: VersionVector,
     /// Dots (stamp and digest of the element's full name) that were dropped before they came: their adds are ignored.
     pub early: BTreeSet<(Stamp, u64)>,
+    /// Up to here some of it may be here and some missing: what the journal had of a slot whose image was lost.
+    pub in_part: VersionVector,
 }
 
 /// The full name of a contribution to a counter.
@@ -383,7 +385,8 @@ impl Slot {
             let early = context.early.len();
             context.early.retain(|&(stamp, _)| !applied.covers(stamp));
             shared.count_early(context.early.len() as i64 - early as i64);
-            if context.early.is_empty() && applied.covers_all(&context.vector) {
+            let is_covered = applied.covers_all(&context.vector) && applied.covers_all(&context.in_part);
+            if context.early.is_empty() && is_covered {
                 rare.context = None;
                 has_caught_up = true;
             }

@@ -119,13 +119,20 @@ impl Keyspace {
         self.slot(number).memory.context().map(|context| context.vector.clone())
     }
 
-    /// Up to where something is known of each number, in any slot, by state catch-up: as far as that is beyond the vector,
-    /// it is known in part.
+    /// Whether a slot holds some of what was written up to a point beyond the node's vector, and lacks the rest: its image
+    /// was lost, and the journal had what came after that.
+    pub fn is_in_part(&self, number: u16) -> bool {
+        self.slot(number).memory.context().is_some_and(|context| !context.in_part.is_empty())
+    }
+
+    /// Up to where something is known of each number, in any slot, by state catch-up or by the journal alone: as far as that
+    /// is beyond the vector, it is known in part.
     pub fn known_in_part(&self) -> VersionVector {
         let mut known = VersionVector::new();
         for slot in &self.slots {
             if let Some(context) = slot.lock().memory.context() {
                 known.join(&context.vector);
+                known.join(&context.in_part);
             }
         }
         known

@@ -196,7 +196,7 @@ impl<'a> Arrived<'a> {
                 _ => return Err(DecodeError::Invalid("a database")),
             }
         }
-        Ok(Self { number, extent, context: Context { vector, early }, digest, resets, keys })
+        Ok(Self { number, extent, context: Context { vector, early, ..Context::default() }, digest, resets, keys })
     }
 }
 
