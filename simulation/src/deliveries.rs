@@ -24,6 +24,8 @@ struct Deed {
     stamp: Stamp,
     /// What was known there of the group's rounds.
     known: Known,
+    /// Nobody can tell whether it was done.
+    is_doubtful: bool,
 }
 
 /// What is known of the group of a stream.
@@ -50,6 +52,8 @@ pub struct Ran<'r> {
     pub stamp: Stamp,
     /// Which writes of a key its node had applied from elsewhere.
     pub sees: &'r dyn Fn(&Key, Stamp) -> bool,
+    /// Whether an entry is in its stream at the node.
+    pub has: &'r dyn Fn(&Key, &str) -> bool,
 }
 
 /// See the module.
@@ -57,7 +61,8 @@ pub struct Ran<'r> {
 pub struct Deliveries {
     groups: BTreeMap<Key, Group>,
     delivered: BTreeSet<(usize, Known, Entry)>,
-    /// What may be pending in a life: `NOACK` acknowledges nothing of that.
+    /// What may be pending in a life: `NOACK` acknowledges nothing of that which is. (It may have been acknowledged elsewhere,
+    /// or its group destroyed.)
     pending: BTreeSet<(usize, Entry)>,
 }
 
@@ -71,7 +76,7 @@ impl Ran<'_> {
     }
 
     fn deed(&self, known: Known) -> Deed {
-        Deed { life: self.life, stamp: self.stamp, known }
+        Deed { life: self.life, stamp: self.stamp, known, is_doubtful: false }
     }
 }
 
@@ -100,7 +105,11 @@ impl Deliveries {
             "XACK" => {
                 let (key, id) = (ran.key(1)?, ran.args.get(3)?);
                 let is_new = *ran.answer == Value::Integer(1);
-                if is_new { self.note_acknowledgement(ran, key, id) } else { None }
+                if !is_new {
+                    return None;
+                }
+                self.pending.remove(&(ran.life, (key.clone(), id.clone())));
+                self.note_acknowledgement(ran, key, id, false)
             }
             "XCLAIM" => self.judge_pending(ran, &ran.key(1)?, texts(ran.answer)),
             "XAUTOCLAIM" => self.judge_pending(ran, &ran.key(1)?, texts(ran.answer.elements().get(1)?)),
@@ -139,22 +148,24 @@ impl Deliveries {
             let may_be_pending = (ran.life, entry.clone());
             if !ran.args.iter().any(|word| word == "NOACK") {
                 self.pending.insert(may_be_pending);
-            } else if !self.pending.contains(&may_be_pending) {
-                wrong = wrong.or(self.note_acknowledgement(ran, key.clone(), &entry.1));
+                continue;
             }
+            let is_doubtful = self.pending.contains(&may_be_pending);
+            wrong = wrong.or(self.note_acknowledgement(ran, key.clone(), &entry.1, is_doubtful));
         }
         wrong
     }
 
-    fn note_acknowledgement(&mut self, ran: &Ran<'_>, key: Key, id: &str) -> Option<String> {
+    fn note_acknowledgement(&mut self, ran: &Ran<'_>, key: Key, id: &str, is_doubtful: bool) -> Option<String> {
         let wrong = self.judge_pending(ran, &key, vec![id.to_owned()]);
         let group = self.groups.entry(key.clone()).or_default();
         let known = group.known(|deed| ran.knows(&key, deed));
-        group.acknowledged.entry(id.to_owned()).or_default().push(ran.deed(known));
+        group.acknowledged.entry(id.to_owned()).or_default().push(Deed { is_doubtful, ..ran.deed(known) });
         wrong
     }
 
-    /// What is wrong with finding these entries unacknowledged.
+    /// What is wrong with finding these entries unacknowledged. That one was acknowledged which is gone is forgotten with time,
+    /// and who learns by state that it is gone does not learn the rest.
     fn judge_pending(&mut self, ran: &Ran<'_>, key: &Key, ids: Vec<String>) -> Option<String> {
         let group = self.groups.entry(key.clone()).or_default();
         let known = group.known(|deed| ran.knows(key, deed));
@@ -163,7 +174,10 @@ impl Deliveries {
         }
         ids.into_iter().find_map(|id| {
             let mut deeds = group.acknowledged.get(&id).into_iter().flatten();
-            let deed = deeds.find(|deed| ran.knows(key, deed) && deed.known == known)?;
+            let deed = deeds.find(|deed| !deed.is_doubtful && ran.knows(key, deed) && deed.known == known)?;
+            if !(ran.has)(key, &id) {
+                return None;
+            }
             let name = &key.name;
             Some(format!(
                 "{id} of {name} was acknowledged by {:?} in life {}, of which {:?} does not know",

@@ -3,7 +3,7 @@
 
 mod contents;
 mod convergence;
-mod groups;
+pub mod groups;
 mod lives;
 mod memory;
 pub(crate) mod memory_limit;
