@@ -3,8 +3,8 @@
 //! A library. The `pelago` binary starts it on threads and sockets, the simulator inside one deterministic runtime:
 //! time, chance and streams come in from outside.
 
-pub mod arrivals;
 pub mod acl;
+pub mod arrivals;
 pub mod backups;
 pub mod blocking;
 pub mod certificates;

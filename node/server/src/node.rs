@@ -1,7 +1,7 @@
 //! What all connections of a node share, and the seams through which time and chance come in.
 
-use crate::arrivals::Arrivals;
 use crate::acl::Acl;
+use crate::arrivals::Arrivals;
 use crate::backups::Backups;
 use crate::blocking::Blocking;
 use crate::clients::Clients;
@@ -11,14 +11,14 @@ use crate::config::Settings;
 use crate::console::Console;
 use crate::durability::Durability;
 use crate::memory_limit::{self, MemoryLimit};
-use crate::notifications::Notifications;
 use crate::monitors::Monitors;
+use crate::notifications::Notifications;
 use crate::peers::Control;
 use crate::pubsub::PubSub;
 use crate::readiness::Readiness;
 use crate::relocations::Relocations;
-use crate::sentinel::Sentinel;
 use crate::scripting::Scripts;
+use crate::sentinel::Sentinel;
 use crate::tally::Tallies;
 use crate::tls::ClientTls;
 use crate::tracking::Tracking;

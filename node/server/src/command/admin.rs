@@ -95,14 +95,7 @@ pub const COMMANDS: &[Command] = &[
         )
     },
     container("memory", "4.0.0", "A container for memory diagnostics commands", MEMORY),
-    row(
-        "monitor",
-        1,
-        ADMIN_ALWAYS,
-        monitor,
-        "1.0.0",
-        "Listen for all requests received by the server in real time",
-    ),
+    row("monitor", 1, ADMIN_ALWAYS, monitor, "1.0.0", "Listen for all requests received by the server in real time"),
     row(
         "replicaof",
         3,

@@ -1,12 +1,12 @@
 //! `CLIENT` and its subcommands: what connections there are, what they are called, and ending or pausing them.
 
 use super::{Call, CommandError};
+use crate::acl::User;
 use crate::client::Replies;
 use crate::clients::{Marks, Presence, is_client_name};
-use crate::acl::User;
 use crate::condition::Paused;
-use crate::node::Node;
 use crate::config::ClientClass;
+use crate::node::Node;
 use crdt::UnixMillis;
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -153,7 +153,11 @@ impl Peers {
     pub(super) fn note_event(&mut self, event: &Event) {
         match event {
             // What is applied is seen by the vector.
-            Event::Apply(_) | Event::Messages { .. } | Event::CloseOpenBatch | Event::PeerVector { .. } | Event::Audit { .. } => {}
+            Event::Apply(_)
+            | Event::Messages { .. }
+            | Event::CloseOpenBatch
+            | Event::PeerVector { .. }
+            | Event::Audit { .. } => {}
             Event::LinkReady { .. }
             | Event::CloseLink { .. }
             | Event::ReadJournal { .. }

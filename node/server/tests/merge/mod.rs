@@ -153,7 +153,12 @@ fn writes_keys(command: &Command) -> bool {
         | Group::HyperLogLog
         | Group::Stream
         | Group::Server => true,
-        Group::Connection | Group::Transactions | Group::PubSub | Group::Pelago | Group::Sentinel | Group::Scripting => false,
+        Group::Connection
+        | Group::Transactions
+        | Group::PubSub
+        | Group::Pelago
+        | Group::Sentinel
+        | Group::Scripting => false,
     };
     holds_keys && matches!(command.merge, Merge::Writes(_)) && command.name != "swapdb"
 }
