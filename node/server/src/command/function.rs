@@ -4,7 +4,7 @@
 //! replicated, journaled and compared like every other hash, and of two regions that load one library at once the later
 //! write stands. Each worker's machine loads them again when that hash has changed.
 
-use super::scripting::{MERGES, machine, split, stage};
+use super::scripting::{MERGES, is_flush, machine, split, stage};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::command::glob::matches;
 use crate::scripting::library::{self, Library};
@@ -287,11 +287,7 @@ fn delete(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 }
 
 fn flush(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let is_known = match args.get(2) {
-        None => true,
-        Some(how) => how.eq_ignore_ascii_case(b"sync") || how.eq_ignore_ascii_case(b"async"),
-    };
-    if !is_known || args.len() > 3 {
+    if !is_flush(args) {
         return Err(CommandError::Plain("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     let mut machine = machine(stage(call)?)?;

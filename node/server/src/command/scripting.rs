@@ -319,12 +319,17 @@ fn exists(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Whether `SCRIPT FLUSH` or `FUNCTION FLUSH` says nothing more than how, if that.
+pub fn is_flush(args: &[&[u8]]) -> bool {
+    match &args[2..] {
+        [] => true,
+        [how] => how.eq_ignore_ascii_case(b"sync") || how.eq_ignore_ascii_case(b"async"),
+        _ => false,
+    }
+}
+
 fn flush(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let is_known = match args.get(2) {
-        None => true,
-        Some(how) => how.eq_ignore_ascii_case(b"sync") || how.eq_ignore_ascii_case(b"async"),
-    };
-    if !is_known || args.len() > 3 {
+    if !is_flush(args) {
         return Err(CommandError::Plain("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
     call.node.scripts.cache.flush();
