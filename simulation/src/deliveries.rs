@@ -52,8 +52,6 @@ pub struct Ran<'r> {
     pub stamp: Stamp,
     /// Which writes of a key its node had applied from elsewhere.
     pub sees: &'r dyn Fn(&Key, Stamp) -> bool,
-    /// Whether an entry is in its stream at the node.
-    pub has: &'r dyn Fn(&Key, &str) -> bool,
 }
 
 /// See the module.
@@ -164,8 +162,7 @@ impl Deliveries {
         wrong
     }
 
-    /// What is wrong with finding these entries unacknowledged. That one was acknowledged which is gone is forgotten with time,
-    /// and who learns by state that it is gone does not learn the rest.
+    /// What is wrong with finding these entries unacknowledged.
     fn judge_pending(&mut self, ran: &Ran<'_>, key: &Key, ids: Vec<String>) -> Option<String> {
         let group = self.groups.entry(key.clone()).or_default();
         let known = group.known(|deed| ran.knows(key, deed));
@@ -175,9 +172,6 @@ impl Deliveries {
         ids.into_iter().find_map(|id| {
             let mut deeds = group.acknowledged.get(&id).into_iter().flatten();
             let deed = deeds.find(|deed| !deed.is_doubtful && ran.knows(key, deed) && deed.known == known)?;
-            if !(ran.has)(key, &id) {
-                return None;
-            }
             let name = &key.name;
             Some(format!(
                 "{id} of {name} was acknowledged by {:?} in life {}, of which {:?} does not know",

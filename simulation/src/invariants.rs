@@ -3,7 +3,7 @@
 
 mod contents;
 mod convergence;
-pub mod groups;
+mod groups;
 mod lives;
 mod memory;
 pub(crate) mod memory_limit;

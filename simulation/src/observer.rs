@@ -3,7 +3,6 @@
 
 use crate::broken::Broken;
 use crate::deliveries::{Deliveries, Ran};
-use crate::invariants::groups::has_entry;
 use crate::invariants::memory_limit;
 use crate::oracle::{self, Ahead, Execution, History, Key};
 use crate::reply::Value;
@@ -261,11 +260,9 @@ impl Observer {
         }
         let after = keyspace.clock();
         let mut undue = None;
-        let has = |key: &Key, id: &str| has_entry(&node, key, id);
         for (args, answer) in commands.iter().zip(answers) {
             let (life, database) = (window.life, window.database);
-            let found =
-                self.deliveries.note(&Ran { life, database, args, answer, stamp: after, sees: &sees, has: &has });
+            let found = self.deliveries.note(&Ran { life, database, args, answer, stamp: after, sees: &sees });
             undue = undue.or(found);
         }
         if wrong.is_none() && execution.clock != after && all_known {

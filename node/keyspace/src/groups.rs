@@ -318,8 +318,8 @@ impl<'a> Access<'a> {
 
     /// What was delivered here of the groups of a stream.
     pub(crate) fn deliveries_of(&mut self, database: Database, key: &[u8]) -> KeptDeliveries {
-        let stream = stream_in(self.used(database, key));
-        stream.map(|stream| stream.regional.deliveries()).unwrap_or_default()
+        let stream = self.stream_mut(database, key).ok().flatten();
+        stream.map(Stream::deliveries).unwrap_or_default()
     }
 
     /// Gives the groups of a stream that was just put here what was delivered of another stream's.

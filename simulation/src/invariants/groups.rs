@@ -36,15 +36,6 @@ fn look(world: &mut World) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Whether an entry is in its stream.
-pub fn has_entry(node: &Node, key: &Key, id: &str) -> bool {
-    let (database, name) = (Database(key.database), key.name.as_bytes());
-    let mut writer = node.keyspace.writer();
-    let mut access = writer.access(node.wall_clock(), &[name]);
-    let Ok(Some(stream)) = access.stream(database, name) else { return false };
-    stream.range(StreamId::ZERO, StreamId::MAX).any(|item| item.id.to_string() == id)
-}
-
 /// Entries behind the start of the group that the node neither delivers nor has pending for a consumer.
 fn open(node: &Node, key: &Key) -> Vec<StreamId> {
     let (database, name) = (Database(key.database), key.name.as_bytes());

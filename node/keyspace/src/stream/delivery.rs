@@ -7,7 +7,7 @@
 use super::counting::StreamCounts;
 use super::pending::{ConsumerNumber, Pending, PendingList};
 use super::regional::{EntryDots, Known};
-use crdt::{EntryDot, GroupStart, Stamp, StreamId, UnixMillis};
+use crdt::{DotSet, EntryDot, GroupStart, Stamp, StreamId, UnixMillis};
 use std::collections::BTreeMap;
 
 /// What a group has delivered here, to whom, and what of it nobody has acknowledged.
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 pub struct Delivery {
     /// The start of the group as it was when this was made or looked at the last time.
     pub(super) judged: Vec<GroupStart>,
+    /// What was acknowledged in rounds that have ended since: it is not pending any more, or was not delivered at all.
+    pub(super) ended: DotSet,
     pub(super) last_id: StreamId,
     pub(super) entries_read: Option<u64>,
     /// Entries with ids up to the last delivered one that were not delivered here.
@@ -38,6 +40,7 @@ impl Delivery {
     /// Begins again at the start, with nothing that came late; what is pending stays.
     pub(super) fn begin(&mut self, starts: &[GroupStart]) {
         self.judged = starts.to_vec();
+        self.ended = DotSet::default();
         self.last_id = starts.iter().map(|start| start.id).min().unwrap_or_default();
         self.entries_read = starts.last().and_then(|start| start.entries_read);
         self.late.clear();
@@ -68,24 +71,38 @@ impl Delivery {
         }
     }
 
+    /// The group has other rounds than before. `acknowledged` is what was so in them.
+    pub(super) fn rounds_changed(&mut self, acknowledged: &DotSet, known: &Known) {
+        acknowledged.iter().for_each(|range| {
+            self.ended.insert(*range);
+        });
+        self.release_done(StreamId::ZERO, StreamId::MAX, |dot| known.acknowledged.contains(dot));
+    }
+
+    /// Whether nothing has become of the group's rounds that [`Delivery::settle`] has not taken notice of.
+    fn is_settled(&self, known: &Known) -> bool {
+        self.ended.is_empty() && self.judged.iter().map(|start| start.round).eq(known.rounds())
+    }
+
     /// Takes notice of what has become of the group's start since this was made or looked at: of a new round, of another
     /// group by the same name, and of one that another region has created by this name at the same time.
     pub(super) fn settle(&mut self, known: &Known, entries: &impl EntryDots) {
-        let (before, now) = (&self.judged, &known.starts);
-        if before.iter().map(|start| start.round).eq(now.iter().map(|start| start.round)) {
+        if self.is_settled(known) {
             return;
         }
+        let (before, now) = (&self.judged, &known.starts);
         if !now.iter().any(|start| before.iter().any(|before| before.created == start.created)) {
             self.pending = PendingList::default();
         }
         let goes_on = now.iter().any(|start| before.iter().any(|before| before.round == start.round));
-        let before = std::mem::take(&mut self.judged);
+        let (before, ended) = (std::mem::take(&mut self.judged), std::mem::take(&mut self.ended));
         if !goes_on {
             self.begin(now);
         }
-        // Entries that were before the start and now are not, since nobody who created the group had seen them.
+        // Entries that were before the start and now are not, since nobody who created the group had seen them; and those
+        // that were acknowledged and now are not, since it was in a round that has ended.
         for dot in entries.dots_from(StreamId::ZERO).take_while(|dot| dot.id <= self.last_id) {
-            let was_delivered = goes_on && !is_before(&before, dot);
+            let was_delivered = goes_on && !is_before(&before, dot) && !ended.contains(dot);
             if !was_delivered && !known.is_done(dot) && self.pending.find(dot.id).is_none() {
                 self.late.insert(dot.id, dot.stamp);
             }
@@ -102,7 +119,9 @@ impl Delivery {
     /// An entry is there that was not before.
     pub(super) fn entry_appeared(&mut self, known: &Known, dot: EntryDot) {
         let is_passed_over = self.passed_over.is_some_and(|(top, last)| top < dot.id && dot.id <= last);
-        if dot.id <= self.last_id && !is_passed_over && !known.is_done(dot) {
+        // SUBTLE: what is done with in rounds that nobody has taken notice of may be so no more when somebody does.
+        let is_done = || self.is_settled(known) && known.is_done(dot);
+        if dot.id <= self.last_id && !is_passed_over && !is_done() {
             self.late.insert(dot.id, dot.stamp);
         }
     }
@@ -180,7 +199,7 @@ impl Delivery {
 
     /// Bytes on the heap, about.
     pub(super) fn heap_bytes(&self) -> usize {
-        let judged = self.judged.capacity() * size_of::<GroupStart>();
+        let judged = self.judged.capacity() * size_of::<GroupStart>() + self.ended.heap_bytes();
         judged + self.late.len() * size_of::<EntryDot>() + self.pending.heap_bytes()
     }
 }

@@ -3,10 +3,11 @@
 //! An entry that is acknowledged is put into one range with the acknowledged entries of its author next to it, if nothing
 //! lies between them that still has to be delivered; and if nothing of its author is left before it, the range begins at
 //! the bottom. So a group has hardly more ranges than authors, and one more for each entry that was passed over.
+//!
+//! Ranges of entries that are gone stay, one for each author: in another region such an entry may be pending.
 
-use super::regional::{EntryDots, GroupState, Others, RANGES_LOOKED_AT_MIN, ranges_of};
-use crdt::{DotRange, DotSet, EntryDot, NodeNumber, StreamId, StreamName};
-use std::collections::HashSet;
+use super::regional::{EntryDots, GroupState, Others, RANGES_LOOKED_AT_MIN};
+use crdt::{DotRange, EntryDot, NodeNumber, StreamId, StreamName};
 use std::ops::Bound;
 
 /// The elements that an acknowledgement changes.
@@ -43,29 +44,36 @@ impl GroupState {
             let range = DotRange { first: self.first_of(entries, dot), last: self.last_of(entries, dot) };
             self.known.acknowledged.insert(range);
         }
-        let mut ranges: Vec<DotRange> = dots.iter().filter_map(|dot| self.known.acknowledged.range_of(*dot)).collect();
+        let joined = self.join_gone(entries);
+        let changed = dots.iter().chain(&joined);
+        let mut ranges: Vec<DotRange> = changed.filter_map(|dot| self.known.acknowledged.range_of(*dot)).collect();
         ranges.sort_unstable_by_key(|range| (range.author(), range.first));
         ranges.dedup();
         let mut folded = Folded::default();
         for range in ranges {
             self.write(others, range, &mut folded);
         }
-        self.forget_gone(entries, others, &mut folded);
         folded
     }
 
     /// Where the range of an entry begins.
     fn first_of(&self, entries: &impl EntryDots, dot: EntryDot) -> EntryDot {
         let acknowledged = &self.known.acknowledged;
-        match neighbour(entries.dots_back_before(dot.id), dot.author()) {
-            Neighbour::Far => dot,
+        let below = match neighbour(entries.dots_back_before(dot.id), dot.author()) {
+            Neighbour::Far => return dot,
             Neighbour::Nothing => EntryDot::bottom(dot.author()),
-            Neighbour::At(below) => match acknowledged.range_of(below) {
+            Neighbour::At(below) => below,
+        };
+        match neighbour(self.open_within(below, dot).rev(), dot.author()) {
+            Neighbour::Far => dot,
+            Neighbour::Nothing if below == EntryDot::bottom(dot.author()) => below,
+            Neighbour::Nothing => match acknowledged.range_of(below) {
                 Some(range) => range.first,
                 // SUBTLE: also if it is before the start: another region may have created the group at the same time from
                 // an earlier start. Ranges between both are of entries that are gone.
                 None => acknowledged.after(below).map_or(dot, |range| range.first.min(dot)),
             },
+            Neighbour::At(open) => acknowledged.after(open).map_or(dot, |range| range.first.min(dot)),
         }
     }
 
@@ -73,15 +81,32 @@ impl GroupState {
     fn last_of(&self, entries: &impl EntryDots, dot: EntryDot) -> EntryDot {
         let acknowledged = &self.known.acknowledged;
         let Some((_, next)) = acknowledged.after(dot).zip(dot.id.next()) else { return dot };
-        match neighbour(entries.dots_from(next), dot.author()) {
-            Neighbour::Far => dot,
-            Neighbour::Nothing => {
-                let top = EntryDot::top(dot.author());
-                acknowledged.up_to(top).map_or(dot, |range| range.last)
-            }
-            // Also where that is not acknowledged: ranges of entries between both, which are gone.
-            Neighbour::At(above) => acknowledged.up_to(above).map_or(dot, |range| range.last.max(dot)),
-        }
+        let above = match neighbour(entries.dots_from(next), dot.author()) {
+            Neighbour::Far => return dot,
+            Neighbour::Nothing => EntryDot::top(dot.author()),
+            Neighbour::At(above) => above,
+        };
+        let end = match neighbour(self.open_within(dot, above), dot.author()) {
+            Neighbour::Far => return dot,
+            Neighbour::Nothing => above,
+            Neighbour::At(open) => open,
+        };
+        // Also where that is not acknowledged: ranges of entries between both, which are gone.
+        acknowledged.up_to(end).map_or(dot, |range| range.last.max(dot))
+    }
+
+    /// What is pending here between two dots of one author, of all authors. If no entry of the author is between both, then
+    /// what is pending of it is gone, and as in Redis it stays pending until somebody acknowledges it.
+    fn open_within(&self, first: EntryDot, last: EntryDot) -> impl DoubleEndedIterator<Item = EntryDot> {
+        let delivery = self.delivery.as_deref();
+        let is_within = move |dot: &EntryDot| first < *dot && *dot < last || dot.author() != first.author();
+        // What is between two dots has an id between both, unless later ones may have lower ids.
+        let ids = match delivery {
+            Some(delivery) if delivery.ids_went_back => StreamId::ZERO..=StreamId::MAX,
+            Some(_) | None => first.id..=last.id,
+        };
+        let pending = delivery.into_iter().flat_map(move |delivery| delivery.pending.range(ids.clone()));
+        pending.map(|(id, pending)| EntryDot { stamp: pending.stamp, id }).filter(is_within)
     }
 
     /// Writes a range in place of those that have become a part of it.
@@ -107,28 +132,26 @@ impl GroupState {
         }
     }
 
-    /// Ranges of which no entry can be left say nothing. They are looked for now and then, when there are twice as many
-    /// ranges as the last time.
-    fn forget_gone(&mut self, entries: &impl EntryDots, others: &Others, folded: &mut Folded) {
+    /// Makes the ranges of an author of which no entry can be left one, if nothing between them is pending here, and says
+    /// where they begin. They are looked for now and then, when there are twice as many ranges as the last time.
+    fn join_gone(&mut self, entries: &impl EntryDots) -> Vec<EntryDot> {
         if self.known.acknowledged.len() < self.ranges_looked_at {
-            return;
+            return Vec::new();
         }
         let first = entries.dots_from(StreamId::ZERO).next().map_or(StreamId::MAX, |dot| dot.id);
-        let (mut written, mut gone) = (DotSet::default(), HashSet::new());
-        for (_, put) in &folded.put {
-            written.insert(*put);
+        let gone: Vec<DotRange> =
+            self.known.acknowledged.iter().filter(|range| range.last.id < first).copied().collect();
+        let is_open = |one: &DotRange, other: &DotRange| {
+            !matches!(neighbour(self.open_within(one.last, other.first), one.author()), Neighbour::Nothing)
+        };
+        let pairs = gone.iter().zip(gone.iter().skip(1));
+        let pairs = pairs.filter(|(one, other)| one.author() == other.author() && !is_open(one, other));
+        let joined: Vec<DotRange> = pairs.map(|(one, other)| DotRange { first: one.first, last: other.last }).collect();
+        for range in &joined {
+            self.known.acknowledged.insert(*range);
         }
-        let removed: HashSet<Vec<u8>> = folded.removed.iter().cloned().collect();
-        for start in &self.known.starts {
-            for (name, range) in ranges_of(others, start.round) {
-                if range.last.id < first && !written.contains(range.first) && !removed.contains(name) {
-                    folded.removed.push(name.to_vec());
-                    gone.insert(range);
-                }
-            }
-        }
-        self.known.acknowledged.retain(|range| !gone.contains(range));
         self.ranges_looked_at = (2 * self.known.acknowledged.len()).max(RANGES_LOOKED_AT_MIN);
+        joined.iter().map(|range| range.first).collect()
     }
 }
 

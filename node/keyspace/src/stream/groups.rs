@@ -5,6 +5,7 @@ use super::delivery::{Delivery, is_before};
 use super::folding::Folded;
 use super::pending::{ConsumerNumber, Pending};
 use super::regional::{EntryDots, GroupState, Others};
+use super::regional_image::KeptDeliveries;
 use super::{Entries, Stream};
 use crdt::{Element, EntryDot, StreamId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, HashSet};
@@ -105,6 +106,12 @@ impl Stream {
     pub fn dots(&self) -> impl Iterator<Item = EntryDot> {
         let shown = Shown { entries: &self.entries, wide: self.wide.as_deref() };
         self.entries.items().map(move |item| shown.dot_of_item(item.id, item.dot))
+    }
+
+    /// What was delivered here of the groups.
+    pub fn deliveries(&mut self) -> KeptDeliveries {
+        let shown = Shown { entries: &self.entries, wide: self.wide.as_deref() };
+        self.regional.deliveries(&shown)
     }
 
     /// A group.

@@ -23,7 +23,7 @@ pub struct GroupState {
     pub(super) known: Known,
     /// What was delivered here; nothing before anybody has asked for it here.
     pub(super) delivery: Option<Box<Delivery>>,
-    /// Ranges at which those are looked for of which no entry is left.
+    /// How many ranges there are when those are looked for of which no entry is left.
     pub(super) ranges_looked_at: usize,
 }
 
@@ -65,9 +65,8 @@ impl Known {
         self.starts.iter().map(|start| start.round)
     }
 
-    /// What is acknowledged in any of the group's rounds.
+    /// Adds what is acknowledged in any of the group's rounds.
     fn read_acknowledged(&mut self, others: &Others) {
-        self.acknowledged = DotSet::default();
         for start in &self.starts {
             for (_, range) in ranges_of(others, start.round) {
                 self.acknowledged.insert(range);
@@ -109,6 +108,16 @@ impl Regional {
         for group in self.groups.iter_mut().flat_map(|groups| groups.values_mut()) {
             if let Some(delivery) = &mut group.delivery {
                 delivery.late.remove(&id);
+            }
+        }
+    }
+
+    /// All entries up to an id have gone.
+    pub fn entries_removed_up_to(&mut self, last: StreamId) {
+        for group in self.groups.iter_mut().flat_map(|groups| groups.values_mut()) {
+            if let Some(delivery) = &mut group.delivery {
+                let behind = last.next().map(|next| delivery.late.split_off(&next));
+                delivery.late = behind.unwrap_or_default();
             }
         }
     }
@@ -167,8 +176,14 @@ impl Regional {
             delivery: None,
             ranges_looked_at: RANGES_LOOKED_AT_MIN,
         });
-        group.known.starts = starts;
+        let before = std::mem::replace(&mut group.known.starts, starts);
+        let acknowledged = std::mem::take(&mut group.known.acknowledged);
         group.known.read_acknowledged(others);
+        if let Some(delivery) = &mut group.delivery
+            && !before.iter().map(|start| start.round).eq(group.known.rounds())
+        {
+            delivery.rounds_changed(&acknowledged, &group.known);
+        }
     }
 
     /// Takes over what was delivered of the groups of another key, whose entries were put here again by one change with
@@ -181,10 +196,11 @@ impl Regional {
         }
     }
 
-    /// What was delivered of groups.
-    pub fn deliveries(&self) -> KeptDeliveries {
-        let kept = self.groups().filter_map(|(name, group)| Some((name.into(), group.delivery()?.clone())));
-        kept.collect()
+    /// What was delivered of groups, after notice was taken of what has become of their rounds.
+    pub(super) fn deliveries(&mut self, entries: &impl EntryDots) -> KeptDeliveries {
+        let groups = self.groups.iter_mut().flat_map(|groups| groups.iter_mut());
+        let kept = groups.filter(|(_, group)| group.delivery.is_some());
+        kept.map(|(name, group)| (name.clone(), group.settled(entries).1.clone())).collect()
     }
 
     /// Bytes on the heap, about.

@@ -4,7 +4,7 @@ use super::delivery::Delivery;
 use super::pending::Pending;
 use super::regional::Regional;
 use crdt::encoding::{put_slice, put_stamp, put_varint};
-use crdt::{DecodeError, EntryDot, GroupStart, Reader, Stamp, StreamId};
+use crdt::{DecodeError, DotRange, EntryDot, GroupStart, Reader, Stamp, StreamId};
 
 /// What was delivered of groups in this region, by the names of the groups.
 pub type KeptDeliveries = Vec<(Box<[u8]>, Delivery)>;
@@ -15,6 +15,8 @@ const WHAT: &str = "a delivery";
 const PASSED_OVER: u8 = 1;
 /// That the stream's ids have gone back.
 const WENT_BACK: u8 = 2;
+/// That ranges follow, see [`Delivery::ended`].
+const ENDED: u8 = 4;
 
 impl Regional {
     /// Whether there is anything to be kept.
@@ -57,9 +59,14 @@ fn encode_delivery(delivery: &Delivery, out: &mut Vec<u8>, base: Stamp) {
     delivery.judged.iter().for_each(|start| put_slice(out, &start.encode()));
     put_id(out, delivery.last_id);
     let passed_over = if delivery.passed_over.is_some() { PASSED_OVER } else { 0 };
-    out.push(passed_over | if delivery.ids_went_back { WENT_BACK } else { 0 });
+    let ended = if delivery.ended.is_empty() { 0 } else { ENDED };
+    out.push(passed_over | ended | if delivery.ids_went_back { WENT_BACK } else { 0 });
     for id in delivery.passed_over.iter().flat_map(|(top, last)| [top, last]) {
         put_id(out, *id);
+    }
+    if ended != 0 {
+        put_varint(out, delivery.ended.len() as u64);
+        delivery.ended.iter().flat_map(|range| [range.first, range.last]).for_each(|dot| put_dot(out, base, dot));
     }
     out.push(u8::from(delivery.entries_read.is_some()));
     delivery.entries_read.iter().for_each(|read| put_varint(out, *read));
@@ -90,6 +97,14 @@ fn decode_delivery(reader: &mut Reader<'_>, base: Stamp) -> Result<Delivery, Dec
     delivery.ids_went_back = flags & WENT_BACK != 0;
     if flags & PASSED_OVER != 0 {
         delivery.passed_over = Some((id(reader)?, id(reader)?));
+    }
+    let ended = if flags & ENDED == 0 { 0 } else { reader.count(WHAT)? };
+    for _ in 0..ended {
+        let (first, last) = (dot(reader, base)?, dot(reader, base)?);
+        if first > last || first.author() != last.author() {
+            return Err(DecodeError::Invalid(WHAT));
+        }
+        delivery.ended.insert(DotRange { first, last });
     }
     if reader.byte(WHAT)? != 0 {
         delivery.entries_read = Some(reader.varint(WHAT)?);
