@@ -89,6 +89,10 @@ pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;
 /// a time. A script that needs more ends with an error.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 512 << 20;
 
+/// Bytes of words or of a reply that are made values of Lua without looking at each step whether its memory is short, which
+/// would cost more than the step. Values of Lua take up to some thirty times as much: 2 MiB beyond the limit above.
+pub const SCRIPT_UNLIMITED_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of the stack that Lua runs on, of which only what is used is memory: two hundred nested calls of C, and a
 /// thousand levels of a value that is answered or read as JSON.
 pub const SCRIPT_STACK_BYTES: usize = 16 << 20;

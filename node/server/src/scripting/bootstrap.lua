@@ -9,7 +9,7 @@ local error, rawget, rawset, rawequal, type, select = error, rawget, rawset, raw
 local setmetatable, getmetatable, next, tostring = setmetatable, getmetatable, next, tostring
 local raw_pcall, raw_xpcall, raw_load, raw_loadstring, setfenv = pcall, xpcall, load, loadstring, setfenv
 local resume, byte, concat = coroutine.resume, string.byte, table.concat
-local plain, position, text_of = native.plain, native.position, native.text_of
+local plain, position, text_of, ask = native.plain, native.position, native.text_of, native.ask
 
 local READ_ONLY = 'Attempt to modify a readonly table'
 
@@ -215,6 +215,13 @@ local function environment(api_of)
   return env, real
 end
 
+-- What a function of a library is called with: in one place, so that none is made for each call.
+local asked_f, asked_keys, asked_argv
+
+local function asked()
+  return asked_f(asked_keys, asked_argv)
+end
+
 return {
   -- The environment of a script.
   script = function(f)
@@ -229,17 +236,23 @@ return {
     setfenv(f, env)
     return real, guard(loading_api, { __index = setmetatable(loading_api, { __index = missing }) }), running
   end,
-  run = function(f, real, keys, argv)
-    rawset(real, 'KEYS', keys)
-    rawset(real, 'ARGV', argv)
-    return raw_xpcall(f, position)
-  end,
-  run_function = function(f, keys, argv)
-    return raw_xpcall(function()
-      return f(keys, argv)
-    end, position)
-  end,
-  load_library = function(f)
-    return raw_xpcall(f, position)
+  -- Runs one thing after the other: a script, a function of a library, or the code of one.
+  serve = function()
+    local is_well, value
+    while true do
+      local f, real, keys, argv = ask(is_well, value)
+      if real then
+        real.KEYS, real.ARGV = keys, argv
+        is_well, value = raw_xpcall(f, position)
+      elseif keys then
+        asked_f, asked_keys, asked_argv = f, keys, argv
+        is_well, value = raw_xpcall(asked, position)
+      else
+        is_well, value = raw_xpcall(f, position)
+        if is_well then
+          value = nil
+        end
+      end
+    end
   end,
 }

@@ -1,6 +1,6 @@
 //! Values of Lua to replies and replies to values of Lua, by the rules of Redis 7.
 
-use mlua::{Lua, Result, Table, Value};
+use mlua::{Either, Lua, Result, Table, Value};
 use resp::{Reply, Version};
 
 /// How deep a value is answered: what is deeper is an error in its place.
@@ -92,6 +92,29 @@ fn answer_array(table: &Table, reply: &mut Reply, script_version: Version, depth
     Ok(())
 }
 
+/// An element of a sequence: text goes to its place without a handle in between.
+pub type Element<'t> = Either<&'t str, Value>;
+
+/// The element that a word is.
+pub fn element_of<'t>(lua: &Lua, word: &'t [u8]) -> Result<Element<'t>> {
+    match std::str::from_utf8(word) {
+        Ok(text) => Ok(Either::Left(text)),
+        Err(_) => lua.create_string(word).map(|word| Either::Right(Value::String(word))),
+    }
+}
+
+/// A table of these elements, from 1 on.
+pub fn sequence<'t>(lua: &Lua, elements: impl Iterator<Item = Result<Element<'t>>>) -> Result<Table> {
+    let mut failed = None;
+    let table = lua.create_sequence_from(elements.map(|element| {
+        element.unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            Either::Right(Value::Nil)
+        })
+    }))?;
+    failed.map_or(Ok(table), Err)
+}
+
 /// Reads one reply of this node's own.
 pub fn value_of(lua: &Lua, reply: &[u8]) -> Result<Value> {
     Source { lua, reply, at: 0 }.value()
@@ -120,6 +143,17 @@ impl<'r> Source<'_, 'r> {
         taken
     }
 
+    /// An element of an array.
+    fn element(&mut self) -> Result<Element<'r>> {
+        if self.reply.get(self.at) != Some(&b'$') {
+            return self.value().map(Either::Right);
+        }
+        match resp::parse_integer(self.line().1).and_then(|length| usize::try_from(length).ok()) {
+            Some(length) => element_of(self.lua, self.take(length)),
+            None => Ok(Either::Right(Value::Boolean(false))),
+        }
+    }
+
     fn value(&mut self) -> Result<Value> {
         let (marker, text) = self.line();
         let length = || resp::parse_integer(text).and_then(|length| usize::try_from(length).ok());
@@ -132,14 +166,7 @@ impl<'r> Source<'_, 'r> {
             b'+' => self.named("ok", Value::String(self.lua.create_string(text)?))?,
             b'-' => self.named("err", Value::String(self.lua.create_string(text)?))?,
             b'*' | b'>' => match length() {
-                Some(length) => {
-                    let table = self.lua.create_table_with_capacity(length.min(1 << 16), 0)?;
-                    for index in 1..=length {
-                        let value = self.value()?;
-                        table.raw_set(index as i64, value)?;
-                    }
-                    Value::Table(table)
-                }
+                Some(length) => Value::Table(sequence(self.lua, (0..length).map(|_| self.element()))?),
                 None => Value::Boolean(false),
             },
             b'%' => {
@@ -176,8 +203,6 @@ impl<'r> Source<'_, 'r> {
     }
 
     fn named(&self, name: &str, value: Value) -> Result<Value> {
-        let table = self.lua.create_table()?;
-        table.raw_set(name, value)?;
-        Ok(Value::Table(table))
+        self.lua.create_table_from([(name, value)]).map(Value::Table)
     }
 }

@@ -4,16 +4,17 @@
 //! leaves that stack with a [`Question`] and goes on when it is resumed; so commands are executed on the side of who
 //! resumes, with whatever they borrow, and Lua's functions own nothing of it.
 
+mod life;
 mod natives;
 
 use super::cache::{Digest, Script};
 use super::running::Run;
-use super::{convert, json, library, printed, shebang};
-use crate::limits::{SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STACK_BYTES};
+use super::{convert, json, library, shebang};
+use crate::limits::{SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STACK_BYTES, SCRIPT_UNLIMITED_BYTES_MAX};
 use crate::node::Node;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 use resp::{Reply, Version};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -176,9 +177,6 @@ pub struct Machine {
 struct Doors {
     script: Function,
     library: Function,
-    run: Function,
-    run_function: Function,
-    load_library: Function,
 }
 
 /// After so many instructions it is looked how long a script has run: about a tenth of a millisecond.
@@ -186,8 +184,6 @@ const LOOK_INSTRUCTIONS: u32 = 10_000;
 
 /// A script that has run for too long goes on for so long before others are served.
 const SLICE_NS: u64 = 2_000_000;
-
-const BOOTSTRAP: &str = include_str!("bootstrap.lua");
 
 /// Where Lua finds the function that leaves its stack for a pause.
 const PAUSE: &str = "pelago.pause";
@@ -220,8 +216,8 @@ impl Machine {
         let json = Rc::new(json::Settings::default());
         let stack = DefaultStack::new(SCRIPT_STACK_BYTES).map_err(mlua::Error::external)?;
         let (inner, shared, settings) = (lua.clone(), Rc::clone(&exchange), Rc::clone(&json));
-        let mut stack = Coroutine::with_stack(stack, move |yielder: &Yielder<Answer, Question>, first: Answer| {
-            if let Err(error) = live(&inner, &shared, &settings, yielder, first) {
+        let mut stack = Coroutine::with_stack(stack, move |yielder: &Yielder<Answer, Question>, _: Answer| {
+            if let Err(error) = life::live(&inner, &shared, &settings, yielder) {
                 tracing::error!(%error, "the virtual machine for scripts could not be set up");
             }
         });
@@ -231,16 +227,7 @@ impl Machine {
             CoroutineResult::Return(()) => return Err(mlua::Error::RuntimeError("no machine for scripts".to_owned())),
         }
         let doors: Table = lua.named_registry_value("pelago.doors")?;
-        let doors = Doors {
-            script: doors.get("script")?,
-            library: doors.get("library")?,
-            run: doors.get("run")?,
-            run_function: doors.get("run_function")?,
-            load_library: doors.get("load_library")?,
-        };
-        lua.set_named_registry_value("pelago.run", doors.run.clone())?;
-        lua.set_named_registry_value("pelago.run_function", doors.run_function.clone())?;
-        lua.set_named_registry_value("pelago.load_library", doors.load_library.clone())?;
+        let doors = Doors { script: doors.get("script")?, library: doors.get("library")? };
         let machine = Self {
             lua,
             stack,
@@ -276,14 +263,15 @@ impl Machine {
     /// Compiles a source. The error is a sentence of Lua's.
     pub fn compile(&self, body: &[u8], name: &str) -> Result<Function, String> {
         let chunk = self.lua.load(shebang::without(body)).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-        chunk.into_function().map_err(|error| plain_text(&error))
+        limited(&self.lua, || chunk.into_function()).map_err(|error| plain_text(&error))
     }
 
     /// Compiles a script and keeps it.
     pub fn keep(&mut self, script: &Arc<Script>) -> Result<Rc<Compiled>, String> {
         use std::hash::BuildHasher;
         let function = self.compile(&script.body, "@user_script")?;
-        let environment = self.doors.script.call(function.clone()).map_err(|error| plain_text(&error))?;
+        let environment = limited(&self.lua, || self.doors.script.call(function.clone()));
+        let environment = environment.map_err(|error| plain_text(&error))?;
         let compiled = Rc::new(Compiled { script: Arc::clone(script), function, environment });
         self.compiled.insert(script.digest, Rc::clone(&compiled));
         self.by_body.insert(self.hasher.hash_one(&*script.body), Rc::clone(&compiled));
@@ -304,16 +292,14 @@ impl Machine {
 
     /// The environment of a library: what it reads from, `redis` while it is loaded, and after.
     pub fn library_environment(&self, function: &Function) -> mlua::Result<(Table, Table, Table)> {
-        self.doors.library.call(function.clone())
+        limited(&self.lua, || self.doors.library.call(function.clone()))
     }
 
     /// A table of strings, from 1 on.
     pub fn sequence(&self, words: &[&[u8]]) -> mlua::Result<Table> {
-        let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-        for (index, word) in words.iter().enumerate() {
-            table.raw_set(index as i64 + 1, self.lua.create_string(word)?)?;
-        }
-        Ok(table)
+        let bytes: usize = words.iter().map(|word| word.len()).sum();
+        let make = || convert::sequence(&self.lua, words.iter().map(|word| convert::element_of(&self.lua, word)));
+        if is_small(bytes + words.len() * WORD_BYTES) { make() } else { limited(&self.lua, make) }
     }
 
     /// Begins to run something.
@@ -341,7 +327,14 @@ impl Machine {
 
     fn resume(&mut self, answer: Answer) -> Question {
         match self.stack.resume(answer) {
-            CoroutineResult::Yield(question) => question,
+            CoroutineResult::Yield(question) => {
+                if matches!(question, Question::Done) {
+                    // SUBTLE: Lua also runs while its stack rests, to compile and to make environments. Only who is on the stack can
+                    // leave it, so nobody may be asked to from here on.
+                    self.exchange.threshold_ns.set(0);
+                }
+                question
+            }
             CoroutineResult::Return(()) => unreachable!("the stack of scripts ends with its machine"),
         }
     }
@@ -367,6 +360,34 @@ impl Machine {
         })
     }
 }
+
+/// Does something with the limit of memory, which is lifted while no script runs.
+///
+/// Under the limit every step of a conversion is made ready to fail, at a price many times that of the step. So what is
+/// small is converted without it, also for a script that runs: it goes beyond its limit by no more than that.
+fn limited<T>(lua: &Lua, work: impl FnOnce() -> mlua::Result<T>) -> mlua::Result<T> {
+    lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
+    let done = work();
+    lua.set_memory_limit(0)?;
+    done
+}
+
+/// Does something small without the limit of memory that the script that runs is under.
+fn unlimited<T>(lua: &Lua, work: impl FnOnce() -> mlua::Result<T>) -> mlua::Result<T> {
+    lua.set_memory_limit(0)?;
+    let done = work();
+    lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
+    done
+}
+
+/// Whether so many bytes of words or of a reply are few enough to be converted without a limit. In Lua they take up to some
+/// thirty times as much.
+fn is_small(bytes: usize) -> bool {
+    bytes <= SCRIPT_UNLIMITED_BYTES_MAX
+}
+
+/// What a word takes in Lua at least.
+const WORD_BYTES: usize = 16;
 
 /// A look at a script that runs.
 fn look(lua: &Lua, exchange: &Rc<Exchange>, node: &Node) -> mlua::Result<VmState> {
@@ -398,157 +419,8 @@ fn unwind(lua: &Lua) -> mlua::Error {
     }
 }
 
-/// The life of Lua's stack: sets up, then runs one thing after the other.
-fn live(
-    lua: &Lua,
-    exchange: &Rc<Exchange>,
-    settings: &Rc<json::Settings>,
-    yielder: &Yielder<Answer, Question>,
-    _first: Answer,
-) -> mlua::Result<()> {
-    lua.scope(|scope| {
-        let native = natives::natives(lua, exchange, settings)?;
-        let redis: Table = native.get("redis")?;
-        redis.set(
-            "call",
-            scope.create_function(move |lua, args: MultiValue| {
-                call(lua, exchange, yielder, &args)?.map_err(whole_reply)
-            })?,
-        )?;
-        redis.set(
-            "pcall",
-            scope.create_function(move |lua, args: MultiValue| {
-                call(lua, exchange, yielder, &args)?.or_else(|text| error_table(lua, &text))
-            })?,
-        )?;
-        redis.set(
-            "acl_check_cmd",
-            scope.create_function(move |lua, args: MultiValue| check(lua, exchange, yielder, &args))?,
-        )?;
-        let pause = scope.create_function(move |_, ()| {
-            yielder.suspend(Question::Pause);
-            Ok(())
-        })?;
-        lua.set_named_registry_value(PAUSE, pause)?;
-        let doors: Table = lua.load(BOOTSTRAP).set_name("=pelago").call(native)?;
-        lua.set_named_registry_value("pelago.doors", doors)?;
-        let mut answer = yielder.suspend(Question::Done);
-        loop {
-            if let Answer::Run(job) = answer {
-                let ended = run(lua, exchange, job);
-                if let Err(error) = ended {
-                    let text = format!("ERR {}", plain_text(&error));
-                    *exchange.failed.borrow_mut() = Some(Failure { text, place: None });
-                }
-            }
-            answer = yielder.suspend(Question::Done);
-        }
-    })
-}
-
-fn run(lua: &Lua, exchange: &Rc<Exchange>, job: Job) -> mlua::Result<()> {
-    let door = |name: &str| lua.named_registry_value::<Function>(name);
-    let (is_well, value): (bool, Value) = match job {
-        Job::Script { function, environment, keys, argv } => {
-            door("pelago.run")?.call((function, environment, keys, argv))?
-        }
-        Job::Function { function, keys, argv } => door("pelago.run_function")?.call((function, keys, argv))?,
-        Job::Library(function) => {
-            let (is_well, value): (bool, Value) = door("pelago.load_library")?.call(function)?;
-            (is_well, if is_well { Value::Nil } else { value })
-        }
-    };
-    if is_well {
-        return convert::answer(&value, &mut exchange.answer.borrow_mut(), exchange.version.get(), 0);
-    }
-    let failure = match &value {
-        Value::Table(table) => Failure {
-            text: match table.raw_get::<Value>("err")? {
-                Value::String(text) => text.to_string_lossy(),
-                _ => "ERR unknown error".to_owned(),
-            },
-            place: match (table.raw_get::<Value>("source")?, table.raw_get::<Value>("line")?) {
-                (Value::String(source), Value::Integer(line)) => Some(format!("{}:{line}", source.to_string_lossy())),
-                _ => None,
-            },
-        },
-        Value::String(text) => Failure { text: format!("ERR {}", text.to_string_lossy()), place: None },
-        other => Failure { text: format!("ERR {}", super::type_name(other)), place: None },
-    };
-    *exchange.failed.borrow_mut() = Some(failure);
-    Ok(())
-}
-
-/// `redis.call` and `redis.pcall`: a value, or the text of an error. The outer error ends the script.
-fn call(
-    lua: &Lua,
-    exchange: &Rc<Exchange>,
-    yielder: &Yielder<Answer, Question>,
-    args: &MultiValue,
-) -> mlua::Result<Result<Value, String>> {
-    if let Err(text) = take_words(exchange, args) {
-        return Ok(Err(text.to_owned()));
-    }
-    yielder.suspend(Question::Call);
-    if exchange.stop.get().is_some() {
-        return Err(unwind(lua));
-    }
-    let reply = exchange.reply.borrow();
-    match reply.bytes().split_first() {
-        Some((b'-', text)) => {
-            let text = text.strip_suffix(b"\r\n").unwrap_or(text);
-            Ok(Err(String::from_utf8_lossy(text).into_owned()))
-        }
-        _ => convert::value_of(lua, reply.bytes()).map(Ok),
-    }
-}
-
-fn error_table(lua: &Lua, text: &str) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(text)?)?;
-    table.raw_set("ignore_error_stats_update", true)?;
-    Ok(Value::Table(table))
-}
-
-/// `redis.acl_check_cmd`.
-fn check(
-    lua: &Lua,
-    exchange: &Rc<Exchange>,
-    yielder: &Yielder<Answer, Question>,
-    args: &MultiValue,
-) -> mlua::Result<bool> {
-    take_words(exchange, args).map_err(|text| whole_reply(text.to_owned()))?;
-    yielder.suspend(Question::Check);
-    if exchange.stop.get().is_some() {
-        return Err(unwind(lua));
-    }
-    let unknown = || whole_reply("ERR Invalid command passed to redis.acl_check_cmd()".to_owned());
-    exchange.allowed.get().ok_or_else(unknown)
-}
-
 fn whole_reply(text: String) -> mlua::Error {
     mlua::Error::external(WholeReply(text))
-}
-
-fn take_words(exchange: &Exchange, args: &MultiValue) -> Result<(), &'static str> {
-    if args.is_empty() {
-        return Err("ERR Please specify at least one argument for this redis lib call");
-    }
-    let mut words = exchange.words.borrow_mut();
-    words.clear();
-    for value in args {
-        match value {
-            Value::String(text) => words.push(&text.as_bytes()),
-            other => match super::number(other) {
-                Some(number) if number.trunc() == number && number.abs() < 1e15 && number != 0.0 => {
-                    words.push(itoa::Buffer::new().format(number as i64).as_bytes());
-                }
-                Some(number) => words.push(printed(number, 17).as_bytes()),
-                None => return Err("ERR Lua redis lib command arguments must be strings or integers"),
-            },
-        }
-    }
-    Ok(())
 }
 
 /// What a value that was raised is to scripts: errors of ours are their text.

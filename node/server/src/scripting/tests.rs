@@ -196,3 +196,19 @@ fn while_a_script_is_put_aside_its_worker_begins_no_other() {
     assert!(ended.contains("Script killed by user with SCRIPT KILL"), "{ended}");
     assert_eq!(eval(&mut other, "return 'other'"), "$5\r\nother\r\n");
 }
+
+/// What a worker does for a script before it runs, its machine counts too: it was looked at as if the script before it
+/// still ran, for longer than it may, and the process died.
+#[test]
+fn a_machine_that_rests_is_never_put_aside() {
+    let node = Arc::new(node());
+    node.config.set(&[("busy-reply-threshold", "1")]).unwrap();
+    let mut caller = Caller::new(&node);
+    for number in 0..1_000 {
+        // Each reading lets a microsecond pass.
+        for _ in 0..4_000 {
+            let _ = node.monotonic_ns();
+        }
+        assert_eq!(eval(&mut caller, &format!("return {number}")), format!(":{number}\r\n"));
+    }
+}
