@@ -80,6 +80,18 @@ pub struct Access<'a> {
     pub(crate) stamp: Option<Stamp>,
     pub(crate) in_group: bool,
     pub(crate) lookups: Lookups,
+    patience: Patience,
+}
+
+/// What is done where a slot is needed for a moment that somebody else holds for very long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It is waited for.
+    Waits,
+    /// It is not waited for.
+    GivesUp,
+    /// One was not waited for.
+    HasGivenUp,
 }
 
 /// How many keys a command looked for: those that were there, and those that were not.
@@ -125,7 +137,17 @@ impl<'a> Access<'a> {
     pub(crate) fn new(keyspace: &'a Keyspace, writer: &'a mut WriterState, held: Held<'a>, now: UnixMillis) -> Self {
         keyspace.shared.set_now(now);
         let lookups = Lookups::default();
-        Self { keyspace, writer, held, known: None, now, stamp: None, in_group: false, lookups }
+        Self {
+            keyspace,
+            writer,
+            held,
+            known: None,
+            now,
+            stamp: None,
+            in_group: false,
+            lookups,
+            patience: Patience::Waits,
+        }
     }
 
     /// The same for one key, whose place was looked for before.
@@ -276,7 +298,7 @@ impl<'a> Access<'a> {
         let now = self.now;
         let mut seen = 0;
         for number in cursor.min(u64::from(SLOTS)) as u16..SLOTS {
-            self.with_slot(number, |slot| {
+            let looked = self.with_slot(number, |slot| {
                 for entry in slot.keys(database.0) {
                     if let Some(kind) = kind_at(entry, now) {
                         each(key_of(entry), kind);
@@ -288,6 +310,9 @@ impl<'a> Access<'a> {
                 return u64::from(number) + 1;
             }
         }
+            if looked.is_none() {
+                return 0;
+            }
         0
     }
 
@@ -308,6 +333,7 @@ impl<'a> Access<'a> {
                 Some((key, false)) => return Some(key),
                 Some((key, true)) => expired = Some(key),
                 None => {}
+            let found = found.flatten();
             }
         }
         // Only expired keys were met by chance: look at every key before saying that there is none.
@@ -336,21 +362,39 @@ impl<'a> Access<'a> {
         self.held.slot(key)
     }
 
-    /// A slot, locked for the moment if nothing is held.
-    pub(crate) fn with_slot<T>(&mut self, number: u16, work: impl FnOnce(&mut Slot) -> T) -> T {
-        match &mut self.held {
+    /// Does not wait for slots that somebody holds for very long, see [`Access::has_given_up`].
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patience = Patience::GivesUp;
+        self
+    }
+
+    /// Whether a slot was not looked at because somebody holds it for very long: what the command found out is not whole.
+    pub fn has_given_up(&self) -> bool {
+        self.patience == Patience::HasGivenUp
+    }
+
+    /// A slot, locked for the moment if nothing is held. Nothing if it is not waited for.
+    pub(crate) fn with_slot<T>(&mut self, number: u16, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        Some(match &mut self.held {
             Held::All(slots) => work(&mut slots[usize::from(number)]),
             Held::One(held, slot) if *held == number => work(slot),
             Held::Few(slots) if slots.iter().any(|(n, _)| *n == number) => {
                 let at = slots.iter().position(|(n, _)| *n == number).unwrap_or_default();
                 work(&mut slots[at].1)
             }
-            Held::None => work(&mut self.keyspace.slot(number)),
+            Held::None if self.patience == Patience::Waits => work(&mut self.keyspace.slot(number)),
+            Held::None => match self.keyspace.slot_unless_busy(number) {
+                Some(mut slot) => work(&mut slot),
+                None => {
+                    self.patience = Patience::HasGivenUp;
+                    return None;
+                }
+            },
             Held::Wide(wide) if wide.slots.len() == usize::from(SLOTS) => work(&mut wide.slots[usize::from(number)].1),
             Held::One(..) | Held::Few(_) | Held::Wide(_) => {
                 panic!("a command that looks at the whole database must not hold some of its keys")
             }
-        }
+        })
     }
 
     /// The entry of a key that exists for readers.

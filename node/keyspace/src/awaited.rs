@@ -60,11 +60,13 @@ impl fmt::Debug for Awaited {
 
 impl Access<'_> {
     /// Has `observer` told of every change of any key from now on, until [`Keyspace::stop_observing`]. It takes the lock of
-    /// each slot once, unless this access has locked them all; it must not have locked some.
-    pub fn observe_all(&mut self, observer: &Arc<dyn KeyObserver>) {
-        for number in 0..SLOTS {
-            self.with_slot(number, |slot| slot.memory.awaited_mut().all = Some(Arc::clone(observer)));
-        }
+    /// each slot once, unless this access has locked them all; it must not have locked some. False if it has given up:
+    /// then some slots tell.
+    #[must_use]
+    pub fn observe_all(&mut self, observer: &Arc<dyn KeyObserver>) -> bool {
+        let mut observe =
+            |number| self.with_slot(number, |slot| slot.memory.awaited_mut().all = Some(Arc::clone(observer)));
+        (0..SLOTS).all(|number| observe(number).is_some())
     }
 
     /// Has `observer` told of every change of a key from now on, until [`Keyspace::stop_awaiting`]. No change that comes

@@ -164,7 +164,10 @@ impl Evictor {
         let is_old = self.weights.total == 0 || now.saturating_sub(self.drawn_at) > WEIGHTS_OLD_MS;
         for _ in 0..if is_old { SLOTS } else { REFRESHED_EACH } {
             self.refreshed = (self.refreshed + 1) % SLOTS;
-            self.weights.set(self.refreshed, weight(&keyspace.slot(self.refreshed)));
+            // What a script holds for very long is not waited for, here and below.
+            if let Some(slot) = keyspace.slot_unless_busy(self.refreshed) {
+                self.weights.set(self.refreshed, weight(&slot));
+            }
         }
         self.drawn_at = now;
     }
@@ -179,7 +182,7 @@ impl Evictor {
             }
             let place = below(self.random(), self.weights.total);
             let number = self.weights.find(place);
-            let slot = keyspace.slot(number);
+            let Some(slot) = keyspace.slot_unless_busy(number) else { continue };
             self.weights.set(number, weight(&slot));
             if let Some((database, entry)) = random_entry(&slot, self.random())
                 && let Some(score) = score(&keyspace.shared, entry, now, policy)
@@ -197,7 +200,12 @@ impl Evictor {
     fn walk(&mut self, keyspace: &Keyspace, now: UnixMillis, policy: &EvictionPolicy) {
         let (mut looked, mut left) = (0, 0);
         while looked < WALK_CELLS_MAX && left <= SLOTS && self.pool.is_empty() {
-            let slot = keyspace.slot(self.walked);
+            let Some(slot) = keyspace.slot_unless_busy(self.walked) else {
+                (self.walked, self.walk) = ((self.walked + 1) % SLOTS, SlotWalk::default());
+                self.fruitless = self.fruitless.saturating_add(1);
+                left += 1;
+                continue;
+            };
             let mut walk = self.walk;
             let look = walk.look(&slot, |database, entry| {
                 if database < crate::slot::DATABASES
@@ -243,7 +251,7 @@ impl Evictor {
 
 /// Removes a candidate, unless it has become a worse one. Its bytes, if it went.
 fn remove(writer: &mut Writer, now: UnixMillis, policy: &EvictionPolicy, candidate: &Candidate) -> Option<usize> {
-    let mut access = writer.access(now, &[&candidate.key]);
+    let mut access = writer.access_unless_busy(now, &[&candidate.key])?;
     access.begin_command();
     if access.keyspace.meets_frozen(&[&candidate.key], true) {
         return None;

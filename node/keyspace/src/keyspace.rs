@@ -424,6 +424,12 @@ impl Drop for Writer {
         self.end_pipeline();
         // Its log is forgotten once it is drained.
         self.keyspace.shared.note_written(Stamp::from_bits(self.state.log.last.load(Ordering::Relaxed)));
+
+    /// The same, but what is looked at for a moment is not waited for if somebody holds it who will for very long: see
+    /// [`Access::has_given_up`].
+    pub fn access_none_unless_busy(&mut self, now: UnixMillis) -> Access<'_> {
+        self.access_none(now).impatient()
+    }
     }
 }
 

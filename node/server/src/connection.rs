@@ -151,7 +151,9 @@ struct Lone {
 fn first_key(entry: &Entry) -> Option<usize> {
     match entry.command.keys {
         Keys::Range { first, .. } => Some(first),
-        Keys::None | Keys::Counted { .. } | Keys::Computed(_) | Keys::Open { .. } | Keys::Queued => None,
+        // Where there are none, some other word is looked for in vain, or there is no word.
+        Keys::Counted { count, .. } => Some(count + 1),
+        Keys::None | Keys::Computed(_) | Keys::Open { .. } | Keys::Queued => None,
     }
 }
 

@@ -385,7 +385,7 @@ fn execute(
         let mut call = Call { store: &mut access, reply, client, node: &worker.node, stage };
         let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
-        result
+        if access.has_given_up() { Err(CommandError::Plain(worker.node.scripts.running.refusal())) } else { result }
     };
     serve_waiting(worker, now);
     if let Err(CommandError::KeyIsMoved) = result {
@@ -490,7 +490,7 @@ fn access<'w>(
         Keys::None if entry.command.flags.contains(Flags::WRITE.union(Flags::WHOLE_DATABASE)) => {
             writer.access_all_unless_busy(now)
         }
-        Keys::None => Some(writer.access_none(now)),
+        Keys::None => Some(writer.access_none_unless_busy(now)),
         Keys::Range { first: 1, last: 1, .. } if args.len() > 1 => match place {
             Some(place) => writer.access_at_unless_busy(now, place, args[1]),
             None => writer.access_unless_busy(now, &args[1..2]),

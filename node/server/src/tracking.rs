@@ -153,21 +153,29 @@ impl Tracking {
         }
     }
 
-    /// Enters a client, or changes how it is told. Call it with no slot locked, or every one.
+    /// Enters a client, or changes how it is told. Call it with no slot locked, or every one. False if it cannot be entered
+    /// now because somebody holds a slot who will for very long.
+    #[must_use]
     pub fn enter(
         self: &Arc<Self>,
         presence: &Arc<Presence>,
         mode: TrackingMode,
         redirect: Option<u64>,
         store: &mut Access<'_>,
-    ) {
+    ) -> bool {
         let tracker = Tracker { presence: Arc::clone(presence), mode, redirect, is_broken: AtomicBool::new(false) };
         self.clients.write().insert(presence.id, tracker);
         if !self.is_observing.load(Ordering::Acquire) {
             let observer: Arc<dyn KeyObserver> = Arc::clone(self) as _;
-            store.observe_all(&observer);
+            if !store.observe_all(&observer) {
+                // Slots that tell already are seen to when that one lets go.
+                self.clients.write().remove(&presence.id);
+                self.is_left.store(true, Ordering::Relaxed);
+                return false;
+            }
             self.is_observing.store(true, Ordering::Release);
         }
+        true
     }
 
     /// Has a client that is told by prefix told of one more. False if there are too many.

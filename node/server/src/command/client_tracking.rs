@@ -134,7 +134,9 @@ pub(super) fn tracking(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Co
 fn begin(call: &mut Call<'_, '_>, wish: &Wish<'_>) -> Result<(), CommandError> {
     let ClientState { tracks, presence, .. } = &mut *call.client;
     let room = &call.node.tracking;
-    room.enter(presence, wish.mode, wish.redirect, call.store);
+    if !room.enter(presence, wish.mode, wish.redirect, call.store) {
+        return Err(CommandError::Plain(call.node.scripts.running.refusal()));
+    }
     let id = presence.id;
     let tracks =
         tracks.get_or_insert_with(|| Box::new(Tracks::new(Arc::clone(room), Arc::clone(&call.node.keyspace), id)));
