@@ -183,6 +183,30 @@ fn an_import_that_was_killed_goes_on_without_repeating_anything() {
     assert!(is_equal, "{compared}");
 }
 
+/// The source has deleted a key since, and forgotten that it did: a full copy is no end of that key here.
+#[test]
+fn an_import_that_cannot_be_gone_on_with_says_so() {
+    let Some(redis) = Redis::start("how an import is told that it was away for too long") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    source.must("CONFIG SET repl-backlog-size 16384");
+    source.must("MSET gone 1 stays 1");
+    let from = url(&redis);
+    let through = ["import", "--from", &from, "--via", &node.resp, "--until-synced"];
+    let (told, is_success) = report(&through);
+    assert!(is_success && told["stream"]["is_after_interruption"] == false, "{told}");
+    source.must("DEL gone");
+    for _ in 0..8 {
+        source.must(&format!("SET large {}", "x".repeat(8192)));
+    }
+    let (told, is_success) = report(&through);
+    assert!(is_success && told["stream"]["is_resumed"] == false, "{told}");
+    assert_eq!(told["stream"]["is_after_interruption"], true, "{told}");
+    // Nor does an import that is told to begin anew remove anything.
+    let (told, _) = report(&[&through[..], &["--restart"]].concat());
+    assert_eq!(told["stream"]["is_after_interruption"], true, "{told}");
+}
+
 #[test]
 fn a_link_that_breaks_is_opened_again() {
     let Some(redis) = Redis::start("how a broken link is opened again") else { return };

@@ -56,6 +56,10 @@ impl Export {
         let Written { keys, libraries, length, seconds } = outcome?;
         let failed = |error| Failure::File { doing: "rename", path: partial.clone(), error };
         std::fs::rename(&partial, &self.file).map_err(failed)?;
+        // The name is the directory's, and is on disk when that is.
+        let home = self.file.parent().filter(|home| !home.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |error| Failure::File { doing: "make durable", path: home.to_owned(), error };
+        File::open(home).and_then(|home| home.sync_all()).map_err(failed)?;
         terminal::line(if self.json {
             json!({ "keys": keys, "libraries": libraries, "bytes": length, "seconds": seconds, "file": self.file })
                 .to_string()

@@ -20,10 +20,16 @@ pub(super) struct BackupOrder {
 impl Peers {
     /// `PELAGO BACKUP BEGIN`: begins when everything that was written until now is in the journal.
     pub(super) fn order_backup(&mut self, words: &[&[u8]], answer: oneshot::Sender<ControlReply>) {
-        let refusal = match (lease(words), self.keeping.is_on()) {
-            (Ok(lease), true) => return self.when_closed(Waiting::Backup(BackupOrder { lease, answer })),
-            (Ok(_), false) => "this node is still reading its disk; try again when it serves".to_owned(),
-            (Err(sentence), _) => sentence,
+        let refusal = match lease(words) {
+            Err(sentence) => sentence,
+            Ok(_) if !self.keeping.is_on() => "this node is still reading its disk; try again when it serves".to_owned(),
+            // What is here by now is sound and whole, and would replace a backup that has everything.
+            Ok(_) if !self.filled => {
+                "this node does not have all keys yet: others are still giving them to it; try again when it serves, or \
+                 back up another node"
+                    .to_owned()
+            }
+            Ok(lease) => return self.when_closed(Waiting::Backup(BackupOrder { lease, answer })),
         };
         // Who asked may have gone.
         let _ = answer.send(Err(refusal));

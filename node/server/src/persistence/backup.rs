@@ -69,6 +69,13 @@ pub struct BackupFile {
     pub checksum: String,
 }
 
+impl BackupFile {
+    /// Whether a store may have a file of this name, which leads nowhere else.
+    pub fn may_be_named(name: &str) -> bool {
+        is_store_file(name) && !name.contains(['/', '\\'])
+    }
+}
+
 /// What stands in the file: the manifest, and the checksum of its compact form.
 #[derive(Serialize, Deserialize)]
 struct Sealed {
@@ -277,7 +284,7 @@ fn is_name(file: &BackupFile) -> bool {
     let suffix = file.stored.strip_prefix(&file.name);
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_suffix = |text: &str| text.is_empty() || text.strip_prefix('.').is_some_and(is_number);
-    is_store_file(&file.name) && !file.name.contains(['/', '\\']) && suffix.is_some_and(is_suffix)
+    BackupFile::may_be_named(&file.name) && suffix.is_some_and(is_suffix)
 }
 
 fn unhex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {

@@ -6,7 +6,7 @@ use crate::reply::write_request;
 use crate::target::Target;
 use crate::wire::{Answer, Wire};
 use serde_json::Value;
-use server::persistence::backup::BackupManifest;
+use server::persistence::backup::{BackupFile, BackupManifest};
 
 /// What the node says that its cut is.
 #[derive(Clone, Debug)]
@@ -46,7 +46,10 @@ impl Cut {
     /// Takes it from the node's answer.
     fn of(told: &Value) -> Option<Self> {
         let text = |name: &str| told[name].as_str().map(str::to_owned);
-        let file = |file: &Value| Some((file["name"].as_str()?.to_owned(), file["bytes"].as_u64()?));
+        // Names become paths here: one that no store has, such as one that leads elsewhere, is not an answer.
+        let named =
+            |file: &Value| file["name"].as_str().filter(|name| BackupFile::may_be_named(name)).map(str::to_owned);
+        let file = |file: &Value| Some((named(file)?, file["bytes"].as_u64()?));
         let manifest = BackupManifest {
             version: text("version")?,
             cluster: text("cluster")?,
@@ -126,6 +129,11 @@ mod tests {
             let mut less = told.clone();
             less[name] = Value::Null;
             assert!(Cut::of(&less).is_none(), "without {name}");
+        }
+        for name in ["../checkpoint", "/etc/passwd", "image-1-2/../../x", "notes", ""] {
+            let mut elsewhere = told.clone();
+            elsewhere["files"][0]["name"] = json!(name);
+            assert!(Cut::of(&elsewhere).is_none(), "a file {name:?}");
         }
     }
 }

@@ -63,6 +63,18 @@ enum Meaning {
     Data,
 }
 
+/// What a command that may name another database does to the one that is followed.
+enum Reach {
+    /// It is about the database it came in.
+    Here,
+    /// This key goes to a database that is not followed.
+    Leaves(Vec<u8>),
+    /// It changes nothing in the database that is followed.
+    Elsewhere,
+    /// Something comes to the database that is followed from one that is not.
+    Arrives,
+}
+
 impl<'h> Commands<'h> {
     /// At a place of a stream that is in this database.
     pub fn new(source: &'h Source, holding: &'h Holding, database: u32) -> Self {
@@ -140,29 +152,27 @@ impl<'h> Commands<'h> {
         let is_wanted = self.source.wants(self.database);
         let is_flush_of_all = self.name == b"flushall";
         // Functions are of no database.
-        if !is_wanted && !is_flush_of_all && self.name != b"function" {
-            return;
+        let reach = if self.source.database.is_some() { self.reach(bytes) } else { Reach::Here };
+        match (is_wanted, reach) {
+            (true, Reach::Here) => {}
+            // It is gone from here, whatever is where it went.
+            (true, Reach::Leaves(key)) => return self.send_on(&[b"DEL", &key], group),
+            (true, Reach::Elsewhere) => return,
+            // What came is in the source's other database, which is not here: that is a loss, and said.
+            (_, Reach::Arrives) => return self.note_unknown(),
+            (false, _) if is_flush_of_all || self.name == b"function" => {}
+            (false, _) => return,
         }
         if self.database >= self.holding.databases {
             self.passed.elsewhere += 1;
             return;
         }
         if !self.holding.knows(&self.name) {
-            let name = String::from_utf8_lossy(&self.name).to_ascii_uppercase();
-            if self.passed.unknown.len() < NAMES_MAX || self.passed.unknown.contains_key(&name) {
-                *self.passed.unknown.entry(name).or_default() += 1;
-            } else {
-                *self.passed.unknown.entry("others".to_owned()).or_default() += 1;
-            }
-            return;
+            return self.note_unknown();
         }
         // Only one database is followed: then all of the source is that one.
         let database = if is_flush_of_all { self.source.database.unwrap_or(self.database) } else { self.database };
-        if group.database != Some(database) {
-            write_request(&mut group.requests, &[b"SELECT", database.to_string().as_bytes()]);
-            group.count += 1;
-            group.database = Some(database);
-        }
+        group.select(database);
         if is_flush_of_all && self.source.database.is_some() {
             write_request(&mut group.requests, &[b"FLUSHDB"]);
         } else {
@@ -171,9 +181,59 @@ impl<'h> Commands<'h> {
         group.count += 1;
         self.passed.commands += 1;
     }
+
+    /// Sends `words` on instead of the command that came.
+    fn send_on(&mut self, words: &[&[u8]], group: &mut Group) {
+        group.select(self.database);
+        write_request(&mut group.requests, words);
+        group.count += 1;
+        self.passed.commands += 1;
+    }
+
+    fn note_unknown(&mut self) {
+        let name = String::from_utf8_lossy(&self.name).to_ascii_uppercase();
+        if self.passed.unknown.len() < NAMES_MAX || self.passed.unknown.contains_key(&name) {
+            *self.passed.unknown.entry(name).or_default() += 1;
+        } else {
+            *self.passed.unknown.entry("others".to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Whether a command is about the database it came in, where only one is followed.
+    fn reach(&self, bytes: &[u8]) -> Reach {
+        if !matches!(self.name.as_slice(), b"move" | b"copy" | b"swapdb") {
+            return Reach::Here;
+        }
+        let words: Vec<&[u8]> = self.parser.borrowed_arguments(bytes).into_iter().flatten().collect();
+        let wants = |word: &&[u8]| str::from_utf8(word).ok().and_then(|text| text.parse().ok()) == self.source.database;
+        match (self.name.as_slice(), words.as_slice()) {
+            (b"swapdb", [_, both @ ..]) if both.iter().any(wants) => Reach::Arrives,
+            (b"swapdb", _) => Reach::Elsewhere,
+            (b"move", [_, _, database]) if wants(database) => Reach::Arrives,
+            (b"move", [_, key, _]) => Reach::Leaves(key.to_vec()),
+            (_, [_, _, _, options @ ..]) => {
+                let named = options.windows(2).find(|pair| pair[0].eq_ignore_ascii_case(b"db"));
+                match named.map(|pair| wants(&pair[1])) {
+                    Some(true) if !self.source.wants(self.database) => Reach::Arrives,
+                    Some(false) => Reach::Elsewhere,
+                    Some(true) | None => Reach::Here,
+                }
+            }
+            (..) => Reach::Here,
+        }
+    }
 }
 
 impl Group {
+    /// Brings the target to this database, if it is not in it.
+    fn select(&mut self, database: u32) {
+        if self.database != Some(database) {
+            write_request(&mut self.requests, &[b"SELECT", database.to_string().as_bytes()]);
+            self.count += 1;
+            self.database = Some(database);
+        }
+    }
+
     /// The group as one transaction that ends by noting `place` under `marker`, and how many replies answer it.
     pub fn transaction(&self, marker: &str, place: &Place, out: &mut Vec<u8>) -> u64 {
         write_request(out, &[b"MULTI"]);
@@ -235,7 +295,8 @@ mod tests {
     }
 
     fn taken(source: &str, sent: &[&str]) -> (Vec<String>, Passed) {
-        let (source, holding) = (source.parse().unwrap(), Holding::knowing(&["set", "del", "flushall", "flushdb"]));
+        let (source, holding) =
+            (source.parse().unwrap(), Holding::knowing(&["set", "del", "copy", "move", "flushall", "flushdb"]));
         let mut commands = Commands::new(&source, &holding, 0);
         let (bytes, mut group) = (stream(sent), Group::default());
         assert_eq!(commands.take(&bytes, &mut group).unwrap(), bytes.len());
@@ -266,6 +327,23 @@ mod tests {
         let sent = ["SELECT 0", "SET a 1", "FLUSHALL", "SELECT 2", "SET b 2", "SELECT 0", "FLUSHDB"];
         let (lines, _) = taken("redis://h:1/2", &sent);
         assert_eq!(lines, ["SELECT 2", "FLUSHDB", "SET b 2"]);
+    }
+
+    #[test]
+    fn what_goes_between_databases_is_told_where_one_is_followed_alone() {
+        let from_elsewhere =
+            ["SELECT 0", "MOVE a 2", "COPY a b DB 2 REPLACE", "SWAPDB 2 5", "MOVE a 3", "COPY a b", "SWAPDB 4 5"];
+        let (lines, passed) = taken("redis://h:1/2", &from_elsewhere);
+        assert_eq!(lines, [""; 0]);
+        let lost = ["COPY", "MOVE", "SWAPDB"].map(|name| (name.to_owned(), 1));
+        assert_eq!(passed.unknown, BTreeMap::from(lost));
+        let from_here = ["SELECT 2", "SET a 1", "MOVE a 3", "COPY a b DB 3", "COPY a b DB 2", "SWAPDB 3 4", "COPY a c"];
+        let (lines, passed) = taken("redis://h:1/2", &from_here);
+        assert_eq!(lines, ["SELECT 2", "SET a 1", "DEL a", "COPY a b DB 2", "COPY a c"]);
+        assert!(passed.unknown.is_empty());
+        // Where everything is followed they go on as they came.
+        let (lines, _) = taken("redis://h", &["SELECT 0", "MOVE a 2"]);
+        assert_eq!(lines, ["SELECT 0", "MOVE a 2"]);
     }
 
     #[test]

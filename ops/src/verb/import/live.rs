@@ -62,7 +62,8 @@ impl Live<'_> {
         let mut client = self.into.target.connect()?;
         let marker = format!("pelago:import:from:{}", self.source.name());
         let noted = client.call(&["GET", &marker])?.text();
-        let mut beginning = if noted.as_deref() == Some(COPYING) { Beginning::CopiedAgain } else { Beginning::Copied };
+        // Whoever noted something here has copied: a full copy on top of that leaves what was deleted since.
+        let mut beginning = if noted.is_some() { Beginning::CopiedAgain } else { Beginning::Copied };
         let place = noted.filter(|_| !self.restart).and_then(|text| Place::parse(&text));
         let start = link::begin(self.source, place.as_ref())?;
         let mut tally = Tally::default();
