@@ -4,6 +4,7 @@ use super::super::tests::{SlowDisk, begun, in_a_runtime, until, write};
 use super::*;
 use std::sync::Arc;
 use storage::{Fs, MemoryCatalogue};
+use tokio::sync::oneshot;
 
 /// What is left of a life that wrote a key, took a checkpoint and ended in order; and the number it had.
 fn left(disk: &SlowDisk, rows: &Arc<MemoryCatalogue>) -> NodeNumber {
@@ -246,6 +247,28 @@ fn a_node_whose_first_fill_has_not_ended_knows_that_after_a_crash() {
         }
         let (mut peers, _) = begun(Some(&disk), &rows, 4);
         until(&mut peers, |peers| peers.filled && !peers.rows.is_unfilled().unwrap());
+        assert!(peers.stop_disk());
+    });
+}
+
+/// What it keeps by then is sound and whole, and less than a backup that was made before.
+#[test]
+fn a_node_that_is_still_filled_by_others_gives_no_backup() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(7), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, _) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled && peers.keeping.is_on());
+        let answer_to = |peers: &mut Peers| {
+            let (answer, mut told) = oneshot::channel();
+            peers.order_backup(&[], answer);
+            until(peers, |peers| peers.close_logged() && peers.is_published());
+            told.try_recv().ok()
+        };
+        peers.filled = false;
+        let refused = answer_to(&mut peers).expect("an answer at once").expect_err("a refusal");
+        assert!(refused.contains("does not have all keys yet"), "{refused}");
+        peers.filled = true;
+        assert!(!matches!(answer_to(&mut peers), Some(Err(_))), "now it does");
         assert!(peers.stop_disk());
     });
 }
