@@ -287,6 +287,7 @@ fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
         (Kind::String, _) => (EventClass::STRING, "set"),
         (Kind::Hash, true) => (EventClass::HASH, "hset"),
         (Kind::Hash, false) => (EventClass::HASH, "hdel"),
+        Operation::LiveField { lifetime: Lifetime::Never, .. } => return Some((EventClass::HASH, "hpersist")),
         (Kind::Set, true) => (EventClass::SET, "sadd"),
         (Kind::Set, false) => (EventClass::SET, "srem"),
         (Kind::SortedSet, true) => (EventClass::SORTED_SET, "zadd"),

@@ -323,6 +323,11 @@ mod tests {
         let place = keyspace.place(0, b"a");
         assert!(other.access_at_unless_busy(NOW, place, b"a").is_none());
         assert!(other.access_unless_busy(NOW, &[b"b"]).is_some());
+        let mut walk = other.access_none_unless_busy(NOW);
+        assert!(walk.random_key(Database(0), 0).is_none() && !walk.has_given_up(), "there are no keys to look for");
+        assert_eq!(walk.scan(Database(0), 0, 1 << 20, &mut |_, _| {}), 0);
+        assert!(walk.has_given_up());
+        drop(walk);
         assert!(other.access_wide_unless_busy(NOW, &[b"a"]).is_none());
         assert!(other.access_all_unless_busy(NOW).is_none());
         assert!(!other.access_wide_unless_busy(NOW, &[b"b"]).unwrap().hold_also(slot_of(b"a")));

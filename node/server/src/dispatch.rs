@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Keyspace, Place, Writer};
+use keyspace::{Access, Database, Keyspace, Place, Writer};
 use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -87,6 +87,10 @@ pub fn dispatch_named(
                     match stage::begin(worker, client, reply, now, entry, args) {
                         Ran::Ended(executed) => executed,
                         Ran::Aside => return Outcome::Aside,
+                        // It looks at what is known of scripts, from here too.
+                        Ran::Occupied if flags.contains(Flags::ALLOW_BUSY) => {
+                            execute(worker, client, reply, now, (entry, place), args, None)
+                        }
                         Ran::Occupied => {
                             let refusal = worker.node.scripts.running.refusal();
                             refuse(client, reply, Some(entry), &CommandError::Plain(refusal));
@@ -142,7 +146,7 @@ pub fn execute_on_stage(
     args: &[&[u8]],
     stage: &Stage<'_>,
 ) -> Executed {
-    if !function::refresh(stage, now) {
+    if !function::refresh(stage, now) && !entry.command.flags.contains(Flags::ALLOW_BUSY) {
         refuse(client, reply, Some(entry), &CommandError::Plain(worker.node.scripts.running.refusal()));
         return Executed::Done;
     }
@@ -409,13 +413,26 @@ fn execute(
 /// Shows a command that is about to be executed to those who want it.
 #[cold]
 pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
-    if entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        return;
+    if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
+        show_from(node, (&client.presence.address, client.database), args, now);
+    }
+}
+
+/// The same of one that a script calls.
+#[cold]
+pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
+    if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
+        show_from(node, (&"lua", client.database), args, now);
     }
     let config = node.config.load();
-    let shown = Shown { now, database: client.database.0, source: &client.presence.address, words: args };
+    let shown = Shown { now, database: database.0, source, words: args };
     node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
 }
+}
+
+/// Shows a command that comes from somewhere, in its database.
+#[cold]
+pub fn show_from(node: &Node, (source, database): (&dyn std::fmt::Display, Database), args: &[&[u8]], now: UnixMillis) {
 
 /// Milliseconds after which a command looks again whether its keys are still being moved.
 const FROZEN_LOOK_MS: u64 = 2;

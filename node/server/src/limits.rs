@@ -142,6 +142,14 @@ pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 /// Prefixes that all clients together have themselves told of. Each change of a key is compared with all of them.
 pub const TRACKING_PREFIXES_MAX: usize = 4096;
 
+/// Bytes that these prefixes may take, counted for each client that is told of one: long ones are no way around their number.
+pub const TRACKING_PREFIX_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes that the table of what clients have read may take, whatever `tracking-table-max-keys` says: a million keys of
+/// ordinary length, each read by some clients, and a bound for long keys and for many clients of one key. Beyond it keys are
+/// forgotten.
+pub const TRACKING_TABLE_BYTES_MAX: usize = 256 << 20;
+
 /// Keys beyond `tracking-table-max-keys` that one command has forgotten, besides as many as it has read itself: after the
 /// setting was lowered no command pays for all. What is left over is the difference of the setting and
 /// `pelago_tracking_keys`.

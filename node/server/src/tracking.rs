@@ -15,7 +15,9 @@ pub use tracks::Tracks;
 
 use crate::clients::{Clients, Presence};
 use crate::config::{OutputLimits, Settings};
-use crate::limits::{TRACKING_FORGOTTEN_MAX, TRACKING_PREFIXES_MAX};
+use crate::limits::{
+    TRACKING_FORGOTTEN_MAX, TRACKING_PREFIX_BYTES_MAX, TRACKING_PREFIXES_MAX, TRACKING_TABLE_BYTES_MAX,
+};
 use crate::outbox::Message;
 use bitflags::bitflags;
 use crdt::UnixMillis;
@@ -62,6 +64,9 @@ pub struct Tracking {
     prefixes: RwLock<BTreeMap<Box<[u8]>, BTreeSet<u64>>>,
     table: Table,
     broadcasting: AtomicUsize,
+    /// Bytes of the prefixes, for each client that is told of one.
+    prefix_bytes: AtomicUsize,
+    prefixes_refused: AtomicU64,
     /// Every slot of the keyspace tells of changes.
     is_observing: AtomicBool,
     /// Some slots tell of changes though nobody tracks: when the last one left, a script held them for very long.
@@ -83,8 +88,14 @@ pub struct TrackingFigures {
     pub items: usize,
     /// Prefixes that some of them want to be told of.
     pub prefixes: usize,
+    /// Bytes that those keys take, about.
+    pub bytes: usize,
+    /// Bytes that those prefixes take, about.
+    pub prefix_bytes: usize,
     /// Keys that were forgotten because there were too many.
     pub forgotten: u64,
+    /// Prefixes that were refused because there were too many.
+    pub prefixes_refused: u64,
     /// Messages that were sent.
     pub sent: u64,
 }
@@ -144,6 +155,8 @@ impl Tracking {
             prefixes: RwLock::default(),
             table: Table::default(),
             broadcasting: AtomicUsize::new(0),
+            prefix_bytes: AtomicUsize::new(0),
+            prefixes_refused: AtomicU64::new(0),
             is_observing: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
             sent: AtomicU64::new(0),
@@ -181,10 +194,15 @@ impl Tracking {
     /// Has a client that is told by prefix told of one more. False if there are too many.
     pub fn enter_prefix(&self, client: u64, prefix: &[u8]) -> bool {
         let mut prefixes = self.prefixes.write();
-        if prefixes.len() >= TRACKING_PREFIXES_MAX && !prefixes.contains_key(prefix) {
+        let is_many = prefixes.len() >= TRACKING_PREFIXES_MAX && !prefixes.contains_key(prefix);
+        let bytes = self.prefix_bytes.load(Ordering::Relaxed) + prefix_bytes(prefix);
+        if is_many || bytes > TRACKING_PREFIX_BYTES_MAX {
+            self.prefixes_refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        prefixes.entry(prefix.into()).or_default().insert(client);
+        if prefixes.entry(prefix.into()).or_default().insert(client) {
+            self.prefix_bytes.store(bytes, Ordering::Relaxed);
+        }
         self.broadcasting.store(prefixes.len(), Ordering::Relaxed);
         true
     }
@@ -195,7 +213,9 @@ impl Tracking {
             let mut all = self.prefixes.write();
             for prefix in prefixes {
                 if let Some(clients) = all.get_mut(prefix) {
-                    clients.remove(&client);
+                    if clients.remove(&client) {
+                        self.prefix_bytes.fetch_sub(prefix_bytes(prefix), Ordering::Relaxed);
+                    }
                     if clients.is_empty() {
                         all.remove(prefix);
                     }
@@ -260,12 +280,9 @@ impl Tracking {
     /// that was lowered is met by and by. Slots may be locked, whose holder must not be kept long.
     pub fn keep_within_limit(&self, read: usize) {
         let most = self.config.load().tracking_table_max_keys;
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if most == 0 {
-            return;
-        }
+        let most = if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
         for _ in 0..read + TRACKING_FORGOTTEN_MAX {
-            if self.table.keys() <= most {
+            if self.table.keys() <= most && self.table.bytes() <= TRACKING_TABLE_BYTES_MAX {
                 return;
             }
             let Some((key, clients)) = self.table.forget_one() else { return };
@@ -293,6 +310,9 @@ impl Tracking {
             keys: self.table.keys(),
             items: self.table.items(),
             prefixes: self.prefixes.read().len(),
+            bytes: self.table.bytes(),
+            prefix_bytes: self.prefix_bytes.load(Ordering::Relaxed),
+            prefixes_refused: self.prefixes_refused.load(Ordering::Relaxed),
             forgotten: self.table.forgotten(),
             sent: self.sent.load(Ordering::Relaxed),
         }
@@ -352,6 +372,13 @@ impl Tracking {
         }
     }
 }
+
+/// What a prefix takes for a client that is told of it: its name twice, and its places.
+fn prefix_bytes(prefix: &[u8]) -> usize {
+    2 * prefix.len() + PREFIX_OVERHEAD_BYTES
+}
+
+const PREFIX_OVERHEAD_BYTES: usize = 96;
 
 /// Where clients of the older version hear of changes.
 const CHANNEL: &[u8] = b"__redis__:invalidate";

@@ -186,7 +186,8 @@ pub async fn keep_clients_within_memory(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(CLIENTS_LOOK_INTERVAL);
     loop {
         ticks.tick().await;
-        node.clients.end_largest(node.config.load().maxmemory_clients);
+        let config = node.config.load();
+        node.clients.end_largest(config.maxmemory_clients.of(config.maxmemory));
     }
 }
 

@@ -4,7 +4,7 @@
 //! replicated, journaled and compared like every other hash, and of two regions that load one library at once the later
 //! write stands. Each worker's machine loads them again when that hash has changed.
 
-use super::scripting::{MERGES, is_flush, machine, split, stage};
+use super::scripting::{MERGES, is_flush, machine, show, split, stage};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::command::glob::matches;
 use crate::scripting::library::{self, Library};
@@ -134,7 +134,7 @@ const FUNCTION: &[Command] = &[
     row(
         "stats",
         2,
-        Flags::NO_SCRIPT.union(Flags::ALLOW_BUSY),
+        Flags::NO_SCRIPT.union(Flags::ALLOW_BUSY).union(Flags::SCRIPT),
         stats,
         ("Return information about the function currently running (name, description, duration)", "O(1)"),
         Merge::Local("Shows the functions that run on this node"),
@@ -433,6 +433,7 @@ fn invoke(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result
     let name = String::from_utf8_lossy(args[1]);
     let function = machine.libraries.function(&name).ok_or(CommandError::Plain("ERR Function not found"))?;
     let keys = resp::parse_integer(args[2]).ok_or(CommandError::Plain("ERR Bad number of keys provided"))?;
+    show(call, args);
     if keys > (args.len() - 3) as i64 {
         return Err(CommandError::Plain("ERR Number of keys can't be greater than number of args"));
     }

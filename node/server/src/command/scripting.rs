@@ -209,6 +209,14 @@ pub fn is_open(stage: &Stage<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
     script.is_none_or(|script| script.script.reach.is_open())
 }
 
+/// Shows a command that runs a script to those who want to see commands: before those that the script calls.
+pub fn show(call: &Call<'_, '_>, args: &[&[u8]]) {
+    if call.node.monitors.is_watched() {
+        let source = (&call.client.presence.address as &dyn std::fmt::Display, call.client.database);
+        crate::dispatch::show_from(call.node, source, args, call.now());
+    }
+}
+
 /// Words of a request.
 type Words<'w> = &'w [&'w [u8]];
 
@@ -233,6 +241,7 @@ fn eval_ro(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 }
 
 fn evaluate(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result<(), CommandError> {
+    show(call, args);
     let stage = stage(call)?;
     split(args)?;
     let mut machine = machine(stage)?;
@@ -262,6 +271,7 @@ fn evalsha_ro(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandErro
 
 fn evaluate_known(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result<(), CommandError> {
     const UNKNOWN: CommandError = CommandError::Plain("NOSCRIPT No matching script. Please use EVAL.");
+    show(call, args);
     let stage = stage(call)?;
     split(args)?;
     let digest = parse_digest(args[1]).ok_or(UNKNOWN)?;

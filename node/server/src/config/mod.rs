@@ -15,6 +15,7 @@ mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod memory_share;
 mod value;
 
 pub use address::{Address, AddressError};

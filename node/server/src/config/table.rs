@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::memory_share::MemoryShare;
 use super::notify_events::NotifyEvents;
 use super::output_limits::OutputLimits;
 use super::value::{Rule, Secret, SettingValue, Unit, ValueError};
@@ -188,8 +189,8 @@ settings! {
     acllog_max_len: u64 = ["acllog-max-len"], Clients, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "128";
     /// Whether only this machine may connect while the user `default` needs no password.
     protected_mode: bool = ["protected-mode"], Clients, AtOnce, Rule::Flag, "yes";
-    /// The memory that requests and replies of all clients together may take; the largest are disconnected first. 0 is no limit.
-    maxmemory_clients: u64 = ["maxmemory-clients"], Clients, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
+    /// The memory that requests and replies of all clients together may take, in bytes or, as in `5%`, as a share of `maxmemory`; the largest are disconnected first. 0 is no limit.
+    maxmemory_clients: MemoryShare = ["maxmemory-clients"], Clients, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
     /// Clients that may be connected at once.
     maxclients: u64 = ["maxclients"], Clients, AtOnce, Rule::Integer { low: 1, high: 4_294_967_295 }, "10000";
     /// Seconds after which an idle client is disconnected; 0 is never.

@@ -98,6 +98,8 @@ pub enum ValueError {
     },
     /// An amount of memory was expected.
     NotBytes,
+    /// An amount of memory was expected, or a share of one.
+    NotBytesOrPercent,
     /// `yes` or `no` was expected.
     NotAFlag,
     /// A time span was expected.
@@ -133,6 +135,7 @@ impl ValueError {
             Self::NotAnInteger
             | Self::OutOfRange { .. }
             | Self::NotBytes
+            | Self::NotBytesOrPercent
             | Self::NotAFlag
             | Self::NotADuration
             | Self::UnitMissing
@@ -151,6 +154,7 @@ impl fmt::Display for ValueError {
             Self::NotAnInteger => f.write_str("couldn't be parsed into an integer"),
             Self::OutOfRange { low, high } => write!(f, "must be between {low} and {high} inclusive"),
             Self::NotBytes => f.write_str("must be a memory value"),
+            Self::NotBytesOrPercent => f.write_str("must be a memory or percent value"),
             Self::NotAFlag => f.write_str("must be 'yes' or 'no'"),
             Self::NotADuration => f.write_str("must be a time span such as 10s or 250ms"),
             Self::UnitMissing => f.write_str("needs a unit: write 10s or 250ms"),

@@ -74,8 +74,14 @@ metric_group! {
         items: Gauge,
         /// Prefixes of keys that some of them are told of.
         prefixes: Gauge,
-        /// Keys that were forgotten because tracking-table-max-keys were remembered.
+        /// Bytes that those keys take, about.
+        table_bytes: Gauge,
+        /// Bytes that those prefixes take, about, each counted for each client.
+        prefix_bytes: Gauge,
+        /// Keys that were forgotten because tracking-table-max-keys were remembered, or too many bytes.
         forgotten: Counter,
+        /// Prefixes that were refused because there were too many, or too many bytes of them.
+        prefixes_refused: Counter,
         /// Invalidations sent.
         sent: Counter,
     }

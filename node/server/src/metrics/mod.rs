@@ -284,6 +284,9 @@ impl Metrics {
         own.keys.set_count(tracked.keys as u64);
         own.items.set_count(tracked.items as u64);
         own.prefixes.set_count(tracked.prefixes as u64);
+        own.table_bytes.set_count(tracked.bytes as u64);
+        own.prefix_bytes.set_count(tracked.prefix_bytes as u64);
+        own.prefixes_refused.mirror(tracked.prefixes_refused);
         own.forgotten.mirror(tracked.forgotten);
         own.sent.mirror(tracked.sent);
     }

@@ -211,6 +211,9 @@ impl Runner<'_> {
             }
             self.exchange.run.note_write();
         }
+        if call.node.monitors.is_watched() {
+            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
+        }
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let mut inner =

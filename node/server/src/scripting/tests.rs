@@ -212,3 +212,53 @@ fn a_machine_that_rests_is_never_put_aside() {
         assert_eq!(eval(&mut caller, &format!("return {number}")), format!(":{number}\r\n"));
     }
 }
+
+#[test]
+fn who_watches_sees_a_script_and_then_what_it_calls() {
+    let node = Arc::new(node());
+    let (mut watcher, mut caller) = (Caller::new(&node), Caller::new(&node));
+    assert_eq!(watcher.call("MONITOR"), "+OK\r\n");
+    let script = "redis.call('SELECT', 3) return redis.call('incr', KEYS[1])";
+    caller.call_bytes(&[b"EVAL", script.as_bytes(), b"1", b"k"]);
+    let library = "#!lua name=one\nredis.register_function('f', function() return redis.call('get', 'k') end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+    caller.call("FCALL f 0");
+    let seen = watcher.mail();
+    let commands: Vec<&str> = seen.lines().filter_map(|line| line.split_once(" [")).map(|(_, rest)| rest).collect();
+    let check = |at: usize, start: &str, end: &str| {
+        assert!(commands[at].starts_with(start) && commands[at].ends_with(end), "{at}: {commands:?}");
+    };
+    check(0, "0 127.0.0.1:", " \"1\" \"k\"");
+    check(1, "0 lua] ", "\"SELECT\" \"3\"");
+    check(2, "3 lua] ", "\"incr\" \"k\"");
+    check(commands.len() - 2, "0 127.0.0.1:", "\"FCALL\" \"f\" \"0\"");
+    check(commands.len() - 1, "0 lua] ", "\"get\" \"k\"");
+}
+
+#[test]
+fn any_worker_counts_libraries_that_it_has_not_used_yet() {
+    let node = Arc::new(node());
+    let library = "#!lua name=one\nredis.register_function('f', function() return 1 end)";
+    Caller::new(&node).call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+    // As if it had come from another region: nobody here has counted it.
+    node.scripts.note_libraries(&std::collections::BTreeMap::new());
+    let stats = Caller::new(&node).call("FUNCTION STATS");
+    assert!(stats.contains("libraries_count\r\n:1") && stats.contains("functions_count\r\n:1"), "{stats}");
+}
+
+#[test]
+fn small_conversions_leave_the_limit_of_memory_where_it_was() {
+    let mut caller = caller();
+    let grows = "local some, t = string.rep('x', 1000), {} \
+                 for i = 1, 1e9 do t[i] = string.rep(some, 1e4) .. i .. redis.call('ping').ok end";
+    for _ in 0..2 {
+        let reply = eval(&mut caller, grows);
+        assert!(reply.starts_with("-ERR not enough memory"), "{reply}");
+        assert_eq!(eval(&mut caller, "return #redis.call('time')"), ":2\r\n");
+    }
+    // Words that are not small, and words that are no text.
+    let large = vec![b'x'; 1 << 20];
+    assert_eq!(caller.call_bytes(&[b"EVAL", b"return #ARGV[1]", b"0", &large]), b":1048576\r\n");
+    let words = caller.call_bytes(&[b"EVAL", b"return ARGV", b"0", b"\xff", b"a"]);
+    assert_eq!(words, b"*2\r\n$1\r\n\xff\r\n$1\r\na\r\n");
+}

@@ -12,6 +12,8 @@ type Part = BTreeMap<(u64, Box<[u8]>), Vec<u64>>;
 pub(super) struct Table {
     parts: Box<[Mutex<Part>]>,
     keys: AtomicUsize,
+    /// Bytes of the keys with what is around them.
+    key_bytes: AtomicUsize,
     items: AtomicUsize,
     forgotten: AtomicU64,
     /// From where on the next key is picked to be forgotten.
@@ -24,11 +26,19 @@ const PARTS: usize = 16;
 /// With so many clients of one key, those that have gone are taken out.
 const CLIENTS_TIDY: usize = 16;
 
+/// What a key takes beside its own bytes: its place in the tree, and the memory of its name and of its first clients.
+const KEY_OVERHEAD_BYTES: usize = 96;
+
+fn bytes_of(key: &[u8]) -> usize {
+    key.len() + KEY_OVERHEAD_BYTES
+}
+
 impl Default for Table {
     fn default() -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             keys: AtomicUsize::new(0),
+            key_bytes: AtomicUsize::new(0),
             items: AtomicUsize::new(0),
             forgotten: AtomicU64::new(0),
             pick: AtomicU64::new(0),
@@ -55,6 +65,7 @@ impl Table {
         }
         if is_new {
             self.keys.fetch_add(1, Ordering::Relaxed);
+            self.key_bytes.fetch_add(bytes_of(key), Ordering::Relaxed);
         }
     }
 
@@ -68,7 +79,7 @@ impl Table {
         // Nearly no key that changes has been read by anybody.
         Self::find(&part, hash, key)?;
         let clients = part.remove(&(hash, key.into()))?;
-        self.uncount(&clients);
+        self.uncount(key, &clients);
         Some(clients)
     }
 
@@ -80,7 +91,7 @@ impl Table {
             let next = part.range((pick, Box::default())..).next().or_else(|| part.iter().next());
             let Some(name) = next.map(|(name, _)| name.clone()) else { continue };
             let clients = part.remove(&name)?;
-            self.uncount(&clients);
+            self.uncount(&name.1, &clients);
             self.forgotten.fetch_add(1, Ordering::Relaxed);
             return Some((name.1, clients));
         }
@@ -90,8 +101,8 @@ impl Table {
     /// Forgets all.
     pub(super) fn clear(&self) {
         for part in &self.parts {
-            for clients in std::mem::take(&mut *part.lock()).into_values() {
-                self.uncount(&clients);
+            for ((_, key), clients) in std::mem::take(&mut *part.lock()) {
+                self.uncount(&key, &clients);
             }
         }
     }
@@ -106,13 +117,19 @@ impl Table {
         self.items.load(Ordering::Relaxed)
     }
 
+    /// The bytes that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.key_bytes.load(Ordering::Relaxed) + self.items() * size_of::<u64>()
+    }
+
     /// How many were forgotten by [`Table::forget_one`].
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
     }
 
-    fn uncount(&self, clients: &[u64]) {
+    fn uncount(&self, key: &[u8], clients: &[u64]) {
         self.keys.fetch_sub(1, Ordering::Relaxed);
+        self.key_bytes.fetch_sub(bytes_of(key), Ordering::Relaxed);
         self.items.fetch_sub(clients.len(), Ordering::Relaxed);
     }
 

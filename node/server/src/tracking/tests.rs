@@ -221,3 +221,42 @@ fn no_command_forgets_all_that_a_lowered_limit_leaves_over() {
     }
     assert_eq!(scene.node.tracking.figures().keys, 3);
 }
+
+#[test]
+fn long_prefixes_are_no_way_around_their_number() {
+    let scene = Scene::new();
+    let mut caller = scene.caller();
+    caller.call("HELLO 3");
+    let mut prefix = vec![b'p'; 1 << 20];
+    let mut refused = None;
+    for number in 0..=TRACKING_PREFIX_BYTES_MAX >> 20 {
+        prefix[0] = number as u8;
+        let reply = caller.call_bytes(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", &prefix]);
+        if reply != b"+OK\r\n" {
+            refused = Some(reply);
+            break;
+        }
+    }
+    assert_eq!(refused.as_deref(), Some(b"-ERR too many prefixes are tracked\r\n".as_slice()));
+    let figures = scene.node.tracking.figures();
+    assert!(figures.prefixes_refused == 1 && figures.prefix_bytes <= TRACKING_PREFIX_BYTES_MAX, "{figures:?}");
+    caller.call("CLIENT TRACKING OFF");
+    assert_eq!(scene.node.tracking.figures().prefix_bytes, 0);
+}
+
+#[test]
+fn long_keys_are_forgotten_for_others_though_they_are_few() {
+    let scene = Scene::new();
+    let mut reader = scene.tracker("");
+    let mut key = vec![b'k'; 4 << 20];
+    let reads = (TRACKING_TABLE_BYTES_MAX >> 22) + 8;
+    for number in 0..reads {
+        key[0] = number as u8;
+        reader.call_bytes(&[b"GET", &key]);
+    }
+    let figures = scene.node.tracking.figures();
+    assert!(figures.bytes <= TRACKING_TABLE_BYTES_MAX && figures.forgotten >= 8, "{figures:?}");
+    assert_eq!(figures.keys as u64 + figures.forgotten, reads as u64);
+    reader.call("CLIENT TRACKING OFF");
+    assert_eq!(scene.node.tracking.figures().bytes, 0);
+}
