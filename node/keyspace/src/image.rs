@@ -14,7 +14,15 @@ impl Keyspace {
     /// Reads slots until about `bytes_max` bytes are there, each under its own lock, without those that hold nothing.
     /// Returns the bytes, none if no slot holds anything, and how many of the slots are done.
     pub fn read_image(&self, numbers: &[u16], bytes_max: usize) -> (Vec<u8>, usize) {
-        let (mut out, applied) = self.begin_chunk();
+        let mut out = Vec::new();
+        let done = self.read_image_into(numbers, bytes_max, &mut out);
+        (out, done)
+    }
+
+    /// The same into memory that is there already, in the place of what it held.
+    pub fn read_image_into(&self, numbers: &[u16], bytes_max: usize, out: &mut Vec<u8>) -> usize {
+        out.clear();
+        let applied = self.begin_chunk_in(out);
         let (head, nothing) = (out.len(), VersionVector::new());
         let mut done = 0;
         for &number in numbers {
@@ -23,13 +31,13 @@ impl Keyspace {
             }
             done += 1;
             if number < SLOTS && !holds_nothing(&self.slot(number)) {
-                self.read_slot(number, &nothing, Extent::Image, &applied, &mut out);
+                self.read_slot(number, &nothing, Extent::Image, &applied, out);
             }
         }
         if out.len() == head {
             out.clear();
         }
-        (out, done)
+        done
     }
 
     /// Loads what [`Keyspace::read_image`] wrote, before the node has a number and serves anybody. The vector does not

@@ -27,7 +27,9 @@ use std::collections::{BTreeSet, HashSet};
 mod bytes;
 mod patched;
 
-use bytes::{Arrived, ArrivedElement, ArrivedKey, END_OF_KEYS, write_key, write_resets};
+use bytes::{
+    Arrived, ArrivedElement, ArrivedKey, END_OF_KEYS, SLOT_IN_PART, SLOT_LISTING, SLOT_NEWS, write_key, write_resets,
+};
 use patched::ArrivedPatches;
 
 /// How much of a slot is read.
@@ -146,13 +148,19 @@ impl Keyspace {
         })
     }
 
-    pub(crate) fn begin_chunk(&self) -> (Vec<u8>, VersionVector) {
+    fn begin_chunk(&self) -> (Vec<u8>, VersionVector) {
+        let mut out = Vec::new();
+        let applied = self.begin_chunk_in(&mut out);
+        (out, applied)
+    }
+
+    /// Begins a chunk in empty memory.
+    pub(crate) fn begin_chunk_in(&self, out: &mut Vec<u8>) -> VersionVector {
         let applied = (*self.applied()).clone();
         let base = self.clock();
-        let mut out = Vec::new();
         out.extend_from_slice(&base.bits().to_le_bytes());
-        put_vector(&mut out, base, &applied);
-        (out, applied)
+        put_vector(out, base, &applied);
+        applied
     }
 
     pub(crate) fn read_slot(
@@ -175,9 +183,17 @@ impl Keyspace {
                 beyond.raise(node, stamp);
             });
         }
+        let in_part = slot.memory.context().map(|context| &context.in_part).filter(|in_part| !in_part.is_empty());
         put_varint(out, u64::from(number));
-        out.push(u8::from(extent != Extent::News));
+        match (extent, in_part) {
+            (Extent::News, _) => out.push(SLOT_NEWS),
+            (Extent::Listing, _) | (Extent::Image, None) => out.push(SLOT_LISTING),
+            (Extent::Image, Some(_)) => out.push(SLOT_IN_PART),
+        }
         put_vector(out, base, &beyond);
+        if let (Extent::Image, Some(in_part)) = (extent, in_part) {
+            put_vector(out, base, in_part);
+        }
         out.extend_from_slice(&slot.memory.digest.to_le_bytes());
         let early = slot.memory.context().map(|context| &context.early);
         put_varint(out, early.map_or(0, BTreeSet::len) as u64);
@@ -235,6 +251,7 @@ impl Keyspace {
         }
         let context = slot.memory.context_or_new();
         context.vector.join(&arrived.context.vector);
+        context.in_part.join(&arrived.context.in_part);
         let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
         let known = context.early.len();
         context.early.extend(early.copied());

@@ -6,7 +6,7 @@
 
 use crate::frame::{Place, Step, put_frame, step};
 use crate::fs::{Fs, FsFile, StoreError, list, read_whole, remove_if_there, replace_file};
-use crate::limits::{GROUPS, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{GROUPS, IMAGE_BLOCK_BYTES, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -90,6 +90,8 @@ pub struct CheckpointWriter {
     images: BTreeMap<u16, ImageFacts>,
     /// Bytes written so far.
     bytes: u64,
+    /// Memory for the next image's frames.
+    frame: Vec<u8>,
 }
 
 /// An image that is being written.
@@ -101,6 +103,17 @@ pub struct ImageWriter {
     group: u16,
     checkpoint: u64,
     bytes: u64,
+    frame: Vec<u8>,
+}
+
+/// Who can read an image. The numbers are those of its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ImageForm {
+    /// Every version of the program.
+    Plain = 1,
+    /// Versions that know slots which hold a part of what was written, and say so.
+    InPart = 2,
 }
 
 /// What is wrong with a file of a checkpoint.
@@ -252,6 +265,7 @@ impl CheckpointWriter {
             before,
             images: BTreeMap::new(),
             bytes: 0,
+            frame: Vec::new(),
         }
     }
 
@@ -293,11 +307,11 @@ impl CheckpointWriter {
     }
 
     /// Begins the image of a group.
-    pub fn image(&mut self, group: u16) -> Result<ImageWriter, StoreError> {
+    pub fn image(&mut self, group: u16, form: ImageForm) -> Result<ImageWriter, StoreError> {
         let number = self.number()?;
         let name = image_name(number, group);
         let file = self.fs.create(&name).map_err(|error| StoreError::file("create", &name, error))?;
-        let head = ImageHead { version: FORMAT_VERSION, owner: self.owner, checkpoint: number, group };
+        let head = ImageHead { version: form as u16, owner: self.owner, checkpoint: number, group };
         let head = bincode::encode_to_vec(head, configuration()).unwrap_or_default();
         let mut image = ImageWriter {
             name,
@@ -306,22 +320,24 @@ impl CheckpointWriter {
             group,
             checkpoint: number,
             bytes: 0,
+            frame: std::mem::take(&mut self.frame),
         };
-        let mut out = IMAGE_MAGIC.to_vec();
-        put_frame(&mut out, image.place, HEAD_KIND, &[&head]);
-        image.put(&out)?;
+        image.frame.clear();
+        image.frame.extend_from_slice(IMAGE_MAGIC);
+        image.put(HEAD_KIND, &head)?;
         Ok(image)
     }
 
     /// Ends the image of a group: it is durable.
     pub fn finish(&mut self, mut image: ImageWriter) -> Result<(), StoreError> {
         let blocks = image.place.sequence - 1;
-        let mut out = Vec::new();
-        put_frame(&mut out, image.place, END_KIND, &[&blocks.to_le_bytes()]);
-        image.put(&out)?;
+        image.put(END_KIND, &blocks.to_le_bytes())?;
         image.file.sync().map_err(|error| StoreError::file("make durable", &image.name, error))?;
         self.bytes += image.bytes;
         self.images.insert(image.group, ImageFacts { checkpoint: image.checkpoint, bytes: image.bytes });
+        // A block of one huge slot is not kept in memory for the small ones behind it.
+        image.frame.shrink_to(2 * IMAGE_BLOCK_BYTES);
+        self.frame = image.frame;
         Ok(())
     }
 
@@ -364,15 +380,16 @@ impl ImageWriter {
             let error = std::io::Error::other("the keys of one slot are larger than 4 GiB together");
             return Err(StoreError::file("write", &self.name, error));
         }
-        let mut out = Vec::with_capacity(block.len() + crate::frame::HEAD);
-        put_frame(&mut out, self.place, BLOCK_KIND, &[block]);
-        self.put(&out)
+        self.put(BLOCK_KIND, block)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.append(bytes).map_err(|error| StoreError::file("write", &self.name, error))?;
+    /// Appends a frame, and before it what waits to be written.
+    fn put(&mut self, kind: u8, payload: &[u8]) -> Result<(), StoreError> {
+        put_frame(&mut self.frame, self.place, kind, &[payload]);
+        self.file.append(&self.frame).map_err(|error| StoreError::file("write", &self.name, error))?;
         self.place.sequence += 1;
-        self.bytes += bytes.len() as u64;
+        self.bytes += self.frame.len() as u64;
+        self.frame.clear();
         Ok(())
     }
 }
@@ -472,7 +489,7 @@ fn blocks_of<'a>(
             (HEAD_KIND, 0) => {
                 let head = bincode::decode_from_slice::<ImageHead, _>(payload, configuration());
                 let Ok((head, _)) = head else { return Ok(Err(ImageFault::Checksum(at))) };
-                if head.version != FORMAT_VERSION {
+                if head.version > ImageForm::InPart as u16 {
                     return Err(StoreError::Newer { name: name.to_owned(), version: head.version });
                 }
                 if head.owner != owner {

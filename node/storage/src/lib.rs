@@ -31,7 +31,9 @@ mod witness;
 
 pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, StoreFigures, check, is_store_file};
-pub use checkpoint::{CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageWriter, Manifest, image_name};
+pub use checkpoint::{
+    CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageForm, ImageWriter, Manifest, image_name,
+};
 pub use contents::Contents;
 pub use cut::{ChosenCut, Cut, CutError};
 pub use disk::{Command, Disk, DiskWorker, FlushPolicy, Health, Progress};

@@ -37,8 +37,9 @@ pub const PLACE_BYTES: u64 = 256 << 10;
 pub const READ_BACK_BYTES: usize = 1 << 20;
 /// Groups of slots; each has an image of its own.
 pub const GROUPS: u16 = 256;
-/// Bytes of one block of an image, about: what is read and written at one go, with its checksum.
-pub const IMAGE_BLOCK_BYTES: usize = 256 << 10;
+/// Bytes of one block of an image, about: what is read and written at one go, with its checksum. Some hundred
+/// microseconds of work, between two looks at how long the thread has worked.
+pub const IMAGE_BLOCK_BYTES: usize = 64 << 10;
 /// Files that could not be used and are kept for inspection; older ones go.
 pub const DAMAGED_FILES_MAX: usize = 16;
 /// Bytes of a manifest: 256 groups, vectors of 1024 nodes and their notes fit many times.

@@ -3,6 +3,7 @@
 //! The changes inside are opaque here. A batch names its predecessor by stamp and checksum, so the batches of an origin
 //! are a chain, and what it depends on by a version vector, so that an effect is never applied before its cause.
 
+use crate::compression::Compression;
 use crate::wire::{self, Reader, write_integer, write_vector};
 use crate::{FrameError, limits};
 use bytes::Bytes;
@@ -51,7 +52,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Encodes the changes `raw`, compressed if that makes them smaller.
+    /// Encodes the changes `raw`, compressed if that pays as far as `compression` knows.
     ///
     /// The stamps are the origin's own, in order; whoever closes a batch has just taken them from its log.
     pub fn seal(
@@ -61,6 +62,7 @@ impl Batch {
         mut dependencies: VersionVector,
         changes: u32,
         raw: &[u8],
+        compression: &mut Compression,
     ) -> Arc<Batch> {
         let origin = last.author();
         assert!(first.author() == origin && previous.last < first && first <= last, "a batch is a stretch of one node");
@@ -81,7 +83,7 @@ impl Batch {
         write_integer(&mut out, u64::from(changes));
         write_integer(&mut out, raw.len() as u64);
         let header_len = out.len();
-        let compressed = append_packed(&mut out, raw);
+        let compressed = compression.append(&mut out, raw);
         out[PREFIX] |= u8::from(compressed) * FLAG_COMPRESSED;
         let checksum = xxh3_64(&out[PREFIX..]);
         out[1..PREFIX].copy_from_slice(&checksum.to_le_bytes());
@@ -196,27 +198,6 @@ fn allocated(bytes: usize) -> usize {
     bytes.next_multiple_of(step)
 }
 
-/// Appends the changes, compressed if that makes them smaller; says whether it did. Nothing else holds a copy of them
-/// meanwhile: they may be half a gigabyte.
-fn append_packed(out: &mut Vec<u8>, raw: &[u8]) -> bool {
-    let start = out.len();
-    if raw.len() >= limits::COMPRESS_FROM_BYTES {
-        out.resize(start + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
-        if let Ok(packed) = lz4_flex::block::compress_into(raw, &mut out[start..])
-            && packed < raw.len()
-        {
-            out.truncate(start + packed);
-            out.shrink_to_fit();
-            return true;
-        }
-        out.truncate(start);
-    }
-    out.reserve_exact(raw.len());
-    out.extend_from_slice(raw);
-    out.shrink_to_fit();
-    false
-}
-
 /// The stamp of the same author that lies `distance` back.
 fn earlier(stamp: Stamp, distance: u64) -> Result<Stamp, FrameError> {
     let time = wire::time_of(stamp).checked_sub(distance).ok_or(FrameError::OutOfRange("a stamp"))?;
@@ -246,7 +227,15 @@ mod tests {
             (vec![], BatchTail::default()),
             ((0..=255).collect(), BatchTail::default()),
         ] {
-            let sealed = Batch::seal(previous, at(1_000, 3), at(1_005, 3), dependencies(), 17, &raw);
+            let sealed = Batch::seal(
+                previous,
+                at(1_000, 3),
+                at(1_005, 3),
+                dependencies(),
+                17,
+                &raw,
+                &mut Compression::default(),
+            );
             let decoded = Batch::decode(sealed.bytes().clone()).unwrap();
             assert_eq!(decoded, sealed);
             assert_eq!(decoded.open().unwrap(), raw);
@@ -262,6 +251,7 @@ mod tests {
             [at(990, 1), at(995, 2)].map(|s| (s.author(), s)).into_iter().collect(),
             17,
             &[],
+            &mut Compression::default(),
         );
         assert!(sealed.bytes().len() <= 48, "{}", sealed.bytes().len());
     }
@@ -269,7 +259,15 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let previous = BatchTail { last: at(900, 3), checksum: 99 };
-        let sealed = Batch::seal(previous, at(1_000, 3), at(1_005, 3), dependencies(), 17, &[5; 400]);
+        let sealed = Batch::seal(
+            previous,
+            at(1_000, 3),
+            at(1_005, 3),
+            dependencies(),
+            17,
+            &[5; 400],
+            &mut Compression::default(),
+        );
         for bit in 0..sealed.bytes().len() * 8 {
             let mut bytes = sealed.bytes().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);

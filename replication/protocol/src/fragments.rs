@@ -180,12 +180,13 @@ impl Assemblies {
 mod tests {
     use super::*;
     use crate::BatchTail;
+    use crate::Compression;
     use crdt::VersionVector;
 
     fn batch(ms: u64) -> std::sync::Arc<Batch> {
         let last = Stamp::at(crdt::STAMP_EPOCH_MS + ms, NodeNumber::new(3).unwrap());
         let raw: Vec<u8> = (0..1_000_u32).map(|index| (index * index / 7) as u8).collect();
-        Batch::seal(BatchTail::default(), last, last, VersionVector::new(), 1, &raw)
+        Batch::seal(BatchTail::default(), last, last, VersionVector::new(), 1, &raw, &mut Compression::default())
     }
 
     fn fragments(batch: &Batch, bytes_max: usize) -> Vec<Fragment> {

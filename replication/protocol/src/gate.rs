@@ -216,6 +216,7 @@ impl Space {
 mod tests {
     use super::*;
     use crate::BatchTail;
+    use crate::Compression;
 
     const VIA: NodeIdentity = NodeIdentity([0; 32]);
 
@@ -226,7 +227,15 @@ mod tests {
     fn batch(previous: u64, last: u64, n: u16, dependencies: &[Stamp]) -> Arc<Batch> {
         let previous = if previous == 0 { Stamp::ZERO } else { at(previous, n) };
         let dependencies = dependencies.iter().map(|&s| (s.author(), s)).collect();
-        Batch::seal(BatchTail { last: previous, checksum: 1 }, at(last, n), at(last, n), dependencies, 1, &[0; 100])
+        Batch::seal(
+            BatchTail { last: previous, checksum: 1 },
+            at(last, n),
+            at(last, n),
+            dependencies,
+            1,
+            &[0; 100],
+            &mut Compression::default(),
+        )
     }
 
     fn drain(gate: &mut Gate, wall: UnixMillis, sealed: &BTreeMap<NodeNumber, Stamp>) -> Vec<Stamp> {

@@ -7,6 +7,7 @@
 mod batch;
 mod catch_up;
 mod clock_offset;
+mod compression;
 mod digest_sync;
 mod event;
 mod fragments;
@@ -26,6 +27,7 @@ mod window;
 mod wire;
 
 pub use batch::{Batch, BatchTail};
+pub use compression::{Compression, CompressionFigures};
 pub use crdt::NodeIdentity;
 pub use digest_sync::{
     AUDIT_GROUPS, AuditFrame, AuditLevel, AuditOutcome, AuditRange, SLOTS_OF_A_GROUP, SlotState, compare, follow_up,

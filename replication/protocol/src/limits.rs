@@ -20,6 +20,18 @@ pub const NUMBERS_OF_ONE_NODE_MAX: usize = crdt::NODE_NUMBERS_MAX as usize;
 pub const EXPANSION_MAX: usize = 256;
 /// Batches from this size of changes on are compressed; smaller ones hardly shrink.
 pub const COMPRESS_FROM_BYTES: usize = 128;
+/// Bytes out of the middle of a batch that are tried before the whole of it is, if it has at least four times as many:
+/// records that are alike lie closer together than that, and what does not get smaller costs a sixteenth of a try.
+pub const PROBE_SAMPLE_BYTES: usize = 16 << 10;
+/// Compressing pays if it saves one byte in so many. Less is not worth the sixth of a core that it takes.
+pub const SAVED_ONE_OF: usize = 8;
+/// Bytes that are left as they are after a try that did not pay, doubled with each further one...
+pub const UNTRIED_BYTES_MIN: u64 = 64 << 10;
+/// ...up to so many: what begins to get smaller is compressed again after this much at most, and as long as nothing does a
+/// four hundredth is tried. `pelago_replication_packing_left_untried_total` counts what is left as it is.
+pub const UNTRIED_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of memory that are kept to compress into: enough for all but the largest batches, which take their own.
+pub const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of all rings together: at 5 MB/s of changes a ring of 64 MiB bridges about 13 s; who was away longer gets state.
 pub const RING_BYTES: usize = 64 << 20;

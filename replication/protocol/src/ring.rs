@@ -190,6 +190,7 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::BatchTail;
+    use crate::Compression;
 
     fn at(ms: u64, n: u16) -> Stamp {
         Stamp::at(crdt::STAMP_EPOCH_MS + ms, NodeNumber::new(n).unwrap())
@@ -199,7 +200,7 @@ mod tests {
         let previous = if previous == 0 { Stamp::ZERO } else { at(previous, n) };
         let tail = BatchTail { last: previous, checksum: 1 };
         let raw: Vec<u8> = (0..size).map(|i| (i * i * 31 + i) as u8).collect();
-        Batch::seal(tail, at(last, n), at(last, n), VersionVector::new(), 1, &raw)
+        Batch::seal(tail, at(last, n), at(last, n), VersionVector::new(), 1, &raw, &mut Compression::default())
     }
 
     #[test]
@@ -210,7 +211,7 @@ mod tests {
         let tail = BatchTail { last: at(10, 1), checksum: 1 };
         // It shrinks to some megabytes, and a peer would refuse what it unpacks to.
         let raw = vec![0; crate::limits::BATCH_BYTES_MAX + 1];
-        let huge = Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw);
+        let huge = Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw, &mut Compression::default());
         assert!(Batch::decode(huge.bytes().clone()).is_err());
         ring.push(huge);
         assert_eq!(ring.after(node, at(10, 1)), Following::Behind);
@@ -264,7 +265,7 @@ mod tests {
         let raw: Vec<u8> =
             (0..40_000_u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 24) as u8 ^ (i >> 7) as u8).collect();
         let tail = BatchTail { last: at(10, 1), checksum: 1 };
-        ring.push(Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw));
+        ring.push(Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw, &mut Compression::default()));
         assert!(ring.bytes() > 4_000);
         assert_eq!(next_of(ring.after(node, at(10, 1))), Some(at(20, 1)));
         assert_eq!(ring.after(node, Stamp::ZERO), Following::Behind);

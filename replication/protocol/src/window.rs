@@ -135,6 +135,7 @@ impl OriginWindow {
 mod tests {
     use super::*;
     use crate::BatchTail;
+    use crate::Compression;
     use crdt::{NodeNumber, VersionVector};
 
     #[test]
@@ -144,7 +145,8 @@ mod tests {
         let mut window = OriginWindow::after(Stamp::ZERO);
         let mut tail = BatchTail::default();
         for ms in [10, 20, 30] {
-            let batch = Batch::seal(tail, at(ms), at(ms), VersionVector::new(), 1, &[1, 2, 3]);
+            let batch =
+                Batch::seal(tail, at(ms), at(ms), VersionVector::new(), 1, &[1, 2, 3], &mut Compression::default());
             tail = batch.tail();
             window.record_sent(&batch);
         }
@@ -159,7 +161,17 @@ mod tests {
     fn of_two_batches_that_the_peer_has_in_part_the_next_one_goes_on_where_it_ended() {
         let node = NodeNumber::new(4).unwrap();
         let at = |ms| Stamp::at(crdt::STAMP_EPOCH_MS + ms, node);
-        let seal = |tail, ms| Arc::new(Batch::seal(tail, at(ms), at(ms), VersionVector::new(), 1, &[7; 1000]));
+        let seal = |tail, ms| {
+            Arc::new(Batch::seal(
+                tail,
+                at(ms),
+                at(ms),
+                VersionVector::new(),
+                1,
+                &[7; 1000],
+                &mut Compression::default(),
+            ))
+        };
         let first = seal(BatchTail::default(), 10);
         let second = seal(first.tail(), 20);
         let mut window = OriginWindow::after(Stamp::ZERO);

@@ -134,7 +134,15 @@ fn a_batch_or_an_audit_of_noise_is_refused() {
 #[test]
 fn a_batch_that_claims_more_than_it_can_hold_takes_no_memory() {
     let stamp = crdt::Stamp::at(world::WALL_START, world::number(1));
-    let honest = Batch::seal(BatchTail::default(), stamp, stamp, crdt::VersionVector::new(), 1, &[0; 4_000]);
+    let honest = Batch::seal(
+        BatchTail::default(),
+        stamp,
+        stamp,
+        crdt::VersionVector::new(),
+        1,
+        &[0; 4_000],
+        &mut protocol::Compression::default(),
+    );
     let bytes = honest.bytes();
     // The size of the changes sits right before them; claim the most that the integer can say there.
     for place in 9..bytes.len() {

@@ -619,7 +619,15 @@ fn a_node_without_links_keeps_little_for_others() {
             })
             .collect();
         let stamp = Stamp::at(wall + count, me);
-        let batch = protocol::Batch::seal(hub.own_tail(), stamp, stamp, VersionVector::new(), 1, &raw);
+        let batch = protocol::Batch::seal(
+            hub.own_tail(),
+            stamp,
+            stamp,
+            VersionVector::new(),
+            1,
+            &raw,
+            &mut protocol::Compression::default(),
+        );
         let now = Millis(1_000 + 1_000 * count);
         hub.publish(batch, now);
         if hub.poll_timeout().is_some_and(|due| due <= now) {

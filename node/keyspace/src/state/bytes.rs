@@ -15,6 +15,11 @@ use crdt::{Contribution, DecodeError, Element, Kind, Lifetime, Number, Reader, R
 use std::collections::BTreeSet;
 
 pub(super) const END_OF_KEYS: u8 = 0;
+/// What is said of a slot: what the receiver does not have, everything, or everything that is left of one whose image was
+/// lost. The last is in images alone.
+pub(super) const SLOT_NEWS: u8 = 0;
+pub(super) const SLOT_LISTING: u8 = 1;
+pub(super) const SLOT_IN_PART: u8 = 2;
 const END_OF_ITEMS: u8 = 0;
 const ITEM_PLAIN: u8 = 1;
 const ITEM_ELEMENT: u8 = 2;
@@ -174,9 +179,16 @@ impl<'a> Arrived<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, base: Stamp, applied: &VersionVector) -> Result<Self, DecodeError> {
         let number = reader.varint("a slot")?;
         let number = u16::try_from(number).ok().filter(|&n| n < SLOTS).ok_or(DecodeError::Invalid("a slot"))?;
-        let extent = if reader.byte("a slot")? == 0 { Extent::News } else { Extent::Listing };
+        let form = reader.byte("a slot")?;
+        let extent = match form {
+            SLOT_NEWS => Extent::News,
+            SLOT_LISTING | SLOT_IN_PART => Extent::Listing,
+            _ => return Err(DecodeError::Invalid("a slot's extent")),
+        };
         let mut vector = applied.clone();
         vector.join(&reader.vector(base, "a slot's context")?);
+        let in_part =
+            if form == SLOT_IN_PART { reader.vector(base, "a slot in part")? } else { VersionVector::new() };
         let digest = reader.word("a digest")?;
         let mut early = BTreeSet::new();
         for _ in 0..reader.count("an early set")? {
@@ -196,7 +208,7 @@ impl<'a> Arrived<'a> {
                 _ => return Err(DecodeError::Invalid("a database")),
             }
         }
-        Ok(Self { number, extent, context: Context { vector, early, ..Context::default() }, digest, resets, keys })
+        Ok(Self { number, extent, context: Context { vector, early, in_part }, digest, resets, keys })
     }
 }
 

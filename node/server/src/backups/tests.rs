@@ -109,7 +109,7 @@ fn a_checkpoint_that_ends_between_the_order_and_the_cut_is_in_the_cut_with_all_t
     // It began at the order, and its image has in it what was written since.
     let start = CheckpointStart { position: ordered, vector: VersionVector::new() };
     let mut writer = CheckpointWriter::begin(Arc::new(scene.simulated.clone()), OWNER, None, start);
-    let mut image = writer.image(0).unwrap();
+    let mut image = writer.image(0, storage::ImageForm::Plain).unwrap();
     image.write(b"what was written since").unwrap();
     writer.finish(image).unwrap();
     writer.commit(VersionVector::new(), Vec::new(), 1, 1_000).unwrap();

@@ -143,6 +143,14 @@ metric_group! {
         batch_changes: Histogram = Histogram::new(&[1, 4, 16, 64, 256, 1_024, 4_096, 16_384]),
         /// Bytes of one batch closed here, as it is sent.
         batch_bytes: Histogram = Histogram::new(&[128, 512, 2_048, 8_192, 32_768, 131_072, 524_288]),
+        /// Bytes of batches closed here and of state sent, before they were packed.
+        packed_bytes_before: Counter,
+        /// The same bytes as they were sent and kept, compressed or not.
+        packed_bytes_after: Counter,
+        /// Times that something was compressed, in part or whole, to see whether that pays.
+        packing_probes: Counter,
+        /// Batches and pieces of state that were left uncompressed because it did not pay lately.
+        packing_left_untried: Counter,
         /// Bytes sent to all peers for each change made here, since the node started.
         bytes_out_per_write: RealGauge,
         /// Bytes of recent batches held for peers.

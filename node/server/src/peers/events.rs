@@ -146,8 +146,7 @@ impl Peers {
         let raw = batch.open().map_err(|error| error.to_string())?;
         let (node, now) = (&self.node, self.node.wall_clock());
         let bounds = (batch.previous.last, batch.last);
-        self.pauses.begin(node.monotonic_ns());
-        let mut pause = |is_waited_for| self.pauses.between_groups(node.monotonic_ns(), is_waited_for);
+        let mut pause = |is_waited_for| self.pauses.between_steps(node.monotonic_ns(), is_waited_for);
         keyspace.apply_with_pauses(batch.origin, bounds, &raw, now, &mut pause).map_err(|error| error.to_string())
     }
 

@@ -5,7 +5,7 @@ use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_REMOVALS_MAX, SWEEP_SLOTS_MAX, S
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use keyspace::{SweepPolicy, Swept};
-use protocol::{Batch, NodeIdentity};
+use protocol::{Batch, Compression, NodeIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -76,7 +76,15 @@ impl Peers {
             debug_assert_eq!(batch.last.author(), number, "what is logged was stamped under the current number");
             let dependencies = (*self.node.keyspace.applied()).clone();
             let tail = self.own_tail();
-            let sealed = Batch::seal(tail, batch.first, batch.last, dependencies, batch.changes, &batch.payload);
+            let sealed = Batch::seal(
+                tail,
+                batch.first,
+                batch.last,
+                dependencies,
+                batch.changes,
+                &batch.payload,
+                &mut self.compression,
+            );
             let metrics = &self.node.console.metrics;
             metrics.keyspace.changes_made.add(u64::from(batch.made));
             metrics.replication.batches_closed.add(1);
@@ -159,12 +167,12 @@ fn rank(member: &NodeIdentity, key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-/// State as it travels: its length, and LZ4. Nothing if a peer would not take it.
-pub(super) fn packed(raw: Vec<u8>) -> Option<Bytes> {
+/// State as it travels: its length, and an LZ4 block. Nothing if a peer would not take it.
+pub(super) fn packed(raw: &[u8], compression: &mut Compression) -> Option<Bytes> {
     if raw.len() > STATE_UNPACKED_BYTES_MAX {
         return None;
     }
-    let packed = lz4_flex::block::compress_prepend_size(&raw);
+    let packed = compression.block_with_size(raw);
     (packed.len() <= protocol::limits::STATE_FRAME_BYTES_MAX - AROUND_STATE_BYTES).then(|| Bytes::from(packed))
 }
 

@@ -274,7 +274,9 @@ impl Peers {
         raw: Vec<u8>,
         make: impl FnOnce(Bytes) -> Waiting,
     ) {
-        match packed(raw) {
+        let bytes = packed(&raw, &mut self.compression);
+        drop(raw);
+        match bytes {
             Some(bytes) if self.keeping.is_on() => self.when_closed(make(bytes)),
             Some(bytes) => self.keep(None, make(bytes)),
             None => self.give_up_feeding(peer, session),

@@ -35,7 +35,7 @@ use control::ControlRequest;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use keyspace::{Drain, Writer};
 use protocol::sealing::Sealing;
-use protocol::{Hub, Millis, NodeIdentity};
+use protocol::{Compression, Hub, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub struct Peers {
     transport_events: TransportEvents,
     links: BTreeMap<NodeIdentity, Link>,
     drain: Drain,
+    /// Whether it pays to compress what is sent and kept.
+    compression: Compression,
     sweeper: Writer,
     audit: Audit,
     control: mpsc::Receiver<ControlRequest>,
@@ -201,6 +203,8 @@ impl Peers {
                 tokio::task::yield_now().await;
                 self.do_chores();
             }
+            self.pauses.between_steps(node.monotonic_ns(), false);
+            let waits_since_ns = node.monotonic_ns();
             let wait = tokio::time::sleep_until(self.next_deadline());
             // Until everything is read, links and operators wait.
             let has_read = self.has_read_all();
@@ -218,6 +222,7 @@ impl Peers {
                 () = node.console.reloading() => self.look_at_certificates(),
                 () = wait => {}
             }
+            self.pauses.woken(waits_since_ns, node.monotonic_ns());
         };
         self.stop(stop).await;
     }

@@ -28,38 +28,43 @@ pub(super) struct Pace {
     pub(super) sweep_at: Instant,
 }
 
-/// Pauses while much is applied.
+/// Pauses of the thread while it has much to do: between the groups of a batch that is applied, and between its rounds.
 ///
 /// SUBTLE: a thread that never pauses is interrupted by the system when its time is up, nearly always in the middle of a
 /// group, and on a busy machine it is some 10 ms until it goes on. Whoever needs one of the group's keys waits for all of
 /// that. A thread that sleeps now and then by itself, with nothing locked, has time again afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
-    /// When it was last looked, and how long was applied since the last pause.
+    /// When it was last looked, and for how long the thread has worked since its last rest.
     looked_ns: u64,
     worked: Duration,
 }
 
-/// Applying goes on for so long without a pause: a third of what Linux gives a thread at a time.
-const APPLY_TURN_MAX: Duration = Duration::from_millis(1);
+/// It works for so long without a pause: a third of what Linux gives a thread at a time.
+const TURN_MAX: Duration = Duration::from_millis(1);
 /// The same while somebody waits for a key, who would find it locked again: groups often name the same few keys.
 const AWAITED_TURN_MAX: Duration = Duration::from_micros(500);
 /// A pause: some commands' time.
-const APPLY_PAUSE: Duration = Duration::from_micros(100);
+const PAUSE: Duration = Duration::from_micros(100);
+/// Who has waited for news for so long has rested; what took less may have been the transport's work, which comes in between.
+const REST_MIN: Duration = Duration::from_micros(500);
 
 impl Pauses {
-    /// Applying begins, at this time of the node's monotonic clock.
-    pub(super) fn begin(&mut self, now_ns: u64) {
+    /// News have come, at this time of the node's monotonic clock; they were waited for from `since_ns` on.
+    pub(super) fn woken(&mut self, since_ns: u64, now_ns: u64) {
+        if Duration::from_nanos(now_ns.saturating_sub(since_ns)) >= REST_MIN {
+            self.worked = Duration::ZERO;
+        }
         self.looked_ns = now_ns;
     }
 
-    /// Pauses if that is due. Simulated time stands still while something is applied, so there it never is.
-    pub(super) fn between_groups(&mut self, now_ns: u64, is_waited_for: bool) {
+    /// Pauses if that is due. Simulated time stands still while anything is done, so there it never is.
+    pub(super) fn between_steps(&mut self, now_ns: u64, is_waited_for: bool) {
         self.worked += Duration::from_nanos(now_ns.saturating_sub(self.looked_ns));
         self.looked_ns = now_ns;
-        if self.worked > if is_waited_for { AWAITED_TURN_MAX } else { APPLY_TURN_MAX } {
+        if self.worked > if is_waited_for { AWAITED_TURN_MAX } else { TURN_MAX } {
             self.worked = Duration::ZERO;
-            std::thread::sleep(APPLY_PAUSE);
+            std::thread::sleep(PAUSE);
         }
     }
 }

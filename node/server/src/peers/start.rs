@@ -157,6 +157,7 @@ impl Peers {
             transport_events,
             links: BTreeMap::new(),
             drain: Drain::default(),
+            compression: protocol::Compression::default(),
             audit: Audit::default(),
             control,
             pending: control::Pending::default(),

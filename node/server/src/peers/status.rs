@@ -247,6 +247,11 @@ impl Peers {
         totals.waiting_dropped.mirror(report.limits.waiting_space_full);
         totals.pulls.mirror(report.limits.pulls);
         self.node.pubsub.outgoing.note_links(report.limits.messages_sent, report.limits.messages_dropped);
+        let packing = self.compression.figures();
+        totals.packed_bytes_before.mirror(packing.bytes_before);
+        totals.packed_bytes_after.mirror(packing.bytes_after);
+        totals.packing_probes.mirror(packing.probes);
+        totals.packing_left_untried.mirror(packing.left_untried);
         totals.sessions.mirror(report.limits.sessions_begun);
         totals.sessions_broken.mirror(report.limits.sessions_abandoned);
         metrics.keyspace.counter_resets_held.set(self.node.keyspace.remembered_resets() as i64);

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
 use storage::{JournalReader, Manifest, StoreError};
 
 /// A wish for batches out of the journal.
@@ -63,7 +64,14 @@ struct Hands {
 /// The name of the thread.
 pub(super) const THREAD: &str = "checkpoint";
 /// Groups that are walked over in place before something else has its turn.
-const GROUPS_A_TURN: usize = 24;
+const GROUPS_A_TURN: u64 = 24;
+/// The thread walks for so long without a pause, and pauses for so long.
+///
+/// SUBTLE: a thread that never pauses is interrupted by the system when its time is up, and until then a worker on the same
+/// core that has just been sent something waits for some milliseconds. A thread that sleeps by itself, with nothing locked,
+/// is not in its way. The walk takes twice its time by this and no more.
+const WALK_TURN_MAX: Duration = Duration::from_micros(250);
+const WALK_PAUSE: Duration = Duration::from_micros(250);
 
 impl Background {
     pub(crate) fn on_thread(
@@ -127,7 +135,8 @@ impl Background {
                     }
                 }
                 let mut running = walk.take()?;
-                for _ in 0..GROUPS_A_TURN {
+                let until = running.groups() + GROUPS_A_TURN;
+                while running.groups() < until {
                     match hands.step(&mut running) {
                         Ok(true) => {}
                         Ok(false) => return Some(Done::Walked(Ok(running))),
@@ -171,9 +180,10 @@ impl Hands {
     }
 }
 
-/// The thread. What is read back for a peer goes before the next group of a walk.
+/// The thread. What is read back for a peer goes before the next block of a walk.
 fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn(), groups: &AtomicU64) {
     let mut walk: Option<Box<Walk>> = None;
+    let mut worked = Duration::ZERO;
     loop {
         let task = match &walk {
             None => match tasks.recv() {
@@ -195,15 +205,24 @@ fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn
                 walk = running;
                 Some(hands.finish(task))
             }
-            (None, Some(mut running)) => match hands.step(&mut running) {
-                Ok(true) => {
-                    groups.store(running.groups(), Ordering::Relaxed);
-                    walk = Some(running);
-                    None
+            (None, Some(mut running)) => {
+                let began = Instant::now();
+                let stepped = hands.step(&mut running);
+                worked += began.elapsed();
+                match stepped {
+                    Ok(true) => {
+                        groups.store(running.groups(), Ordering::Relaxed);
+                        walk = Some(running);
+                        if worked >= WALK_TURN_MAX {
+                            worked = Duration::ZERO;
+                            std::thread::sleep(WALK_PAUSE);
+                        }
+                        None
+                    }
+                    Ok(false) => Some(Done::Walked(Ok(running))),
+                    Err(error) => Some(Done::Walked(Err(error))),
                 }
-                Ok(false) => Some(Done::Walked(Ok(running))),
-                Err(error) => Some(Done::Walked(Err(error))),
-            },
+            }
             (None, None) => None,
         };
         if let Some(finished) = finished {

@@ -55,8 +55,11 @@ const RETRY_DOUBLINGS_MAX: u32 = 6;
 /// For so many times as long as the last checkpoint took the next one rests, so that they take a small part of a core and
 /// of the disk however much is written.
 const REST_FACTOR: u64 = 10;
-/// But not when the journal has grown to so many times the size at which it is due: a start has to read it.
+/// But not when the journal has grown to so many times the size at which it is due, since a start has to read it...
 const GROWN_FACTOR_MAX: u128 = 3;
+/// ...and to at least so much, which a start reads in a moment: a small store that is written to as fast as it goes would
+/// otherwise make its few hundred files anew every second.
+const GROWN_BYTES_MIN: u128 = 512 << 20;
 
 impl Checkpoints {
     pub(crate) fn new(last: Option<Manifest>, owner: StoreOwner, now_ms: UnixMillis) -> Self {
@@ -111,7 +114,7 @@ impl Checkpoints {
         let uncovered = self.uncovered_bytes(appended);
         let enough = grown.max(u128::from(config.auto_aof_rewrite_min_size));
         let has_rested = now_ms.saturating_sub(self.finished_ms) >= self.took_ms.saturating_mul(REST_FACTOR);
-        let due_at = if has_rested { enough } else { enough * GROWN_FACTOR_MAX };
+        let due_at = if has_rested { enough } else { (enough * GROWN_FACTOR_MAX).max(GROWN_BYTES_MIN) };
         heals || (share > 0 && u128::from(uncovered) >= due_at)
     }
 
@@ -187,11 +190,13 @@ mod tests {
 
     #[test]
     fn checkpoints_rest_in_proportion_to_what_they_take_unless_the_journal_grows_too_far() {
-        let config = Config { auto_aof_rewrite_min_size: 1_000, ..Config::default() };
+        let config = Config { auto_aof_rewrite_min_size: 1_000 << 20, ..Config::default() };
         let mut checkpoints = Checkpoints::new(None, OWNER, 0);
-        let due = |checkpoints: &Checkpoints, bytes, at| checkpoints.is_due(&config, bytes, false, false, at);
+        let due_for =
+            |config, checkpoints: &Checkpoints, mib: u64, at| checkpoints.is_due(config, mib << 20, false, false, at);
+        let due = |checkpoints: &Checkpoints, mib, at| due_for(&config, checkpoints, mib, at);
         assert!(!due(&checkpoints, 999, 0) && due(&checkpoints, 1_000, 0));
-        checkpoints.begun(1_000, 0, 10_000);
+        checkpoints.begun(1_000 << 20, 0, 10_000);
         let manifest = Manifest {
             read_back_from: 0,
             number: 1,
@@ -207,6 +212,10 @@ mod tests {
         // It took 400 ms: the next one comes 4 s later, or when three times as much is there.
         assert!(!due(&checkpoints, 2_000, 14_399) && due(&checkpoints, 2_000, 14_400));
         assert!(!due(&checkpoints, 3_999, 10_500) && due(&checkpoints, 4_000, 10_500));
-        assert!(checkpoints.is_due(&config, 1_000, true, false, 10_500), "who wishes for one gets one");
+        assert!(checkpoints.is_due(&config, 1_000 << 20, true, false, 10_500), "who wishes for one gets one");
+        // A small store does not take one after the other either: so much is read in a moment.
+        let small = Config { auto_aof_rewrite_min_size: 64 << 20, ..Config::default() };
+        assert!(!due_for(&small, &checkpoints, 1_511, 10_500) && due_for(&small, &checkpoints, 1_512, 10_500));
+        assert!(due_for(&small, &checkpoints, 1_064, 14_400));
     }
 }

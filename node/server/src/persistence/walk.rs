@@ -4,13 +4,18 @@
 use crdt::{Stamp, VersionVector};
 use keyspace::Keyspace;
 use storage::limits::{GROUPS, IMAGE_BLOCK_BYTES};
-use storage::{CheckpointWriter, Manifest, StoreError};
+use storage::{CheckpointWriter, ImageForm, ImageWriter, Manifest, StoreError};
 
 /// A checkpoint on its way.
 #[derive(Debug)]
 pub(crate) struct Walk {
     writer: CheckpointWriter,
     next_group: u16,
+    /// The image of that group, once something of it is written, and how many of its slots are done.
+    image: Option<ImageWriter>,
+    slots_done: usize,
+    /// Memory for the next block.
+    block: Vec<u8>,
     /// Groups that have not changed since then keep their images; none if all are to be written.
     unchanged_since: Option<Stamp>,
     /// The keyspace's clock at the beginning.
@@ -21,7 +26,16 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub(crate) fn new(writer: CheckpointWriter, clock: Stamp, unchanged_since: Option<Stamp>) -> Self {
-        Self { writer, next_group: 0, unchanged_since, clock, written: 0 }
+        Self {
+            writer,
+            next_group: 0,
+            image: None,
+            slots_done: 0,
+            block: Vec::new(),
+            unchanged_since,
+            clock,
+            written: 0,
+        }
     }
 
     /// Where in the journal it began.
@@ -39,38 +53,44 @@ impl Walk {
         self.writer.bytes()
     }
 
-    /// Does the next group. True if there are more.
+    /// Does the next block, or passes a group by that has not changed. True if there is more.
     pub(crate) fn step(&mut self, keyspace: &Keyspace) -> Result<bool, StoreError> {
         let group = self.next_group;
         let slots = slots_of(group);
-        if self.unchanged_since.is_some_and(|since| !keyspace.has_changed_since(&slots, since)) {
+        let is_begun = self.slots_done > 0;
+        if !is_begun && self.unchanged_since.is_some_and(|since| !keyspace.has_changed_since(&slots, since)) {
             self.writer.keep(group);
         } else {
-            self.write(keyspace, group, &slots)?;
+            self.write_block(keyspace, group, &slots)?;
+            if self.slots_done < slots.len() {
+                return Ok(true);
+            }
+            self.slots_done = 0;
+            if let Some(image) = self.image.take() {
+                self.writer.finish(image)?;
+                self.written += 1;
+            }
         }
         self.next_group += 1;
         Ok(self.next_group < GROUPS)
     }
 
-    fn write(&mut self, keyspace: &Keyspace, group: u16, slots: &[u16]) -> Result<(), StoreError> {
-        let mut image = None;
-        let mut rest = slots;
-        while !rest.is_empty() {
-            let (block, done) = keyspace.read_image(rest, IMAGE_BLOCK_BYTES);
-            rest = &rest[done..];
-            if block.is_empty() {
-                continue;
-            }
-            let image = match &mut image {
+    fn write_block(&mut self, keyspace: &Keyspace, group: u16, slots: &[u16]) -> Result<(), StoreError> {
+        self.slots_done += keyspace.read_image_into(&slots[self.slots_done..], IMAGE_BLOCK_BYTES, &mut self.block);
+        if !self.block.is_empty() {
+            let image = match &mut self.image {
                 Some(image) => image,
-                None => image.insert(self.writer.image(group)?),
+                None => {
+                    // Slots come to be in part at a start alone, before anything of them is written.
+                    let in_part = slots.iter().any(|&slot| keyspace.is_in_part(slot));
+                    let form = if in_part { ImageForm::InPart } else { ImageForm::Plain };
+                    self.image.insert(self.writer.image(group, form)?)
+                }
             };
-            image.write(&block)?;
+            image.write(&self.block)?;
         }
-        if let Some(image) = image {
-            self.writer.finish(image)?;
-            self.written += 1;
-        }
+        // A huge slot's memory is not kept for the small ones behind it.
+        self.block.shrink_to(2 * IMAGE_BLOCK_BYTES);
         Ok(())
     }
 

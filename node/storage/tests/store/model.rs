@@ -9,8 +9,8 @@ use crdt::{NodeNumber, Stamp, VersionVector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use storage::{
-    CheckpointStart, CheckpointWriter, Command, Disk, DiskWorker, FlushPolicy, FoundStore, Fs, JournalReader,
-    JournalSettings, Life, Manifest, Problem, Record, RecordView, SimulatedFs, StoreError, StoreOwner,
+    CheckpointStart, CheckpointWriter, Command, Disk, DiskWorker, FlushPolicy, FoundStore, Fs, ImageForm,
+    JournalReader, JournalSettings, Life, Manifest, Problem, Record, RecordView, SimulatedFs, StoreError, StoreOwner,
 };
 
 pub const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
@@ -225,7 +225,7 @@ impl SmallNode {
                 writer.keep(group);
                 continue;
             }
-            let mut image = writer.image(group)?;
+            let mut image = writer.image(group, ImageForm::Plain)?;
             let numbers: Vec<u64> = self.state.get(&group).into_iter().flatten().copied().collect();
             for part in numbers.chunks(3) {
                 image.write(&part.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())?;

@@ -409,7 +409,15 @@ impl Node {
         let dependencies = self.hub.closed_vector().clone();
         let changes = self.open.len() as u32;
         let raw = Change::encode_all(&self.open);
-        let batch = Batch::seal(self.hub.own_tail(), first, last, dependencies, changes, &raw);
+        let batch = Batch::seal(
+            self.hub.own_tail(),
+            first,
+            last,
+            dependencies,
+            changes,
+            &raw,
+            &mut protocol::Compression::default(),
+        );
         self.open.clear();
         self.store.raise(last.author(), last);
         self.journal.push(batch.clone());

@@ -5,7 +5,7 @@ use crate::persistence::Walk;
 use crate::persistence::recovery::{Recovery, Scanned, encode_tails, scan};
 use crate::testing::{Caller, STARTED_AT, node};
 use keyspace::{Database, Drain, Lifetime, NewLifetime};
-use protocol::{Batch, BatchTail};
+use protocol::{Batch, BatchTail, Compression};
 use storage::{
     CheckpointStart, CheckpointWriter, FoundStore, Fs, JournalSettings, Life, Record, SimulatedFs, StoreOwner,
 };
@@ -35,7 +35,15 @@ fn written() -> (SimulatedFs, Arc<Keyspace>) {
         }
         for open in drain.take(&keyspace) {
             let dependencies = VersionVector::new();
-            let batch = Batch::seal(tail, open.first, open.last, dependencies, open.changes, &open.payload);
+            let batch = Batch::seal(
+                tail,
+                open.first,
+                open.last,
+                dependencies,
+                open.changes,
+                &open.payload,
+                &mut Compression::default(),
+            );
             tail = batch.tail();
             let (previous, last, bytes) = (batch.previous.last, batch.last, batch.bytes().clone());
             position = store.journal.append(&Record::Batch { previous, last, bytes }, STARTED_AT).unwrap() + 1;
@@ -193,4 +201,37 @@ fn an_image_that_is_damaged_is_lost_alone_and_moved_aside() {
     assert!(node.keyspace.known_in_part().covers_all(&scanned.vector));
     let whole = (0..KEYS).find(|&number| group_of_key(number) != damaged).unwrap();
     assert!(known(whole).is_some_and(|vector| vector.of(NodeNumber::new(1).unwrap()) > Stamp::ZERO));
+}
+
+#[test]
+fn a_checkpoint_says_which_slots_have_lost_something_and_so_does_the_next_start() {
+    let (fs, _) = written();
+    let damaged = group_of_key(1);
+    assert!(fs.flip(&storage::image_name(1, damaged), 8 * 90));
+    let node = Arc::new(self::node());
+    let first = scanned(&fs, &node);
+    first.loader.load_all(STARTED_AT, &|_| ()).unwrap().forget_applied(&node.keyspace);
+    let known = node.keyspace.known_in_part();
+    assert!(!known.is_empty());
+    // The node takes a checkpoint, and crashes before its peers have brought what it lost.
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let start = CheckpointStart { position: first.store.journal.next(), vector: VersionVector::new() };
+    let writer = CheckpointWriter::begin(Arc::clone(&shared), OWNER, first.store.manifest.as_ref(), start);
+    let mut walk = Walk::new(writer, node.keyspace.clock(), None);
+    while walk.step(&node.keyspace).unwrap() {}
+    walk.commit(VersionVector::new(), encode_tails(&BTreeMap::new()), u64::from(KEYS), STARTED_AT).unwrap();
+    let checked = storage::check(shared, None).unwrap();
+    assert!(!checked.problems.iter().any(storage::Problem::is_damage), "{:?}", checked.problems);
+
+    let again = Arc::new(self::node());
+    let second = scanned(&fs, &again);
+    assert!(!second.loader.load_all(STARTED_AT, &|_| ()).unwrap().has_less());
+    for slot in 0..keyspace::SLOTS {
+        assert_eq!(again.keyspace.is_in_part(slot), group_of(slot) == damaged, "slot {slot}");
+    }
+    assert!(again.keyspace.known_in_part().covers_all(&known));
+    assert_eq!(digests(&again.keyspace), digests(&node.keyspace));
+    // Once the vector has come as far again they are like all others.
+    again.keyspace.raise_applied(&known);
+    assert!((0..keyspace::SLOTS).all(|slot| !again.keyspace.is_in_part(slot)));
 }
