@@ -189,15 +189,36 @@ pub struct Change<'a> {
     pub operations: &'a [u8],
 }
 
+/// What nearly all changes of strings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainChange<'a> {
+    /// A plain `SET` of this value.
+    Set(&'a [u8]),
+    /// The author's contribution to the counter that the string is has this whole sum now.
+    Increment {
+        /// The first increment of the contribution's life.
+        birth: Stamp,
+        /// The sum of all of them.
+        cumulative: i64,
+    },
+}
+
 impl<'a> Change<'a> {
-    /// The value, if the change is a plain `SET` and nothing else.
-    pub fn plain_set(&self) -> Option<&'a [u8]> {
+    /// What the change does, if it is a plain `SET` or a plain increment of a string and nothing else. Nothing for bytes that
+    /// are not what the format says.
+    #[inline]
+    pub fn plain(&self) -> Option<PlainChange<'a>> {
         let mut reader = Reader::new(self.operations);
-        if reader.byte("a tag") != Ok(SET_PLAIN) {
-            return None;
-        }
-        let value = reader.slice("a value").ok()?;
-        reader.is_empty().then_some(value)
+        let plain = match reader.byte("a tag").ok()? {
+            SET_PLAIN => PlainChange::Set(reader.slice("a value").ok()?),
+            ADD if reader.byte("a kind") == Ok(Kind::String as u8) => {
+                let birth = reader.stamp(self.stamp, "a birth").ok()?;
+                let cumulative = Number::decode_whole(&mut reader)?;
+                is_birth(birth, self.stamp).then_some(PlainChange::Increment { birth, cumulative })?
+            }
+            _ => return None,
+        };
+        reader.is_empty().then_some(plain)
     }
 }
 
@@ -531,6 +552,7 @@ impl<'a> Changes<'a> {
         Self { reader: Reader::new(payload), previous, origin }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Change<'a>, DecodeError> {
         let head = self.reader.varint("a change's stamp")?;
         let clock = (self.previous.bits() >> 10).checked_add(head >> 1);
@@ -550,6 +572,7 @@ impl<'a> Changes<'a> {
 impl<'a> Iterator for Changes<'a> {
     type Item = Result<Change<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.reader.is_empty() {
             return None;

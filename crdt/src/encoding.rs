@@ -17,14 +17,30 @@ pub enum DecodeError {
     Invalid(&'static str),
 }
 
+/// Bytes that an integer of 64 bits takes at most.
+const VARINT_BYTES_MAX: usize = 10;
+
 /// Appends an unsigned integer in LEB128.
 #[inline]
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_long_varint(out, value);
     }
-    out.push(value as u8);
+}
+
+/// The same of one that takes several bytes: they are put together first, so that there is one look at the room for them.
+fn put_long_varint(out: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0; VARINT_BYTES_MAX];
+    let mut used = 0;
+    while value >= 0x80 {
+        bytes[used] = value as u8 | 0x80;
+        value >>= 7;
+        used += 1;
+    }
+    bytes[used] = value as u8;
+    out.extend_from_slice(&bytes[..=used]);
 }
 
 /// Appends a signed integer: zig-zag, then LEB128.
@@ -103,22 +119,35 @@ impl<'a> Reader<'a> {
     /// An unsigned LEB128 integer of at most 64 bits.
     #[inline]
     pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        match self.rest {
+            [first, rest @ ..] if *first < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*first))
+            }
+            _ => self.long_varint(what),
+        }
+    }
+
+    /// The same of one that takes several bytes.
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte(what)?;
+        for (at, &byte) in self.rest.iter().take(VARINT_BYTES_MAX).enumerate() {
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            if at == VARINT_BYTES_MAX - 1 && bits > 1 {
                 return Err(DecodeError::Invalid(what));
             }
-            value |= bits << shift;
+            value |= bits << (7 * at);
             if byte & 0x80 == 0 {
+                self.rest = &self.rest[at + 1..];
                 return Ok(value);
             }
         }
-        Err(DecodeError::Invalid(what))
+        let is_cut = self.rest.len() < VARINT_BYTES_MAX;
+        Err(if is_cut { DecodeError::Truncated(what) } else { DecodeError::Invalid(what) })
     }
 
     /// A signed integer as [`put_signed`] writes it.
+    #[inline]
     pub fn signed(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         let word = self.varint(what)?;
         Ok((word >> 1) as i64 ^ -((word & 1) as i64))
@@ -126,6 +155,12 @@ impl<'a> Reader<'a> {
 
     /// A 128-bit signed integer as [`put_wide`] writes it.
     pub fn wide(&mut self, what: &'static str) -> Result<i128, DecodeError> {
+        // Nearly all are short.
+        let mut ahead = self.clone();
+        if let Ok(short) = ahead.signed(what) {
+            *self = ahead;
+            return Ok(i128::from(short));
+        }
         let mut value = 0u128;
         for shift in (0..128).step_by(7) {
             let byte = self.byte(what)?;
@@ -176,6 +211,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A stamp as [`put_stamp`] writes it.
+    #[inline]
     pub fn stamp(&mut self, base: Stamp, what: &'static str) -> Result<Stamp, DecodeError> {
         let author = u16::try_from(self.varint(what)?).ok().and_then(NodeNumber::new);
         let author = author.ok_or(DecodeError::Invalid(what))?;
@@ -217,6 +253,14 @@ mod tests {
         signed.iter().for_each(|&w| assert_eq!(reader.signed("w"), Ok(w)));
         wide.iter().for_each(|&w| assert_eq!(reader.wide("w"), Ok(w)));
         assert!(reader.is_empty());
+        // Whatever an integer of 64 bits is, it is the same one as a wide one.
+        for &word in &signed {
+            let (mut short, mut long) = (vec![], vec![]);
+            put_signed(&mut short, word);
+            put_wide(&mut long, i128::from(word));
+            assert_eq!(short, long);
+            assert_eq!(Reader::new(&long).wide("w"), Ok(i128::from(word)));
+        }
     }
 
     #[test]
@@ -239,5 +283,9 @@ mod tests {
         assert_eq!(Reader::new(&out).count("s"), Err(DecodeError::Truncated("s")));
         assert_eq!(Reader::new(&[0x80; 12]).varint("v"), Err(DecodeError::Invalid("v")));
         assert_eq!(Reader::new(&[0xff; 30]).wide("v"), Err(DecodeError::Invalid("v")));
+        assert_eq!(Reader::new(&[0xff; 9]).varint("v"), Err(DecodeError::Truncated("v")));
+        assert_eq!(Reader::new(&[]).varint("v"), Err(DecodeError::Truncated("v")));
+        let too_large = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert_eq!(Reader::new(&too_large).varint("v"), Err(DecodeError::Invalid("v")));
     }
 }

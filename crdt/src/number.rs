@@ -256,6 +256,15 @@ impl Number {
         put_signed(out, integer);
     }
 
+    /// Reads what [`Number::encode_whole`] wrote; nothing for any other number.
+    #[inline]
+    pub fn decode_whole(reader: &mut Reader<'_>) -> Option<i64> {
+        if reader.byte("a number") != Ok(0) {
+            return None;
+        }
+        reader.signed("a number").ok()
+    }
+
     /// Reads what [`Number::encode`] wrote. Infinities and NaN are refused: no sum contains one.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let has_float = reader.byte("a number")?;

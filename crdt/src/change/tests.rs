@@ -91,6 +91,57 @@ fn an_increment_is_written_like_any_other_operation() {
     }
 }
 
+/// What [`Change::plain`] says of these operations is what [`Operations`] says of them, or nothing.
+fn check_plain(operations: &[u8]) -> Option<PlainChange<'_>> {
+    let change = Change { stamp: stamp(900, 1), tied: false, database: 0, key: b"k", operations };
+    let plain = change.plain()?;
+    let same = match plain {
+        PlainChange::Set(value) => {
+            let (drops, resets) = (Stamps::new(), Resets::new());
+            let put = Operation::Put { kind: Kind::String, name: &[], drops, resets, value };
+            vec![put, Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Never) }]
+        }
+        PlainChange::Increment { birth, cumulative } => {
+            let cumulative = Number::integer(i128::from(cumulative));
+            vec![Operation::Add { kind: Kind::String, name: &[], birth, cumulative, asserts: true }]
+        }
+    };
+    let read: Result<Vec<_>, _> = Operations::of(&change).collect();
+    assert_eq!(read, Ok(same), "{operations:?}");
+    Some(plain)
+}
+
+#[test]
+fn a_plain_change_is_read_at_once_and_says_what_its_operations_say() {
+    let (mut set, mut increment) = (vec![], vec![]);
+    encode_plain_set(&mut set, b"value");
+    encode_increment(&mut increment, stamp(900, 1), stamp(2, 1), -70);
+    assert_eq!(check_plain(&set), Some(PlainChange::Set(b"value")));
+    let expected = PlainChange::Increment { birth: stamp(2, 1), cumulative: -70 };
+    assert_eq!(check_plain(&increment), Some(expected));
+    for operation in samples() {
+        let mut bytes = vec![];
+        encode_operation(&mut bytes, stamp(900, 1), &operation);
+        assert_eq!(check_plain(&bytes), None, "{operation:?}");
+    }
+    let mut found = 0;
+    let mut seed = 1u64;
+    for round in 0..40_000usize {
+        let mut bytes = if round % 2 == 0 { set.clone() } else { increment.clone() };
+        if round % 5 == 0 {
+            bytes.extend_from_within(..);
+        }
+        for _ in 0..1 + round % 3 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (seed >> 33) as usize % bytes.len();
+            bytes[at] ^= (seed >> 20) as u8;
+        }
+        bytes.truncate(bytes.len() - round % 7 / 5);
+        found += usize::from(check_plain(&bytes).is_some());
+    }
+    assert!(found > 1_000, "{found}");
+}
+
 #[test]
 fn positions_of_later_commands_than_the_write_are_refused() {
     let is_read = |steps: [Stamp; 2], written: Stamp| {

@@ -134,6 +134,7 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Access<'a> {
+    #[inline]
     pub(crate) fn new(keyspace: &'a Keyspace, writer: &'a mut WriterState, held: Held<'a>, now: UnixMillis) -> Self {
         keyspace.shared.set_now(now);
         let lookups = Lookups::default();
@@ -234,16 +235,19 @@ impl<'a> Access<'a> {
     #[inline]
     pub fn string(&mut self, database: Database, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, WrongKind> {
         let now = self.now;
-        match self.used(database, key).map(|entry| entry.view()) {
-            None => Ok(None),
-            Some(View::Packed(packed)) => Ok(Some(Cow::Borrowed(packed.value))),
-            Some(View::Counter(counter)) => Ok(Some(Cow::Owned(counter.cumulative.to_string().into_bytes()))),
-            Some(View::Wide(body)) => match body.kind_at(now) {
+        let Some(entry) = self.used(database, key) else { return Ok(None) };
+        if let Some(text) = entry.text() {
+            return Ok(Some(Cow::Borrowed(text.value)));
+        }
+        match entry.view() {
+            View::Packed(packed) => Ok(Some(Cow::Borrowed(packed.value))),
+            View::Counter(counter) => Ok(Some(Cow::Owned(counter.cumulative.to_string().into_bytes()))),
+            View::Wide(body) => match body.kind_at(now) {
                 Some(Kind::String) => Ok(body.string.as_ref().and_then(|element| element.value())),
                 Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream) => Err(WrongKind),
                 None => Ok(None),
             },
-            Some(View::Bundle(_)) => Err(WrongKind),
+            View::Bundle(_) => Err(WrongKind),
         }
     }
 
@@ -306,13 +310,13 @@ impl<'a> Access<'a> {
                     }
                 }
             });
+            if looked.is_none() {
+                return 0;
+            }
             if seen >= count.max(1) && number + 1 < SLOTS {
                 return u64::from(number) + 1;
             }
         }
-            if looked.is_none() {
-                return 0;
-            }
         0
     }
 
@@ -329,11 +333,11 @@ impl<'a> Access<'a> {
                 let entry = slot.table(database.0)?.random(random)?;
                 has_content(entry).then(|| (key_of(entry).to_vec(), !is_there(entry, now)))
             });
+            let found = found.flatten();
             match found {
                 Some((key, false)) => return Some(key),
                 Some((key, true)) => expired = Some(key),
                 None => {}
-            let found = found.flatten();
             }
         }
         // Only expired keys were met by chance: look at every key before saying that there is none.

@@ -1,13 +1,13 @@
 //! Applying batches of other nodes, group by group, and collecting what need not be remembered any more.
 
+use crate::arrival::{Arrival, Form, NeededSlots};
 use crate::beside::{Built, Plan};
-use crate::hash::{SLOTS, slot_of};
+use crate::entry::fetch_line;
 use crate::keyspace::Keyspace;
 use crate::large::LargePut;
-use crate::lock::LockGuard;
 use crate::shared::EndedNumber;
 use crate::slot::Slot;
-use crdt::{Change, Changes, DecodeError, NodeNumber, Operation, Operations, Stamp, UnixMillis, VersionVector};
+use crdt::{DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
 
 impl Keyspace {
     /// Applies a batch whose predecessor and dependencies have been applied. `previous` and `last` are the batch's
@@ -33,28 +33,22 @@ impl Keyspace {
         now: UnixMillis,
         pause: &mut dyn FnMut(bool),
     ) -> Result<usize, DecodeError> {
-        let changes: Vec<Change<'_>> = Changes::new(payload, origin, previous).collect::<Result<_, _>>()?;
-        for change in &changes {
-            if change.stamp > last {
-                return Err(DecodeError::Invalid("a change beyond the end of its batch"));
-            }
-            Operations::of(change).try_for_each(|operation| operation.map(drop))?;
-        }
+        let changes = Arrival::of_batch(&self.shared, origin, (previous, last), payload)?;
         self.shared.set_now(now);
         self.shared.observe(last);
         let seen = self.applied().of(origin);
-        let news = changes.partition_point(|change| change.stamp <= seen);
+        let news = changes.partition_point(|arrival| arrival.change.stamp <= seen);
         // A stamp of our own marks what changes here, so that digests can say since when a slot has been as it is.
         let mark = self.shared.next_stamp(now);
+        let mut needed = NeededSlots::default();
         for group in groups(&changes[news..]) {
             pause(self.is_waited_for());
-            if group.iter().all(|change| self.is_for_here(change, is_database_clear(change))) {
-                self.apply_group(group, mark)?;
+            if group.iter().all(|arrival| self.is_for_here(arrival)) {
+                self.apply_group(group, &mut needed, mark)?;
                 continue;
             }
-            let here = |change: &&Change<'_>| self.is_for_here(change, is_database_clear(change));
-            let group: Vec<Change<'_>> = group.iter().filter(here).cloned().collect();
-            self.apply_group(&group, mark)?;
+            let group: Vec<Arrival<'_>> = group.iter().filter(|arrival| self.is_for_here(arrival)).cloned().collect();
+            self.apply_group(&group, &mut needed, mark)?;
         }
         self.shared.raise(&[(origin, last)].into_iter().collect());
         Ok(changes.len())
@@ -110,87 +104,106 @@ impl Keyspace {
         }
     }
 
-    fn apply_group(&self, group: &[Change<'_>], mark: Stamp) -> Result<(), DecodeError> {
-        if group.iter().any(is_database_clear) {
-            let lock = || -> Vec<LockGuard<'_, Slot>> { self.lock_all_slots() };
-            let mut slots = self.lock_thawed(std::iter::empty(), lock);
-            return self
-                .apply_locked(group, Vec::new(), mark, &mut |number, work| work(&mut slots[usize::from(number)]));
+    fn apply_group(&self, group: &[Arrival<'_>], needed: &mut NeededSlots, mark: Stamp) -> Result<(), DecodeError> {
+        if group.iter().any(Arrival::clears_database) {
+            return self.apply_to_all(group, mark);
         }
-        let built = self.build_beside(group);
-        if let [change] = group {
-            return self.apply_locked(group, built, mark, &mut |_, work| {
-                let number = slot_of(change.key);
-                work(&mut self.lock_thawed(std::iter::once(change.key), || self.slot(number)))
-            });
+        let mut built = self.build_beside(group).into_iter().peekable();
+        needed.find(group);
+        for &number in &needed.numbers {
+            fetch_line(&raw const self.slots[usize::from(number)]);
         }
-        let mut numbers: Vec<u16> = group.iter().map(|change| slot_of(change.key)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let keys = group.iter().map(|change| change.key);
-        let lock =
-            || -> Vec<LockGuard<'_, Slot>> { self.lock_slots(&numbers).into_iter().map(|(_, slot)| slot).collect() };
-        let mut slots = self.lock_thawed(keys, lock);
-        self.apply_locked(group, built, mark, &mut |number, work| match numbers.binary_search(&number) {
-            Ok(at) => work(&mut slots[at]),
-            Err(_) => Ok(()),
-        })
-    }
-
-    /// What the large changes of a group put, by the place of the change.
-    fn build_beside<'c>(&self, group: &'c [Change<'c>]) -> Vec<(usize, Built<'c>)> {
-        let build = |(place, change): (usize, &'c Change<'c>)| {
-            let plan = Plan::of(change)?;
-            let is_alone = plan.is_alone(&self.slot(slot_of(change.key)), &self.shared);
-            is_alone.then(|| (place, plan.build(&self.shared, &mut || {})))
-        };
-        group.iter().enumerate().filter_map(build).collect()
-    }
-
-    #[expect(clippy::type_complexity, reason = "a visitor of locked slots")]
-    fn apply_locked(
-        &self,
-        group: &[Change<'_>],
-        built: Vec<(usize, Built<'_>)>,
-        mark: Stamp,
-        with_slot: &mut dyn FnMut(u16, &mut dyn FnMut(&mut Slot) -> Result<(), DecodeError>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        let mut built = built.into_iter().peekable();
-        for (place, change) in group.iter().enumerate() {
-            let mut ready = built.next_if(|(of, _)| *of == place).map(|(_, built)| built);
-            let mut work = |slot: &mut Slot| {
-                slot.memory.changed = mark;
-                let now = self.shared.now();
-                let before = self.before_arrival(slot, change, now);
-                let outline = ready.as_ref().map(Built::outline);
-                match ready.take() {
-                    Some(built) => built.put_in_place(slot, &self.shared)?,
-                    None => self.apply_to(slot, change)?,
-                }
-                match (before, outline) {
-                    (None, _) => {}
-                    (Some(before), Some(outline)) => {
-                        self.tell_arrival(slot, change, &mut outline.into_iter(), &before, now);
-                    }
-                    (Some(before), None) => {
-                        self.tell_arrival(slot, change, &mut Operations::of(change).flatten(), &before, now);
-                    }
-                }
-                Ok(())
-            };
-            if is_database_clear(change) {
-                (0..SLOTS).try_for_each(|number| with_slot(number, &mut work))?;
-            } else {
-                with_slot(slot_of(change.key), &mut work)?;
+        let keys = group.iter().map(|arrival| arrival.change.key);
+        let mut slots = self.lock_thawed(keys, || self.lock_slots(&needed.numbers));
+        let place_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), &group[at].place));
+        // The memory of each change is asked for some changes before its turn, one line after the other.
+        for step in 0..group.len() + FETCHED_BEFORE {
+            if let Some((slot, place)) = place_of(step)
+                && let Some(table) = slots[slot].1.table(place.database)
+            {
+                table.fetch_bucket(place.hash);
+            }
+            if let Some((slot, place)) = step.checked_sub(FETCHED_BEFORE / 2).and_then(place_of)
+                && let Some(table) = slots[slot].1.table(place.database)
+            {
+                table.fetch_entry(place.hash);
+            }
+            if let Some(at) = step.checked_sub(FETCHED_BEFORE) {
+                let slot = &mut slots[usize::from(needed.of_changes[at])].1;
+                let ready = built.next_if(|(of, _)| *of == at).map(|(_, built)| built);
+                self.apply_arrival(slot, &group[at], ready, mark)?;
             }
         }
         Ok(())
     }
 
-    fn apply_to(&self, slot: &mut Slot, change: &Change<'_>) -> Result<(), DecodeError> {
-        if let Some(value) = change.plain_set()
-            && slot.apply_plain_set(&self.shared, change.stamp, change.database, change.key, value)
-        {
+    /// Applies a group in which a whole database is removed.
+    fn apply_to_all(&self, group: &[Arrival<'_>], mark: Stamp) -> Result<(), DecodeError> {
+        let mut slots = self.lock_thawed(std::iter::empty(), || self.lock_all_slots());
+        for arrival in group {
+            if arrival.clears_database() {
+                slots.iter_mut().try_for_each(|slot| self.apply_arrival(slot, arrival, None, mark))?;
+            } else {
+                self.apply_arrival(&mut slots[usize::from(arrival.place.slot)], arrival, None, mark)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the large changes of a group put, by the place of the change.
+    fn build_beside<'c>(&self, group: &'c [Arrival<'c>]) -> Vec<(usize, Built<'c>)> {
+        let build = |(place, arrival): (usize, &'c Arrival<'c>)| {
+            let Form::Operations = arrival.form else { return None };
+            let plan = Plan::of(&arrival.change)?;
+            let is_alone = plan.is_alone(&self.slot(arrival.place.slot), &self.shared);
+            is_alone.then(|| (place, plan.build(&self.shared, &mut || {})))
+        };
+        group.iter().enumerate().filter_map(build).collect()
+    }
+
+    /// Applies a change to its slot, which is locked. `ready` is what it puts, if that was built beside.
+    #[inline]
+    fn apply_arrival(
+        &self,
+        slot: &mut Slot,
+        arrival: &Arrival<'_>,
+        ready: Option<Built<'_>>,
+        mark: Stamp,
+    ) -> Result<(), DecodeError> {
+        slot.memory.changed = mark;
+        let change = &arrival.change;
+        let now = self.shared.now();
+        let before = self.before_arrival(slot, change, now);
+        let outline = ready.as_ref().map(Built::outline);
+        match ready {
+            Some(built) => built.put_in_place(slot, &self.shared)?,
+            None => self.apply_to(slot, arrival)?,
+        }
+        match (before, outline) {
+            (None, _) => {}
+            (Some(before), Some(outline)) => {
+                self.tell_arrival(slot, change, &mut outline.into_iter(), &before, now);
+            }
+            (Some(before), None) => {
+                self.tell_arrival(slot, change, &mut Operations::of(change).flatten(), &before, now);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn apply_to(&self, slot: &mut Slot, arrival: &Arrival<'_>) -> Result<(), DecodeError> {
+        let Arrival { change, place, form } = arrival;
+        let is_done = match *form {
+            Form::Plain(PlainChange::Set(value)) => {
+                slot.apply_plain_set_hashed(&self.shared, place.hash, change.stamp, change.database, change.key, value)
+            }
+            Form::Plain(PlainChange::Increment { birth, cumulative }) => {
+                slot.apply_increment(&self.shared, place, change, birth, cumulative)
+            }
+            Form::ClearsDatabase | Form::Operations => false,
+        };
+        if is_done {
             return Ok(());
         }
         if let Some(put) = LargePut::of_change(change)
@@ -202,13 +215,13 @@ impl Keyspace {
     }
 }
 
-fn is_database_clear(change: &Change<'_>) -> bool {
-    change.key.is_empty() && Operations::of(change).any(|op| matches!(op, Ok(Operation::ClearDatabase { .. })))
-}
+/// Changes of a group before whose turn the memory that they need is asked for: the bucket first, then, when it is there, the
+/// entry.
+const FETCHED_BEFORE: usize = 16;
 
 /// The groups of a batch: runs of changes that are tied to the next one.
-fn groups<'c, 'a>(changes: &'c [Change<'a>]) -> impl Iterator<Item = &'c [Change<'a>]> {
-    changes.chunk_by(|before, _| before.tied)
+fn groups<'c, 'a>(changes: &'c [Arrival<'a>]) -> impl Iterator<Item = &'c [Arrival<'a>]> {
+    changes.chunk_by(|before, _| before.change.tied)
 }
 
 #[cfg(test)]

@@ -300,15 +300,10 @@ pub fn key_of(entry: &KeyEntry) -> &[u8] {
 /// The life that counts of an entry.
 #[inline]
 pub fn lifetime_of(entry: &KeyEntry) -> Lifetime {
-    match entry.view() {
-        View::Packed(Packed { life, .. })
-        | View::Counter(PackedCounter { life, .. })
-        | View::Bundle(PackedBundle { life, .. }) => match life {
-            PackedLife::Own | PackedLife::Unasserted => Lifetime::Never,
-            PackedLife::Asserted(_, lifetime) => lifetime,
-        },
+    entry.packed_lifetime().unwrap_or_else(|| match entry.view() {
+        View::Packed(_) | View::Counter(_) | View::Bundle(_) => Lifetime::Never,
         View::Wide(body) => body.lifetime(),
-    }
+    })
 }
 
 /// Whether there is content, expired or not: an entry without is a ghost.
@@ -336,6 +331,9 @@ pub fn kind_at(entry: &KeyEntry, now: UnixMillis) -> Option<Kind> {
 /// Whether readers find a key at `now`.
 #[inline]
 pub fn is_there(entry: &KeyEntry, now: UnixMillis) -> bool {
+    if let Some(lifetime) = entry.packed_lifetime() {
+        return !lifetime.is_over(now);
+    }
     let shown = match entry.view() {
         View::Packed(_) | View::Counter(_) | View::Bundle(_) => true,
         View::Wide(body) => Kind::ALL.into_iter().any(|kind| body.shows(kind, now)),

@@ -80,6 +80,47 @@ impl PackedCounter<'_> {
     }
 }
 
+/// A packed counter that is moved on in place: the pieces of its block that change.
+pub struct CounterMut<'a> {
+    head: &'a mut [u8; HEAD_BYTES],
+    value: &'a mut [u8; COUNTER_BYTES],
+}
+
+impl CounterMut<'_> {
+    /// The last increment.
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
+        Stamp::from_bits(word_at(self.head, 0))
+    }
+
+    /// The first increment of the contribution's life.
+    #[inline]
+    pub fn birth(&self) -> Stamp {
+        Stamp::from_bits(word_at(self.value, 0))
+    }
+
+    /// The sum.
+    #[inline]
+    pub fn cumulative(&self) -> i64 {
+        word_at(self.value, 8) as i64
+    }
+
+    /// Whether no other dot than its birth asserts anything about the life.
+    #[inline]
+    pub fn is_endless(&self) -> bool {
+        u32::from(self.head[8]) & FLAG_ASSERTED == 0
+    }
+
+    /// The sum after another increment, and what is noted of its use.
+    #[inline]
+    pub fn move_on(self, stamp: Stamp, cumulative: i64, access: impl FnOnce(u32) -> u32) {
+        self.head[..8].copy_from_slice(&stamp.bits().to_le_bytes());
+        self.value[8..].copy_from_slice(&cumulative.to_le_bytes());
+        let noted = u32::from_le_bytes([self.head[8], self.head[9], self.head[10], self.head[11]]);
+        self.head[8..].copy_from_slice(&(access(noted >> 8) << 8 | noted & 0xff).to_le_bytes());
+    }
+}
+
 /// A packed collection, taken apart: few elements that each one write or one node's counter made, and their key.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedBundle<'a> {
@@ -187,15 +228,17 @@ impl<W> Entry<W> {
         bundle_of(self.flags(), unpack(block, shape))
     }
 
-    /// Moves a packed counter on, in place.
-    pub fn move_counter(&mut self, stamp: Stamp, cumulative: i64, access: u32) {
+    /// The packed counter that it is, if it is one, to be moved on.
+    #[inline]
+    pub fn counter_mut(&mut self) -> Option<CounterMut<'_>> {
+        if self.is_wide() || self.flags() & FLAG_COUNTER as u8 == 0 {
+            return None;
+        }
         let shape = self.block_and_shape().1;
-        debug_assert!(self.head_mut()[8] & FLAG_COUNTER as u8 != 0, "only a counter is moved on");
         // SAFETY: the block has `shape.total` bytes, is owned by this entry, and `self` is borrowed mutably.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
-        bytes[..8].copy_from_slice(&stamp.bits().to_le_bytes());
-        bytes[shape.value + 8..].copy_from_slice(&cumulative.to_le_bytes());
-        self.set_access(access);
+        let block = unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), shape.total) };
+        let (head, value) = block.split_at_mut(shape.value);
+        Some(CounterMut { head: head.first_chunk_mut()?, value: value.first_chunk_mut()? })
     }
 
     /// A wide entry.
@@ -205,6 +248,29 @@ impl<W> Entry<W> {
         // SAFETY: the box's address is even and not null, so plus one is not null either and within its allocation.
         let pointer = unsafe { NonNull::new_unchecked(raw.add(1)) };
         Self { pointer, owns: PhantomData }
+    }
+
+    /// The text in one block that it is, if it is that.
+    #[inline]
+    pub fn text(&self) -> Option<Packed<'_>> {
+        if self.is_wide() || self.flags() & (FLAG_COUNTER as u8 | KIND_MASK) != 0 {
+            return None;
+        }
+        let (block, shape) = self.block_and_shape();
+        Some(unpack(block, shape))
+    }
+
+    /// How long it stays, as far as its block asserts anything; nothing of a wide one.
+    #[inline]
+    pub fn packed_lifetime(&self) -> Option<Lifetime> {
+        if self.is_wide() {
+            return None;
+        }
+        if u32::from(self.flags()) & FLAG_ASSERTED == 0 {
+            return Some(Lifetime::Never);
+        }
+        let (block, shape) = self.block_and_shape();
+        Some(Lifetime::from_word(word_at(block, shape.life + 8)))
     }
 
     /// A look at the entry.
@@ -334,12 +400,6 @@ impl<W> Entry<W> {
         let block = unsafe { realloc(self.pointer.as_ptr(), layout_of(old), new) };
         let Some(pointer) = NonNull::new(block) else { handle_alloc_error(layout) };
         self.pointer = pointer;
-    }
-
-    /// Notes the use of a packed entry.
-    #[inline]
-    fn set_access(&mut self, access: u32) {
-        self.note_use(|_| access);
     }
 
     /// Changes what a packed entry notes of its use.

@@ -8,34 +8,45 @@ use crate::elements::{ElementEntry, ElementMap};
 use crate::entry::{Entry, Packed, PackedCounter, PackedLife, View};
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_key, digest_of_move};
 use crate::in_bundle::{Done, move_here, put_here};
-use crate::keyspace::WriterState;
+use crate::keyspace::{Place, WriterState};
 use crate::sequence::Sequence;
 use crate::shared::Shared;
-use crate::slot::Memory;
+use crate::slot::{Memory, Slot};
 use crate::stream::Stream;
 use crate::summary::Summary;
-use crdt::{Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
+use crdt::{Change, Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
 
 impl Access<'_> {
-    /// Adds to a counter that only this node has moved and that has no end. Returns the new value. Nothing if the case
+    /// Adds to a counter that this node has moved before and that has no end. Returns the new value. Nothing if the case
     /// is not that simple, or if the sum would leave the 64 bits.
     pub fn increment_in_place(&mut self, database: Database, key: &[u8], more: i64) -> Option<i64> {
         let shared = &self.keyspace.shared;
         let hash = self.hash_of(key);
         let (entry, memory) = self.held.slot(key).find_in_place(hash, database.0, key)?;
-        let View::Counter(counter) = entry.view() else { return None };
-        let (birth, from) = (counter.birth, (counter.stamp, counter.cumulative));
-        let endless = matches!(counter.life, PackedLife::Own | PackedLife::Unasserted);
-        if !endless || from.0.author() != shared.me() {
-            return None;
-        }
-        let cumulative = counter.cumulative.checked_add(more)?;
         let writer = &mut *self.writer;
-        let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, self.now));
-        let access = shared.access_after(counter.access);
-        entry.move_counter(stamp, cumulative, access);
+        let now = self.now;
+        let mut take_stamp = || *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
         let name = digest_of_element(digest_of_key(database.0, key), Kind::String as u8, &[]);
-        memory.digest ^= digest_of_move(name, birth, from, (stamp, cumulative));
+        let (stamp, birth, cumulative, sum);
+        if let Some(counter) = entry.counter_mut() {
+            let from = (counter.stamp(), counter.cumulative());
+            if !counter.is_endless() || from.0.author() != shared.me() {
+                return None;
+            }
+            (birth, cumulative) = (counter.birth(), from.1.checked_add(more)?);
+            (stamp, sum) = (take_stamp(), cumulative);
+            counter.move_on(stamp, cumulative, |noted| shared.access_after(noted));
+            memory.digest ^= digest_of_move(name, birth, from, (stamp, cumulative));
+        } else {
+            let body = entry.wide_mut()?;
+            let own;
+            (own, sum) = shown_counter(body, shared.me(), more)?;
+            (birth, cumulative) = (own.birth, i64::try_from(own.cumulative.integer).ok()?.checked_add(more)?);
+            stamp = take_stamp();
+            let (before, after) = move_in_body(body, stamp, birth, cumulative)?;
+            body.access = shared.access_after(body.access);
+            memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
+        }
         memory.changed = stamp;
         memory.touched(database.0, key);
         self.lookups.note(key, true);
@@ -46,7 +57,7 @@ impl Access<'_> {
             let operation = Operation::Add { kind: Kind::String, name: &[], birth, cumulative, asserts: true };
             log(writer, stamp, self.in_group, database, key, &operation);
         }
-        Some(cumulative)
+        Some(sum)
     }
 
     /// Adds to an element to which only this node, or this node too, has added before, of a collection that has no end and
@@ -145,6 +156,85 @@ impl Access<'_> {
         log(self.writer, stamp, self.in_group, database, key, &operation);
         Some(replaced.is_none())
     }
+}
+
+impl Slot {
+    /// An increment by a node that has moved this counter before, and whose sum is `cumulative` now. False if the case is not
+    /// that simple and nothing was done.
+    #[inline]
+    pub(crate) fn apply_increment(
+        &mut self,
+        shared: &Shared,
+        place: &Place,
+        change: &Change<'_>,
+        birth: Stamp,
+        cumulative: i64,
+    ) -> bool {
+        let (stamp, database, key) = (change.stamp, change.database, change.key);
+        let Some((entry, memory)) = self.find_in_place(place.hash, database, key) else { return false };
+        if memory.resets().len() > 0 {
+            return false;
+        }
+        let name = digest_of_element(digest_of_key(database, key), Kind::String as u8, &[]);
+        if let Some(counter) = entry.counter_mut() {
+            let from = (counter.stamp(), counter.cumulative());
+            if from.0.author() != stamp.author() || from.0 >= stamp || counter.birth() != birth {
+                return false;
+            }
+            counter.move_on(stamp, cumulative, |noted| shared.access_after(noted));
+            memory.digest ^= digest_of_move(name, birth, from, (stamp, cumulative));
+        } else {
+            let Some(body) = entry.wide_mut() else { return false };
+            let Some((before, after)) = move_in_body(body, stamp, birth, cumulative) else { return false };
+            body.access = shared.access_after(body.access);
+            memory.digest ^= digest_of_contribution(name, &before) ^ digest_of_contribution(name, &after);
+        }
+        memory.touched(database, key);
+        true
+    }
+}
+
+/// The contribution of `me` to a string that is the only content of its key, has no end, and is a whole number; and what
+/// readers will see when that much more is added. Nothing if the case is not that simple, or if the number is or will be
+/// beyond 64 bits.
+fn shown_counter(body: &KeyBody, me: NodeNumber, more: i64) -> Option<(Contribution, i64)> {
+    if body.kinds() != 1 || body.lifetime() != Lifetime::Never {
+        return None;
+    }
+    let element = body.string.as_deref().filter(|element| !element.is_patched())?;
+    let text = match &element.siblings[..] {
+        [] => 0,
+        [(_, text)] => crdt::parse_integer(text)?,
+        // Which of them counts is for the general way to say.
+        _ => return None,
+    };
+    let own = *element.contribution(me)?;
+    let sum = element.sum(Number::integer(i128::from(text)));
+    let shown = i64::try_from(sum.integer).ok().filter(|_| sum.float.is_none())?;
+    Some((own, shown.checked_add(more)?))
+}
+
+/// Moves one of several contributions to a string on, or one beside a text. Returns what it was and what it is now; nothing
+/// if the case is not that simple.
+fn move_in_body(
+    body: &mut KeyBody,
+    stamp: Stamp,
+    birth: Stamp,
+    cumulative: i64,
+) -> Option<(Contribution, Contribution)> {
+    if body.summary.is_some() {
+        return None;
+    }
+    let element = body.string.as_deref_mut().filter(|element| !element.is_patched())?;
+    let before = *element.contribution(stamp.author())?;
+    // What was no whole number might be packed afterwards.
+    let was_whole = before.cumulative.float.is_none() && i64::try_from(before.cumulative.integer).is_ok();
+    if before.birth != birth || before.stamp >= stamp || !was_whole {
+        return None;
+    }
+    let after = Contribution { stamp, cumulative: Number::integer(i128::from(cumulative)), ..before };
+    element.restore(after);
+    Some((before, after))
 }
 
 /// Sets an element of a map that holds at most one write under this name. Nothing if the case is not that simple.
@@ -321,7 +411,7 @@ fn move_own(
     let after = Contribution { stamp, cumulative, ..before };
     match (entry.wide_mut(), whole) {
         (Some(wide), _) => wide.element.restore(after),
-        (None, Some(whole)) => entry.move_counter(stamp, whole, 0),
+        (None, Some(whole)) => entry.counter_mut()?.move_on(stamp, whole, |_| 0),
         (None, None) => return None,
     }
     Some((stamp, before, after))
@@ -350,8 +440,162 @@ pub(crate) fn log(
 
 #[cfg(test)]
 mod tests {
-    use crate::{Database, Delta, Keyspace, Tracking};
-    use crdt::NodeNumber;
+    use crate::entry::View;
+    use crate::{Access, Database, Delta, Drain, Keyspace, Lifetime, NewLifetime, Tracking, Writer, slot_of};
+    use crdt::{Changes, NodeNumber};
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    const DB: Database = Database(0);
+    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000;
+
+    struct Node {
+        keyspace: Arc<Keyspace>,
+        writer: Writer,
+        drain: Drain,
+    }
+
+    impl Node {
+        fn new(number: u16) -> Self {
+            let keyspace = Keyspace::new(u64::from(number));
+            keyspace.set_number(NodeNumber::new(number).unwrap());
+            Self { writer: keyspace.writer(), keyspace, drain: Drain::default() }
+        }
+
+        fn write(&mut self, work: impl FnOnce(&mut Access<'_>)) {
+            let mut access = self.writer.access(NOW, &[b"c"]);
+            access.begin_command();
+            work(&mut access);
+        }
+
+        /// As commands do it. Returns whether it was done in place.
+        fn increment(&mut self, by: i64) -> bool {
+            let mut in_place = false;
+            self.write(|access| {
+                let sum = access.increment_in_place(DB, b"c", by);
+                in_place = sum.is_some();
+                match sum {
+                    None => access.add_to_string(DB, b"c", Delta::Integer(by)),
+                    Some(sum) => {
+                        let read = access.string(DB, b"c").unwrap().map(Cow::into_owned);
+                        assert_eq!(read, Some(sum.to_string().into_bytes()));
+                    }
+                }
+            });
+            in_place
+        }
+
+        fn set(&mut self, value: &[u8], lifetime: Lifetime) {
+            self.write(|access| access.put_string(DB, b"c", value, NewLifetime::Set(lifetime)));
+        }
+
+        /// What readers see, the digest, and whether the entry is packed.
+        fn state(&mut self) -> (Option<Vec<u8>>, u64, bool) {
+            let value = self.writer.access(NOW, &[b"c"]).string(DB, b"c").unwrap().map(Cow::into_owned);
+            let slot = self.keyspace.slot(slot_of(b"c"));
+            let entry = slot.find(&self.keyspace.shared, 0, b"c");
+            let is_packed = entry.is_some_and(|entry| !matches!(entry.view(), View::Wide(_)));
+            (value, slot.memory.digest, is_packed)
+        }
+    }
+
+    /// Two that write and hear of each other when they are told to; of two that only listen, one applies everything as
+    /// changes that come are applied, and one by the rules alone.
+    struct Meeting {
+        writers: [Node; 2],
+        in_place: Node,
+        by_rules: Node,
+        unheard: [Vec<crate::OpenBatch>; 2],
+    }
+
+    impl Meeting {
+        fn new() -> Self {
+            let [one, two, in_place, by_rules] = [1, 2, 3, 4].map(Node::new);
+            Self { writers: [one, two], in_place, by_rules, unheard: Default::default() }
+        }
+
+        /// Tells the listeners, and compares what they have come to.
+        fn told(&mut self, of: usize) -> &mut Self {
+            let origin = self.writers[of].keyspace.number();
+            for batch in self.writers[of].drain.take(&self.writers[of].keyspace) {
+                let bounds = (batch.previous, batch.last);
+                self.in_place.keyspace.apply(origin, bounds.0, bounds.1, &batch.payload, NOW).unwrap();
+                for change in Changes::new(&batch.payload, origin, batch.previous).map(Result::unwrap) {
+                    let shared = &self.by_rules.keyspace.shared;
+                    self.by_rules.keyspace.slot(slot_of(change.key)).apply(shared, &change).unwrap();
+                }
+                let vector = [(origin, batch.last)].into_iter().collect();
+                self.by_rules.keyspace.raise_applied(&vector);
+                self.unheard[1 - of].push(batch);
+            }
+            assert_eq!(self.in_place.state(), self.by_rules.state());
+            self
+        }
+
+        /// The writers hear of all that the listeners were told.
+        fn heard(&mut self) {
+            for (by, unheard) in self.unheard.iter_mut().enumerate() {
+                let origin = self.writers[1 - by].keyspace.number();
+                for batch in unheard.drain(..) {
+                    let to = &self.writers[by].keyspace;
+                    to.apply(origin, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+                }
+            }
+            let expected = self.in_place.state();
+            self.writers.iter_mut().for_each(|writer| assert_eq!(writer.state(), expected));
+        }
+    }
+
+    #[test]
+    fn increments_in_place_say_what_the_rules_say() {
+        let mut meeting = Meeting::new();
+        for (by, in_place) in [(5, false), (-7, true), (3, true)] {
+            assert_eq!(meeting.writers[0].increment(by), in_place);
+            meeting.told(0);
+        }
+        // Concurrent first increments, then both go on.
+        meeting.writers[1].increment(100);
+        meeting.told(1).heard();
+        for round in 0..3 {
+            for writer in [0, 1] {
+                assert!(meeting.writers[writer].increment(round), "a counter of two nodes is moved in place");
+                meeting.told(writer);
+            }
+        }
+        meeting.heard();
+        // A text in the place of what was observed; what was not counts on.
+        meeting.writers[1].increment(1_000);
+        meeting.writers[0].set(b"50", Lifetime::Never);
+        meeting.told(0).told(1).heard();
+        assert_eq!(meeting.in_place.state().0, Some(b"1050".to_vec()));
+        for (writer, by, in_place) in [(0, 1, false), (0, 1, true), (1, 2, true), (1, i64::MAX, false), (0, 1, false)] {
+            assert_eq!(meeting.writers[writer].increment(by), in_place, "{writer} {by}");
+            meeting.told(writer).heard();
+        }
+        // A life that ends.
+        meeting.writers[0].set(b"7", Lifetime::Until(NOW + 5_000));
+        meeting.told(0).heard();
+        for writer in [0, 0, 1, 1] {
+            assert!(!meeting.writers[writer].increment(1), "its end has to be repeated");
+            meeting.told(writer).heard();
+        }
+        assert_eq!(meeting.in_place.state().0, Some(b"11".to_vec()));
+    }
+
+    #[test]
+    fn an_increment_of_a_life_that_was_reset_does_not_move_the_counter() {
+        let mut meeting = Meeting::new();
+        meeting.writers[1].increment(5);
+        meeting.told(1).heard();
+        meeting.writers[1].increment(3);
+        meeting.writers[0].write(|access| assert!(access.delete(DB, b"c")));
+        // The increment was not observed by the removal: of the two orders of arrival this one needs the reset to be remembered.
+        meeting.told(0).told(1).heard();
+        assert_eq!(meeting.in_place.state().0, Some(b"3".to_vec()));
+        meeting.writers[1].increment(1);
+        meeting.told(1).heard();
+        assert_eq!(meeting.in_place.state().0, Some(b"4".to_vec()));
+    }
 
     #[test]
     fn a_write_that_is_not_simple_counts_as_one_use() {

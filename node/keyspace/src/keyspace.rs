@@ -249,15 +249,16 @@ impl Keyspace {
     /// Where a key is looked for; the first memory that a lookup reads is fetched.
     #[inline]
     pub fn place(&self, database: u8, key: &[u8]) -> Place {
-        let slot = slot_of(key);
-        fetch_line(&raw const self.slots[usize::from(slot)]);
-        Place { hash: self.shared.hasher.hash(key), slot, database }
+        let place = Place::of(&self.shared, database, key);
+        fetch_line(&raw const self.slots[usize::from(place.slot)]);
+        place
     }
 
     /// Fetches the other memory that lookups of these places read, step by step for all of them, where each lookup alone
     /// would wait for one line after the other; of more than [`EXPECTED_MAX`] the first count.
-    pub fn fetch(&self, places: &[Place]) {
-        self.fetch_keys(places.iter().take(EXPECTED_MAX).copied());
+    #[inline]
+    pub fn fetch(&self, places: impl Iterator<Item = Place> + Clone) {
+        self.fetch_keys(places.take(EXPECTED_MAX));
     }
 
     /// The same for keys (and perhaps elements) that will be asked for soon.
@@ -417,6 +418,12 @@ impl Writer {
     pub fn access_none(&mut self, now: UnixMillis) -> Access<'_> {
         Access::new(&self.keyspace, &mut self.state, Held::None, now)
     }
+
+    /// The same, but what is looked at for a moment is not waited for if somebody holds it who will for very long: see
+    /// [`Access::has_given_up`].
+    pub fn access_none_unless_busy(&mut self, now: UnixMillis) -> Access<'_> {
+        self.access_none(now).impatient()
+    }
 }
 
 impl Drop for Writer {
@@ -424,12 +431,6 @@ impl Drop for Writer {
         self.end_pipeline();
         // Its log is forgotten once it is drained.
         self.keyspace.shared.note_written(Stamp::from_bits(self.state.log.last.load(Ordering::Relaxed)));
-
-    /// The same, but what is looked at for a moment is not waited for if somebody holds it who will for very long: see
-    /// [`Access::has_given_up`].
-    pub fn access_none_unless_busy(&mut self, now: UnixMillis) -> Access<'_> {
-        self.access_none(now).impatient()
-    }
     }
 }
 
@@ -523,7 +524,15 @@ impl<'a> Locked<'a> {
 pub struct Place {
     pub(crate) hash: u64,
     pub(crate) slot: u16,
-    database: u8,
+    pub(crate) database: u8,
+}
+
+impl Place {
+    /// Where a key is looked for.
+    #[inline]
+    pub(crate) fn of(shared: &Shared, database: u8, key: &[u8]) -> Self {
+        Self { hash: shared.hasher.hash(key), slot: slot_of(key), database }
+    }
 }
 
 /// A key that will be asked for soon.

@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod arrival;
 mod awaited;
 mod beside;
 mod body;

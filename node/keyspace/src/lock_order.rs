@@ -48,7 +48,7 @@ const WAIT_LOOK: Duration = Duration::from_millis(5);
 const BUSY_WAIT: Duration = Duration::from_millis(100);
 
 impl Keyspace {
-    /// Locks several slots, given in ascending order and each once.
+    /// Locks several slots, each named once, in whatever order: none is waited for while another is held, but by one alone.
     pub(crate) fn lock_slots(&self, numbers: &[u16]) -> LockedSlots<'_> {
         let mut first = None;
         for _ in 0..ROUNDS_MAX {

@@ -3,9 +3,10 @@
 //! A start shows the whole journal to each part, which keeps what belongs to its slots. So a part is a cut of its own,
 //! built by the same rules as the whole would be, and the node may serve it and write to it while others are read.
 
-use crate::hash::{SLOTS, slot_of};
+use crate::arrival::Arrival;
+use crate::hash::SLOTS;
 use crate::keyspace::Keyspace;
-use crdt::{Change, Stamp};
+use crdt::Stamp;
 use std::sync::Arc;
 
 /// A set of slots.
@@ -58,7 +59,8 @@ impl Keyspace {
     }
 
     /// Whether a change, which may be that of a whole database, has anything to do here.
-    pub(crate) fn is_for_here(&self, change: &Change<'_>, is_database_clear: bool) -> bool {
-        self.only.as_ref().is_none_or(|only| is_database_clear || only.contains(slot_of(change.key)))
+    #[inline]
+    pub(crate) fn is_for_here(&self, arrival: &Arrival<'_>) -> bool {
+        self.only.as_ref().is_none_or(|only| arrival.clears_database() || only.contains(arrival.place.slot))
     }
 }

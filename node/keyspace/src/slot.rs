@@ -232,7 +232,7 @@ impl Slot {
                 shared.count_keys(database, 1);
             }
             Some(entry) => {
-                let View::Packed(old) = entry.view() else { return false };
+                let Some(old) = entry.text() else { return false };
                 let old_life = old.life.assertion(old.stamp);
                 if old.stamp.author() != author || old_life.is_some_and(|(dot, _)| dot.author() != author) {
                     return false;

@@ -118,6 +118,13 @@ struct Parsed {
 }
 
 impl Parsed {
+    /// Whether it will look into a collection for an element that it names.
+    #[inline]
+    fn names_element(&self) -> bool {
+        let is_of = |entry: &Entry| matches!(entry.command.group, Group::Hash | Group::Set | Group::SortedSet);
+        self.named.is_some_and(is_of)
+    }
+
     /// What it will look for first.
     #[inline]
     fn expects<'w>(&self, words: &[&'w [u8]]) -> Option<Expected<'w>> {
@@ -343,6 +350,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         let mut words: SmallVec<[&[u8]; 4 * REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut requests: SmallVec<[Parsed; REQUESTS_AHEAD_MAX]> = SmallVec::new();
         let mut parsed = 0;
+        // Most pipelines are of one command: the last one is known by its bytes.
+        let mut last: (&[u8], Option<&'static Entry>) = (&[], None);
         let behind = loop {
             if requests.len() == most {
                 break Ahead::More;
@@ -363,7 +372,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     Err(error) => break Ahead::Malformed(error),
                 }
             };
-            let named = words.get(start).and_then(|name| self.worker.node.table.find(name));
+            if let Some(&name) = words.get(start)
+                && name != last.0
+            {
+                last = (name, self.worker.node.table.find(name));
+            }
+            let named = last.1.filter(|_| words.len() > start);
             let place = named.and_then(|named| self.place_of(named, &words[start..]));
             requests.push(Parsed { length, words: start..words.len(), named, place });
             parsed += length;
@@ -379,15 +393,17 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             let length = *length;
             return self.after(outcome, length).map_or(Ok(Ahead::More), Err);
         }
-        if requests.len() > 1 {
+        if requests.len() > 1 && !requests.iter().any(Parsed::names_element) {
+            self.worker.node.keyspace.fetch(requests.iter().filter_map(|request| request.place));
+        } else if requests.len() > 1 {
             let wanted: SmallVec<[Expected<'_>; EXPECTED_MAX]> =
                 requests.iter().filter_map(|request| request.expects(&words)).collect();
             self.worker.node.keyspace.expect(&wanted);
         }
         let mut executed = 0;
         let mut stop = None;
-        for Parsed { length, words: range, named, place } in requests {
-            let args = &words[range];
+        for &Parsed { length, words: Range { start, end }, named, place } in &requests {
+            let args = &words[start..end];
             let asked = Asked { named, place, args };
             let outcome = match args.is_empty() {
                 true => dispatch::Outcome::Done,

@@ -114,7 +114,7 @@ impl Worker {
         let mut expected = self.expected.borrow_mut();
         expected.extend(place);
         if expected.len() >= EXPECTED_MAX {
-            self.node.keyspace.fetch(&expected);
+            self.node.keyspace.fetch(expected.iter().copied());
             expected.clear();
         }
     }
@@ -124,7 +124,7 @@ impl Worker {
     pub fn fetch_expected(&self) {
         let mut expected = self.expected.borrow_mut();
         if !expected.is_empty() {
-            self.node.keyspace.fetch(&expected);
+            self.node.keyspace.fetch(expected.iter().copied());
             expected.clear();
         }
     }

@@ -39,7 +39,7 @@ fn packed_counters_move_on_in_place() {
         let (birth, stamp) = (Stamp::from_bits(3), Stamp::from_bits(5));
         let counter = PackedCounter { birth, stamp, cumulative: -7, life, access: 1, name: b"hits" };
         let mut entry: Entry<Boxed> = Entry::counter(&counter);
-        entry.move_counter(Stamp::from_bits(8), i64::MIN, 2);
+        entry.counter_mut().unwrap().move_on(Stamp::from_bits(8), i64::MIN, |_| 2);
         let View::Counter(moved) = entry.view() else { panic!("a counter") };
         assert_eq!((moved.birth, moved.stamp, moved.cumulative), (birth, Stamp::from_bits(8), i64::MIN));
         assert_eq!((moved.life, moved.access, moved.name), (life, 2, &b"hits"[..]));
@@ -151,7 +151,7 @@ impl Chance {
             }
             Model::Counter(_, stamp, sum, _, access, _) => {
                 (*stamp, *sum, *access) = (new_stamp, self.below(usize::MAX) as i64, new_access);
-                entry.move_counter(Stamp::from_bits(new_stamp), *sum, new_access);
+                entry.counter_mut().unwrap().move_on(Stamp::from_bits(new_stamp), *sum, |_| new_access);
             }
             Model::Wide(body) => {
                 body.push(new_stamp);

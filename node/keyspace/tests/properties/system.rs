@@ -212,8 +212,12 @@ fn execute(access: &mut Access<'_>, write: &Write) -> Answer {
                 keyspace::Delta::Integer(more) => access.increment_in_place(database, key, more),
                 keyspace::Delta::Float(_) => None,
             };
-            if in_place.is_none() {
-                access.add_to_string(database, key, delta_of(delta));
+            match in_place {
+                None => access.add_to_string(database, key, delta_of(delta)),
+                Some(sum) => {
+                    let read = access.string(database, key).ok().flatten().map(|found| text(&found));
+                    assert_eq!(read, Some(sum.to_string()), "an increment says what is read after it");
+                }
             }
             Answer::Done
         }
