@@ -332,6 +332,7 @@ const LOADING_LOOK_MS: u64 = 100;
 fn refuse(client: &mut ClientState, reply: &mut Reply, entry: Option<&Entry>, error: &CommandError) {
     let text = error.to_string();
     client.tally.rejected(entry.map(|entry| entry.ordinal), &text);
+    client.last_command = entry.map(|entry| entry.ordinal).or(client.last_command);
     if entry.is_some_and(|entry| matches!(entry.command.keys, Keys::Queued)) {
         client.transaction = None;
         client.watches.clear();
@@ -347,6 +348,7 @@ fn refuse(client: &mut ClientState, reply: &mut Reply, entry: Option<&Entry>, er
 
 fn queue(client: &mut ClientState, reply: &mut Reply, entry: &'static Entry, args: &[&[u8]]) {
     let Some(transaction) = &mut client.transaction else { return };
+    client.last_command = Some(entry.ordinal);
     match transaction.queue(entry, args) {
         Ok(()) => reply.simple("QUEUED"),
         Err(error) => refuse(client, reply, Some(entry), &error),
@@ -374,7 +376,9 @@ fn execute(
     serve_waiting(worker, now);
     let result = {
         let mut writer = if stage.is_some() { worker.script_writer() } else { worker.writer() };
-        let Some(mut access) = access(&mut writer, client, now, (entry, place), args, stage) else {
+        // Looked at where it was made: it is not small, and every command has one.
+        let mut accessed = access(&mut writer, client, now, (entry, place), args, stage);
+        let Some(access) = accessed.as_mut() else {
             refuse(client, reply, Some(entry), &CommandError::Plain(worker.node.scripts.running.refusal()));
             return Executed::Done;
         };
@@ -386,7 +390,7 @@ fn execute(
             show(&worker.node, client, entry, args, now);
         }
         access.begin_command();
-        let mut call = Call { store: &mut access, reply, client, node: &worker.node, stage };
+        let mut call = Call { store: access, reply, client, node: &worker.node, stage };
         let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
         if access.has_given_up() { Err(CommandError::Plain(worker.node.scripts.running.refusal())) } else { result }
@@ -424,15 +428,15 @@ pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
         show_from(node, (&"lua", client.database), args, now);
     }
-    let config = node.config.load();
-    let shown = Shown { now, database: database.0, source, words: args };
-    node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
-}
 }
 
 /// Shows a command that comes from somewhere, in its database.
 #[cold]
 pub fn show_from(node: &Node, (source, database): (&dyn std::fmt::Display, Database), args: &[&[u8]], now: UnixMillis) {
+    let config = node.config.load();
+    let shown = Shown { now, database: database.0, source, words: args };
+    node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
+}
 
 /// Milliseconds after which a command looks again whether its keys are still being moved.
 const FROZEN_LOOK_MS: u64 = 2;

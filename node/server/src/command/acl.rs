@@ -134,7 +134,7 @@ fn cat(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.array(within.len());
             within.into_iter().for_each(|entry| call.reply.bulk(entry.full_name.as_bytes()));
         }
-        _ => return Err(CommandError::wrong_arity("acl|cat")),
+        _ => return Err(CommandError::unknown_form(args)),
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ fn genpass(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let bits = match args {
         [_, _] => 256,
         [_, _, bits] => resp::parse_integer(bits).ok_or(CommandError::NotAnInteger)?,
-        _ => return Err(CommandError::wrong_arity("acl|genpass")),
+        _ => return Err(CommandError::unknown_form(args)),
     };
     let letters =
         usize::try_from(bits).ok().filter(|bits| (1..=PASSWORD_BITS_MAX).contains(bits)).ok_or(CommandError::Plain(

@@ -67,9 +67,10 @@ pub(super) fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
         [_, _, option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let all = call.node.clients.all();
             for id in ids {
-                let id = resp::parse_integer(id).and_then(|id| u64::try_from(id).ok());
-                let id = id.ok_or(CommandError::Plain("ERR Invalid client ID"))?;
-                wanted.extend(all.iter().find(|presence| presence.id == id).cloned());
+                let id = resp::parse_integer(id).ok_or(CommandError::Plain("ERR Invalid client ID"))?;
+                // Nobody has a negative one.
+                let id = u64::try_from(id).ok();
+                wanted.extend(all.iter().find(|presence| Some(presence.id) == id).cloned());
             }
         }
         _ => return Err(CommandError::Syntax),
@@ -289,7 +290,7 @@ pub(super) fn pause(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comma
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => Paused::All,
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => Paused::Writes,
         [_, _, _, _] => return Err(CommandError::Plain("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(CommandError::wrong_arity("client|pause")),
+        _ => return Err(CommandError::unknown_form(args)),
     };
     let span = resp::parse_integer(args[2]);
     let span = span.ok_or(CommandError::Plain("ERR timeout is not an integer or out of range"))?;
@@ -359,7 +360,7 @@ pub(super) fn unblock(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Com
         [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") => false,
         [_, _, _, reason] if reason.eq_ignore_ascii_case(b"error") => true,
         [_, _, _, _] => return Err(CommandError::Plain("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => return Err(CommandError::wrong_arity("client|unblock")),
+        _ => return Err(CommandError::unknown_form(args)),
     };
     let id = resp::parse_integer(args[2]).ok_or(CommandError::NotAnInteger)?;
     let waited = u64::try_from(id)
@@ -395,6 +396,8 @@ fn yes_or_no(word: &[u8]) -> Result<bool, CommandError> {
 }
 
 const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    With OPTIN or OPTOUT: whether the keys of the next command are tracked.",
     "GETREDIR",
     "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",
@@ -437,6 +440,9 @@ const HELP: &[&str] = &[
     "    Assign the name <name> to the current connection.",
     "SETINFO (LIB-NAME|LIB-VER) <value>",
     "    Say which client library uses the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Tell the connection which keys have changed that it may have kept.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
     "TRACKINGINFO",

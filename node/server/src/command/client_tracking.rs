@@ -50,12 +50,9 @@ fn wish<'a>(call: &Call<'_, '_>, mut options: &[&'a [u8]]) -> Result<Wish<'a>, C
                 return Err(CommandError::Plain("ERR A client can only redirect to a single other client"));
             }
             let id = resp::parse_integer(rest[0]).ok_or(CommandError::NotAnInteger)?;
-            // As Redis has it: 0 is nobody.
-            if id != 0 {
-                let there = u64::try_from(id).ok().filter(|id| call.node.clients.find(*id).is_some());
-                let text = "ERR The client ID you want redirect to does not exist";
-                wish.redirect = Some(there.ok_or(CommandError::Plain(text))?);
-            }
+            let there = u64::try_from(id).ok().filter(|id| call.node.clients.find(*id).is_some());
+            let text = "ERR The client ID you want redirect to does not exist";
+            wish.redirect = Some(there.ok_or(CommandError::Plain(text))?);
             options = &rest[1..];
         } else if is("prefix") && !rest.is_empty() {
             wish.prefixes.push(rest[0]);

@@ -64,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
             Merge::Local("Concerns the connections of this node only"),
         )
     },
-    row("echo", 2, Flags::FAST, echo, "1.0.0", "Echo the given string", HERE),
+    row("echo", 2, Flags::FAST.union(Flags::LOADING).union(Flags::STALE), echo, "1.0.0", "Echo the given string", HERE),
     row("hello", -1, OPEN, hello, "6.0.0", "Handshake with Redis", HERE),
     row("ping", -1, Flags::FAST.union(Flags::SUBSCRIBER), ping, "1.0.0", "Ping the server", HERE),
     row("quit", -1, LAST, quit, "1.0.0", "Close the connection", HERE),
@@ -129,7 +129,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         "Controls whether commands sent by the client affect the LRU/LFU of accessed keys",
         HERE,
     ),
-    row("pause", -3, CLIENT_ADMIN, client::pause, "3.0.0", "Stop processing commands from clients for some time", NODE),
+    row("pause", -3, CLIENT_ADMIN, client::pause, "2.9.50", "Stop processing commands from clients for some time", NODE),
     row("reply", 3, CLIENT, client::reply, "3.2.0", "Instruct the server whether to reply to commands", HERE),
     row("setinfo", 4, CLIENT, client::setinfo, "7.2.0", "Set client or connection specific info", HERE),
     row("setname", 3, CLIENT, client::setname, "2.6.9", "Set the current connection name", HERE),
@@ -219,6 +219,10 @@ fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         Some(None) => return Err(CommandError::Plain("ERR Protocol version is not an integer or out of range")),
     };
     let greeting = greeting(args.get(2..).unwrap_or_default())?;
+    // As in Redis it has the name also if it is turned away.
+    if let Some(name) = greeting.name {
+        client::rename(call, name)?;
+    }
     if let Some((user, password)) = greeting.credentials {
         authenticate(call, args[0], user, password)?;
     }
@@ -227,9 +231,6 @@ fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
              <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
-    }
-    if let Some(name) = greeting.name {
-        client::rename(call, name)?;
     }
     set_version(call, version);
     let id = i64::try_from(call.client.id()).unwrap_or(i64::MAX);

@@ -55,6 +55,15 @@ impl CommandError {
     pub fn wrong_arity(name: &str) -> Self {
         Self::WrongArity { name: name.to_owned() }
     }
+
+    /// The refusal of a subcommand with more arguments than it knows of. `args` is the whole request.
+    pub fn unknown_form(args: &[&[u8]]) -> Self {
+        let container = String::from_utf8_lossy(args[0]).to_ascii_uppercase();
+        let name = String::from_utf8_lossy(args.get(1).copied().unwrap_or_default());
+        Self::Detailed(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+        ))
+    }
 }
 
 impl From<WrongKind> for CommandError {

@@ -254,6 +254,7 @@ fn load(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     for option in options {
         if !option.eq_ignore_ascii_case(b"replace") {
             let option = String::from_utf8_lossy(option);
+            let option = option.trim_end_matches(['\r', '\n']);
             return Err(CommandError::Detailed(format!("ERR Unknown option given: {option}")));
         }
         replaces = true;
@@ -287,6 +288,9 @@ fn delete(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 }
 
 fn flush(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::unknown_form(args));
+    }
     if !is_flush(args) {
         return Err(CommandError::Plain("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
@@ -429,11 +433,11 @@ fn fcall_ro(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
 }
 
 fn invoke(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result<(), CommandError> {
+    show(call, args);
     let mut machine = machine(stage(call)?)?;
     let name = String::from_utf8_lossy(args[1]);
     let function = machine.libraries.function(&name).ok_or(CommandError::Plain("ERR Function not found"))?;
     let keys = resp::parse_integer(args[2]).ok_or(CommandError::Plain("ERR Bad number of keys provided"))?;
-    show(call, args);
     if keys > (args.len() - 3) as i64 {
         return Err(CommandError::Plain("ERR Number of keys can't be greater than number of args"));
     }

@@ -1,6 +1,7 @@
 //! `COMMAND`: what commands there are, told to clients. All of it comes from the rows of the table.
 
 use super::client_calls::write_help;
+use super::key_searches::{self, Begin, Find, Search};
 use super::key_uses::Use;
 use super::table::Entry;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, glob};
@@ -211,7 +212,7 @@ fn find_keys(call: &Call<'_, '_>, request: &[&[u8]]) -> Result<(&'static Entry, 
     }
     let mut positions = Vec::new();
     let fits = entry.command.keys.positions(request, |position| positions.push(position));
-    if !fits || (positions.is_empty() && !entry.command.flags.contains(Flags::NO_MANDATORY_KEYS)) {
+    if (!fits || positions.is_empty()) && !entry.command.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return Err(CommandError::Plain("ERR Invalid arguments specified for command"));
     }
     Ok((entry, positions))
@@ -225,7 +226,10 @@ fn write_info(reply: &mut Reply, entry: &Entry) {
     reply.integer(i64::from(command.arity));
     let movable = command.keys.are_movable().then_some("movablekeys");
     write_names(reply, command.flags.names().chain(movable));
-    let (first, last, step) = command.keys.range();
+    let (first, last, step) = match key_searches::of_command(&entry.full_name) {
+        Some([Search { begin: Begin::Keyword(..), .. }, ..]) => (0, 0, 0),
+        Some(_) | None => command.keys.range(),
+    };
     [first, last, step].into_iter().for_each(|number| reply.integer(number));
     let categories: Vec<String> = entry.categories.names().map(|name| format!("@{name}")).collect();
     write_names(reply, categories.iter().map(String::as_str));
@@ -253,7 +257,12 @@ fn write_names<'n>(reply: &mut Reply, names: impl Iterator<Item = &'n str>) {
 
 /// Where the keys of a command are, apart by what it does with them.
 fn write_key_specifications(reply: &mut Reply, entry: &Entry) {
+    if let Some(searches) = key_searches::of_command(&entry.full_name) {
+        reply.set(searches.len());
+        return searches.iter().for_each(|search| write_known_search(reply, search));
+    }
     let uses = entry.uses.all();
+    let varies = entry.uses.vary();
     let last_use = uses.last().copied().unwrap_or(Use::ANY);
     match entry.command.keys {
         Keys::None | Keys::Queued => reply.set(0),
@@ -267,37 +276,57 @@ fn write_key_specifications(reply: &mut Reply, entry: &Entry) {
                     false if last < 0 => i64::from(last),
                     false => i64::from(last) - at as i64,
                 };
-                write_search(reply, *used, at);
+                write_search(reply, *used, varies, Begin::Index(at as i64));
                 write_find(reply, "range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]);
             }
         }
         Keys::Counted { count, also } => {
             reply.set(1 + usize::from(also.is_some()));
             if let Some(also) = also {
-                write_search(reply, uses.first().copied().unwrap_or(last_use), also);
+                let used = uses.first().copied().unwrap_or(last_use);
+                write_search(reply, used, varies, Begin::Index(also as i64));
                 write_find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
             }
-            write_search(reply, last_use, count);
+            write_search(reply, last_use, varies, Begin::Index(count as i64));
             write_find(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
         }
         Keys::Computed(_) | Keys::Open { .. } => {
             reply.set(1);
-            reply.map(3);
-            reply.bulk(b"flags");
-            write_names(reply, uses.first().copied().unwrap_or(last_use).names());
-            reply.bulk(b"begin_search");
-            write_step(reply, "unknown", &[]);
-            write_find(reply, "unknown", &[]);
+            let used = uses.first().copied().unwrap_or(last_use);
+            write_known_search(reply, &Search { used, begin: Begin::Unknown, find: Find::Unknown });
         }
     }
 }
 
-fn write_search(reply: &mut Reply, used: Use, index: usize) {
+fn write_known_search(reply: &mut Reply, search: &Search) {
+    write_search(reply, search.used, false, search.begin);
+    match search.find {
+        Find::One => write_find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
+        Find::FirstHalf => write_find(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]),
+        Find::Unknown => write_find(reply, "unknown", &[]),
+    }
+}
+
+fn write_search(reply: &mut Reply, used: Use, varies: bool, begin: Begin) {
     reply.map(3);
     reply.bulk(b"flags");
-    write_names(reply, used.names());
+    write_names(reply, used.names().chain(varies.then_some("variable_flags")));
     reply.bulk(b"begin_search");
-    write_step(reply, "index", &[("index", index as i64)]);
+    match begin {
+        Begin::Index(index) => write_step(reply, "index", &[("index", index)]),
+        Begin::Keyword(word, from) => {
+            reply.map(2);
+            reply.bulk(b"type");
+            reply.bulk(b"keyword");
+            reply.bulk(b"spec");
+            reply.map(2);
+            reply.bulk(b"keyword");
+            reply.bulk(word.as_bytes());
+            reply.bulk(b"startfrom");
+            reply.integer(from);
+        }
+        Begin::Unknown => write_step(reply, "unknown", &[]),
+    }
 }
 
 fn write_find(reply: &mut Reply, kind: &str, numbers: &[(&str, i64)]) {

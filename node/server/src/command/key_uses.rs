@@ -79,6 +79,11 @@ impl Uses {
         }
     }
 
+    /// Whether they depend on the arguments.
+    pub const fn vary(self) -> bool {
+        matches!(self, Self::ByArguments(..))
+    }
+
     /// Those of all requests together.
     pub fn all(self) -> &'static [Use] {
         match self {

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod flags;
+pub mod key_searches;
 pub mod key_uses;
 pub mod keys;
 pub mod table;

@@ -348,20 +348,12 @@ fn list(call: &mut Call<'_, '_>, kind: ChannelKind, args: &[&[u8]]) -> Result<()
     let pattern = match args {
         [_, _] => None,
         [_, _, pattern] => Some(*pattern),
-        _ => return Err(unknown_form(args[1])),
+        _ => return Err(CommandError::unknown_form(args)),
     };
     let names = call.node.pubsub.channels(kind, pattern);
     call.reply.array(names.len());
     names.iter().for_each(|name| call.reply.bulk(name));
     Ok(())
-}
-
-/// What Redis says of a subcommand with too many arguments.
-fn unknown_form(name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(name);
-    CommandError::Detailed(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
-    ))
 }
 
 fn numpat(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {

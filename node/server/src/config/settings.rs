@@ -47,7 +47,7 @@ pub enum SetError {
     /// The value does not fit.
     #[error("CONFIG SET failed (possibly related to argument '{name}') - {}", .error.redis_text())]
     WrongValue {
-        /// The name as it was given.
+        /// The name that was given, in lower case.
         name: String,
         /// What does not fit.
         error: ValueError,
@@ -168,7 +168,7 @@ fn with(before: &Config, pairs: &[(&str, &str)]) -> Result<(Config, Vec<usize>),
     }
     for (position, (name, value)) in changed.iter().zip(new()) {
         (SETTINGS[*position].parse_into)(&mut after, value)
-            .map_err(|error| SetError::WrongValue { name: (*name).to_owned(), error })?;
+            .map_err(|error| SetError::WrongValue { name: name.to_ascii_lowercase(), error })?;
     }
     match after.contradiction() {
         Some(sentence) => Err(SetError::Contradiction(sentence)),
@@ -184,14 +184,14 @@ fn is_derived_as(config: &Config, name: &str, value: &str) -> bool {
 /// The position of a setting that `CONFIG SET` may change and that is not among `others` yet.
 fn changeable(name: &str, others: &[usize]) -> Result<usize, SetError> {
     if DERIVED.iter().any(|(derived, _)| derived.eq_ignore_ascii_case(name)) {
-        return Err(SetError::AppliesAtStart(name.to_owned()));
+        return Err(SetError::AppliesAtStart(name.to_ascii_lowercase()));
     }
     let position = super::position(name).ok_or_else(|| SetError::UnknownSetting(name.to_owned()))?;
     if SETTINGS[position].applies == Applies::AtStart {
-        return Err(SetError::AppliesAtStart(name.to_owned()));
+        return Err(SetError::AppliesAtStart(name.to_ascii_lowercase()));
     }
     if others.contains(&position) {
-        return Err(SetError::SetTwice(name.to_owned()));
+        return Err(SetError::SetTwice(name.to_ascii_lowercase()));
     }
     Ok(position)
 }

@@ -6,6 +6,7 @@
 mod access;
 mod differential;
 pub mod expected;
+mod introspection;
 mod known;
 pub mod node;
 pub mod redis;

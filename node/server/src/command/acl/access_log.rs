@@ -21,7 +21,7 @@ pub(super) fn log(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Command
             let count = resp::parse_integer(count).ok_or(CommandError::NotAnInteger)?;
             usize::try_from(count).unwrap_or(0)
         }
-        _ => return Err(CommandError::wrong_arity("acl|log")),
+        _ => return Err(CommandError::unknown_form(args)),
     };
     let (now, log) = (call.now(), call.node.acl.log.lock());
     let reply = &mut *call.reply;

@@ -100,7 +100,11 @@ fn what_a_node_cannot_do_is_said() {
             "-ERR every region takes writes, so there are no replicas: add a region with PELAGO REGION ADD instead\r\n",
         ),
     ]);
-    assert!(Caller::new(&Arc::new(node())).call("DEBUG SLEEP 0").starts_with("-ERR DEBUG is not offered"));
+    assert!(
+        Caller::new(&Arc::new(node()))
+            .call("DEBUG SLEEP 0")
+            .starts_with("-ERR DEBUG command not allowed. If the enable-debug-command ")
+    );
 }
 
 #[test]
