@@ -39,6 +39,8 @@ pub struct Script {
     pub goes_on: Rc<Cell<bool>>,
     /// How many clients have not stopped yet.
     pub running: Rc<Cell<usize>>,
+    /// Whether the user who moves awaits its tokens.
+    pub awaits: Rc<Cell<bool>>,
     /// How many calls were answered, and how many were not in time.
     pub answered: Rc<Cell<u64>>,
     /// Calls whose answer was lost.

@@ -7,15 +7,18 @@ mod groups;
 mod lives;
 mod memory;
 pub(crate) mod memory_limit;
+mod messages;
 mod nothing_lost;
 mod serving;
 mod traffic;
 
 use crate::broken::Broken;
+use crate::mover;
 use crate::world::World;
 
 pub use convergence::wait as wait_for_convergence;
 pub use lives::wait as wait_for_lives;
+pub use messages::Messages;
 
 /// Something that must hold.
 pub struct Invariant {
@@ -72,6 +75,14 @@ pub const INVARIANTS: &[Invariant] = &[
     memory::INVARIANT,
     memory_limit::INVARIANT,
     traffic::INVARIANT,
+    Invariant {
+        name: mover::INVARIANT,
+        summary: "a user who has awaited in one region the token of what it wrote in another reads nothing older there",
+        looked_at: Looked::AtEveryCommand,
+    },
+    messages::INVARIANT,
+    // The last: it lets time pass.
+    messages::DELIVERY,
 ];
 
 /// Looks at what must hold all the time.

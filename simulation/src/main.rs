@@ -70,7 +70,7 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
     if with_figures {
         let figures = &outcome.figures;
         println!(
-            "  {} commands, {} judged, {} not ({} keys), {} refused, {} transactions, {} swept, {} evicted (at least {} % left), {} answers lost, \
+            "  {} commands, {} judged, {} not ({} keys), {} refused, {} transactions, {} swept, {} evicted (at least {} % left), {} answers lost, {} moves, {} messages, \
              {} partial seals, {} faults, {} datagrams, {} KB, {} simulated s",
             figures.tally.commands,
             figures.tally.judged,
@@ -82,6 +82,8 @@ fn print(scenario: &Scenario, seed: u64, outcome: &Outcome, with_figures: bool) 
             figures.tally.evicted,
             figures.tally.left_least,
             figures.unanswered,
+            figures.tally.moves,
+            figures.messages,
             figures.partial_seals,
             figures.faults,
             figures.datagrams,

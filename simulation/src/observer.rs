@@ -70,8 +70,10 @@ pub struct Tally {
     pub commands: u64,
     /// Commands refused because their node could not serve.
     pub refused: u64,
-    /// Transactions.
+    /// Transactions and scripts.
     pub transactions: u64,
+    /// Reads in another region than that of the write whose token was awaited.
+    pub moves: u64,
     /// Answers that were compared.
     pub judged: u64,
     /// Answers that could not be, because their node compared state.
@@ -268,8 +270,8 @@ impl Observer {
         if wrong.is_none() && execution.clock != after && all_known {
             wrong = Some(format!("{commands:?} leaves the clock at {after:?}, not {:?}", execution.clock));
         }
-        // An answer like OK does not tell what the write found.
-        let tells_nothing = after != clock && answers.iter().any(|answer| matches!(answer, Value::Simple(_)));
+        let mut each = commands.iter().zip(answers);
+        let tells_nothing = after != clock && each.any(|(args, answer)| tells_nothing(args, answer));
         let not_judged = uncertain || views.is_in_part || views.any_ahead() && (wrong.is_some() || tells_nothing);
         if not_judged {
             // While state is compared, newer keys stand beside older ones: no answer is wrong then.
@@ -288,7 +290,8 @@ impl Observer {
         self.note_stamps(me, &stamps, &applied, is_transaction);
         let name = &self.lives[window.life].name;
         let database = window.database;
-        tracing::trace!(name, now = window.now, database, ?commands, ?answers, ?stamps, ?applied, "executed");
+        let ahead = &views.ahead;
+        tracing::trace!(name, now = window.now, database, ?commands, ?answers, ?stamps, ?applied, ?ahead, "executed");
         self.trace.note(&format!("{name} {} {commands:?} {answers:?} {after:?}", window.now));
         if let Some(wrong) = wrong {
             for key in &named {
@@ -491,6 +494,14 @@ impl Observer {
             self.report(Broken::new("order", format!("at {name}: {wrong}")));
         }
     }
+}
+
+/// Whether an answer does not tell what its command wrote: one like `OK`, and that of a command that puts what it finds in
+/// one key into another.
+fn tells_nothing(args: &[String], answer: &Value) -> bool {
+    let name = args.first().map_or(String::new(), |name| name.to_ascii_lowercase());
+    let puts = matches!(name.as_str(), "copy" | "move" | "renamenx" | "bitop") || name.ends_with("store");
+    matches!(answer, Value::Simple(_)) || puts && !matches!(answer, Value::Error(_))
 }
 
 /// Every known key that commands name.

@@ -29,6 +29,8 @@ pub struct Figures {
     pub tally: Tally,
     /// Calls whose answer was lost.
     pub unanswered: u64,
+    /// Messages that were heard in other regions than they were published in.
+    pub messages: u64,
     /// Faults that struck.
     pub faults: u64,
     /// Keys that could not be judged because they were written while state was compared.
@@ -54,15 +56,23 @@ const RESETS_MS_MAX: u64 = 90_000;
 /// Between two looks at what must hold all the time.
 const LOOK_MS: u64 = 10;
 
-/// What is done to the history before it is held against the nodes.
-type Alteration = fn(&mut History);
+/// What makes a run one that must not pass: to prove that the judgement can fail.
+#[derive(Clone, Copy)]
+pub enum Alteration {
+    /// None.
+    Nothing,
+    /// The history is changed before it is held against the nodes.
+    History(fn(&mut History)),
+    /// The user who moves reads without awaiting its token.
+    Impatience,
+}
 
 /// Runs one seed.
 pub fn run(scenario: &'static Scenario, seed: u64) -> Outcome {
-    run_altered(scenario, seed, |_| {})
+    run_altered(scenario, seed, Alteration::Nothing)
 }
 
-/// Runs one seed and holds the nodes against another history than theirs: to prove that the judgement can fail.
+/// Runs one seed, altered.
 pub fn run_altered(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| run_world(scenario, seed, alter))) {
         Ok(outcome) => outcome,
@@ -80,6 +90,7 @@ fn run_world(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outco
         Ok(world) => world,
         Err(broken) => return Outcome { trace_hash: 0, broken: Some(broken), figures: Figures::default() },
     };
+    world.script.awaits.set(!matches!(alter, Alteration::Impatience));
     let mut faults = 0;
     let broken = drive(&mut world, seed, &mut faults, alter).err();
     let observer = world.observer.borrow();
@@ -87,6 +98,7 @@ fn run_world(scenario: &'static Scenario, seed: u64, alter: Alteration) -> Outco
     let figures = Figures {
         tally: observer.tally,
         unanswered: world.script.unanswered.get(),
+        messages: world.messages.crossed,
         faults,
         uncertain_keys: observer.history.uncertain_keys(),
         partial_seals: observer.partial_seals(),
@@ -119,7 +131,9 @@ fn drive(world: &mut World, seed: u64, faults: &mut u64, alter: Alteration) -> R
     striking.end_all(world);
     world.script.goes_on.set(false);
     world.run_until(STOP_MS_MAX, |world| world.script.running.get() == 0)?;
-    alter(&mut world.observer.borrow_mut().history);
+    if let Alteration::History(alter) = alter {
+        alter(&mut world.observer.borrow_mut().history);
+    }
     for _ in 0..2 {
         invariants::wait_for_convergence(world)?;
         // Heartbeats tell what others have applied, and what was kept for them is collected.

@@ -3,6 +3,7 @@
 
 use crate::observer::{Shared, Window};
 use crate::reply::Value;
+use crate::workload::commands_of;
 use resp::{Limits, Parser, Progress};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -93,6 +94,15 @@ impl Tap {
             ("exec", queued, _) => *queued = None,
             (_, Some(queued), Value::Simple(text)) if text == "QUEUED" => queued.push(args),
             (_, Some(_), _) => {}
+            ("eval", None, Value::Array(answers)) => {
+                // What was refused for want of memory was not executed.
+                let commands = commands_of(&args).unwrap_or_default().into_iter().zip(answers);
+                let refused = |answer: &Value| matches!(answer, Value::Error(text) if is_refusal(text));
+                let executed = commands.filter(|(_, answer)| !refused(answer));
+                let (commands, answers): (Vec<_>, Vec<_>) =
+                    executed.map(|(args, answer)| (args, answer.clone())).unzip();
+                observer.finish(&window, &commands, &answers, true);
+            }
             (_, None, answer) => observer.finish(&window, &[args], std::slice::from_ref(answer), false),
         }
     }

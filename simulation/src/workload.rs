@@ -8,6 +8,7 @@ mod keys;
 mod lists;
 mod lives;
 mod places;
+mod scripts;
 mod sets;
 mod sketches;
 mod sorted_sets;
@@ -16,6 +17,7 @@ mod strings;
 mod transactions;
 
 use crate::random::Random;
+pub use scripts::commands_of;
 use std::collections::BTreeSet;
 
 /// Requests that a client sends at once.
@@ -47,6 +49,7 @@ pub const FAMILIES: &[Family] = &[
     groups::FAMILY,
     sketches::FAMILY,
     places::FAMILY,
+    scripts::FAMILY,
 ];
 
 /// How often each family is drawn, in the order of [`FAMILIES`].
@@ -55,22 +58,22 @@ pub struct Mixture(pub [u32; FAMILIES.len()]);
 
 impl Mixture {
     /// Everything.
-    pub const ALL: Self = Self([22, 20, 18, 12, 16, 16, 18, 16, 8, 7, 8, 0, 10, 6]);
+    pub const ALL: Self = Self([22, 20, 18, 12, 16, 16, 18, 16, 8, 7, 8, 0, 10, 6, 8]);
     /// Counters above all.
-    pub const COUNTING: Self = Self([4, 70, 20, 4, 2, 10, 2, 2, 1, 1, 2, 0, 2, 0]);
+    pub const COUNTING: Self = Self([4, 70, 20, 4, 2, 10, 2, 2, 1, 1, 2, 0, 2, 0, 2]);
     /// Lives above all.
-    pub const EXPIRING: Self = Self([22, 16, 12, 24, 10, 8, 10, 10, 30, 5, 5, 0, 8, 4]);
+    pub const EXPIRING: Self = Self([22, 16, 12, 24, 10, 8, 10, 10, 30, 5, 5, 0, 8, 4, 5]);
 
     /// Fields that end above all.
-    pub const FIELDS: Self = Self([4, 4, 20, 60, 4, 0, 0, 0, 10, 6, 4, 0, 0, 0]);
+    pub const FIELDS: Self = Self([4, 4, 20, 60, 4, 0, 0, 0, 10, 6, 4, 0, 0, 0, 0]);
 
     /// Consumer groups above all, and nothing that removes keys.
-    pub const GROUPS: Self = Self([6, 10, 6, 0, 6, 0, 0, 0, 0, 0, 0, 90, 0, 0]);
+    pub const GROUPS: Self = Self([6, 10, 6, 0, 6, 0, 0, 0, 0, 0, 0, 90, 0, 0, 0]);
 
     /// Collections whose elements stand in an order, and what is put together from several of them.
-    pub const ORDERED: Self = Self([4, 0, 4, 0, 10, 34, 40, 30, 8, 10, 4, 0, 0, 12]);
+    pub const ORDERED: Self = Self([4, 0, 4, 0, 10, 34, 40, 30, 8, 10, 4, 0, 0, 12, 6]);
     /// Strings that regions write in parts: bits, ranges, what is appended, sketches.
-    pub const PATCHED: Self = Self([60, 8, 0, 0, 0, 0, 0, 0, 6, 8, 12, 0, 40, 0]);
+    pub const PATCHED: Self = Self([60, 8, 0, 0, 0, 0, 0, 0, 6, 8, 12, 0, 40, 0, 4]);
 
     /// Draws what a client does next.
     pub fn draw(&self, random: &mut Random) -> Requests {
@@ -92,6 +95,8 @@ pub(crate) const GROUPED: &[&str] = &["w1", "w2", "w3", "w4"];
 pub(crate) const REGROUPED: &[&str] = &["w3", "w4"];
 /// Stands for the id of an entry that the client was given: clients put one in its place.
 pub(crate) const DELIVERED: &str = "@delivered";
+/// The key of the user who moves, which nobody else writes.
+pub(crate) const MOVED: &str = "u";
 pub(crate) const SKETCHES: &[&str] = &["y1", "y2", "y3"];
 pub(crate) const PLACED: &[&str] = &["g1", "g2", "g3"];
 pub(crate) const SORTED_SETS: &[&str] = &["z1", "z2", "{l}2", "m"];
@@ -126,7 +131,8 @@ pub(crate) const VALUES: &[&str] = &["1", "-3", "40", "2.50", "abc", "xyzzy", "0
 
 /// All of them.
 pub(crate) fn all_keys() -> BTreeSet<&'static str> {
-    let groups = [MIXED, STRINGS, COUNTERS, HASHES, SETS, LISTS, STREAMS, GROUPED, SORTED_SETS, SKETCHES, PLACED];
+    let groups =
+        [MIXED, STRINGS, COUNTERS, HASHES, SETS, LISTS, STREAMS, GROUPED, SORTED_SETS, SKETCHES, PLACED, &[MOVED]];
     groups.into_iter().flatten().copied().collect()
 }
 

@@ -4,6 +4,8 @@ use crate::broken::Broken;
 use crate::client::{self, Question, Questions, Script};
 use crate::clock::{HostClock, TrueTime};
 use crate::host::{CLUSTER, Host, Surroundings};
+use crate::invariants::Messages;
+use crate::mover::Mover;
 use crate::network::Weather;
 use crate::observer::{Observer, Shared};
 use crate::random::Random;
@@ -62,6 +64,8 @@ pub struct World {
     pub orders: Vec<Order>,
     /// Since when nodes have taken more memory than they may.
     pub over_since: BTreeMap<usize, u64>,
+    /// Who listens to what is published.
+    pub messages: Messages,
     around: Surroundings,
     sim: Sim<'static>,
     questions: Questions,
@@ -108,6 +112,7 @@ impl World {
             pause_ms_max: scenario.pause_ms_max,
             goes_on: Rc::new(Cell::new(true)),
             running: Rc::new(Cell::new(0)),
+            awaits: Rc::new(Cell::new(true)),
             answered: Rc::default(),
             unanswered: Rc::default(),
         };
@@ -123,6 +128,7 @@ impl World {
             is_at_rest: false,
             orders: Vec::new(),
             over_since: BTreeMap::new(),
+            messages: Messages::default(),
             around,
             sim,
             questions: Rc::new(RefCell::new(VecDeque::new())),
@@ -156,6 +162,13 @@ impl World {
         for index in 0..self.hosts.len() {
             self.start_host(index);
         }
+        let (hosts, observer, script) = (self.hosts.clone(), self.observer.clone(), self.script.clone());
+        let mover = Mover::new(hosts, observer, script, Random::new(self.around.seed, "mover"));
+        self.script.running.set(self.script.running.get() + 1);
+        self.sim.client("mover", async move {
+            mover.run().await;
+            Ok(())
+        });
         Ok(())
     }
 

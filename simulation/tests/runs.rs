@@ -3,7 +3,7 @@
 use simulation::oracle::{Execution, History, Key, shown};
 use simulation::reply::Value;
 use simulation::scenario::{SCENARIOS, scenario};
-use simulation::{document, oracle, run, run_altered};
+use simulation::{Alteration, document, oracle, run, run_altered};
 
 #[test]
 fn a_seed_repeats_itself_and_another_one_does_not() {
@@ -25,6 +25,8 @@ fn every_scenario_holds_for_its_first_seed() {
             broken.push(format!("{found}\n  cargo run --release -p simulation -- --seed {SEED} --scenario {name}"));
         } else {
             assert!(tally.judged > 100, "{} judges next to nothing: {tally:?}", scenario.name);
+            let messages = outcome.figures.messages;
+            assert!(tally.moves > 5 && messages > 50, "{}: {messages} messages, {tally:?}", scenario.name);
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -35,10 +37,18 @@ fn every_scenario_holds_for_its_first_seed() {
 fn nodes_that_forget_removals_or_increments_are_found() {
     let calm = scenario("calm").unwrap();
     for alter in [History::forget_removals as fn(&mut History), History::forget_an_increment] {
-        let broken = run_altered(calm, 3, alter).broken.expect("the judgement can fail");
+        let broken = run_altered(calm, 3, Alteration::History(alter)).broken.expect("the judgement can fail");
         // A sweep may come before the judgement and find its key alive in the other history.
         assert!(matches!(broken.invariant, "contents" | "expiry"), "{broken}");
     }
+}
+
+/// A user who reads in another region without awaiting its token reads what is older, and is told so.
+#[test]
+fn who_awaits_no_token_reads_what_is_older() {
+    let broken =
+        run_altered(scenario("calm").unwrap(), 3, Alteration::Impatience).broken.expect("the judgement can fail");
+    assert_eq!(broken.invariant, "tokens", "{broken}");
 }
 
 #[test]
