@@ -69,6 +69,16 @@ impl Kind {
         }
     }
 
+    /// Whether a range of elements can end at this name: those of a list are in the order of their positions, the entries of
+    /// a stream in that of their ids.
+    pub fn is_bound(self, name: &[u8]) -> bool {
+        match self {
+            Kind::String | Kind::Hash | Kind::Set | Kind::SortedSet => false,
+            Kind::List => Position::of_name(name).is_some(),
+            Kind::Stream => matches!(StreamName::of(name), Some(StreamName::Entry(_))),
+        }
+    }
+
     /// Whether a write with this stamp can have put an element of this name: a position of a list is made by its first write,
     /// of steps that its author had seen.
     pub fn names_by(self, name: &[u8], stamp: Stamp) -> bool {
@@ -87,6 +97,16 @@ impl Kind {
             Kind::Stream => StreamName::of(name).is_some_and(|name| name.has_value(value)),
         }
     }
+}
+
+/// Which elements of a collection in order: those from one of its ends to a name, that one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reach {
+    /// From the first one up to the name.
+    UpTo = 0,
+    /// From the name to the last one.
+    From = 1,
 }
 
 /// How long a key lives. The order is the merge: the longest life wins, and none is longer than [`Lifetime::Never`].
@@ -161,6 +181,9 @@ pub enum Operation<'a> {
     /// Removes everything that was observed of one kind of the key: all dots that `covered` covers, those listed
     /// beyond it, and the listed counter contributions.
     Clear { kind: Kind, covered: VersionVector, beyond: Vec<(&'a [u8], Stamp)>, resets: Vec<(&'a [u8], Reset)> },
+    /// Removes what was observed of one end of a collection that is in the order of its names, up to `bound` or from there
+    /// on: all dots that `covered` covers. No element there had contributions or dots beyond.
+    ClearRange { kind: Kind, reach: Reach, bound: &'a [u8], covered: VersionVector },
     /// Drops assertions about the key's life, and makes a new one if `assertion` is there.
     Live { drops: Stamps, assertion: Option<Lifetime> },
     /// Drops assertions about the life of a field of a hash, those of its content too, and makes a new one.
@@ -236,6 +259,7 @@ const SET_PLAIN: u8 = 7;
 const LIVE_FIELD: u8 = 8;
 const PATCH: u8 = 12;
 const REMOVE_FOLDED: u8 = 13;
+const CLEAR_RANGE: u8 = 14;
 /// Bits of a tag above the operation: whether drops and resets follow.
 const HAS_DROPS: u8 = 0x80;
 const HAS_RESETS: u8 = 0x40;
@@ -297,6 +321,11 @@ pub fn encode_operation(out: &mut Vec<u8>, stamp: Stamp, operation: &Operation<'
                 put_slice(out, name);
                 encode_reset(out, stamp, reset);
             }
+        }
+        Operation::ClearRange { kind, reach, bound, covered } => {
+            out.extend_from_slice(&[CLEAR_RANGE, *kind as u8, *reach as u8]);
+            put_slice(out, bound);
+            put_vector(out, stamp, covered);
         }
         Operation::Live { drops, assertion } => {
             out.push(LIVE | if drops.is_empty() { 0 } else { HAS_DROPS });
@@ -429,6 +458,7 @@ impl<'a> Operations<'a> {
                 Ok(Operation::Add { kind, name, birth, cumulative: Number::decode(&mut self.reader)?, asserts })
             }
             CLEAR => self.clear(),
+            CLEAR_RANGE => self.clear_range(),
             LIVE => {
                 let drops = self.stamps(tag)?;
                 let word = self.reader.varint("a lifetime")?;
@@ -495,6 +525,20 @@ impl<'a> Operations<'a> {
             }
         }
         Ok(stamps)
+    }
+
+    fn clear_range(&mut self) -> Result<Operation<'a>, DecodeError> {
+        let kind = self.kind()?;
+        let reach = match self.reader.byte("a range")? {
+            0 => Reach::UpTo,
+            1 => Reach::From,
+            _ => return Err(DecodeError::Invalid("a range")),
+        };
+        let bound = self.reader.slice("a range")?;
+        if !kind.is_bound(bound) {
+            return Err(DecodeError::Invalid("a range"));
+        }
+        Ok(Operation::ClearRange { kind, reach, bound, covered: self.reader.vector(self.stamp, "a range")? })
     }
 
     fn clear(&mut self) -> Result<Operation<'a>, DecodeError> {

@@ -22,7 +22,7 @@ mod stamp;
 mod stream;
 
 pub use acknowledged::{DotRange, DotSet, EntryDot, GroupStart};
-pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, PlainChange, Reset, Resets, Stamps};
+pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, PlainChange, Reach, Reset, Resets, Stamps};
 pub use context::VersionVector;
 pub use element::{Contribution, Element};
 pub use element_life::ElementLife;

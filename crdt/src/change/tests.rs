@@ -48,8 +48,40 @@ fn samples() -> Vec<Operation<'static>> {
         Operation::Live { drops: Stamps::new(), assertion: Some(Lifetime::Until(77)) },
         Operation::Patch { patch: &[2, 1, b'x'] },
         Operation::RemoveFolded { last: stamp(7, 2) },
+        Operation::ClearRange {
+            kind: Kind::List,
+            reach: Reach::From,
+            bound: LIST_BOUND,
+            covered: [(node(1), stamp(8, 1))].into_iter().collect(),
+        },
+        Operation::ClearRange {
+            kind: Kind::Stream,
+            reach: Reach::UpTo,
+            bound: &[1; 16],
+            covered: VersionVector::new(),
+        },
         Operation::ClearDatabase { every: true, covered: VersionVector::new() },
     ]
+}
+
+/// One step from the end of a list.
+const LIST_BOUND: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn a_range_ends_at_an_element_that_has_a_place_in_an_order() {
+    for (kind, bound, is_right) in [
+        (Kind::List, LIST_BOUND, true),
+        (Kind::List, b"no position", false),
+        (Kind::Stream, &[1; 16], true),
+        (Kind::Stream, &*StreamName::Head.name(), false),
+        (Kind::Set, b"member", false),
+    ] {
+        let operation = Operation::ClearRange { kind, reach: Reach::UpTo, bound, covered: VersionVector::new() };
+        let mut operations = vec![];
+        encode_operation(&mut operations, stamp(9, 1), &operation);
+        let change = Change { stamp: stamp(9, 1), tied: false, database: 0, key: b"k", operations: &operations };
+        assert_eq!(Operations::of(&change).all(|operation| operation.is_ok()), is_right, "{kind:?} {bound:?}");
+    }
 }
 
 fn batch() -> Vec<u8> {

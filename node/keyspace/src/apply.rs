@@ -3,6 +3,7 @@
 use crate::arrival::{Arrival, Form, NeededSlots};
 use crate::beside::{Built, Plan};
 use crate::entry::fetch_line;
+use crate::holds::Holder;
 use crate::keyspace::Keyspace;
 use crate::large::LargePut;
 use crate::shared::EndedNumber;
@@ -115,6 +116,7 @@ impl Keyspace {
         }
         let keys = group.iter().map(|arrival| arrival.change.key);
         let mut slots = self.lock_thawed(keys, || self.lock_slots(&needed.numbers));
+        let _holding = self.shared.holds.begin(Holder::Apply);
         let place_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), &group[at].place));
         // The memory of each change is asked for some changes before its turn, one line after the other.
         for step in 0..group.len() + FETCHED_BEFORE {
@@ -140,6 +142,7 @@ impl Keyspace {
     /// Applies a group in which a whole database is removed.
     fn apply_to_all(&self, group: &[Arrival<'_>], mark: Stamp) -> Result<(), DecodeError> {
         let mut slots = self.lock_thawed(std::iter::empty(), || self.lock_all_slots());
+        let _holding = self.shared.holds.begin(Holder::Apply);
         for arrival in group {
             if arrival.clears_database() {
                 slots.iter_mut().try_for_each(|slot| self.apply_arrival(slot, arrival, None, mark))?;

@@ -151,6 +151,7 @@ fn element_kind(operation: &Operation<'_>) -> Option<Kind> {
         | Operation::Remove { .. }
         | Operation::Add { .. }
         | Operation::Clear { .. }
+        | Operation::ClearRange { .. }
         | Operation::Live { .. }
         | Operation::Patch { .. }
         | Operation::RemoveFolded { .. }

@@ -367,6 +367,12 @@ impl ElementMap {
         self.table().map_or(0, Buckets::cells)
     }
 
+    /// What is another as soon as elements have changed their places in the table: how often they have, and how many cells
+    /// it has.
+    pub fn layout(&self) -> (u16, usize) {
+        (self.moves, self.cells())
+    }
+
     /// Elements change their places when a table changes its size.
     fn note_moves(&mut self, cells_before: usize) {
         if self.cells() != cells_before {

@@ -279,6 +279,8 @@ fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
         Operation::Remove { kind: Kind::String, .. } | Operation::Clear { .. } | Operation::RemoveFolded { .. } => {
             return None;
         }
+        Operation::ClearRange { kind: Kind::List, .. } => return Some((EventClass::LIST, "ltrim")),
+        Operation::ClearRange { .. } => return Some((EventClass::STREAM, "xtrim")),
         Operation::Remove { kind, .. } => (*kind, false),
         Operation::LiveField { .. } => return Some((EventClass::HASH, "hexpire")),
         Operation::Live { .. } | Operation::ClearDatabase { .. } => return None,

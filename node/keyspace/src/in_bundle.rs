@@ -89,6 +89,7 @@ impl Target<'_> {
             | Operation::Remove { .. }
             | Operation::Add { .. }
             | Operation::Clear { .. }
+            | Operation::ClearRange { .. }
             | Operation::Live { .. }
             | Operation::LiveField { .. }
             | Operation::Patch { .. }

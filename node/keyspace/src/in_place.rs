@@ -13,8 +13,10 @@ use crate::sequence::Sequence;
 use crate::shared::Shared;
 use crate::slot::{Memory, Slot};
 use crate::stream::Stream;
-use crate::summary::Summary;
-use crdt::{Change, Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Resets, Stamp, Stamps};
+use crate::summary::{Summary, digest_of_lives};
+use crdt::{
+    Change, Contribution, Kind, Lifetime, NodeNumber, Number, Operation, Reach, Resets, Stamp, Stamps, VersionVector,
+};
 
 impl Access<'_> {
     /// Adds to a counter that this node has moved before and that has no end. Returns the new value. Nothing if the case
@@ -283,6 +285,7 @@ pub(crate) struct InPlace<'s, T> {
     database: Database,
     key: &'s [u8],
     key_digest: u64,
+    lives: &'s [(Stamp, Lifetime)],
 }
 
 /// What a key may hold that is changed so.
@@ -320,6 +323,53 @@ impl<T> InPlace<'_, T> {
         Some(dot).filter(|dot| dot.author() != self.stamp.author()).into_iter().collect()
     }
 
+    /// The vector that says what is observed of elements with these dots, if a vector can say it. `is_earlier` says that this
+    /// very command has put none of them.
+    pub(crate) fn covered(&self, is_earlier: bool, dots: impl Iterator<Item = Stamp>) -> Option<VersionVector> {
+        let (me, applied) = (self.stamp.author(), self.shared.applied());
+        let is_earlier = |summary: &&Summary| is_earlier || summary.latest_of(me) < self.stamp;
+        let summary = self.summary.as_deref().filter(is_earlier);
+        if let Some(covered) = summary.and_then(|summary| summary.covered(me, &applied)) {
+            return Some(covered);
+        }
+        let mut covered = VersionVector::new();
+        for dot in dots {
+            // SUBTLE: what this very command has put is no older dot of its author.
+            if dot.author() == me && dot < self.stamp {
+                continue;
+            }
+            if dot.author() == me || !applied.covers(dot) {
+                return None;
+            }
+            covered.raise(dot.author(), applied.of(dot.author()));
+        }
+        Some(covered)
+    }
+
+    /// Says that a range of elements is gone, as far as it was observed.
+    pub(crate) fn log_range(&mut self, reach: Reach, bound: &[u8], covered: VersionVector) {
+        self.log(&Operation::ClearRange { kind: self.kind, reach, bound, covered });
+    }
+
+    /// What the collection adds to the slot's digest before this command changes anything, if that is known.
+    pub(crate) fn digest_of_key(&self) -> Option<u64> {
+        let summary = self.summary.as_deref()?;
+        Some(summary.digest() ^ digest_of_lives(self.lives, self.key_digest))
+    }
+
+    /// Takes what was cut off out of the slot's digest.
+    pub(crate) fn turn_cut(&mut self, digest: u64) {
+        self.memory.digest ^= digest;
+    }
+
+    pub(crate) fn key_digest(&self) -> u64 {
+        self.key_digest
+    }
+
+    pub(crate) fn shared(&self) -> &'_ Shared {
+        self.shared
+    }
+
     fn log(&mut self, operation: &Operation<'_>) {
         log(self.writer, self.stamp, self.tied, self.database, self.key, operation);
     }
@@ -355,7 +405,7 @@ impl<'a> Access<'a> {
             return None;
         }
         body.note_size(digest_of_key(database.0, key));
-        let KeyBody { list, stream, summary, access, .. } = body;
+        let KeyBody { list, stream, summary, access, lives, .. } = body;
         let value = find(Kept { list: list.as_deref_mut(), stream: stream.as_deref_mut() })?;
         let (writer, now) = (&mut *self.writer, self.now);
         let stamp = *self.stamp.get_or_insert_with(|| writer.stamp(shared, now));
@@ -375,6 +425,7 @@ impl<'a> Access<'a> {
             database,
             key,
             key_digest,
+            lives,
         })
     }
 }

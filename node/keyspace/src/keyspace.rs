@@ -7,6 +7,7 @@ use crate::entry::fetch_line;
 use crate::events::Events;
 use crate::garbage::GarbageFigures;
 use crate::hash::{SLOTS, slot_of};
+use crate::holds::Holds;
 use crate::lock::{Lock, LockGuard};
 use crate::lock_order::{LockOrder, slots_of};
 use crate::log::{LOG_BYTES_KEPT_MAX, LOG_GROWTH_BYTES, LogBuffer, SharedLog};
@@ -311,6 +312,11 @@ impl Keyspace {
         self.shared.garbage.free_one(pause)
     }
 
+    /// How long slots were held, and by what.
+    pub fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
     /// What was removed and is not free yet.
     pub fn garbage(&self) -> GarbageFigures {
         self.shared.garbage.figures()
@@ -324,7 +330,7 @@ impl Keyspace {
 
     #[cold]
     fn wait_for<'s>(&self, slot: &'s LockedSlot) -> LockGuard<'s, Slot> {
-        self.while_waiting(|| slot.lock())
+        self.while_waiting(|| self.shared.holds.waited(|| slot.lock()))
     }
 
     /// Waits for a slot; whoever has locked it often lets others come between.

@@ -230,7 +230,7 @@ impl<'a> Access<'a> {
             self.remove_observed(database, key);
             return Ok(());
         }
-        if self.remove_in_place(database, key, &ranges, &mut |_| ()) {
+        if self.remove_in_place(database, key, &ranges) {
             return Ok(());
         }
         self.change(database, key, |entry, now, recorder| {
@@ -248,17 +248,11 @@ impl<'a> Access<'a> {
         Ok(())
     }
 
-    /// Removes the elements in these ranges, which are in order, do not overlap, and leave some, each after `each` has seen
-    /// it. False, and nothing done, if the case is not that simple.
-    fn remove_in_place(
-        &mut self,
-        database: Database,
-        key: &[u8],
-        ranges: &[Range<usize>],
-        each: &mut dyn FnMut(&Item<'_>),
-    ) -> bool {
-        let Some(site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
-        take_from(site, each, |list, each| list.remove_ranges(ranges, each));
+    /// Removes the elements in these ranges, which are in order, do not overlap, and leave some. False, and nothing done, if the case is not that simple.
+    fn remove_in_place(&mut self, database: Database, key: &[u8], ranges: &[Range<usize>]) -> bool {
+        let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
+        let ranges = site.cut_ends(ranges);
+        take_from(site, &mut |_| (), |list, each| list.remove_ranges(&ranges, each));
         true
     }
 

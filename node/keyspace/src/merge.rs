@@ -23,6 +23,8 @@ pub struct Site<'a> {
     pub key_digest: u64,
     pub(crate) database: u8,
     pub(crate) key: &'a [u8],
+    /// The slot's digest when this change of the key's body began: its summary does not follow before the end.
+    pub(crate) begun: u64,
 }
 
 /// What an operation says about one element.
@@ -40,7 +42,8 @@ pub struct Write<'a> {
 impl<'a> Site<'a> {
     /// The site of a key.
     pub fn new(shared: &'a Shared, memory: &'a mut Memory, database: u8, key: &'a [u8]) -> Self {
-        Self { shared, memory, key_digest: digest_of_key(database, key), database, key }
+        let begun = memory.digest;
+        Self { shared, memory, key_digest: digest_of_key(database, key), database, key, begun }
     }
 
     /// Applies one operation of a change to a key's body.
@@ -71,6 +74,9 @@ impl<'a> Site<'a> {
                         site.reset(*kind, name, digest, element, reset, stamp);
                     });
                 }
+            }
+            Operation::ClearRange { kind, reach, bound, covered } => {
+                self.clear_range(body, (*kind, *reach, bound), stamp, covered);
             }
             Operation::Live { drops, assertion } => self.live(body, stamp, drops, *assertion),
             Operation::LiveField { name, drops, lifetime } => self.live_field(body, stamp, name, drops, *lifetime),

@@ -346,6 +346,7 @@ pub fn replaceable_bytes(operation: &Operation<'_>) -> usize {
         Operation::Put { .. }
         | Operation::Remove { .. }
         | Operation::Clear { .. }
+        | Operation::ClearRange { .. }
         | Operation::Patch { .. }
         | Operation::RemoveFolded { .. }
         | Operation::Live { .. }

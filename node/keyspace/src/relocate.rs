@@ -18,6 +18,7 @@ use crate::elements::ElementMap;
 use crate::entry::View;
 use crate::events::EventClass;
 use crate::groups::groups_put_again;
+use crate::holds::Holder;
 use crate::keyspace::Writer;
 use crate::observe::Recorder;
 use crate::stream::Stream;
@@ -201,6 +202,7 @@ impl Writer {
         let keys = [wish.source, wish.target];
         let (freeze, mut contents) = {
             let mut access = self.access(clock(), &keys);
+            let _holding = keyspace.shared.holds.begin(Holder::Move);
             access.begin_command();
             if let Some(refusal) = may_write().refusal() {
                 return refusal;
@@ -217,6 +219,7 @@ impl Writer {
         self.begin_pipeline();
         let (stamp, tail, removal) = {
             let mut access = self.access(clock(), &keys);
+            let _holding = keyspace.shared.holds.begin(Holder::Move);
             access.begin_command();
             let lifetime = match (may_write().refusal(), access.lifetime(wish.from, wish.source)) {
                 (None, Some(lifetime)) => lifetime,
@@ -235,6 +238,7 @@ impl Writer {
         let put = Change { stamp, tied: false, database: wish.to.0, key: wish.target, operations: &operations };
         let built = Plan::of(&put).map(|plan| plan.build(&keyspace.shared, pause));
         let mut access = self.access(clock(), &keys);
+        let _holding = keyspace.shared.holds.begin(Holder::Move);
         access.stamp = Some(stamp);
         access.put_relocated(wish, &put, built, &removal);
         access.note_relocated(wish);
@@ -251,9 +255,11 @@ impl Writer {
         pause: &mut dyn FnMut(),
         contents: &mut Contents,
     ) -> Option<Relocated> {
+        let keyspace = self.keyspace().clone();
         loop {
             let now = clock();
             let mut access = self.access(now, &[wish.source]);
+            let holding = keyspace.shared.holds.begin(Holder::Move);
             match access.source_body(wish, |body| contents.read_some(body, now)) {
                 // Its life has ended meanwhile.
                 None => return Some(Relocated::NoSource),
@@ -261,6 +267,7 @@ impl Writer {
                 Some(true) => {}
             }
             drop(access);
+            drop(holding);
             if let Some(refusal) = may_write().refusal() {
                 return Some(refusal);
             }

@@ -5,6 +5,7 @@
 //! are few, are kept beside.
 
 mod chunk;
+mod cut;
 mod run;
 
 use chunk::{Chunk, Mark};
@@ -87,6 +88,17 @@ impl Sequence {
     pub fn items_from(&self, start: usize) -> impl Iterator<Item = Item<'_>> + use<'_> {
         let At { chunk, index } = self.at(start.min(self.len));
         let chunks = self.chunks.iter().skip(chunk).enumerate();
+        chunks.flat_map(move |(number, chunk)| chunk.items().skip(if number == 0 { index } else { 0 }))
+    }
+
+    /// The elements behind a position, whether one is there or not; all, if none is given.
+    pub fn items_behind(&self, position: Option<&Position>) -> impl Iterator<Item = Item<'_>> {
+        let At { chunk, index } = match position.map(|position| self.find(position)) {
+            None => At { chunk: 0, index: 0 },
+            Some(Ok(at)) => At { chunk: at.chunk, index: at.index + 1 },
+            Some(Err(at)) => at,
+        };
+        let chunks = self.chunks.range(chunk.min(self.chunks.len())..).enumerate();
         chunks.flat_map(move |(number, chunk)| chunk.items().skip(if number == 0 { index } else { 0 }))
     }
 

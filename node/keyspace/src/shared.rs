@@ -3,6 +3,7 @@
 use crate::frozen::Frozen;
 use crate::garbage::Garbage;
 use crate::hash::{KeyHasher, SLOTS};
+use crate::holds::Holds;
 use crate::slot::DATABASES_HELD;
 use crate::usage::Usage;
 use crdt::{Lifetime, NodeNumber, Stamp, UnixMillis, VersionVector};
@@ -23,6 +24,8 @@ pub struct Shared {
     pub garbage: Garbage,
     /// The keys that are being moved.
     pub frozen: Frozen,
+    /// How long slots are held.
+    pub holds: Holds,
     me: AtomicU16,
     /// The greatest stamp given out or seen.
     clock: AtomicU64,
@@ -95,6 +98,7 @@ impl Shared {
             usage: Usage::new(seed),
             garbage: Garbage::default(),
             frozen: Frozen::default(),
+            holds: Holds::default(),
             me: AtomicU16::new(NO_NUMBER),
             clock: AtomicU64::new(0),
             written: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use crate::hash::{
     SLOTS, digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_field_life,
     digest_of_key, digest_of_life,
 };
+use crate::holds::Holder;
 use crate::keyspace::Keyspace;
 use crate::merge::Site;
 use crate::shared::Shared;
@@ -26,11 +27,13 @@ use std::collections::{BTreeSet, HashSet};
 
 mod bytes;
 mod patched;
+mod steps;
 
 use bytes::{
     Arrived, ArrivedElement, ArrivedKey, END_OF_KEYS, SLOT_IN_PART, SLOT_LISTING, SLOT_NEWS, write_key, write_resets,
 };
 use patched::ArrivedPatches;
+use steps::{LargeKey, Reading};
 
 /// How much of a slot is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,7 @@ impl Keyspace {
             self.shared.observe(arrived.context.vector.latest());
             let mark = self.shared.next_stamp(now);
             let mut slot = self.thawed_slot(arrived.number);
+            let _holding = self.shared.holds.begin(Holder::Merge);
             if !self.merge_slot(&mut slot, &arrived, mark) {
                 differing.push(arrived.number);
             }
@@ -171,8 +175,27 @@ impl Keyspace {
         applied: &VersionVector,
         out: &mut Vec<u8>,
     ) {
+        let start = out.len();
+        if !self.read_slot_in(number, since, (extent, true), applied, out) {
+            // Large collections of it are being written to.
+            out.truncate(start);
+            self.read_slot_in(number, since, (extent, false), applied, out);
+        }
+    }
+
+    /// Reads a slot, its large collections in steps if `in_steps` says so. False if it has changed between them and must
+    /// not have.
+    fn read_slot_in(
+        &self,
+        number: u16,
+        since: &VersionVector,
+        (extent, in_steps): (Extent, bool),
+        applied: &VersionVector,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let base = Stamp::from_bits(u64::from_le_bytes(out[..8].try_into().unwrap_or_default()));
         let slot = self.thawed_slot(number);
+        let holding = self.shared.holds.begin(if extent == Extent::Image { Holder::Image } else { Holder::State });
         let mut beyond = VersionVector::new();
         // SUBTLE: our own last change here and not our clock, which is ahead of every change. The peer waits with this
         // slot until its vector has come so far, and a stamp that no change has would never come.
@@ -202,12 +225,22 @@ impl Keyspace {
             out.extend_from_slice(&name.to_le_bytes());
         }
         write_resets(out, base, slot.memory.resets());
+        let mut large = Vec::new();
         for database in slot.databases() {
             for entry in slot.keys(database) {
-                write_key(out, base, database, entry, since, extent);
+                match LargeKey::of(database, key_of(entry), entry).filter(|_| in_steps) {
+                    Some(key) => large.push(key),
+                    None => write_key(out, base, database, entry, since, extent),
+                }
             }
         }
+        let unchanged_since = (extent != Extent::Image).then_some(slot.memory.changed);
+        drop(slot);
+        drop(holding);
+        let reading = Reading { number, base, since, extent, unchanged_since };
+        let is_read = large.iter().all(|key| self.read_large(key, &reading, out));
         out.push(END_OF_KEYS);
+        is_read
     }
 
     /// Joins an arrived slot to ours. False if ours still has something that the source is known to have removed.

@@ -6,6 +6,7 @@
 
 mod chunk;
 mod counting;
+mod cut;
 mod delivery;
 mod entries;
 mod folding;
@@ -146,7 +147,31 @@ impl Stream {
                 None => each(&item.id.name(), &Element::written(item.dot, item.value_into(&mut value).into())),
             }
         }
+        self.each_other(each);
+    }
+
+    /// The same of those that are no entries.
+    pub fn each_other(&self, mut each: impl FnMut(&[u8], &Element)) {
         self.others.iter().for_each(|(name, element)| each(name, element));
+    }
+
+    /// The same of so many entries from an id on, at most. Returns how many there were, and the id of the last one.
+    pub fn each_entry_from(
+        &self,
+        id: StreamId,
+        count: usize,
+        mut each: impl FnMut(&[u8], &Element),
+    ) -> (usize, Option<StreamId>) {
+        let (mut value, mut last, mut found) = (Vec::new(), None, 0);
+        for item in self.entries.items_from(id).take(count) {
+            found += 1;
+            match self.wide_of(&item) {
+                Some(element) => each(&item.id.name(), element),
+                None => each(&item.id.name(), &Element::written(item.dot, item.value_into(&mut value).into())),
+            }
+            last = Some(item.id);
+        }
+        (found, last)
     }
 
     /// Gives `each` the names of all elements.

@@ -7,6 +7,7 @@ use crate::groups::groups_put_again;
 use crate::in_place::InPlace;
 use crate::observe::{Observed, Recorder};
 use crate::stream::{At, Item, Stream};
+use crate::summary::LARGE_ELEMENTS_MIN;
 use crate::write::{begin_element, end_element};
 use crdt::{Kind, NodeNumber, Operation, Resets, Stamp, Stamps, StreamEntry, StreamHead, StreamId, StreamName};
 
@@ -268,11 +269,16 @@ impl<'a> Access<'a> {
         let (added, last) = (stream.added(), stream.last_id());
         let is_last_told =
             |item: &Item<'_>| item.is_wide() || added.of(item.dot.author()) == item.ordinal || last == item.id;
-        let needs_head = stream.entries().items().take(count).any(|item| is_last_told(&item));
+        let needs_head =
+            count >= LARGE_ELEMENTS_MIN || stream.entries().items().take(count).any(|item| is_last_told(&item));
         if let Some(head) = needs_head.then(|| head_of(stream)) {
             self.set_head(database, key, &head);
         }
         if let Some(mut site) = self.stream_in_place(database, key, |stream| !stream.has_wide()) {
+            if site.cut_front(count) {
+                site.finish();
+                return Ok(count);
+            }
             let mut value = Vec::new();
             let mut stream = std::mem::take(site.value);
             stream.remove_front(count, |item| site.remove(&item.id.name(), item.dot, item.value_into(&mut value)));

@@ -10,7 +10,7 @@ use crate::garbage::Waste;
 use crate::hash::{digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_life};
 use crate::merge::{Site, observed};
 use crate::state::for_each_element_of;
-use crdt::{Kind, NodeNumber, Operation, Stamp, VersionVector};
+use crdt::{Kind, Lifetime, NodeNumber, Operation, Stamp, VersionVector};
 
 /// From so many elements on a collection has a summary. Looking at fewer takes a fraction of a millisecond. Builds for tests
 /// have large collections that are smaller.
@@ -30,8 +30,11 @@ pub struct Summary {
 impl Summary {
     /// That of a key as it is, found by looking at all of it.
     fn of(body: &KeyBody, key_digest: u64) -> Self {
-        let mut summary =
-            Self { digest: digest_of_lives(body, key_digest), latest: VersionVector::new(), has_counters: false };
+        let mut summary = Self {
+            digest: digest_of_lives(&body.lives, key_digest),
+            latest: VersionVector::new(),
+            has_counters: false,
+        };
         for_each_element_of(body, |kind, name, element| {
             let digest = digest_of_element(key_digest, kind as u8, name);
             for (dot, value) in &element.siblings {
@@ -65,6 +68,22 @@ impl Summary {
     /// Whether a clear with this stamp has observed all elements.
     pub fn is_observed(&self, stamp: Stamp, covered: &VersionVector) -> bool {
         !self.has_counters && self.latest.iter().all(|(_, latest)| observed(latest, stamp, covered))
+    }
+
+    /// The same of all but what the very change with this stamp has put.
+    pub fn is_observed_but_for(&self, stamp: Stamp, covered: &VersionVector) -> bool {
+        let is_seen = |latest: Stamp| latest == stamp || observed(latest, stamp, covered);
+        !self.has_counters && self.latest.iter().all(|(_, latest)| is_seen(latest))
+    }
+
+    /// What the key adds to the slot's digest, as of the last change that it has followed.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The latest stamp of this author that it knows of.
+    pub fn latest_of(&self, author: NodeNumber) -> Stamp {
+        self.latest.of(author)
     }
 
     /// The vector that says what a clear by `me` has observed here, if a vector can say it.
@@ -114,10 +133,10 @@ impl Site<'_> {
     /// Lets `work` change a body, and has its summary follow in what is added to the digest. What dots may be new is noted
     /// by whoever adds them.
     pub fn change_body(&mut self, body: &mut KeyBody, work: impl FnOnce(&mut KeyBody, &mut Self)) {
-        let before = self.memory.digest;
+        self.begun = self.memory.digest;
         work(body, self);
         if let Some(summary) = &mut body.summary {
-            summary.digest ^= before ^ self.memory.digest;
+            summary.digest ^= self.begun ^ self.memory.digest;
         }
         body.note_size(self.key_digest);
     }
@@ -128,7 +147,10 @@ impl Site<'_> {
         let Some(summary) = &mut body.summary else { return };
         match operation {
             // They add nothing, and what goes may be everything.
-            Operation::Remove { .. } | Operation::Clear { .. } | Operation::ClearDatabase { .. } => {}
+            Operation::Remove { .. }
+            | Operation::Clear { .. }
+            | Operation::ClearRange { .. }
+            | Operation::ClearDatabase { .. } => {}
             Operation::Add { .. } => {
                 summary.has_counters = true;
                 summary.note(stamp, 0);
@@ -144,7 +166,7 @@ impl Site<'_> {
     /// Makes the summary of a body that has taken over the elements of another right: they add `elements` to the slot's
     /// digest, which was `before` when this change of the body began. What changed since is about to be added.
     pub fn settle_summary(&self, body: &mut KeyBody, elements: u64, before: u64) {
-        let lives = digest_of_lives(body, self.key_digest);
+        let lives = digest_of_lives(&body.lives, self.key_digest);
         if let Some(summary) = &mut body.summary {
             summary.digest = elements ^ lives ^ before ^ self.memory.digest;
         }
@@ -157,23 +179,25 @@ impl Site<'_> {
         if !body.holds(kind) || body.elements() == 0 || !summary.is_observed(stamp, covered) {
             return false;
         }
-        debug_assert_eq!(summary.digest, Summary::of(body, self.key_digest).digest, "a summary follows each change");
+        // With what operations before this one of the same change have done.
+        let digest = summary.digest ^ self.begun ^ self.memory.digest;
+        debug_assert_eq!(digest, Summary::of(body, self.key_digest).digest, "a summary follows each change");
         let waste = match body.map_mut(kind) {
             Some(place) => place.take().map(Waste::Map),
             None if kind == Kind::Stream => body.stream.take().map(Waste::Stream),
             None => body.list.take().map(Waste::List),
         };
-        let digest = body.summary.take().map_or(0, |summary| summary.digest);
-        self.memory.digest ^= digest ^ digest_of_lives(body, self.key_digest);
+        body.summary = None;
+        self.memory.digest ^= digest ^ digest_of_lives(&body.lives, self.key_digest);
         waste.into_iter().for_each(|waste| self.shared.garbage.put(waste));
         true
     }
 }
 
 /// What the assertions about a key's life add to the slot's digest.
-fn digest_of_lives(body: &KeyBody, key_digest: u64) -> u64 {
+pub(crate) fn digest_of_lives(lives: &[(Stamp, Lifetime)], key_digest: u64) -> u64 {
     let life = digest_of_element(key_digest, 0, &[]);
-    body.lives.iter().fold(0, |sum, &(dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime))
+    lives.iter().fold(0, |sum, &(dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime))
 }
 
 #[cfg(test)]

@@ -157,6 +157,11 @@ impl Node {
         (self.seams.monotonic_ns)()
     }
 
+    /// That clock, for what may outlive the node.
+    pub fn monotonic_clock(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        Arc::clone(&self.seams.monotonic_ns)
+    }
+
     /// Where all chance begins.
     pub fn seed(&self) -> u64 {
         self.seams.seed

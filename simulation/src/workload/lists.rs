@@ -11,13 +11,15 @@ pub const FAMILY: Family = Family {
     draw,
 };
 
+/// Elements that are pushed at once, now and then.
+const MANY: usize = 600;
 const ENDS: &[&str] = &["LEFT", "RIGHT"];
 
 fn draw(random: &mut Random) -> Requests {
     let (key, value, other) = (*random.pick(LISTS), *random.pick(VALUES), *random.pick(NAMES));
     let index = ["0", "1", "-1", "2"][random.below(4)];
     let push = ["LPUSH", "RPUSH"][random.below(2)];
-    match random.below(28) {
+    match random.below(29) {
         0..4 => vec![request(&[push, key, value])],
         4 => vec![request(&[push, key, value, other, "1"])],
         5 => vec![request(&["LPUSH", key, value]), request(&["LTRIM", key, "0", "4"])],
@@ -45,6 +47,13 @@ fn draw(random: &mut Random) -> Requests {
         }
         22 => vec![request(&["LPOS", key, value])],
         23 => vec![request(&["LINDEX", key, index])],
+        // So many that they go by one operation.
+        24 if random.below(4) == 0 => {
+            let many: Vec<String> = (0..MANY).map(|number| format!("{value}{number}")).collect();
+            let words: Vec<&str> = [push, key].into_iter().chain(many.iter().map(String::as_str)).collect();
+            let (first, last) = [("0", "2"), ("-3", "-1"), ("150", "152")][random.below(3)];
+            vec![request(&words), request(&["LTRIM", key, first, last])]
+        }
         _ => vec![request(&["LRANGE", key, "0", "-1"])],
     }
 }

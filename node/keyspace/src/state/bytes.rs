@@ -94,8 +94,7 @@ pub(super) fn write_key(
     extent: Extent,
 ) {
     let start = out.len();
-    out.push(database + 1);
-    put_slice(out, key_of(entry));
+    begin_key(out, database, key_of(entry));
     let items = out.len();
     if let View::Packed(packed) = entry.view()
         && packed.life == crate::entry::PackedLife::Own
@@ -106,25 +105,53 @@ pub(super) fn write_key(
         put_slice(out, packed.value);
     } else {
         for_each_element(entry, |kind, name, element| {
-            let assertions = element.life.iter().flat_map(|life| &life.assertions);
-            let new = element.siblings.iter().any(|(dot, _)| !since.covers(*dot))
-                || element.contributions.iter().any(|c| !since.covers(c.stamp))
-                || assertions.into_iter().any(|(dot, _)| !since.covers(*dot))
-                || has_news(element, since);
-            if new || extent != Extent::News {
+            if is_news(element, since, extent) {
                 write_element(out, base, kind, name, element, since);
             }
         });
-        let lives = lives_of(entry);
-        if extent != Extent::News || lives.iter().any(|(dot, _)| !since.covers(*dot)) {
-            out.push(ITEM_LIVES);
-            put_varint(out, lives.len() as u64);
-            for (dot, lifetime) in lives {
-                put_stamp(out, base, dot);
-                put_varint(out, lifetime.to_word());
-            }
+        write_lives(out, base, entry, since, extent);
+    }
+    end_key(out, base, entry, extent, (start, items));
+}
+
+/// Whether an element is to be written down.
+pub(super) fn is_news(element: &Element, since: &VersionVector, extent: Extent) -> bool {
+    let mut assertions = element.life.iter().flat_map(|life| &life.assertions);
+    extent != Extent::News
+        || element.siblings.iter().any(|(dot, _)| !since.covers(*dot))
+        || element.contributions.iter().any(|c| !since.covers(c.stamp))
+        || assertions.any(|(dot, _)| !since.covers(*dot))
+        || has_news(element, since)
+}
+
+/// Appends what is said before the items of a key.
+pub(super) fn begin_key(out: &mut Vec<u8>, database: u8, key: &[u8]) {
+    out.push(database + 1);
+    put_slice(out, key);
+}
+
+/// Appends what is asserted about the life of a key.
+pub(super) fn write_lives(out: &mut Vec<u8>, base: Stamp, entry: &KeyEntry, since: &VersionVector, extent: Extent) {
+    let lives = lives_of(entry);
+    if extent != Extent::News || lives.iter().any(|(dot, _)| !since.covers(*dot)) {
+        out.push(ITEM_LIVES);
+        put_varint(out, lives.len() as u64);
+        for (dot, lifetime) in lives {
+            put_stamp(out, base, dot);
+            put_varint(out, lifetime.to_word());
         }
     }
+}
+
+/// Appends what comes behind the elements and the life of a key, which begins at `start` and whose items begin at `items`. A
+/// key of which there is nothing to say goes.
+pub(super) fn end_key(
+    out: &mut Vec<u8>,
+    base: Stamp,
+    entry: &KeyEntry,
+    extent: Extent,
+    (start, items): (usize, usize),
+) {
     if extent == Extent::Image
         && let Some(stream) = stream_in(Some(entry)).filter(|stream| stream.regional.has_deliveries())
     {
@@ -138,7 +165,14 @@ pub(super) fn write_key(
     }
 }
 
-fn write_element(out: &mut Vec<u8>, base: Stamp, kind: Kind, name: &[u8], element: &Element, since: &VersionVector) {
+pub(super) fn write_element(
+    out: &mut Vec<u8>,
+    base: Stamp,
+    kind: Kind,
+    name: &[u8],
+    element: &Element,
+    since: &VersionVector,
+) {
     let is_plain = element.life.is_none() && element.silent().next().is_none();
     let item = if element.is_patched() { ITEM_PATCHED } else { ITEM_ELEMENT };
     out.push(if is_plain { item } else { ITEM_TIMED_FIELD });

@@ -82,7 +82,7 @@ impl Entries {
         self.items_of(at.chunk).nth(at.index)
     }
 
-    fn items_of(&self, chunk: usize) -> std::iter::Flatten<std::option::IntoIter<Cursor<'_>>> {
+    pub(super) fn items_of(&self, chunk: usize) -> std::iter::Flatten<std::option::IntoIter<Cursor<'_>>> {
         self.chunks.get(chunk).map(Chunk::items).into_iter().flatten()
     }
 
@@ -206,6 +206,29 @@ impl Entries {
         if self.len == 0 {
             self.trace = None;
         }
+    }
+
+    /// Takes so many entries off the front.
+    pub fn cut_front(&mut self, count: usize) -> Self {
+        let (mut left, mut whole) = (count.min(self.len), 0);
+        while let Some(chunk) = self.chunks.get(whole).filter(|chunk| chunk.len() <= left) {
+            left -= chunk.len();
+            whole += 1;
+        }
+        let rest = self.chunks.split_off(whole);
+        let mut cut = Self { chunks: std::mem::replace(&mut self.chunks, rest), ..Self::default() };
+        cut.len = count.min(self.len);
+        self.len -= cut.len;
+        if let Some(chunk) = self.chunks.front_mut().filter(|_| left > 0) {
+            let split = Chunk::of(chunk.items().take(left));
+            chunk.hide(left, |_| ());
+            cut.chunks.push_back(split);
+        }
+        self.chunks.shrink_to_fit();
+        if self.len == 0 {
+            self.trace = None;
+        }
+        cut
     }
 
     /// The last chunk may be another one, or have another end.

@@ -37,6 +37,7 @@ impl Threads {
         http: Option<TcpListener>,
     ) -> Result<Self, LaunchError> {
         let (console_stop, stopped) = watch::channel(false);
+        measure_holds(&node);
         let started = start_freeing(&node)
             .and_then(|()| relocations::start(&node))
             .and_then(|()| start_console(Arc::clone(&node), http, stopped))
@@ -119,6 +120,12 @@ pub(super) fn start_replication(
         Ok(Err(error)) => Err(LaunchError::Peers(error)),
         Err(_) => Err(LaunchError::ThreadEnded),
     }
+}
+
+/// How long slots are held is measured from now on, and work on large collections rests between its steps.
+fn measure_holds(node: &Node) {
+    let clock = node.monotonic_clock();
+    node.keyspace.holds().measure(move || clock(), || std::thread::sleep(STEP_REST));
 }
 
 /// Starts the thread that frees what was removed, a large collection in pieces, and ends with the keyspace.
@@ -210,6 +217,9 @@ fn plain_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().build()
 }
 
+/// Between two steps of work on a large collection, of some hundred microseconds each: whoever waits for the slot, or for the
+/// core, has it in between.
+const STEP_REST: Duration = Duration::from_micros(100);
 /// Between two pieces that are freed, each of which takes about as long: whoever shares the core is not kept waiting.
 const FREE_PAUSE: Duration = Duration::from_micros(100);
 const REPLICATION: &str = "replication";

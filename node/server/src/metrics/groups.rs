@@ -131,6 +131,9 @@ metric_group! {
         lazyfreed_objects: Counter,
         /// Large collections that were freed by whoever removed them, because too many waited to be freed.
         lazyfree_refused: Counter,
+        /// Microseconds for which a slot was held at the longest since the node started, by what held it. Of commands it is the
+        /// longest time that somebody waited for one.
+        slot_held_longest_us: GaugeBy = GaugeBy::new("by"),
     }
 }
 

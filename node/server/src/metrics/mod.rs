@@ -351,6 +351,9 @@ impl Metrics {
         own.lazyfree_pending_bytes.set_count(garbage.bytes);
         own.lazyfreed_objects.mirror(garbage.freed);
         own.lazyfree_refused.mirror(garbage.freed_by_removers);
+        for (holder, longest_ns) in keyspace.holds().longest_ns() {
+            own.slot_held_longest_us.set(holder.name(), level(longest_ns / 1000));
+        }
         let conflicts = keyspace.conflicts();
         let kinds = [("value", &conflicts.values), ("lifetime", &conflicts.lives), ("type", &conflicts.kinds)];
         for (kind, count) in kinds {

@@ -1,0 +1,192 @@
+//! Large collections of a slot, read out in steps with the slot let go between them.
+//!
+//! A collection of millions takes seconds to write down, and its slot has other keys, which somebody may want. So it comes
+//! last, some elements at a time, while it may be written to.
+//!
+//! SUBTLE: what a slot says it has seen is of the moment before the first step, and an element may be of a later one. For an
+//! image that is no matter. Whoever loads it has the journal from before that moment on, and a change that meets what it
+//! has done already changes nothing: a value with its dot is put in its own place, what it drops is gone and known as seen, a
+//! sum is as far or further. What another change has removed meanwhile is missing, and that change is in the journal. For
+//! another node it is a matter, since it compares what it has with others once its vector is there. So there a slot that
+//! changes under the reader is read again, in one step.
+
+use super::Extent;
+use super::bytes::{begin_key, end_key, is_news, write_element, write_key, write_lives};
+use crate::body::{KeyBody, KeyEntry};
+use crate::elements::{name_of, widened};
+use crate::entry::View;
+use crate::holds::Holder;
+use crate::keyspace::Keyspace;
+use crate::summary::LARGE_ELEMENTS_MIN;
+use crdt::{Element, Kind, Position, Stamp, StreamId, VersionVector};
+
+/// Elements, or cells of a table, that are read with the slot locked: some hundred microseconds. Builds for tests have
+/// fewer, so that their large collections take several steps.
+const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 48 } else { 1024 };
+
+/// A collection that is read in steps.
+pub(super) struct LargeKey {
+    database: u8,
+    key: Box<[u8]>,
+    kind: Kind,
+}
+
+/// What is asked of a slot that is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'r> {
+    pub(super) number: u16,
+    pub(super) base: Stamp,
+    pub(super) since: &'r VersionVector,
+    pub(super) extent: Extent,
+    /// When the slot had changed last as the reading began; nothing if it may change.
+    pub(super) unchanged_since: Option<Stamp>,
+}
+
+/// Where the next step goes on.
+enum Cursor {
+    /// The next cell of a table, and what tells whether its elements are where they were.
+    Map(usize, (u16, usize)),
+    /// Behind this position.
+    List(Option<Position>),
+    /// The next entry; nothing if there are none left.
+    Stream(Option<StreamId>),
+}
+
+/// What came of a step.
+enum Step {
+    /// There is more.
+    More,
+    /// That was all.
+    Last,
+    /// Elements have changed their places: it begins again.
+    Moved,
+    /// It is not the collection any more that it was.
+    Other,
+}
+
+impl LargeKey {
+    /// That of an entry which is worth it.
+    pub(super) fn of(database: u8, key: &[u8], entry: &KeyEntry) -> Option<Self> {
+        let View::Wide(body) = entry.view() else { return None };
+        let is_large = body.elements() >= LARGE_ELEMENTS_MIN;
+        let kind = Kind::ALL.into_iter().find(|&kind| is_large && body.keeps(kind))?;
+        Some(Self { database, key: key.into(), kind })
+    }
+}
+
+impl Keyspace {
+    /// Reads a large collection. False if it has changed and must not have.
+    pub(super) fn read_large(&self, large: &LargeKey, reading: &Reading<'_>, out: &mut Vec<u8>) -> bool {
+        let holder = if reading.extent == Extent::Image { Holder::Image } else { Holder::State };
+        let start = out.len();
+        begin_key(out, large.database, &large.key);
+        let items = out.len();
+        let (mut cursor, mut some) = (None, Vec::new());
+        loop {
+            {
+                let slot = self.slot(reading.number);
+                let _holding = self.shared.holds.begin(holder);
+                if reading.unchanged_since.is_some_and(|changed| slot.memory.changed != changed) {
+                    return false;
+                }
+                let Some(entry) = slot.find(&self.shared, large.database, &large.key) else {
+                    // What removed it is later than what the slot says.
+                    out.truncate(start);
+                    return true;
+                };
+                let step = match entry.view() {
+                    View::Wide(body) => step(body, large.kind, &mut cursor, reading, &mut some),
+                    View::Packed(_) | View::Counter(_) | View::Bundle(_) => Step::Other,
+                };
+                match step {
+                    Step::More => {}
+                    Step::Moved => {
+                        some.clear();
+                        out.truncate(items);
+                    }
+                    Step::Last => {
+                        out.append(&mut some);
+                        write_lives(out, reading.base, entry, reading.since, reading.extent);
+                        end_key(out, reading.base, entry, reading.extent, (start, items));
+                        return true;
+                    }
+                    Step::Other => {
+                        out.truncate(start);
+                        write_key(out, reading.base, large.database, entry, reading.since, reading.extent);
+                        return true;
+                    }
+                }
+            }
+            out.append(&mut some);
+            self.shared.holds.rest();
+        }
+    }
+}
+
+/// Reads some elements.
+fn step(body: &KeyBody, kind: Kind, cursor: &mut Option<Cursor>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Step {
+    let mut put = |name: &[u8], element: &Element| {
+        if is_news(element, reading.since, reading.extent) {
+            write_element(out, reading.base, kind, name, element, reading.since);
+        }
+    };
+    if body.elements() == 0 || !body.keeps(kind) {
+        return Step::Other;
+    }
+    match (body.map(kind), &body.list, &body.stream) {
+        (Some(map), _, _) => {
+            let layout = map.layout();
+            let from = match cursor {
+                Some(Cursor::Map(at, known)) if *known == layout => *at,
+                Some(_) => {
+                    *cursor = None;
+                    return if layout.1 == 0 { Step::Other } else { Step::Moved };
+                }
+                None if layout.1 == 0 => return Step::Other,
+                None => 0,
+            };
+            let end = map.cells().min(from + READ_AT_ONCE);
+            for entry in (from..end).filter_map(|at| map.cell(at)) {
+                put(name_of(entry), &widened(entry));
+            }
+            *cursor = Some(Cursor::Map(end, layout));
+            if end < map.cells() { Step::More } else { Step::Last }
+        }
+        (None, Some(list), _) => {
+            let behind = match cursor {
+                Some(Cursor::List(position)) => position.take(),
+                Some(_) | None => None,
+            };
+            let (mut name, mut last, mut count) = (Vec::new(), None, 0);
+            for item in list.items_behind(behind.as_ref()).take(READ_AT_ONCE) {
+                count += 1;
+                put(item.name_into(&mut name), &list.widened(&item));
+                last = Some(item);
+            }
+            let last = last.map(|item| item.position());
+            *cursor = Some(Cursor::List(last));
+            // SUBTLE: without another look behind the end, where pushes would have this go on for ever.
+            if count < READ_AT_ONCE { Step::Last } else { Step::More }
+        }
+        (None, None, Some(stream)) => {
+            let from = match cursor {
+                Some(Cursor::Stream(from)) => *from,
+                Some(_) | None => Some(StreamId::ZERO),
+            };
+            let (count, last) = match from {
+                Some(from) => stream.each_entry_from(from, READ_AT_ONCE, &mut put),
+                None => (0, None),
+            };
+            if count < READ_AT_ONCE {
+                stream.each_other(&mut put);
+                return Step::Last;
+            }
+            *cursor = Some(Cursor::Stream(last.and_then(StreamId::next)));
+            Step::More
+        }
+        (None, None, None) => Step::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
