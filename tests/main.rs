@@ -15,3 +15,4 @@ mod scripting;
 mod semantics;
 mod sentinel;
 mod tidy;
+mod tls;

@@ -5,11 +5,12 @@
 use std::process::ExitCode;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
-use tests::differential::{Grammar, run};
+use tests::differential::{Grammar, run, run_talks};
 use tests::redis::Redis;
 
 const USAGE: &str = "usage: differential [--seeds N] [--from S] [--seed S]
-Runs the sequences of N seeds against a new node and redis-server 7.0, and prints what differs.";
+       differential --talks [--seeds N] [--from S] [--seed S]
+Runs the sequences, or the talks of three clients, of N seeds against a new node and redis-server 7.0, and prints what differs.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let cluster = Cluster::start(&["only"]);
     let node = || cluster.nodes[0].client();
     let grammar = Grammar::read(&mut redis.client(), &mut node());
+    let run = if arguments.has("--talks") { run_talks } else { run };
     let report = run(&grammar, seeds, &node, &|| redis.client());
     print!("{report}");
     if !grammar.missing.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::reply::Reply;
 use serde_json::Value;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -73,6 +73,27 @@ impl Client {
         let sent = self.stream.get_mut().write_all(&self.request);
         self.request.clear();
         sent
+    }
+
+    /// Whether something has come, or comes within this time. Silence is no error here.
+    pub fn hears_within(&mut self, time: Duration) -> io::Result<bool> {
+        if !self.stream.buffer().is_empty() {
+            return Ok(true);
+        }
+        self.stream.get_mut().set_read_timeout(Some(time))?;
+        let heard = match self.stream.fill_buf() {
+            // The end of the connection is to be heard too.
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.stream.get_mut().set_read_timeout(Some(SILENCE_MAX))?;
+        heard
+    }
+
+    /// The address that the server knows it by.
+    pub fn address(&self) -> io::Result<String> {
+        Ok(self.stream.get_ref().local_addr()?.to_string())
     }
 
     /// The next reply.

@@ -8,11 +8,18 @@ mod events;
 mod generator;
 mod grammar;
 mod normal;
+mod parties;
 mod pools;
+mod scripts;
 mod session;
+mod special;
+mod talk;
+mod told;
+mod topics;
 
 pub use events::run_events;
 pub use grammar::Grammar;
+pub use talk::run_talks;
 
 use crate::client::{Client, shown};
 use crate::random::Random;

@@ -1,14 +1,14 @@
 //! Calls from the grammar: mostly right, sometimes spoilt, now and then a transaction.
 
-use super::grammar::{Argument, Grammar, Syntax};
+use super::grammar::{Argument, FOR_TALKS, Grammar, Syntax};
 use super::pools;
 use crate::random::Random;
 
 /// Makes the calls of one sequence.
 pub struct Generator<'a> {
-    grammar: &'a Grammar,
+    pub(super) grammar: &'a Grammar,
     names: Vec<&'a str>,
-    random: Random,
+    pub(super) random: Random,
     /// Calls that are still to be queued in the transaction that was begun.
     queue_left: Option<usize>,
     /// Whether the command is one of sorted sets or geo, and what the ends of its ranges are.
@@ -29,18 +29,44 @@ type Keys = &'static [&'static str];
 const ALONE: &[&str] =
     &[
     "spop", "srandmember", "hrandfield", "zrandmember", "randomkey", "scan", "sscan", "hscan", "zscan", "time", "reset",
-    "swapdb", "watch",
+    "swapdb", "watch", "hello", "auth",
 ];
-/// Commands that would empty the databases all the time, or that are tried in every sequence anyway.
-const RARE: &[&str] =
-    &["flushall", "flushdb", "reset", "select", "swapdb", "multi", "exec", "discard", "time", "move", "ping", "echo"];
+/// Commands that would empty the databases all the time, that are tried in every sequence anyway, or that are answered alike
+/// whatever was called before.
+const RARE: &[&str] = &[
+    "flushall",
+    "flushdb",
+    "reset",
+    "select",
+    "swapdb",
+    "multi",
+    "exec",
+    "discard",
+    "time",
+    "move",
+    "ping",
+    "echo",
+    "hello",
+    "auth",
+    "script|flush",
+    "function|flush",
+    "role",
+    "failover",
+    "config|resetstat",
+];
+/// Of these no pick of many stands.
+const RARE_KINDS: &[&str] = &["cluster", "|help", "module", "memory", "latency", "slowlog", "pubsub", "info"];
 /// One of so many picks of a rare command stands.
 const RARE_ONE_OF: usize = 8;
+
+fn is_rare(name: &str) -> bool {
+    RARE.contains(&name) || RARE_KINDS.iter().any(|kind| name.starts_with(kind) || name.ends_with(kind))
+}
 
 impl<'a> Generator<'a> {
     /// For one sequence.
     pub fn new(grammar: &'a Grammar, random: Random) -> Self {
-        let names = grammar.commands.keys().map(String::as_str).collect();
+        let names = grammar.commands.keys().map(String::as_str).filter(|name| !FOR_TALKS.contains(name)).collect();
         Self {
             grammar,
             names,
@@ -71,7 +97,7 @@ impl<'a> Generator<'a> {
         }
         loop {
             let name = *self.random.one_of(&self.names);
-            let is_refused = (RARE.contains(&name) && self.random.below(RARE_ONE_OF) != 0)
+            let is_refused = (is_rare(name) && self.random.below(RARE_ONE_OF) != 0)
                 || (self.queue_left.is_some() && (ALONE.contains(&name) || name == "exec" || name == "discard"));
             if is_refused {
                 continue;
@@ -86,13 +112,15 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn of_command(&mut self, name: &str) -> Vec<Vec<u8>> {
+    pub(super) fn of_command(&mut self, name: &str) -> Vec<Vec<u8>> {
         let grammar = self.grammar;
         let syntax = &grammar.commands[name];
         let mut words: Vec<Vec<u8>> = name.split('|').map(|word| self.cased(word)).collect();
-        if name == "command|getkeys" {
-            let other = *self.random.one_of(&self.names);
-            words.extend(self.of_command(if other == name { "mset" } else { other }));
+        if let Some(others) = self.special(name) {
+            words.extend(others);
+            if self.random.percent(4) {
+                self.spoil(&mut words);
+            }
             return words;
         }
         self.names_keys = name.starts_with("sort");
@@ -201,6 +229,7 @@ impl<'a> Generator<'a> {
             kind => {
                 let pool = match (kind, argument.name.as_str()) {
                     ("key", _) => keys,
+                    (_, name) if of_server(name).is_some() => of_server(name).unwrap_or(pools::VALUES),
                     (_, name) if self.is_stream && is_id(name) => pools::IDS,
                     (_, "group" | "groupname" | "consumer" | "consumername") => pools::GROUPS,
                     ("pattern", _) if self.names_keys => pools::KEY_PATTERNS,
@@ -235,8 +264,13 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// The name of any command of single sequences.
+    pub(super) fn random_name(&mut self) -> String {
+        (*self.random.one_of(&self.names)).to_owned()
+    }
+
     /// A word too few, too many, or in the wrong place.
-    fn spoil(&mut self, words: &mut Vec<Vec<u8>>) {
+    pub(super) fn spoil(&mut self, words: &mut Vec<Vec<u8>>) {
         let place = self.random.below(words.len());
         match self.random.below(4) {
             0 if words.len() > 1 => drop(words.pop()),
@@ -247,7 +281,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn pick(&mut self, pool: &[&str]) -> String {
+    pub(super) fn pick(&mut self, pool: &[&str]) -> String {
         (*self.random.one_of(pool)).to_owned()
     }
 
@@ -264,6 +298,28 @@ const IDLE_MS_TOLD: u64 = 10_000_000;
 /// Whether an argument of a command on streams is an id.
 fn is_id(name: &str) -> bool {
     matches!(name, "id" | "start" | "end" | "threshold" | "last-id" | "max_deleted_entry_id" | "max-deleted-entry-id")
+}
+
+/// What the arguments of commands about clients, messages, users and the server itself are drawn from.
+fn of_server(name: &str) -> Option<Keys> {
+    match name {
+        "username" => Some(pools::USERS),
+        "password" => Some(pools::PASSWORDS),
+        "categoryname" => Some(pools::CATEGORIES),
+        "channel" | "shardchannel" => Some(pools::CHANNELS),
+        "client-id" => Some(pools::CLIENTS),
+        "connection-name" | "clientname" => Some(pools::CLIENT_NAMES),
+        "protover" => Some(&["2", "3", "2", "3", "1", "4", "x"]),
+        "library-name-pattern" => Some(super::scripts::LIBRARIES),
+        "timeout" => Some(&["0", "0", "0", "0.01", "-1", "abc", "inf"]),
+        "bits" => Some(&["1", "4", "7", "128", "4096", "0", "-1", "4097", "x"]),
+        "event" => Some(&["command", "fork", "none"]),
+        "section" => Some(&["server", "clients", "none", "all", "everything"]),
+        "ip:port" => Some(&["127.0.0.1:1", "x"]),
+        "yes/no" => Some(&["yes", "no", "maybe"]),
+        "prefix" => Some(&["s", "n", "user:", "user:1", ""]),
+        _ => None,
+    }
 }
 
 /// What the arguments of sorted sets are drawn from, by their names; an empty pool stands for the ends of ranges.
@@ -293,13 +349,13 @@ fn ends_of(name: &str) -> Keys {
 }
 
 /// Letters up to ff stand for the byte, so that values are not always text.
-fn bytes(word: &str) -> Vec<u8> {
+pub(super) fn bytes(word: &str) -> Vec<u8> {
     let is_text = word.chars().all(|letter| u32::from(letter) < 0x80);
     if is_text { word.as_bytes().to_vec() } else { word.chars().map(|letter| letter as u32 as u8).collect() }
 }
 
 /// Whether the call could start a life that ends while the sequence runs, at each server at a moment of its own.
-fn is_racy(call: &[Vec<u8>]) -> bool {
+pub(super) fn is_racy(call: &[Vec<u8>]) -> bool {
     let name = call[0].to_ascii_lowercase();
     let has = |word: &str| call.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
     let relative =

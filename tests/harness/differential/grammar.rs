@@ -9,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Grammar {
     /// By name; subcommands as `object|encoding`.
     pub commands: BTreeMap<String, Syntax>,
-    /// Commands of the families that only Redis has.
+    /// Commands that only Redis has.
     pub missing: BTreeSet<String>,
+    /// Scripts, and by what they are known.
+    pub scripts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A library as Redis dumps it.
+    pub libraries: Vec<u8>,
 }
 
 /// What one command takes.
@@ -41,29 +45,37 @@ pub struct Argument {
     pub parts: Vec<Argument>,
 }
 
-/// The families that are compared.
-pub const GROUPS: &[&str] = &[
-    "string",
-    "bitmap",
-    "generic",
-    "hash",
-    "set",
-    "sorted-set",
-    "geo",
-    "list",
-    "stream",
-    "hyperloglog",
-    "transactions",
+/// Commands that are not called: they end or move the server, write its files, or never stop answering. Other tests are about
+/// those that Pelago has.
+#[rustfmt::skip]
+const NEVER: &[&str] = &[
+    "shutdown", "debug", "replicaof", "slaveof", "psync", "sync", "replconf", "monitor", "restore-asking", "asking", "readonly",
+    "readwrite", "save", "bgsave", "bgrewriteaof", "lastsave", "acl|save", "acl|load", "config|rewrite", "module|load",
+    "module|loadex", "module|unload", "lolwut", "wait", "waitaof", "info", "memory|malloc-stats", "memory|doctor",
+    "latency|doctor", "command", "command|count", "command|docs", "command|info",
 ];
-/// Commands beyond the families whose answers depend on nothing but what was called before.
-const OTHERS: &[&str] = &["ping", "echo", "select", "dbsize", "flushdb", "flushall", "reset", "swapdb", "time"];
-/// Commands of the families that wait for other clients or nodes, of which there are none here.
-const WAITING: &[&str] =
-    &["bzpopmin", "bzpopmax", "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "wait", "waitaof"];
-const OTHER_SUBCOMMANDS: &[&str] = &["client|getname", "client|setname", "command|getkeys"];
+/// Commands that concern several clients, or after which a client hears something unasked: they are called in talks.
+#[rustfmt::skip]
+pub const FOR_TALKS: &[&str] = &[
+    "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "client|reply", "client|kill",
+    "client|pause", "client|unpause", "client|unblock", "client|tracking", "client|caching", "client|getredir",
+    "client|trackinginfo", "client|id", "client|info", "client|list", "client|no-evict", "quit", "bzpopmin", "bzpopmax",
+    "bzmpop", "blpop", "brpop", "blmove", "brpoplpush", "blmpop",
+];
+/// Scripts that are known by their digests: what Redis calls them is asked.
+const SCRIPTS: &[&str] = &[
+    "return 1",
+    "return {KEYS, ARGV}",
+    "return redis.call('incr', KEYS[1])",
+    "return redis.call('nosuch')",
+    "#!lua flags=no-writes\nreturn redis.call('set', 's1', 'x')",
+    "return redis.pcall('lpush', KEYS[1], ARGV[1])",
+];
+/// A library that `FUNCTION RESTORE` is given.
+const LIBRARY: &str = "#!lua name=lib3\nredis.register_function('fixed', function(keys, args) return #keys end)";
 
 impl Grammar {
-    /// Asks both servers.
+    /// Asks both servers. Redis must be empty.
     pub fn read(redis: &mut Client, node: &mut Client) -> Self {
         let known: BTreeSet<String> = names(&node.must("COMMAND LIST"));
         let docs = redis.must("COMMAND DOCS");
@@ -73,11 +85,8 @@ impl Grammar {
             let name = pair[0].text().unwrap_or_default();
             let fields = fields(&pair[1]);
             let group = fields.get("group").and_then(|group| group.text()).unwrap_or_default();
-            let is_family = GROUPS.contains(&group.as_str());
             for (name, fields) in with_subcommands(&name, &fields) {
-                let is_meant =
-                    is_family || OTHERS.contains(&name.as_str()) || OTHER_SUBCOMMANDS.contains(&name.as_str());
-                if !is_meant || WAITING.contains(&name.as_str()) {
+                if NEVER.contains(&name.as_str()) {
                     continue;
                 }
                 if known.contains(&name) {
@@ -88,7 +97,14 @@ impl Grammar {
                 }
             }
         }
-        Self { commands, missing }
+        let digest = |script: &&str| match redis.call(&["SCRIPT", "LOAD", script]) {
+            Reply::Bulk(digest) => (script.as_bytes().to_vec(), digest),
+            other => panic!("{script}: {other}"),
+        };
+        let scripts = SCRIPTS.iter().map(digest).collect();
+        redis.call(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
+        let Reply::Bulk(libraries) = redis.must("FUNCTION DUMP") else { panic!("a payload was expected") };
+        Self { commands, missing, scripts, libraries }
     }
 }
 

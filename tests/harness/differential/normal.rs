@@ -1,9 +1,10 @@
 //! Answers with everything in a fixed order whose order is nobody's promise, and without what is random or passes.
 
+use super::told::Common;
 use crate::reply::Reply;
 
 /// The answer to a call, ready to be compared.
-pub fn normal(call: &[Vec<u8>], answer: Reply) -> Reply {
+pub fn normal(call: &[Vec<u8>], answer: Reply, common: &Common) -> Reply {
     let name = name_of(call);
     match (name.as_str(), answer) {
         ("KEYS" | "HKEYS" | "HVALS" | "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF", answer) => sorted(answer, 1),
@@ -21,7 +22,7 @@ pub fn normal(call: &[Vec<u8>], answer: Reply) -> Reply {
         ("TIME", Reply::Array(parts)) => Reply::Integer(parts.len() as i64),
         ("OBJECT", Reply::Integer(number)) if second(call, "IDLETIME") => Reply::Integer(rounded(number, 10)),
         ("XPENDING" | "XINFO", answer) => without_times(answer),
-        (_, answer) => answer,
+        (_, answer) => common.told(call, answer),
     }
 }
 
@@ -55,10 +56,10 @@ fn without_idle(elements: Vec<Reply>) -> Vec<Reply> {
 const MOMENTS_FROM_MS: i64 = 1_500_000_000_000;
 
 /// The answers to the calls of a transaction.
-pub fn normal_transaction(queued: &[Vec<Vec<u8>>], answer: Reply) -> Reply {
+pub fn normal_transaction(queued: &[Vec<Vec<u8>>], answer: Reply, common: &Common) -> Reply {
     match answer {
         Reply::Array(answers) if answers.len() == queued.len() => {
-            Reply::Array(queued.iter().zip(answers).map(|(call, answer)| normal(call, answer)).collect())
+            Reply::Array(queued.iter().zip(answers).map(|(call, answer)| normal(call, answer, common)).collect())
         }
         answer => answer,
     }

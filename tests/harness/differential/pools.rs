@@ -174,3 +174,42 @@ pub const MOMENTS_MS: &[&str] = &["1", "33177117420000", "33177117421500", "0", 
 /// Words that stand where they should not.
 pub const ODD_WORDS: &[&str] =
     &["", "abc", "-1", "0", "NX", "XX", "LIMIT", "9223372036854775807", "\0", "1.0", "withvalues"];
+/// Users that come and go; nobody touches the one that all clients are.
+pub const USERS: &[&str] = &["ann", "bob", "ann", "bob", "nobody", ""];
+/// Their passwords.
+pub const PASSWORDS: &[&str] = &["pw1", "pw2", "pw1", "", "wrong"];
+/// Access rules, and what is none.
+#[rustfmt::skip]
+pub const RULES: &[&str] = &[
+    "on", "off", "nopass", "resetpass", ">pw1", ">pw2", "<pw1", "<pw3", ">", "~*", "~s*", "~h*", "%R~s*", "%W~t*", "%RW~x*",
+    "%X~a", "%R", "~", "allkeys", "resetkeys", "&*", "&news*", "&", "allchannels", "resetchannels", "+@all", "-@all", "+@read",
+    "-@write", "+@string", "-@hash", "+@dangerous", "-@fast", "+get", "-get", "+set", "-del", "+hset", "+config|get",
+    "-config|get", "-config", "+config", "+client|id", "-client|nosuch", "+get|x", "+select|0", "-select|0", "+nosuch",
+    "+@nosuch", "-@", "+", "-", "allcommands", "nocommands", "(+get ~a*)", "(+@read ~s* %W~h*)", "(+nosuch)", "(bad", "()",
+    "clearselectors", "reset", "sanitize-payload", "skip-sanitize-payload", "nonsense", "", "ON", "+GET", "+@READ",
+    "#2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683", "#xyz",
+    "!2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683", "!abc",
+];
+/// Categories of commands.
+pub const CATEGORIES: &[&str] = &["read", "write", "string", "fast", "connection", "scripting", "READ", "nosuch", ""];
+/// Channels.
+pub const CHANNELS: &[&str] = &["news", "news.art", "a", "b", "other", "\0"];
+/// Names of clients.
+pub const CLIENT_NAMES: &[&str] = &["one", "two", "one two", "", "\u{ff}", "a\nb", "none"];
+/// Numbers of clients: nobody has one of these.
+pub const CLIENTS: &[&str] = &["0", "-1", "123456789", "x", "", "9223372036854775808"];
+/// Settings that both servers have and that change no data.
+#[rustfmt::skip]
+pub const SETTINGS: &[&str] = &[
+    "maxmemory-policy", "maxmemory-samples", "hash-max-listpack-entries", "hash-max-ziplist-value", "set-max-intset-entries",
+    "zset-max-listpack-entries", "notify-keyspace-events", "slowlog-max-len", "lua-time-limit", "busy-reply-threshold",
+    "tracking-table-max-keys", "acllog-max-len", "client-query-buffer-limit", "client-output-buffer-limit", "lfu-log-factor",
+    "lfu-decay-time", "nosuch", "", "MAXMEMORY-POLICY", "[a-l]fu*",
+];
+/// What they are set to, or not.
+#[rustfmt::skip]
+pub const SETTING_VALUES: &[&str] = &[
+    "0", "1", "-1", "100", "64", "10mb", "1gb", "2G", "1k", "abc", "", "yes", "no", "maybe", "allkeys-lru", "volatile-ttl",
+    "noeviction", "NoEviction", "KEA", "Ex", "xyz", "normal 0 0 0", "pubsub 32mb 8mb 60", "replica 1 2", "nobody 0 0 0",
+    "normal 1 2 x", "99999999999999999999", "1.5", "10%", "-5%",
+];
