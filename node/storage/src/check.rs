@@ -62,7 +62,10 @@ pub fn check(fs: Arc<dyn Fs>, owner: Option<StoreOwner>) -> Result<CheckReport, 
         }
     }
     // What the checkpoint covers as well: peers that were away are served from it.
-    found.read_journal(0, &mut |_, _| figures.records += 1)?;
+    found.read_journal(0, &mut |_, _| {
+        figures.records += 1;
+        Ok(())
+    })?;
     (figures.segments, figures.journal_bytes) = found.journal_size();
     Ok(CheckReport { figures, problems: found.problems().to_vec() })
 }

@@ -122,6 +122,9 @@ pub enum ImageFault {
     /// It is not there.
     #[error("it is missing")]
     Missing,
+    /// It is there, and the disk fails to read it.
+    #[error("the disk cannot read it")]
+    Unreadable,
     /// Its contents are not what was written.
     #[error("its checksum is wrong at byte {0}")]
     Checksum(u64),
@@ -215,7 +218,7 @@ impl Manifest {
     /// Whose store it is, if a manifest can be read.
     pub(crate) fn owner_on_disk(fs: &dyn Fs) -> Result<Option<StoreOwner>, StoreError> {
         for name in [MANIFEST, MANIFEST_COPY] {
-            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
+            let Ok(Some(bytes)) = read_whole(fs, name, MANIFEST_BYTES_MAX) else { continue };
             if let Some(row) = ManifestRow::decode(name, &bytes)? {
                 return Ok(Some(row.owner));
             }
@@ -228,8 +231,15 @@ impl Manifest {
         let mut damaged = Vec::new();
         let mut best: Option<Self> = None;
         for name in [MANIFEST, MANIFEST_COPY] {
-            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
-            match Self::decode(name, &bytes, owner)? {
+            let found = match read_whole(fs, name, MANIFEST_BYTES_MAX) {
+                Ok(None) => continue,
+                Ok(Some(bytes)) => Self::decode(name, &bytes, owner)?,
+                Err(error) => {
+                    tracing::error!(%error, "the disk cannot read a file of the store");
+                    None
+                }
+            };
+            match found {
                 Some(found) if best.as_ref().is_none_or(|best| best.number < found.number) => best = Some(found),
                 Some(_) => {}
                 None => damaged.push(name),
@@ -399,6 +409,8 @@ struct Named {
     images: BTreeSet<(u64, u16)>,
     /// The largest number of a checkpoint that has a manifest.
     number: u64,
+    /// A manifest cannot be read, so there may be more.
+    is_unsure: bool,
 }
 
 impl Named {
@@ -406,9 +418,13 @@ impl Named {
     fn on_disk(fs: &dyn Fs, owner: StoreOwner, also: &BTreeMap<u16, ImageFacts>) -> Result<Self, StoreError> {
         // SUBTLE: a manifest that was put in its place may be gone again after a crash, if this failed at the time.
         fs.sync_directory().map_err(|error| StoreError::file("make durable", "the images' directory", error))?;
-        let mut named = Self { images: names_of(also).collect(), number: 0 };
+        let mut named = Self { images: names_of(also).collect(), number: 0, is_unsure: false };
         for name in [MANIFEST, MANIFEST_COPY] {
-            let Some(bytes) = read_whole(fs, name, MANIFEST_BYTES_MAX)? else { continue };
+            let Ok(found) = read_whole(fs, name, MANIFEST_BYTES_MAX) else {
+                named.is_unsure = true;
+                continue;
+            };
+            let Some(bytes) = found else { continue };
             if let Some(manifest) = Manifest::decode(name, &bytes, owner)? {
                 named.images.extend(names_of(&manifest.images));
                 named.number = named.number.max(manifest.number);
@@ -423,7 +439,7 @@ impl Named {
         for file in list(fs)? {
             let Some(image) = image_of(&file.name) else { continue };
             number = number.max(image.0);
-            if !self.images.contains(&image) {
+            if !self.is_unsure && !self.images.contains(&image) {
                 remove_if_there(fs, &file.name)?;
             }
         }
@@ -453,7 +469,10 @@ pub fn read_image(
     let bytes = match fs.read(&name, 0, usize::MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some(ImageFault::Missing)),
-        Err(error) => return Err(StoreError::file("read", &name, error)),
+        Err(error) => {
+            tracing::error!(name, %error, "the disk cannot read a file of the store");
+            return Ok(Some(ImageFault::Unreadable));
+        }
     };
     let blocks = match blocks_of(&bytes, &name, owner, group, facts.checkpoint)? {
         Ok(blocks) => blocks,

@@ -7,7 +7,7 @@ use crate::checkpoint::{ImageFacts, image_name, read_image};
 use crate::fs::{Fs, StoreError, move_aside};
 use crate::record::RecordView;
 use crate::segment::{StoreOwner, scan};
-use crate::store::Problem;
+use crate::store::{Problem, Replayed};
 use std::sync::Arc;
 
 /// The images of the last checkpoint, and the journal behind it up to some place.
@@ -17,8 +17,10 @@ pub struct Contents {
     pub(crate) owner: StoreOwner,
     /// The numbers of the segments with records that the checkpoint does not contain, in order.
     pub(crate) segments: Vec<u64>,
-    /// The first record and the one behind the last.
-    pub(crate) records: std::ops::Range<u64>,
+    /// The first record that the checkpoint does not contain.
+    pub(crate) first: u64,
+    /// What the first look at the journal came to.
+    pub(crate) replayed: Replayed,
 }
 
 impl Contents {
@@ -35,16 +37,23 @@ impl Contents {
     }
 
     /// Shows every record that the checkpoint does not contain to `visit`, in order, with its number: those that
-    /// [`FoundStore::replay`](crate::FoundStore::replay) has shown.
-    pub fn replay(&self, visit: &mut dyn FnMut(u64, RecordView<'_>)) -> Result<(), StoreError> {
+    /// [`FoundStore::replay`](crate::FoundStore::replay) has shown. False if not all of them are there any more, because
+    /// the disk has lost some since. An error of `visit` ends it.
+    pub fn replay(
+        &self,
+        visit: &mut dyn FnMut(u64, RecordView<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let (records, mut shown) = (self.first..self.replayed.next, 0);
         for &number in &self.segments {
             scan(&*self.fs, number, &mut |sequence, record| {
-                if self.records.contains(&sequence) {
-                    visit(sequence, record);
+                if !records.contains(&sequence) {
+                    return Ok(());
                 }
+                shown += 1;
+                visit(sequence, record)
             })?;
         }
-        Ok(())
+        Ok(shown == self.replayed.records)
     }
 
     /// Moves an image aside that cannot be used.

@@ -2,7 +2,8 @@
 //!
 //! [`DiskWorker`] has the rules and neither thread nor clock. [`Disk`] is what the node holds: it either has threads that
 //! run the worker, or, in a simulation, runs it in place. A failing disk makes nobody wait: records that cannot be
-//! written are given up, after the store was marked as unsound, and the node is told through [`Health`].
+//! written are given up, after the store was marked as unsound, and the node is told through [`Health`]. Only while that
+//! mark cannot be made either does everything wait that would be sent: a restart would take the store for whole.
 
 use crate::fs::{Fs, StoreError};
 use crate::journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
@@ -70,6 +71,9 @@ pub struct Progress {
     /// The thread that writes is gone.
     is_lost: AtomicBool,
     queued_bytes: AtomicU64,
+    /// Since when a write or flush is under way, in the worker's milliseconds; 0 for none.
+    writing_since_ms: AtomicU64,
+    flushing_since_ms: AtomicU64,
     health: Mutex<Health>,
     can_heal: AtomicBool,
     /// Bytes of all segments.
@@ -113,7 +117,19 @@ impl Progress {
         *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of records that wait to be written.
+    /// For how long the disk has worked on one write or flush that it has not finished, by the worker's clock.
+    pub fn stalled_ms(&self, now_ms: u64) -> u64 {
+        let since = [&self.writing_since_ms, &self.flushing_since_ms].map(|since| since.load(Ordering::Relaxed));
+        let longest = since.into_iter().filter(|&since| since > 0).min();
+        longest.map_or(0, |since| now_ms.saturating_sub(since))
+    }
+
+    /// Whether a flush is under way.
+    pub fn is_flushing(&self) -> bool {
+        self.flushing_since_ms.load(Ordering::Relaxed) > 0
+    }
+
+    /// Bytes of records that wait to be written, or to be given up.
     pub fn queued_bytes(&self) -> u64 {
         if self.is_lost() { 0 } else { self.queued_bytes.load(Ordering::Relaxed) }
     }
@@ -158,18 +174,22 @@ impl Progress {
     }
 
     /// The thread that writes has ended and was not told to. The node goes on in memory, as with a disk that fails, until
-    /// it is restarted.
-    fn lose(&self, fs: &dyn Fs) {
+    /// it is restarted. This waits until the store is marked, and ends without if the node does.
+    fn lose(&self, fs: &dyn Fs, commands: &Receiver<Command>) {
         let error = StoreError::Panicked(JOURNAL_THREAD);
         let sentence = format!("{error}; restart the node");
         self.panics.fetch_add(1, Ordering::Relaxed);
         self.can_heal.store(false, Ordering::Relaxed);
-        // SUBTLE: marked before anything counts as written, and so is sent, that is in no file.
-        self.set_health(match mark_unsound(fs) {
-            Ok(()) => Health::Failing(sentence),
-            Err(_) => Health::Dead(sentence),
-        });
         tracing::error!(%error, "the thread that writes the journal has ended: the node goes on in memory until it is restarted");
+        // SUBTLE: marked before anything counts as written, and so is sent, that is in no file.
+        while let Err(error) = mark_unsound(fs) {
+            tracing::debug!(%error, "the store could not be marked");
+            self.set_health(Health::Dead(sentence.clone()));
+            if is_ended_within(commands, Duration::from_millis(RETRY_MS)) {
+                return;
+            }
+        }
+        self.set_health(Health::Failing(sentence));
         self.is_lost.store(true, Ordering::Release);
         self.tell();
     }
@@ -224,6 +244,8 @@ pub struct DiskWorker {
     synced_at_ms: u64,
     retried_at_ms: u64,
     is_marked: bool,
+    /// Bytes of records that were taken in since anything was last said to be written.
+    untold_bytes: u64,
     stopping: bool,
 }
 
@@ -231,7 +253,7 @@ impl DiskWorker {
     /// A worker for this journal.
     pub fn new(fs: Arc<dyn Fs>, life: Life, journal: Journal, policy: FlushPolicy) -> Self {
         let progress = Arc::new(Progress::default());
-        let worker = Self {
+        let mut worker = Self {
             fs,
             life,
             journal,
@@ -241,6 +263,7 @@ impl DiskWorker {
             synced_at_ms: 0,
             retried_at_ms: 0,
             is_marked: true,
+            untold_bytes: 0,
             stopping: false,
         };
         worker.publish();
@@ -264,7 +287,7 @@ impl DiskWorker {
                 let weight = record.weight();
                 let appended = self.journal.append(&record, now_ms);
                 self.progress.appended_bytes.fetch_add(weight, Ordering::Relaxed);
-                self.progress.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+                self.untold_bytes += weight;
                 if let Err(error) = appended {
                     self.failed(&error, now_ms);
                     // The record itself was not looked at: only what waited before it is given up.
@@ -292,9 +315,11 @@ impl DiskWorker {
     /// Does what is due. The flush that is returned must be carried out, by whoever may wait, and given back as
     /// [`Command::Synced`].
     pub fn work(&mut self, now_ms: u64) -> Option<SyncJob> {
+        self.progress.writing_since_ms.store(now_ms, Ordering::Relaxed);
         if let Err(error) = self.journal.write(now_ms) {
             self.failed(&error, now_ms);
         }
+        self.progress.writing_since_ms.store(0, Ordering::Relaxed);
         if self.journal.has_hole() {
             self.retry(now_ms);
         }
@@ -308,6 +333,7 @@ impl DiskWorker {
         if job.is_some() {
             self.synced_at_ms = now_ms;
             self.flush_wanted = false;
+            self.progress.flushing_since_ms.store(now_ms, Ordering::Relaxed);
         }
         self.publish();
         job
@@ -328,6 +354,7 @@ impl DiskWorker {
 
     fn synced(&mut self, outcome: SyncOutcome, took: Duration, now_ms: u64) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.progress.flushing_since_ms.store(0, Ordering::Relaxed);
         self.progress.syncs.fetch_add(1, Ordering::Relaxed);
         self.progress.sync_us_last.store(us, Ordering::Relaxed);
         self.progress.sync_us_max.fetch_max(us, Ordering::Relaxed);
@@ -423,10 +450,16 @@ impl DiskWorker {
         self.progress.set_health(health);
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let progress = &self.progress;
         let durable = self.journal.durable();
-        let moved = progress.written.swap(self.journal.written(), Ordering::AcqRel) != self.journal.written();
+        // SUBTLE: what lies in a hole counts as written, and so is sent, only once the store says that it may be missing.
+        // Until then it waits, and fills the queue like what waits for a slow disk.
+        let mut moved = false;
+        if self.is_marked {
+            moved = progress.written.swap(self.journal.written(), Ordering::AcqRel) != self.journal.written();
+            progress.queued_bytes.fetch_sub(std::mem::take(&mut self.untold_bytes), Ordering::Relaxed);
+        }
         let before = std::mem::replace(&mut *progress.durable.lock().unwrap_or_else(PoisonError::into_inner), durable);
         progress.given_up.store(self.journal.given_up(), Ordering::Relaxed);
         progress.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
@@ -478,7 +511,7 @@ impl Disk {
         let writer = std::thread::Builder::new().name(JOURNAL_THREAD.to_owned()).spawn(move || {
             let end = catch_unwind(AssertUnwindSafe(|| run(worker, &taken, &jobs, &*wall_clock)));
             if !matches!(end, Ok(Ok(()))) {
-                told.lose(&*fs);
+                told.lose(&*fs, &taken);
             }
         })?;
         let runner = Some(Runner::Threads { commands, threads: vec![writer, flusher] });
@@ -629,6 +662,18 @@ fn run(
 
 /// The thread that flushes has ended.
 struct FlusherGone;
+
+/// Waits so long with nothing to write to. Whether the node has ended meanwhile.
+fn is_ended_within(commands: &Receiver<Command>, wait: Duration) -> bool {
+    let until = Instant::now() + wait;
+    loop {
+        match commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+}
 
 /// The name of the thread that writes.
 const JOURNAL_THREAD: &str = "journal";

@@ -74,6 +74,9 @@ pub enum StoreError {
     /// It has failed and is not tried again at once.
     #[error("the disk failed a moment ago and is tried again soon")]
     Paused,
+    /// Somebody has asked for the end of the process while a store was read.
+    #[error("the node was asked to stop while it read what is on its disk")]
+    Stopped,
     /// Whoever did it met a defect in the middle.
     #[error("the thread \"{0}\" met a defect, which the log describes in a line before this one; please report it")]
     Panicked(&'static str),
@@ -101,7 +104,7 @@ impl StoreError {
             Self::File { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Paused | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
+            Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
         }
     }
 }
@@ -146,6 +149,37 @@ pub(crate) fn read_whole(fs: &dyn Fs, name: &str, bytes_max: usize) -> Result<Op
         Err(error) => Err(StoreError::file("read", name, error)),
     }
 }
+
+/// What could be read of a file.
+pub(crate) struct Readable {
+    /// Its beginning, and mostly all of it.
+    pub bytes: Vec<u8>,
+    /// The disk cannot read what follows.
+    pub is_cut: bool,
+}
+
+/// Reads a file to its end, or at most so many bytes of it, or as far as the disk can: a sector that it cannot read is
+/// damage like any other, costs what lies in it and behind it, and must not keep a node from starting.
+pub(crate) fn read_readable(fs: &dyn Fs, name: &str, bytes_max: usize) -> Readable {
+    let error = match fs.read(name, 0, bytes_max) {
+        Ok(bytes) => return Readable { bytes, is_cut: false },
+        Err(error) => error,
+    };
+    let mut bytes = Vec::new();
+    let is_cut = loop {
+        let left = bytes_max - bytes.len();
+        match fs.read(name, bytes.len() as u64, left.min(SECTOR_BYTES)) {
+            Ok(sector) if sector.is_empty() => break false,
+            Ok(sector) => bytes.extend_from_slice(&sector),
+            Err(_) => break true,
+        }
+    };
+    tracing::error!(name, %error, readable_bytes = bytes.len(), "the disk cannot read a file of the store");
+    Readable { bytes, is_cut }
+}
+
+/// So much is read at once of a file that cannot be read as a whole: what disks lose at once is mostly larger.
+const SECTOR_BYTES: usize = 512;
 
 /// The end of the name of a file that is not finished: a crash may leave one behind, and the next start removes it.
 pub(crate) const UNFINISHED: &str = ".new";

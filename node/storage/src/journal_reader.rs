@@ -98,7 +98,7 @@ impl JournalReader {
             }
         }
         for number in unread {
-            let index = scan(&*self.fs, number, &mut |_, _| {})?.map(|scanned| scanned.index).unwrap_or_default();
+            let index = scan(&*self.fs, number, &mut |_, _| Ok(()))?.map(|scanned| scanned.index).unwrap_or_default();
             let place = index.place(origin, after);
             if let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == number) {
                 segment.index = Some(index);

@@ -31,6 +31,9 @@ pub const WRITE_BYTES_TARGET: usize = 1 << 20;
 /// Milliseconds after a failed write or flush until the journal is tried again: often enough for an operator who has
 /// just mended the disk, and far too seldom to load a failing one.
 pub const RETRY_MS: u64 = 1_000;
+/// Milliseconds that one write or flush may take. Past it the node warns and says so in `INFO` and metrics: a healthy disk
+/// needs some hundredths of that, and until it is done what is written is not durable.
+pub const STALL_MS_MAX: u64 = 2_000;
 /// Bytes between two places that the index of a segment remembers: so much is read in vain at most.
 pub const PLACE_BYTES: u64 = 256 << 10;
 /// Bytes of journal that a peer which catches up is read at one go.

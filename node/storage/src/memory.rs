@@ -1,12 +1,18 @@
 //! A catalogue in memory, for the simulator and for nodes without a directory. A crash takes what was not flushed.
 
-use crate::catalogue::{Catalogue, Result, check_size};
+use crate::catalogue::{Catalogue, CatalogueError, Result, check_size};
+use crate::simulated_fs::SimulatedFs;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows in memory. Clones are the same catalogue, so that it outlives a simulated process.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryCatalogue(Arc<Mutex<Kept>>);
+pub struct MemoryCatalogue {
+    kept: Arc<Mutex<Kept>>,
+    /// The disk that it lies on, if that matters.
+    disk: Option<SimulatedFs>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -18,6 +24,11 @@ impl MemoryCatalogue {
     /// An empty catalogue.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty catalogue on a disk: what is done with it counts as the disk's operations, and fails without power.
+    pub fn on(disk: &SimulatedFs) -> Self {
+        Self { disk: Some(disk.clone()), ..Self::default() }
     }
 
     /// The host crashes: what was not flushed is lost.
@@ -34,7 +45,7 @@ impl MemoryCatalogue {
     /// What a backup of the durable rows holds: another catalogue, as it was now.
     pub fn backup(&self) -> Self {
         let durable = self.kept().durable.clone();
-        Self(Arc::new(Mutex::new(Kept { rows: durable.clone(), durable })))
+        Self { kept: Arc::new(Mutex::new(Kept { rows: durable.clone(), durable })), disk: None }
     }
 
     /// What a backup holds takes the place of everything.
@@ -44,34 +55,41 @@ impl MemoryCatalogue {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept, for one operation of a node.
+    fn operate(&self, doing: &'static str) -> Result<MutexGuard<'_, Kept>> {
+        let worked = self.disk.as_ref().map_or(Ok(()), SimulatedFs::operate_beside);
+        worked.map_err(|error| CatalogueError::File { doing, path: PathBuf::from("catalogue"), error })?;
+        Ok(self.kept())
     }
 }
 
 impl Catalogue for MemoryCatalogue {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.kept().rows.get(key).cloned())
+        Ok(self.operate("read")?.rows.get(key).cloned())
     }
 
     fn put(&self, key: &str, row: &[u8]) -> Result<()> {
         check_size(key, row)?;
-        self.kept().rows.insert(key.to_owned(), row.to_vec());
+        self.operate("write")?.rows.insert(key.to_owned(), row.to_vec());
         Ok(())
     }
 
     fn remove(&self, key: &str) -> Result<()> {
-        self.kept().rows.remove(key);
+        self.operate("write")?.rows.remove(key);
         Ok(())
     }
 
     fn rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
-        let kept = self.kept();
+        let kept = self.operate("read")?;
         let found = kept.rows.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         Ok(found.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 
     fn flush(&self) -> Result<()> {
-        let mut kept = self.kept();
+        let mut kept = self.operate("make durable")?;
         kept.durable = kept.rows.clone();
         Ok(())
     }

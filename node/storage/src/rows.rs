@@ -52,6 +52,8 @@ pub enum NumberNeeded {
     CatalogueLost,
     /// The directory is a copy, perhaps an old one.
     Copied,
+    /// It may not go on under the number it had, and has used up all that it was given.
+    NoneLeft,
 }
 
 /// The typed rows of one catalogue.

@@ -1,7 +1,7 @@
 //! Segments: the files of the journal. A head that says whose it is and where it begins, then records.
 
 use crate::frame::{Place, Step, frame_length, put_frame, step};
-use crate::fs::{Fs, StoreError};
+use crate::fs::{Fs, Readable, StoreError, read_readable};
 use crate::limits::{PLACE_BYTES, RECORD_BYTES_MAX};
 use crate::record::RecordView;
 use bincode::{Decode, Encode};
@@ -177,14 +177,15 @@ pub(crate) struct Scanned {
     pub index: SegmentIndex,
 }
 
-/// Reads a whole segment and shows each record, with its number, to `visit`. Nothing if its head is damaged.
+/// Reads a whole segment and shows each record, with its number, to `visit`, whose error ends it. Nothing if its head is
+/// damaged.
 pub(crate) fn scan(
     fs: &dyn Fs,
     number: u64,
-    visit: &mut dyn FnMut(u64, RecordView<'_>),
+    visit: &mut dyn FnMut(u64, RecordView<'_>) -> Result<(), StoreError>,
 ) -> Result<Option<Scanned>, StoreError> {
     let name = segment_name(number);
-    let bytes = fs.read(&name, 0, usize::MAX).map_err(|error| StoreError::file("read", &name, error))?;
+    let Readable { bytes, is_cut } = read_readable(fs, &name, usize::MAX);
     let HeadFound::Whole(head, mut offset) = SegmentHead::decode(number, &bytes) else { return Ok(None) };
     if head.version != FORMAT_VERSION {
         return Err(StoreError::Newer { name, version: head.version });
@@ -196,6 +197,10 @@ pub(crate) fn scan(
     loop {
         let at = offset as u64;
         match step(&bytes[offset..], Place { file: number, sequence: scanned.next }) {
+            Step::End | Step::Torn if is_cut => {
+                scanned.end = SegmentEnd::Lost { at };
+                break;
+            }
             Step::End => break,
             Step::Torn => {
                 scanned.end = SegmentEnd::Torn { at };
@@ -217,7 +222,7 @@ pub(crate) fn scan(
                         if let Some(link) = record.link() {
                             scanned.index.note(link, at, scanned.next);
                         }
-                        visit(scanned.next, record);
+                        visit(scanned.next, record)?;
                     }
                     None => scanned.damaged.push(scanned.next),
                 }
@@ -239,8 +244,9 @@ pub(crate) fn scan(
 /// Reads the head of a segment alone.
 pub(crate) fn read_head(fs: &dyn Fs, number: u64) -> Result<HeadFound, StoreError> {
     let name = segment_name(number);
-    let bytes = fs.read(&name, 0, HEAD_BYTES_MAX).map_err(|error| StoreError::file("read", &name, error))?;
+    let Readable { bytes, is_cut } = read_readable(fs, &name, HEAD_BYTES_MAX);
     match SegmentHead::decode(number, &bytes) {
+        HeadFound::Torn if is_cut => Ok(HeadFound::Damaged),
         HeadFound::Whole(head, _) if head.version != FORMAT_VERSION => {
             Err(StoreError::Newer { name, version: head.version })
         }

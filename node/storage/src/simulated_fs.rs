@@ -42,6 +42,8 @@ struct Content {
     synced: usize,
     /// What a failed sync has dropped.
     lost: Vec<(usize, usize)>,
+    /// From here on it cannot be read.
+    unreadable_from: Option<usize>,
     /// No other file of any disk that came of this one had it.
     id: u64,
 }
@@ -122,9 +124,18 @@ impl SimulatedFs {
         self.disk().fails_at = Some(operation);
     }
 
-    /// The process dies: what it wrote stays as it is, and it writes nothing any more.
+    /// Whether the power has failed since somebody has said when it is to.
+    pub fn is_off(&self) -> bool {
+        let disk = self.disk();
+        disk.power_fails_at.is_some_and(|at| disk.operations >= at)
+    }
+
+    /// The process dies: what it wrote stays as it is, and it writes nothing any more. If the power was to fail or has
+    /// failed, there is power again: with [`SimulatedFs::fail_power_at`] a process ends between any two of its steps.
     pub fn end_process(&self) {
-        self.disk().life += 1;
+        let mut disk = self.disk();
+        disk.life += 1;
+        disk.power_fails_at = None;
     }
 
     /// The host loses power and comes back with what its disk has kept.
@@ -140,6 +151,7 @@ impl SimulatedFs {
         disk.durable_names.clear();
         disk.changes.clear();
         disk.life += 1;
+        disk.power_fails_at = None;
     }
 
     /// What a backup holds is copied back, file by file, in place of everything: no process has this disk open.
@@ -157,6 +169,7 @@ impl SimulatedFs {
             disk.made += 1;
             disk.files[at].id = disk.made;
         }
+        disk.power_fails_at = None;
     }
 
     /// Another disk with what is durable on this one.
@@ -169,7 +182,10 @@ impl SimulatedFs {
             target.made = disk.made;
             target.names.clone_from(&disk.durable_names);
             target.durable_names.clone_from(&disk.durable_names);
-            target.files.iter_mut().for_each(|file| file.bytes.truncate(file.synced));
+            for file in &mut target.files {
+                file.bytes.truncate(file.synced);
+                file.unreadable_from = None;
+            }
         }
         copy
     }
@@ -181,6 +197,22 @@ impl SimulatedFs {
         let Some(byte) = disk.files[index].bytes.get_mut((bit / 8) as usize) else { return false };
         *byte ^= 1 << (bit % 8);
         true
+    }
+
+    /// A sector of a file fails: what lies at this byte cannot be read any more, nor anything that is read together with
+    /// it or behind it. Everything else works, and what takes the file's place has none of that. False: it is not that long.
+    pub fn lose_sector(&self, name: &str, byte: u64) -> bool {
+        let mut disk = self.disk();
+        let Some(index) = disk.names.get(name).copied() else { return false };
+        let file = &mut disk.files[index];
+        let at = usize::try_from(byte).unwrap_or(usize::MAX);
+        file.unreadable_from = (at < file.bytes.len()).then_some(at);
+        file.unreadable_from.is_some()
+    }
+
+    /// Something else on this disk is worked on: it counts as an operation, and has no power if there is none.
+    pub(crate) fn operate_beside(&self) -> io::Result<()> {
+        self.operate().map(drop)
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -311,9 +343,13 @@ impl Fs for SimulatedFs {
 
     fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
         let disk = self.operate()?;
-        let bytes = &disk.files[disk.index(name)?].bytes;
+        let file = &disk.files[disk.index(name)?];
+        let bytes = &file.bytes;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let end = start.saturating_add(bytes_max).min(bytes.len());
+        if file.unreadable_from.is_some_and(|at| at < end) {
+            return Err(io::Error::other("the disk cannot read this"));
+        }
         Ok(bytes[start..end].to_vec())
     }
 
@@ -439,6 +475,19 @@ mod tests {
         fs.set_faults(DiskFaults { capacity_bytes: 3, ..DiskFaults::default() });
         assert_eq!(file.append(b"12345").unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!((fs.space().unwrap(), fs.read("a", 0, 9).unwrap()), (0, b"123".to_vec()));
+    }
+
+    #[test]
+    fn what_lies_before_a_lost_sector_is_read_and_a_new_file_has_none() {
+        let fs = SimulatedFs::new(1);
+        fs.create("a").unwrap().append(b"before and behind").unwrap();
+        assert!(fs.lose_sector("a", 6) && !fs.lose_sector("a", 17) && !fs.lose_sector("b", 0));
+        assert!(fs.lose_sector("a", 6));
+        assert_eq!(fs.read("a", 0, 6).unwrap(), b"before");
+        assert!(fs.read("a", 0, 7).is_err() && fs.read("a", 10, 1).is_err());
+        fs.create("b").unwrap().append(b"other").unwrap();
+        fs.rename("b", "a").unwrap();
+        assert_eq!(fs.read("a", 0, 9).unwrap(), b"other");
     }
 
     #[test]

@@ -5,9 +5,7 @@
 
 use crate::checkpoint::{ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_of, remove_orphans};
 use crate::contents::Contents;
-use crate::fs::{
-    DAMAGED, FileFacts, Fs, StoreError, UNFINISHED, list, move_aside, read_whole, remove_if_there, replace_file,
-};
+use crate::fs::{DAMAGED, FileFacts, Fs, StoreError, UNFINISHED, list, move_aside, remove_if_there, replace_file};
 use crate::journal::{Journal, JournalSettings, Segment, Segments};
 use crate::journal_reader::JournalReader;
 use crate::limits::DAMAGED_FILES_MAX;
@@ -188,11 +186,11 @@ impl FoundStore {
         }
         let ours = |name: &str| segment_number(name).is_some() || image_of(name).is_some() || name == MANIFEST;
         let is_empty = !files.iter().any(|file| ours(&file.name));
-        let sound = read_sound(&*fs)?;
+        let sound = read_sound(&*fs);
         if let Some((_, segment)) = sound.filter(|(_, segment)| last_segment.unwrap_or_default() < *segment) {
             problems.push(Problem::LastSegmentMissing { name: segment_name(segment) });
         }
-        let witness = witness::read(&*fs)?;
+        let witness = witness::read(&*fs);
         Ok(Self { fs, owner, manifest, segments, problems, sound, witness, is_empty })
     }
 
@@ -237,15 +235,15 @@ impl FoundStore {
         facts: ImageFacts,
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<Option<Problem>, StoreError> {
-        self.contents(0).read_image(group, facts, visit)
+        self.contents(Replayed::default()).read_image(group, facts, visit)
     }
 
-    /// What can be read again, after [`FoundStore::replay`], which found `next` to be the number of the next record.
-    pub fn contents(&self, next: u64) -> Contents {
+    /// What can be read again, after [`FoundStore::replay`], which came to this.
+    pub fn contents(&self, replayed: Replayed) -> Contents {
         let first = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
         let behind = self.segments.iter().filter(|segment| segment.next > first);
         let segments = behind.map(|segment| segment.number).collect();
-        Contents { fs: Arc::clone(&self.fs), owner: self.owner, segments, records: first..next }
+        Contents { fs: Arc::clone(&self.fs), owner: self.owner, segments, first, replayed }
     }
 
     /// Notes a problem that was met while loading.
@@ -253,15 +251,19 @@ impl FoundStore {
         self.problems.push(problem);
     }
 
-    /// Shows every record that the checkpoint does not contain to `visit`, in order, with its number.
-    pub fn replay(&mut self, visit: &mut dyn FnMut(u64, RecordView<'_>)) -> Result<Replayed, StoreError> {
+    /// Shows every record that the checkpoint does not contain to `visit`, in order, with its number. Its error ends it.
+    pub fn replay(
+        &mut self,
+        visit: &mut dyn FnMut(u64, RecordView<'_>) -> Result<(), StoreError>,
+    ) -> Result<Replayed, StoreError> {
         let from = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
         let mut records = 0;
         let next = self.read_journal(from, &mut |sequence, record| {
-            if sequence >= from {
-                records += 1;
-                visit(sequence, record);
+            if sequence < from {
+                return Ok(());
             }
+            records += 1;
+            visit(sequence, record)
         })?;
         Ok(Replayed { records, next })
     }
@@ -271,7 +273,7 @@ impl FoundStore {
     pub(crate) fn read_journal(
         &mut self,
         from: u64,
-        visit: &mut dyn FnMut(u64, RecordView<'_>),
+        visit: &mut dyn FnMut(u64, RecordView<'_>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
         let covered = self.manifest.as_ref().map_or(0, |manifest| manifest.position);
         let mut expected = covered;
@@ -282,8 +284,12 @@ impl FoundStore {
                 continue;
             }
             let name = segment_name(number);
-            let scanned = scan(&*self.fs, number, visit)?;
-            let Some(scanned) = scanned else { continue };
+            let Some(scanned) = scan(&*self.fs, number, visit)? else {
+                // Its head could still be read a moment ago.
+                self.segments[at].damaged = true;
+                self.problems.push(Problem::SegmentLost { name, at: 0 });
+                continue;
+            };
             let missing = scanned.head.first.saturating_sub(expected);
             let problems_before = self.problems.len();
             if missing > 0 {
@@ -317,6 +323,10 @@ impl FoundStore {
 
     /// Begins to write, after [`FoundStore::replay`]. What a crash left unfinished is removed. A disk that takes no
     /// writes is no error here: the store then begins with a hole.
+    ///
+    /// SUBTLE: until [`Store::mark_sound`] nothing may be written into the journal, and the store still says of itself what
+    /// the life before has left. Whatever that means for the node must be durable first, or a start that ends in between
+    /// would hide it from the next one.
     pub fn begin(self, life: Life, settings: JournalSettings, next: u64) -> Result<Store, StoreError> {
         let fault = self.tidy(life).err();
         let fs = self.fs;
@@ -335,7 +345,7 @@ impl FoundStore {
         Ok(Store { fs, owner: self.owner, journal, reader, manifest: self.manifest, life, fault })
     }
 
-    /// Removes and moves aside what is of no use, and marks the store as this life's.
+    /// Removes and moves aside what is of no use, and leaves a witness of this life.
     fn tidy(&self, life: Life) -> Result<(), StoreError> {
         let fs = &*self.fs;
         let files = list(fs)?;
@@ -356,9 +366,22 @@ impl FoundStore {
         if self.manifest.is_some() {
             remove_orphans(fs, self.owner)?;
         }
-        witness::leave(fs, life)?;
+        witness::leave(fs, life)
+    }
+}
+
+impl Store {
+    /// Says that whatever this life sends is in its journal, from here on. A disk that does not take that is no error
+    /// here, as in [`FoundStore::begin`].
+    pub fn mark_sound(&mut self) {
+        if self.fault.is_some() {
+            return;
+        }
         // One that was moved aside would be missed at the next start.
-        mark_sound(fs, life, self.segments.back().map_or(0, |last| last.number))
+        if let Err(error) = mark_sound(&*self.fs, self.life, self.journal.last_segment()) {
+            self.journal.begin_with_hole();
+            self.fault = Some(error);
+        }
     }
 }
 
@@ -392,16 +415,17 @@ pub(crate) fn mark_unsound(fs: &dyn Fs) -> Result<(), StoreError> {
     fs.sync_directory().map_err(|error| StoreError::file("make durable", "the store's directory", error))
 }
 
-fn read_sound(fs: &dyn Fs) -> Result<Option<(Life, u64)>, StoreError> {
-    let Some(bytes) = read_whole(fs, SOUND, SOUND_BYTES + 1)? else { return Ok(None) };
-    let Ok(words) = <[u8; SOUND_BYTES]>::try_from(bytes) else { return Ok(None) };
+/// What it says. Nothing if it is not there or cannot be read: then nobody may build on it.
+fn read_sound(fs: &dyn Fs) -> Option<(Life, u64)> {
+    let bytes = fs.read(SOUND, 0, SOUND_BYTES + 1).ok()?;
+    let words = <[u8; SOUND_BYTES]>::try_from(bytes).ok()?;
     let word = |at: usize| {
         let mut word = [0; 8];
         word.copy_from_slice(&words[at..at + 8]);
         u64::from_le_bytes(word)
     };
     let is_whole = word(24) == xxhash_rust::xxh3::xxh3_64(&words[..24]);
-    Ok(is_whole.then(|| (Life { generation: word(0), nonce: word(8) }, word(16))))
+    is_whole.then(|| (Life { generation: word(0), nonce: word(8) }, word(16)))
 }
 
 const SOUND_BYTES: usize = 32;

@@ -23,7 +23,7 @@ impl Scene {
         let simulated = SimulatedFs::new(1);
         let pins = Pins::over(Arc::new(simulated.clone()));
         let mut found = FoundStore::open(Arc::new(pins.clone()), OWNER).unwrap();
-        let next = found.replay(&mut |_, _| ()).unwrap().next;
+        let next = found.replay(&mut |_, _| Ok(())).unwrap().next;
         let store = found.begin(Life { generation: 1, nonce: 1 }, JournalSettings::default(), next).unwrap();
         let worker = DiskWorker::new(store.fs, store.life, store.journal, FlushPolicy::Always);
         let backups = Backups::default();

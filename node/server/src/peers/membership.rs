@@ -1,7 +1,6 @@
 //! Membership at work: merging what peers know, handing out numbers, dialing, removing.
 
 use super::Peers;
-use super::start::settle;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
@@ -91,7 +90,7 @@ impl Peers {
         if !others.into_iter().all(|peer| me < peer && asks(peer)) {
             return;
         }
-        match settle(&mut self.membership, me, &self.rows, false, wall) {
+        match self.settle_number(false, wall) {
             Ok(Some(number)) => {
                 tracing::warn!(
                     number = number.value(),

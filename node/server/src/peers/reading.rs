@@ -3,7 +3,6 @@
 
 use super::Peers;
 use super::keeping::IN_PLACE_INTERVAL;
-use super::start::settle;
 use crate::console::Stop;
 use crate::persistence::{Loaded, Reading};
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -127,7 +126,7 @@ impl Peers {
             return;
         }
         let (me, wall) = (self.identity, self.node.wall_clock());
-        let number = match settle(&mut self.membership, me, &self.rows, false, wall) {
+        let number = match self.settle_number(false, wall) {
             Ok(number) => number,
             Err(error) => {
                 tracing::error!(%error, "no fresh number can be noted; it is tried again");

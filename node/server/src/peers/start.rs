@@ -16,7 +16,7 @@ use protocol::{BootNonce, ClusterId, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{CatalogueRows, FoundStore, Life, NumberNeeded, Pins, StoreOwner};
+use storage::{CatalogueRows, FoundStore, Life, NumberNeeded, Pins, StoreError, StoreOwner};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use transport::{NotAdmitted, Transport, TransportError, TransportSettings};
@@ -202,6 +202,10 @@ impl Peers {
         let Some(loading) = self.loading.take() else { return true };
         match self.load_store(loading) {
             Ok(()) => true,
+            Err(StartError::Store(StoreError::Stopped)) => {
+                tracing::info!("the node was asked to stop before it had read what is on its disk");
+                false
+            }
             Err(error) => {
                 tracing::error!(%error, "the node cannot start with its store");
                 false
@@ -224,6 +228,11 @@ impl Peers {
             number_needed = Some(NumberNeeded::Copied);
             self.number_needed = number_needed;
         }
+        // Whoever is told to stop does not read on: that can take minutes, and who waits for it may kill the process.
+        let goes_on = || {
+            node.console.beat();
+            if node.console.stop_requested().is_some() { Err(StoreError::Stopped) } else { Ok(()) }
+        };
         let was_sound = found.is_empty() && start.before.is_none() || may_be_whole(&found, &start);
         let with = Recovery {
             keyspace: &node.keyspace,
@@ -231,7 +240,7 @@ impl Peers {
             config: &config,
             threads: setup.threads,
             now: wall,
-            beat: &|| node.console.beat(),
+            beat: &goes_on,
         };
         let mut scanned = scan(found, life, &with)?;
         for problem in &scanned.problems {
@@ -242,7 +251,7 @@ impl Peers {
         }
         let note = |bytes| {
             node.durability.note_loaded(bytes);
-            node.console.beat();
+            goes_on()
         };
         // Of a damaged store everything is read before anybody is served: what is missing decides how the node goes on.
         let (loader, loaded) = match scanned.is_whole {
@@ -260,7 +269,7 @@ impl Peers {
         let me = self.identity;
         let keeps = was_sound && scanned.is_whole && !loaded.has_less();
         let number = match number_needed {
-            None => settle(&mut self.membership, me, &self.rows, keeps, wall)?,
+            None => self.settle_number(keeps, wall)?,
             Some(_) => None,
         };
         tracing::info!(number = number.map(NodeNumber::value), keeps, "the node goes on where its store ends");
@@ -276,6 +285,9 @@ impl Peers {
             self.rows.set_unfilled(true)?;
         }
         let is_unfilled = is_unfilled || self.hub.is_filling();
+        // SUBTLE: not before the number that the node goes on under, or that it may not give itself one, is durable. This
+        // word takes the place of what the life before has left, and by that the next start would keep the number.
+        scanned.store.mark_sound();
         scanned.recent.into_iter().for_each(|batch| self.hub.restore(batch));
         number.into_iter().for_each(|number| self.go_on_as(number));
         self.has_number = number.is_some();
@@ -305,6 +317,15 @@ impl Peers {
         self.refresh_own_record(record)?;
         self.membership_changed();
         Ok(())
+    }
+
+    /// Settles on a number, as [`settle`] does.
+    pub(super) fn settle_number(&mut self, kept: bool, wall: u64) -> Result<Option<NodeNumber>, StartError> {
+        let number = settle(&mut self.membership, self.identity, &self.rows, kept, wall)?;
+        if number.is_none() {
+            self.number_needed = self.rows.number_needed()?;
+        }
+        Ok(number)
     }
 
     /// Writes under this number from here on, after what the store has of it.
@@ -451,11 +472,15 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         return Ok(Recovered { membership, number: None, start, number_needed });
     }
     let number = settle(&mut membership, me, &setup.rows, start.before.is_none(), wall)?;
+    if number.is_none() {
+        number_needed = setup.rows.number_needed()?;
+    }
     Ok(Recovered { membership, number, start, number_needed })
 }
 
 /// The number that a node writes under from now on: the one it has, if it may be `kept`, or a fresh one of its own range.
-pub(super) fn settle(
+/// If there is none it is noted that others must give it one: no later start goes on under the one it had.
+fn settle(
     membership: &mut Membership,
     me: crdt::NodeIdentity,
     rows: &CatalogueRows,
@@ -464,7 +489,7 @@ pub(super) fn settle(
 ) -> Result<Option<NodeNumber>, StartError> {
     match membership.view().numbers_of(me).last().copied() {
         Some(number) if kept && !membership.view().has_ended(number) => Ok(Some(number)),
-        None => Ok(None),
+        None => note_none_left(rows).map(|()| None),
         Some(last) => {
             let stamp = membership.latest_stamp().next(wall, last);
             match membership.grant_number(me, me, stamp) {
@@ -474,21 +499,20 @@ pub(super) fn settle(
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a peer must give this node a number");
-                    Ok(None)
+                    note_none_left(rows).map(|()| None)
                 }
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quic_outlasts_every_silence_that_may_be_set() {
-        let usual = Duration::from_secs(15);
-        assert_eq!(idle_time(usual, Duration::from_millis(1_500)), usual);
-        assert!(idle_time(usual, Duration::from_secs(600)) > Duration::from_secs(600));
+/// Others must give this node a number. Another reason for that stands.
+fn note_none_left(rows: &CatalogueRows) -> Result<(), StartError> {
+    if rows.number_needed()?.is_none() {
+        rows.set_number_needed(Some(NumberNeeded::NoneLeft))?;
     }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,19 @@ pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
 
 /// A life of that node, with this catalogue, which the first one makes; what is on its disk may still be read.
 pub(super) fn begun(disk: Option<&SlowDisk>, catalogue: &Arc<MemoryCatalogue>, boot: u64) -> (Peers, Writer) {
+    let mut peers = prepared(disk, catalogue, boot, "boot").unwrap();
+    assert!(peers.load());
+    let writer = peers.node.keyspace.writer();
+    (peers, writer)
+}
+
+/// The same on some boot of the host, which has not looked at what is on its disk.
+pub(super) fn prepared(
+    disk: Option<&SlowDisk>,
+    catalogue: &Arc<MemoryCatalogue>,
+    boot: u64,
+    host_boot: &str,
+) -> Result<Peers, StartError> {
     let rows = CatalogueRows::new(Arc::<MemoryCatalogue>::clone(catalogue));
     let began = i64::try_from(STARTED_AT / 1_000).unwrap();
     let authority = Authority::create(CLUSTER, Validity::of_authority(began), Some([1; 32])).unwrap();
@@ -125,7 +138,7 @@ pub(super) fn begun(disk: Option<&SlowDisk>, catalogue: &Arc<MemoryCatalogue>, b
         cluster: CLUSTER,
         record,
         boot,
-        host_boot: "boot".into(),
+        host_boot: host_boot.into(),
         rows,
         bootstrap: Some(membership.encode()),
         certificates: None,
@@ -140,10 +153,7 @@ pub(super) fn begun(disk: Option<&SlowDisk>, catalogue: &Arc<MemoryCatalogue>, b
         seed: 1,
     };
     let node = Arc::new(Node::new(keyspace::Keyspace::new(1), Arc::new(Settings::new(Config::default())), seams));
-    let writer = node.keyspace.writer();
-    let mut peers = Peers::new(node, setup).unwrap();
-    assert!(peers.load());
-    (peers, writer)
+    Peers::new(node, setup)
 }
 
 /// Writes as a command would that was admitted before.

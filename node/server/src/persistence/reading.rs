@@ -23,6 +23,9 @@ const ROUND_GROUPS_MIN: usize = 8;
 /// The groups of a round where everything is done in place, in small steps.
 const ROUND_GROUPS_IN_PLACE: usize = 32;
 
+/// Hears of bytes that were read, and now and then of none. Its error ends the reading.
+type Note<'a> = dyn Fn(u64) -> Result<(), StoreError> + Sync + 'a;
+
 /// What is to be loaded.
 pub(crate) struct Source {
     pub contents: Contents,
@@ -56,7 +59,7 @@ pub(crate) struct Loaded {
     pub lost: BTreeMap<u16, Problem>,
     /// Nobody knows any more which images there were.
     pub has_lost_manifest: bool,
-    /// Something of the journal could not be applied: nothing can be said of any slot.
+    /// Something of the journal could not be applied, or not be read again: nothing can be said of any slot.
     pub has_refused: bool,
 }
 
@@ -87,20 +90,14 @@ impl Loader {
     }
 
     /// Loads everything there is, before anybody is served.
-    pub(crate) fn load_all(mut self, now: UnixMillis, note: &(dyn Fn(u64) + Sync)) -> Result<Loaded, StoreError> {
+    pub(crate) fn load_all(mut self, now: UnixMillis, note: &Note<'_>) -> Result<Loaded, StoreError> {
         let all = std::mem::take(&mut self.left).into_iter().collect::<Vec<u16>>();
         self.load(&all, now, note)?;
         Ok(self.loaded)
     }
 
-    /// Loads some groups and says which, those that are `wanted` first; none when everything is there. `note` hears of
-    /// bytes that were read, and now and then of none.
-    fn round(
-        &mut self,
-        wanted: &BTreeSet<u16>,
-        now: UnixMillis,
-        note: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<u16>, StoreError> {
+    /// Loads some groups and says which, those that are `wanted` first; none when everything is there.
+    fn round(&mut self, wanted: &BTreeSet<u16>, now: UnixMillis, note: &Note<'_>) -> Result<Vec<u16>, StoreError> {
         let (asked, others): (Vec<u16>, Vec<u16>) = self.left.iter().partition(|group| wanted.contains(group));
         let groups: Vec<u16> = asked.into_iter().chain(others).take(self.round_size()).collect();
         self.load(&groups, now, note)?;
@@ -119,7 +116,7 @@ impl Loader {
     }
 
     /// Loads these groups beside the keyspace, then takes them in.
-    fn load(&mut self, groups: &[u16], now: UnixMillis, note: &(dyn Fn(u64) + Sync)) -> Result<(), StoreError> {
+    fn load(&mut self, groups: &[u16], now: UnixMillis, note: &Note<'_>) -> Result<(), StoreError> {
         let slots: Vec<u16> = groups.iter().flat_map(|&group| slots_of(group)).collect();
         let part = self.source.keyspace.part(&slots);
         for (group, problem) in self.load_images(&part, groups, now, note)? {
@@ -128,14 +125,15 @@ impl Loader {
         let as_read = part.clock();
         let mut replay = Replay::new(self.source.manifest.as_ref(), Some(&part), now);
         let mut records = 0_u64;
-        self.source.contents.replay(&mut |sequence, record| {
+        let is_all = self.source.contents.replay(&mut |sequence, record| {
             replay.take(sequence, record);
             records += 1;
-            if records.is_multiple_of(BEAT_RECORDS) {
-                note(0);
-            }
+            if records.is_multiple_of(BEAT_RECORDS) { note(0) } else { Ok(()) }
         })?;
-        self.loaded.has_refused |= replay.refused > 0;
+        if !is_all {
+            tracing::error!("the disk has lost records of the journal since they were looked through");
+        }
+        self.loaded.has_refused |= replay.refused > 0 || !is_all;
         part.prune();
         // While the journal was read, the node's own history was anybody's. It knows its own resets.
         if let Some((number, everything)) = &self.number {
@@ -151,7 +149,7 @@ impl Loader {
         part: &Keyspace,
         groups: &[u16],
         now: UnixMillis,
-        note: &(dyn Fn(u64) + Sync),
+        note: &Note<'_>,
     ) -> Result<Vec<(u16, Problem)>, StoreError> {
         let source = &self.source;
         let images: Vec<(u16, ImageFacts)> =
@@ -160,8 +158,8 @@ impl Loader {
         let outcome: Mutex<Result<Vec<(u16, Problem)>, StoreError>> = Mutex::new(Ok(Vec::new()));
         let work = || {
             while let Some(&(group, facts)) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = load_image(source, part, group, facts, now);
-                note(facts.bytes);
+                let result =
+                    load_image(source, part, group, facts, now).and_then(|problem| note(facts.bytes).map(|()| problem));
                 let mut outcome = outcome.lock();
                 match (result, &mut *outcome) {
                     (Ok(None), _) | (_, Err(_)) => {}
@@ -290,6 +288,7 @@ impl Loader {
         let note = |bytes| {
             read.fetch_add(bytes, Ordering::Relaxed);
             node.durability.note_loaded(bytes);
+            Ok(())
         };
         let groups = self.round(&node.readiness.take_wanted(), node.wall_clock(), &note)?;
         // What is lost is not known to be absent: it comes from peers.

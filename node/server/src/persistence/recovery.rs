@@ -46,8 +46,8 @@ pub(crate) struct Recovery<'a> {
     /// Threads that load images; none to use this one alone.
     pub threads: Option<usize>,
     pub now: UnixMillis,
-    /// Called now and then, so that nobody takes the node for dead.
-    pub beat: &'a (dyn Fn() + Sync),
+    /// Called at the beginning, and now and then, so that nobody takes the node for dead. Its error ends the start.
+    pub beat: &'a (dyn Fn() -> Result<(), StoreError> + Sync),
 }
 
 /// Looks through a store for an empty keyspace that has no number yet, and begins to write. The keys are still to be
@@ -57,11 +57,10 @@ pub(crate) fn scan(mut found: FoundStore, life: Life, with: &Recovery<'_>) -> Re
     let manifest = found.manifest().cloned();
     let mut replay = Replay::new(manifest.as_ref(), None, with.now);
     replay.recent_bytes_max = usize::try_from(with.config.ring_bytes).unwrap_or(usize::MAX);
+    (with.beat)()?;
     let replayed = found.replay(&mut |sequence, record| {
         replay.take(sequence, record);
-        if replay.records.is_multiple_of(BEAT_RECORDS) {
-            (with.beat)();
-        }
+        if replay.records.is_multiple_of(BEAT_RECORDS) { (with.beat)() } else { Ok(()) }
     })?;
     let Replay { vector, tails, recent, records, skipped, bytes: replayed_bytes, .. } = replay;
     tracing::info!(images = images.len(), records, skipped, bytes = replayed_bytes, "the journal was looked through");
@@ -74,7 +73,7 @@ pub(crate) fn scan(mut found: FoundStore, life: Life, with: &Recovery<'_>) -> Re
         state.loading = Some(LoadingState { since_ms: with.now, bytes, bytes_done: replayed_bytes });
     });
     let loader = Loader::new(super::reading::Source {
-        contents: found.contents(replayed.next),
+        contents: found.contents(replayed.clone()),
         images: images.into_iter().collect(),
         manifest,
         keyspace: Arc::clone(with.keyspace),

@@ -76,6 +76,53 @@ fn a_lost_or_cut_file_is_noticed() {
     }
 }
 
+/// What the disk cannot read is lost like what it reads wrongly: a start is in the way of nobody.
+#[test]
+fn a_lost_sector_costs_what_lies_behind_it_and_no_start() {
+    let (fs, whole) = filled(5);
+    let mut salvaged = 0;
+    for file in fs.list().unwrap() {
+        for part in 0..4 {
+            let copy = fs.backup();
+            assert!(copy.lose_sector(&file.name, file.bytes * part / 4));
+            let (_, back) = recover(&copy).unwrap();
+            let (all, name) = (back.all(), &file.name);
+            assert!(all.is_subset(&whole), "{name} at {part}/4: foreign records");
+            let told = back.problems.iter().any(Problem::is_damage);
+            assert!(told || all == whole, "{name} at {part}/4: {:?}", back.problems);
+            salvaged += back.problems.iter().filter(|p| matches!(p, Problem::SegmentLost { at: 1.., .. })).count();
+            let report = check(&copy, Some(OWNER)).unwrap();
+            let is_marker = ["sound", "witness"].contains(&name.as_str());
+            assert!(is_marker || !report.problems.is_empty(), "{name} at {part}/4 is not reported");
+            // The node starts, goes on, and is whole again after its next checkpoint.
+            let (mut node, _) = SmallNode::start(&copy, 2, FlushPolicy::Always).unwrap();
+            let number = node.write();
+            assert!(node.checkpoint(&mut Chance(3)).unwrap(), "{name} at {part}/4");
+            copy.end_process();
+            let (_, back) = recover(&copy).unwrap();
+            let is_whole = !back.problems.iter().any(Problem::is_damage) && back.all().contains(&number);
+            assert!(is_whole, "{name} at {part}/4: {:?}", back.problems);
+        }
+    }
+    assert!(salvaged > 0, "what lies before a lost sector is read");
+}
+
+#[test]
+fn a_manifest_that_becomes_unreadable_while_the_node_runs_is_replaced_by_the_next_checkpoint() {
+    for name in ["checkpoint", "checkpoint.copy"] {
+        let fs = SimulatedFs::new(6);
+        let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+        node.write();
+        assert!(node.checkpoint(&mut Chance(6)).unwrap());
+        let last = node.write();
+        assert!(fs.lose_sector(name, 0));
+        assert!(node.checkpoint(&mut Chance(6)).unwrap(), "{name}");
+        fs.end_process();
+        let (_, back) = recover(&fs).unwrap();
+        assert!(back.problems.is_empty() && back.all().contains(&last), "{name}: {:?}", back.problems);
+    }
+}
+
 #[test]
 fn what_is_damaged_is_moved_aside_and_the_store_goes_on() {
     let (fs, _) = filled(3);

@@ -64,6 +64,48 @@ fn a_failing_sync_is_never_believed_later() {
     is_mended(&fs, node);
 }
 
+/// It takes neither records nor the word that some are missing, so that a restart would take the store for whole: what
+/// peers had of those records would then be of a number that the node uses again.
+#[test]
+fn nothing_counts_as_written_that_is_in_no_file_before_the_store_says_so() {
+    let (fs, mut node) = started(FlushPolicy::Always);
+    let written = node.disk.progress().written();
+    let dead = DiskFaults { writes_fail: true, syncs_fail: true, ..DiskFaults::default() };
+    fs.set_faults(dead);
+    for _ in 0..20 {
+        node.write();
+        node.pass(300);
+        assert!(matches!(node.disk.progress().health(), Health::Dead(_)));
+        assert_eq!(node.disk.progress().written(), written);
+    }
+    assert!(node.disk.progress().queued_bytes() > 0, "what waits fills the queue");
+    // The word can be had before the files can be written again.
+    fs.set_faults(DiskFaults { syncs_fail: false, ..dead });
+    let last = node.write();
+    node.pass(1_500);
+    assert!(matches!(node.disk.progress().health(), Health::Failing(_)));
+    assert_eq!((node.disk.progress().written(), node.disk.progress().queued_bytes()), (last + 1, 0));
+    is_mended(&fs, node);
+}
+
+#[test]
+fn a_flush_that_does_not_end_is_seen_while_it_lasts() {
+    let fs = SimulatedFs::new(8);
+    let (mut node, _) =
+        SmallNode::start_with(std::sync::Arc::new(fs.clone()), 1, FlushPolicy::EverySecond, || 10_000).unwrap();
+    node.write();
+    node.pass(1_000);
+    let progress = std::sync::Arc::clone(node.disk.progress());
+    assert!(progress.is_flushing());
+    let began = node.now_ms;
+    node.write();
+    node.pass(3_000);
+    assert_eq!(progress.stalled_ms(node.now_ms), node.now_ms - began);
+    assert!(progress.written() == 2 && progress.health() == Health::Sound, "nothing else tells of it");
+    node.pass(7_000);
+    assert!(progress.stalled_ms(node.now_ms) < 3_000, "it has ended, and another one has begun");
+}
+
 #[test]
 fn a_disk_that_writes_nothing_leaves_the_process_alive() {
     let (fs, mut node) = started(FlushPolicy::EverySecond);

@@ -189,7 +189,8 @@ impl FsFile for PanickingFile {
 fn on_threads() -> (PanickingFs, Disk, std::sync::mpsc::Receiver<()>) {
     let fs = PanickingFs { disk: SimulatedFs::new(3), at_writes: Arc::default(), at_flushes: Arc::default() };
     let found = storage::FoundStore::open(Arc::new(fs.clone()), crate::model::OWNER).unwrap();
-    let store = found.begin(Life { generation: 1, nonce: 1 }, SETTINGS, 0).unwrap();
+    let mut store = found.begin(Life { generation: 1, nonce: 1 }, SETTINGS, 0).unwrap();
+    store.mark_sound();
     let worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, FlushPolicy::Always);
     let (news, heard): (Sender<()>, _) = channel();
     worker.progress().observe(Arc::new(move || news.send(()).unwrap_or_default()));
@@ -220,6 +221,33 @@ fn a_journal_thread_that_panics_is_told_and_makes_nobody_wait() {
     let progress = disk.stop(2_000);
     assert!(progress.health() != Health::Sound && progress.durable().from > 2_000);
     assert_eq!(recover(&fs.disk).unwrap().1.sound, None, "what was sent since then is not here");
+}
+
+#[test]
+fn a_journal_thread_that_panics_lets_nothing_be_sent_before_the_store_could_be_marked() {
+    let (fs, mut disk, heard) = on_threads();
+    fs.disk.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
+    fs.at_writes.store(true, Ordering::Release);
+    let end = disk.append(record(1));
+    while !matches!(disk.progress().health(), Health::Dead(_)) {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    assert!(disk.progress().written() < end);
+    fs.disk.set_faults(DiskFaults::default());
+    while disk.progress().written() < end {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    assert!(matches!(disk.progress().health(), Health::Failing(_)));
+    assert_eq!(recover(&fs.disk).unwrap().1.sound, None);
+    // A node that ends before that does not wait for it.
+    let (fs, mut disk, heard) = on_threads();
+    fs.disk.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
+    fs.at_writes.store(true, Ordering::Release);
+    disk.append(record(1));
+    while !matches!(disk.progress().health(), Health::Dead(_)) {
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    drop(disk);
 }
 
 #[test]

@@ -130,6 +130,7 @@ fn recover_on(fs: Arc<dyn Fs>) -> Result<(FoundStore, Back), StoreError> {
     let replayed = found.replay(&mut |number, view| {
         assert_same(number, &view);
         state.entry(group_of(number)).or_default().insert(number);
+        Ok(())
     })?;
     let back = Back { state, next: replayed.next, problems: found.problems().to_vec(), sound: found.sound_life() };
     Ok((found, back))
@@ -143,15 +144,26 @@ impl SmallNode {
 
     /// The same, in any directory.
     pub fn start_on(fs: Arc<dyn Fs>, nonce: u64, policy: FlushPolicy) -> Result<(Self, Back), StoreError> {
+        Self::start_with(fs, nonce, policy, || 0)
+    }
+
+    /// The same, where flushes take some milliseconds.
+    pub fn start_with(
+        fs: Arc<dyn Fs>,
+        nonce: u64,
+        policy: FlushPolicy,
+        flush_ms: fn() -> u64,
+    ) -> Result<(Self, Back), StoreError> {
         let (found, back) = recover_on(Arc::clone(&fs))?;
-        let store = found.begin(Life { generation: nonce, nonce }, SETTINGS, back.next)?;
+        let mut store = found.begin(Life { generation: nonce, nonce }, SETTINGS, back.next)?;
+        store.mark_sound();
         let mut worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, policy);
         if let Some(fault) = &store.fault {
             worker.note_fault(fault, 1_000);
         }
         let node = Self {
             fs,
-            disk: Disk::in_place(worker, || 0),
+            disk: Disk::in_place(worker, flush_ms),
             reader: store.reader,
             manifest: store.manifest,
             state: back.state.clone(),

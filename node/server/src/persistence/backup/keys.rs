@@ -48,7 +48,7 @@ impl Backup {
             config: &Config::default(),
             threads: Some(threads),
             now,
-            beat: &|| (),
+            beat: &|| Ok(()),
         };
         // What would begin to write finds that it cannot, and nobody asks it to.
         let scanned = scan(found, Life { generation: 0, nonce: 0 }, &with)?;
@@ -57,7 +57,7 @@ impl Backup {
             let unread = || "a record of its journal builds on what is missing".to_owned();
             return Err(BackupError::Damaged(damage.unwrap_or_else(unread)));
         }
-        let loaded = scanned.loader.load_all(now, &|_| ())?;
+        let loaded = scanned.loader.load_all(now, &|_| Ok(()))?;
         match loaded.lost.values().next() {
             Some(problem) => Err(BackupError::Damaged(problem.to_string())),
             None if loaded.has_less() => {

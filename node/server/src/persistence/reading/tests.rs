@@ -71,7 +71,7 @@ fn scanned(fs: &SimulatedFs, node: &Arc<Node>) -> Scanned {
         config: &config,
         threads: None,
         now: STARTED_AT,
-        beat: &|| (),
+        beat: &|| Ok(()),
     };
     scan(found, Life { generation: 2, nonce: 2 }, &with).unwrap()
 }
@@ -180,7 +180,7 @@ fn an_image_that_is_damaged_is_lost_alone_and_moved_aside() {
     let node = Arc::new(node());
     let scanned = scanned(&fs, &node);
     assert!(scanned.is_whole, "images are not looked at before they are read");
-    let loaded = scanned.loader.load_all(STARTED_AT, &|_| ()).unwrap();
+    let loaded = scanned.loader.load_all(STARTED_AT, &|_| Ok(())).unwrap();
     assert_eq!(loaded.lost.keys().copied().collect::<Vec<u16>>(), [damaged]);
     assert!(loaded.has_less());
     let files: Vec<String> = fs.list().unwrap().into_iter().map(|file| file.name).collect();
@@ -210,7 +210,7 @@ fn a_checkpoint_says_which_slots_have_lost_something_and_so_does_the_next_start(
     assert!(fs.flip(&storage::image_name(1, damaged), 8 * 90));
     let node = Arc::new(self::node());
     let first = scanned(&fs, &node);
-    first.loader.load_all(STARTED_AT, &|_| ()).unwrap().forget_applied(&node.keyspace);
+    first.loader.load_all(STARTED_AT, &|_| Ok(())).unwrap().forget_applied(&node.keyspace);
     let known = node.keyspace.known_in_part();
     assert!(!known.is_empty());
     // The node takes a checkpoint, and crashes before its peers have brought what it lost.
@@ -225,7 +225,7 @@ fn a_checkpoint_says_which_slots_have_lost_something_and_so_does_the_next_start(
 
     let again = Arc::new(self::node());
     let second = scanned(&fs, &again);
-    assert!(!second.loader.load_all(STARTED_AT, &|_| ()).unwrap().has_less());
+    assert!(!second.loader.load_all(STARTED_AT, &|_| Ok(())).unwrap().has_less());
     for slot in 0..keyspace::SLOTS {
         assert_eq!(again.keyspace.is_in_part(slot), group_of(slot) == damaged, "slot {slot}");
     }

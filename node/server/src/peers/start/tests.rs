@@ -1,0 +1,100 @@
+//! Starts that end early, and what the next one may make of what they have left.
+
+use super::*;
+use crate::console::Stop;
+use crate::peers::tests::{SlowDisk, begun, in_a_runtime, prepared, until, write};
+use storage::MemoryCatalogue;
+
+#[test]
+fn quic_outlasts_every_silence_that_may_be_set() {
+    let usual = Duration::from_secs(15);
+    assert_eq!(idle_time(usual, Duration::from_millis(1_500)), usual);
+    assert!(idle_time(usual, Duration::from_secs(600)) > Duration::from_secs(600));
+}
+
+/// A disk and a catalogue that a node has written to, whose host then lost power: peers may have more of what the node
+/// wrote under this number than the disk.
+fn crashed(seed: u64) -> (SlowDisk, Arc<MemoryCatalogue>, NodeNumber) {
+    let disk = SlowDisk::new(seed);
+    let rows = Arc::new(MemoryCatalogue::on(&disk.files));
+    let mut peers = prepared(Some(&disk), &rows, 1, "first boot").unwrap();
+    assert!(peers.load());
+    until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+    let mut writer = peers.node.keyspace.writer();
+    write(&mut writer, b"k", b"v");
+    until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+    let number = peers.number().unwrap();
+    disk.files.fail_power_at(0);
+    drop(peers);
+    disk.files.crash();
+    rows.crash();
+    (disk, rows, number)
+}
+
+/// The host has crashed under the first life, so its number is not used again: neither by the start after that nor, if
+/// that start is killed, by the one behind it, which finds that the host has stayed up since.
+#[test]
+fn a_number_whose_tail_may_be_missing_is_given_up_whichever_step_of_a_start_was_the_last() {
+    in_a_runtime(|| {
+        for step in 1.. {
+            let (disk, rows, number) = crashed(9);
+            disk.files.fail_power_at(disk.files.operations() + step);
+            if let Ok(mut peers) = prepared(Some(&disk), &rows, 2, "second boot") {
+                peers.load();
+            }
+            let is_through = !disk.files.is_off();
+            disk.files.end_process();
+            let mut peers = prepared(Some(&disk), &rows, 3, "second boot").unwrap();
+            assert!(peers.load());
+            let now = peers.number().unwrap();
+            assert_ne!(now, number, "the start before ended at step {step}");
+            if is_through {
+                assert!(step > 20, "a start has so many steps");
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_node_whose_numbers_are_used_up_does_not_go_on_under_the_last_one_when_it_is_restarted() {
+    in_a_runtime(|| {
+        let (disk, rows, number) = crashed(10);
+        let kept = CatalogueRows::new(Arc::<MemoryCatalogue>::clone(&rows));
+        let mut membership = Membership::decode(&kept.membership().unwrap().unwrap()).unwrap();
+        let me = membership.view().owners().find(|(of, _)| *of == number).unwrap().1;
+        let mut last = number;
+        while let Ok(next) = membership.grant_number(me, me, membership.latest_stamp().next(1, number)) {
+            last = next;
+        }
+        kept.set_membership(&membership.encode()).unwrap();
+        for boot in 2..4 {
+            let mut peers = prepared(Some(&disk), &rows, boot, "second boot").unwrap();
+            assert!(peers.load());
+            assert_eq!(peers.number(), None, "{last:?} is that of a life which may have lost something");
+            assert!(peers.number_needed.is_some());
+            assert!(peers.stop_disk());
+        }
+    });
+}
+
+#[test]
+fn a_start_that_is_told_to_stop_ends_and_the_next_one_has_everything() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(11), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        write(&mut writer, b"k", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        assert!(peers.stop_disk());
+        let mut peers = prepared(Some(&disk), &rows, 2, "boot").unwrap();
+        peers.node.console.request_stop(Stop::Orderly);
+        assert!(!peers.load(), "it reads no further");
+        assert_eq!(peers.node.console.stop_requested(), Some(Stop::Orderly));
+        drop(peers);
+        let (mut peers, _) = begun(Some(&disk), &rows, 3);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        assert_eq!(peers.node.keyspace.len(0), 1);
+        assert!(peers.stop_disk());
+    });
+}
