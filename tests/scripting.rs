@@ -93,6 +93,41 @@ fn a_script_that_does_not_end_is_ended_by_somebody_else_also_with_one_worker() {
     assert_eq!(cluster.nodes[0].client().must("PING").text().as_deref(), Some("PONG"));
 }
 
+/// Who had begun to walk over all keys when a script locked some of them waited for it to the end.
+#[test]
+fn who_walks_over_all_keys_or_waits_for_one_is_told_busy_and_does_not_hang() {
+    let cluster = Cluster::start_with(&["us-east"], &["busy-reply-threshold=200", "workers=2"]);
+    let node = &cluster.nodes[0];
+    let (mut waiting, mut slow, mut other) = (node.client(), node.client(), node.client());
+    other.must("SET k 1");
+    waiting.queue(&["BLPOP", "list", "0"]);
+    waiting.send().unwrap();
+    let walks = ["SCAN 0 COUNT 1000000", "KEYS *", "RANDOMKEY", "CLIENT TRACKING ON", "BLPOP k{list} 0.01", "DBSIZE"];
+    std::thread::scope(|scope| {
+        // Two clients each, so that some are of the other worker: they find the slot of the script locked before the node
+        // is known to be busy.
+        for line in walks.iter().chain(&walks) {
+            let mut client = node.client();
+            client.must("HELLO 3");
+            scope.spawn(move || {
+                while !client.line(line).to_string().contains("BUSY Redis is busy running a script") {
+                    client.line("CLIENT TRACKING OFF");
+                }
+            });
+        }
+        slow.queue(&["EVAL", "while true do end", "2", "k", "k{list}"]);
+        slow.send().unwrap();
+    });
+    other.must("SCRIPT KILL");
+    assert!(slow.receive().unwrap().to_string().contains("killed by user"));
+    eventually("others are served again", || !other.line("DBSIZE").to_string().contains("BUSY"));
+    other.must("RPUSH list x");
+    assert_eq!(waiting.receive().unwrap().elements().len(), 2, "it had waited all the time");
+    for line in walks {
+        other.must(line);
+    }
+}
+
 /// The libraries of `docs/rate-limits.md`, as they stand there.
 fn libraries_of_the_page() -> Vec<&'static str> {
     let page = include_str!("../docs/rate-limits.md");

@@ -222,6 +222,13 @@ local function asked()
   return asked_f(asked_keys, asked_argv)
 end
 
+-- Whether a value is a table that is answered as a sequence, whose elements alone are asked for then.
+local function is_sequence(value)
+  return type(value) == 'table' and getmetatable(value) == nil and value.err == nil and value.ok == nil
+    and value.double == nil and value.map == nil and value.set == nil and value.big_number == nil
+    and value.verbatim_string == nil
+end
+
 return {
   -- The environment of a script.
   script = function(f)
@@ -240,7 +247,7 @@ return {
   serve = function()
     local is_well, value
     while true do
-      local f, real, keys, argv = ask(is_well, value)
+      local f, real, keys, argv = ask(is_well, value, is_sequence(value))
       if real then
         real.KEYS, real.ARGV = keys, argv
         is_well, value = raw_xpcall(f, position)

@@ -78,6 +78,11 @@ fn answer_table(table: &Table, reply: &mut Reply, script_version: Version, depth
     answer_array(table, reply, script_version, depth)
 }
 
+/// Writes a table that is known to be a sequence.
+pub fn answer_sequence(table: &Table, reply: &mut Reply, script_version: Version) -> Result<()> {
+    answer_array(table, reply, script_version, 1)
+}
+
 fn answer_array(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
     let (place, mut length) = (reply.deferred(), 0);
     loop {

@@ -163,6 +163,8 @@ pub struct Machine {
     json: Rc<json::Settings>,
     compiled: HashMap<Digest, Rc<Compiled>>,
     by_body: HashMap<u64, Rc<Compiled>>,
+    /// The last one that was looked for by its source: most pipelines run one script.
+    last: Option<Rc<Compiled>>,
     generation: u64,
     hasher: foldhash::fast::FixedState,
     /// The libraries of functions as this machine has loaded them.
@@ -236,6 +238,7 @@ impl Machine {
             json,
             compiled: HashMap::new(),
             by_body: HashMap::new(),
+            last: None,
             generation: 0,
             hasher: foldhash::fast::FixedState::with_seed(node.seed()),
             libraries: library::Libraries::default(),
@@ -250,8 +253,12 @@ impl Machine {
     pub fn find_body(&mut self, body: &[u8]) -> Option<Rc<Compiled>> {
         use std::hash::BuildHasher;
         self.forget_flushed();
+        if let Some(last) = self.last.as_ref().filter(|last| *last.script.body == *body) {
+            return Some(Rc::clone(last));
+        }
         let known = self.by_body.get(&self.hasher.hash_one(body))?;
-        (*known.script.body == *body).then(|| Rc::clone(known))
+        self.last = (*known.script.body == *body).then(|| Rc::clone(known));
+        self.last.clone()
     }
 
     /// The script with this digest as compiled here, if it was.
@@ -283,6 +290,7 @@ impl Machine {
         let generation = self.node.scripts.cache.generation();
         if generation != self.generation {
             self.generation = generation;
+            self.last = None;
             let cache = &self.node.scripts.cache;
             self.compiled.retain(|digest, _| cache.find(digest).is_some());
             let compiled = &self.compiled;

@@ -47,8 +47,9 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
         lua.set_named_registry_value(PAUSE, pause)?;
         native.set(
             "ask",
-            scope.create_function(move |lua, (is_well, value): (Option<bool>, Value)| {
-                unlimited(lua, || Ok(ask(exchange, out, first, is_well, value)))
+            scope.create_function(move |lua, (is_well, value, is_sequence): (Option<bool>, Value, bool)| {
+                let ended = is_well.map(|is_well| Ended { is_well, value, is_sequence });
+                unlimited(lua, || Ok(ask(exchange, out, first, ended)))
             })?,
         )?;
         let doors: Table = lua.load(BOOTSTRAP).set_name("=pelago").call(native)?;
@@ -79,14 +80,23 @@ fn wait(out: &Out) -> Job {
 /// What the loop is to run: a function, what its environment reads from, its keys and its other arguments.
 type Asked = (Function, Option<Table>, Option<Table>, Option<Table>);
 
+/// What a run has ended with.
+struct Ended {
+    /// Whether it has returned the value, or failed with it.
+    is_well: bool,
+    value: Value,
+    /// The value is a table that is answered as a sequence.
+    is_sequence: bool,
+}
+
 /// Takes what a run has ended with, and gives what is to be run next.
-fn ask(exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, is_well: Option<bool>, value: Value) -> Asked {
-    if let Some(is_well) = is_well
-        && let Err(error) = note_end(exchange, is_well, &value)
+fn ask(exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, ended: Option<Ended>) -> Asked {
+    if let Some(ended) = &ended
+        && let Err(error) = note_end(exchange, ended)
     {
         exchange.failed.replace(Some(Failure { text: format!("ERR {}", plain_text(&error)), place: None }));
     }
-    drop(value);
+    drop(ended);
     let job = first.take();
     match job.unwrap_or_else(|| wait(out)) {
         Job::Script { function, environment, keys, argv } => (function, Some(environment), Some(keys), Some(argv)),
@@ -96,9 +106,13 @@ fn ask(exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, is_well: Op
 }
 
 /// Notes what a run has returned, or the error that it ended with.
-fn note_end(exchange: &Exchange, is_well: bool, value: &Value) -> mlua::Result<()> {
-    if is_well {
-        return convert::answer(value, &mut exchange.answer.borrow_mut(), exchange.version.get(), 0);
+fn note_end(exchange: &Exchange, Ended { is_well, value, is_sequence }: &Ended) -> mlua::Result<()> {
+    if *is_well {
+        let (reply, version) = (&mut exchange.answer.borrow_mut(), exchange.version.get());
+        return match value {
+            Value::Table(table) if *is_sequence => convert::answer_sequence(table, reply, version),
+            value => convert::answer(value, reply, version, 0),
+        };
     }
     let failure = match value {
         Value::Table(table) => Failure {
