@@ -198,10 +198,15 @@ pub(crate) struct Before {
 }
 
 impl Keyspace {
+    /// Whether anybody wants to be told what changes of other nodes do.
+    pub(crate) fn tells_arrivals(&self) -> bool {
+        self.events.wants(EventClass::ARRIVED)
+    }
+
     /// Looks at the key of a change that comes from another node.
     #[inline]
     pub(crate) fn before_arrival(&self, slot: &Slot, change: &Change<'_>, now: UnixMillis) -> Option<Before> {
-        self.events.wants(EventClass::ARRIVED).then(|| self.look_before(slot, change, now))
+        self.tells_arrivals().then(|| self.look_before(slot, change, now))
     }
 
     #[cold]
@@ -282,6 +287,7 @@ fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
         Operation::ClearRange { kind: Kind::List, .. } => return Some((EventClass::LIST, "ltrim")),
         Operation::ClearRange { .. } => return Some((EventClass::STREAM, "xtrim")),
         Operation::Remove { kind, .. } => (*kind, false),
+        Operation::LiveField { lifetime: Lifetime::Never, .. } => return Some((EventClass::HASH, "hpersist")),
         Operation::LiveField { .. } => return Some((EventClass::HASH, "hexpire")),
         Operation::Live { .. } | Operation::ClearDatabase { .. } => return None,
     };
@@ -289,7 +295,6 @@ fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
         (Kind::String, _) => (EventClass::STRING, "set"),
         (Kind::Hash, true) => (EventClass::HASH, "hset"),
         (Kind::Hash, false) => (EventClass::HASH, "hdel"),
-        Operation::LiveField { lifetime: Lifetime::Never, .. } => return Some((EventClass::HASH, "hpersist")),
         (Kind::Set, true) => (EventClass::SET, "sadd"),
         (Kind::Set, false) => (EventClass::SET, "srem"),
         (Kind::SortedSet, true) => (EventClass::SORTED_SET, "zadd"),
