@@ -248,8 +248,8 @@ impl<'a> Change<'a> {
 /// The longest key or element name that a change may carry: Redis' own limit for a bulk string, 512 MiB.
 pub const NAME_BYTES_MAX: usize = 512 << 20;
 
-const PUT: u8 = 1;
-const REMOVE: u8 = 2;
+pub(crate) const PUT: u8 = 1;
+pub(crate) const REMOVE: u8 = 2;
 const ADD: u8 = 3;
 const CLEAR: u8 = 4;
 const LIVE: u8 = 5;

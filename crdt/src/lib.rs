@@ -9,6 +9,7 @@ pub mod change;
 mod context;
 mod element;
 mod element_life;
+mod element_write;
 pub mod encoding;
 mod hexadecimal;
 pub mod membership;
@@ -26,6 +27,7 @@ pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, PlainCh
 pub use context::VersionVector;
 pub use element::{Contribution, Element};
 pub use element_life::ElementLife;
+pub use element_write::{EdgeName, ElementWrite};
 pub use encoding::{DecodeError, Reader};
 pub use membership::{Membership, NodeIdentity};
 pub use number::{ExactFloat, Number, parse_integer};

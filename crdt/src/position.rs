@@ -52,7 +52,8 @@ impl Step {
         out.extend_from_slice(&self.stamp.bits().to_le_bytes());
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    #[inline]
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         let before = reader.rest().len();
         let head = reader.varint("a position").ok()?;
         // A position has one form, since names are compared as bytes.

@@ -339,6 +339,20 @@ impl<'a> StreamEntry<'a> {
         is_shortest.then_some(Self { ordinal, pairs })
     }
 
+    /// The entry that has this value, of which [`StreamEntry::of`] has been asked before: it is not looked at again what the
+    /// pairs are. Nothing if not even the ordinal can be read.
+    #[inline]
+    pub fn of_checked(value: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(value);
+        let ordinal = reader.varint("an entry").ok()?;
+        Some(Self { ordinal, pairs: reader.rest() })
+    }
+
+    /// Bytes of fields and values together, with their lengths.
+    pub fn pairs_bytes(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Fields with their values.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let mut reader = Reader::new(self.pairs);

@@ -6,6 +6,7 @@ use crate::entry::fetch_line;
 use crate::holds::Holder;
 use crate::keyspace::Keyspace;
 use crate::large::LargePut;
+use crate::runs::run_of;
 use crate::shared::EndedNumber;
 use crate::slot::Slot;
 use crdt::{DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
@@ -109,6 +110,10 @@ impl Keyspace {
         if group.iter().any(Arrival::clears_database) {
             return self.apply_to_all(group, mark);
         }
+        let tells = self.tells_arrivals();
+        if !tells && run_of(group).len() == group.len() {
+            return self.apply_run(group, mark);
+        }
         let mut built = self.build_beside(group).into_iter().peekable();
         needed.find(group);
         for &number in &needed.numbers {
@@ -118,6 +123,7 @@ impl Keyspace {
         let mut slots = self.lock_thawed(keys, || self.lock_slots(&needed.numbers));
         let _holding = self.shared.holds.begin(Holder::Apply);
         let place_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), &group[at].place));
+        let mut behind_run = 0;
         // The memory of each change is asked for some changes before its turn, one line after the other.
         for step in 0..group.len() + FETCHED_BEFORE {
             if let Some((slot, place)) = place_of(step)
@@ -130,8 +136,14 @@ impl Keyspace {
             {
                 table.fetch_entry(place.hash);
             }
-            if let Some(at) = step.checked_sub(FETCHED_BEFORE) {
+            if let Some(at) = step.checked_sub(FETCHED_BEFORE).filter(|at| *at >= behind_run) {
                 let slot = &mut slots[usize::from(needed.of_changes[at])].1;
+                let run = if tells { &[] } else { run_of(&group[at..]) };
+                if !run.is_empty() {
+                    slot.apply_run(&self.shared, run, mark)?;
+                    behind_run = at + run.len();
+                    continue;
+                }
                 let ready = built.next_if(|(of, _)| *of == at).map(|(_, built)| built);
                 self.apply_arrival(slot, &group[at], ready, mark)?;
             }
@@ -204,7 +216,7 @@ impl Keyspace {
             Form::Plain(PlainChange::Increment { birth, cumulative }) => {
                 slot.apply_increment(&self.shared, place, change, birth, cumulative)
             }
-            Form::ClearsDatabase | Form::Operations => false,
+            Form::Element(_) | Form::ClearsDatabase | Form::Operations => false,
         };
         if is_done {
             return Ok(());

@@ -3,7 +3,7 @@
 use crate::keyspace::Place;
 use crate::shared::Shared;
 use crate::slot::DATABASES_HELD;
-use crdt::{Change, Changes, DecodeError, NodeNumber, Operation, Operations, PlainChange, Stamp};
+use crdt::{Change, Changes, DecodeError, ElementWrite, NodeNumber, Operation, Operations, PlainChange, Stamp};
 
 /// A change that has come.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Arrival<'a> {
 pub(crate) enum Form<'a> {
     /// What nearly all are.
     Plain(PlainChange<'a>),
+    /// One element of a list or stream.
+    Element(ElementWrite<'a>),
     /// It removes a whole database: all slots have to do with it.
     ClearsDatabase,
     /// Any other operations, which have been looked at.
@@ -55,7 +57,10 @@ impl<'a> Arrival<'a> {
         debug_assert!(change.database < DATABASES_HELD, "the format has no others");
         let form = match change.plain() {
             Some(plain) => Form::Plain(plain),
-            None => Form::of_operations(&change)?,
+            None => match ElementWrite::of(&change) {
+                Some(write) => Form::Element(write),
+                None => Form::of_operations(&change)?,
+            },
         };
         let place = Place::of(shared, change.database, change.key);
         Ok(Self { change, place, form })

@@ -140,7 +140,7 @@ mod tests {
         let mut writer = keyspace.writer();
         let (of_key, of_all) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let counted = || (of_key.0.load(Ordering::Relaxed), of_all.0.load(Ordering::Relaxed));
-        writer.access_none(NOW).observe_all(&(Arc::clone(&of_all) as Arc<dyn KeyObserver>));
+        assert!(writer.access_none(NOW).observe_all(&(Arc::clone(&of_all) as Arc<dyn KeyObserver>)));
         // As a script that was put aside, on this very thread.
         let mut access = writer.access(NOW, &[b"k"]);
         access.await_key(Database(0), b"k", &(Arc::clone(&of_key) as Arc<dyn KeyObserver>));

@@ -45,6 +45,7 @@ mod patched;
 mod patching;
 mod ranked;
 mod relocate;
+mod runs;
 mod sequence;
 mod shared;
 mod slot;

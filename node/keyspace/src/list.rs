@@ -7,9 +7,9 @@ use crate::body::KeyEntry;
 use crate::entry::View;
 use crate::in_place::InPlace;
 use crate::observe::{Observed, Recorder};
-use crate::sequence::{Item, Sequence};
+use crate::sequence::{Item, Place, Sequence};
 use crate::write::{begin_element, end_element};
-use crdt::{Kind, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps};
+use crdt::{Kind, NodeNumber, Operation, Position, Resets, Side, Stamp, Stamps, Step};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -129,15 +129,14 @@ impl<'a> Access<'a> {
         if outer.stamp > site.stamp {
             return None;
         }
-        let (mut index, mut name) = (next_index(Some(site.value), side, site.stamp), Vec::with_capacity(16));
+        let is_same = (outer.side, outer.stamp) == (side, site.stamp);
+        let mut step = Step { side, stamp: site.stamp, index: if is_same { outer.index + 1 } else { 0 } };
         for value in values {
-            let position = Position::at_edge(side, site.stamp, index);
-            name.clear();
-            position.write_name(&mut name);
-            let at = site.value.at(if end == End::Head { 0 } else { site.value.len() });
-            site.value.insert(at, &Item::new(&position, &name, site.stamp, value));
-            site.put(&name, Stamps::new(), value);
-            index += 1;
+            let item = Item::at_edge(step, value);
+            let is_put = site.value.put_outermost(&item);
+            debug_assert!(is_put, "what is pushed last is outside of what was there");
+            site.put(&step.edge_name(), Stamps::new(), value);
+            step.index += 1;
         }
         let length = site.value.len();
         site.finish();
@@ -366,10 +365,13 @@ fn take_from(
     take: impl FnOnce(&mut Sequence, &mut dyn FnMut(&Item<'_>)),
 ) {
     let mut list = std::mem::take(site.value);
-    let mut name = Vec::with_capacity(16);
     take(&mut list, &mut |item| {
         each(item);
-        site.remove(item.name_into(&mut name), item.dot, &item.text().unwrap_or_default());
+        let text = item.text().unwrap_or_default();
+        match item.place {
+            Place::Edge(step) => site.remove(&step.edge_name(), item.dot, &text),
+            Place::Named(name) => site.remove(name, item.dot, &text),
+        }
     });
     *site.value = list;
     site.finish();

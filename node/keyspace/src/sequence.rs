@@ -6,6 +6,7 @@
 
 mod chunk;
 mod cut;
+mod ends;
 mod run;
 
 use chunk::{Chunk, Mark};
@@ -33,6 +34,9 @@ struct Rare {
     /// front. Forgotten when anything else changes there.
     marks: Vec<Mark>,
 }
+
+/// From so many chunks on the outermost ones get all their memory at once, which is little of what the list has.
+const LONG_CHUNKS_MIN: usize = 8;
 
 /// Elements whose beginnings are remembered when the last one is taken: a walk for each of so many.
 const MARKS_MAX: usize = 16;
@@ -149,7 +153,7 @@ impl Sequence {
     /// The first step of the position of the element at this end.
     pub fn step_at(&self, side: Side) -> Option<Step> {
         match side {
-            Side::Behind => self.chunks.front()?.first().map(|item| item.first_step()),
+            Side::Behind => self.chunks.front().map(Chunk::first_step),
             Side::InFront => self.chunks.back().map(Chunk::last_step),
         }
     }
@@ -230,7 +234,15 @@ impl Sequence {
             }
         }
         let mut new = Chunk::default();
-        new.splice(0, 0, &[*item]);
+        let is_outermost = place == 0 || place >= self.chunks.len();
+        if is_outermost && self.chunks.len() >= LONG_CHUNKS_MIN && bytes <= chunk::CHUNK_BYTES_MAX / 4 {
+            new.take_room(place == 0);
+        }
+        if place == 0 && !self.chunks.is_empty() {
+            new.put_first(item);
+        } else {
+            new.put_last(item);
+        }
         if self.chunks.capacity() == self.chunks.len() {
             self.chunks.reserve_exact(1 + self.chunks.len() / 4);
         }
@@ -263,6 +275,11 @@ impl Sequence {
     fn tidy(&mut self, chunk: usize, may_join: bool) {
         if self.chunks.get(chunk).is_some_and(|chunk| chunk.len() == 0) {
             self.chunks.remove(chunk);
+            if self.chunks.len() + 1 == LONG_CHUNKS_MIN {
+                self.forget_marks(self.chunks.len());
+                self.chunks.front_mut().into_iter().for_each(Chunk::give_back);
+                self.chunks.back_mut().into_iter().for_each(Chunk::give_back);
+            }
         } else if may_join {
             self.join(chunk);
         }
@@ -308,32 +325,6 @@ impl Sequence {
             self.remove_in(chunk, start, here, &mut each);
             self.tidy(chunk, here[0].start > start);
             ranges = before;
-        }
-    }
-
-    /// Removes the last element, after `each` has seen it, and remembers where those before it begin: for lists that are
-    /// emptied from there. What is trimmed now and then does not need the memory for that.
-    pub fn take_last(&mut self, each: impl FnMut(&Item<'_>)) {
-        let Some(last) = self.len.checked_sub(1) else { return };
-        if self.has_wide() {
-            self.forget_wide(self.at(last));
-        }
-        let Some(chunk) = self.chunks.back_mut() else { return };
-        let mut mark = self.rare.as_mut().and_then(|rare| rare.marks.pop());
-        if mark.is_none() {
-            let mut marks = chunk.last_marks(MARKS_MAX);
-            mark = marks.pop();
-            if !marks.is_empty() {
-                self.rare.get_or_insert_default().marks = marks;
-            }
-        }
-        let Some(mark) = mark else { return };
-        chunk.take_last(mark, each);
-        let left = chunk.len();
-        self.len = last;
-        if left == 0 {
-            self.forget_marks(self.chunks.len());
-            self.tidy(self.chunks.len() - 1, false);
         }
     }
 

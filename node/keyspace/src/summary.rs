@@ -99,14 +99,16 @@ impl Summary {
 impl KeyBody {
     /// How many elements there are, if there is one collection and nothing else.
     pub fn elements(&self) -> usize {
-        let maps = [&self.hash, &self.set, &self.sorted_set].map(|map| map.as_ref().map(|map| map.len()));
-        let list = self.list.as_ref().map(|list| list.len());
-        let stream = self.stream.as_ref().map(|stream| stream.len());
-        let mut lengths = maps.into_iter().chain([list, stream]).flatten();
-        match (lengths.next(), lengths.next()) {
-            (Some(length), None) if self.string.is_none() => length,
-            (Some(_) | None, _) => 0,
-        }
+        let lengths = [
+            self.hash.as_ref().map(|map| map.len()),
+            self.set.as_ref().map(|map| map.len()),
+            self.sorted_set.as_ref().map(|map| map.len()),
+            self.list.as_ref().map(|list| list.len()),
+            self.stream.as_ref().map(|stream| stream.len()),
+        ];
+        let collections = lengths.iter().filter(|length| length.is_some()).count();
+        let is_alone = collections == 1 && self.string.is_none();
+        if is_alone { lengths.iter().map(|length| length.unwrap_or(0)).sum() } else { 0 }
     }
 
     /// Begins to keep a summary when the collection has become large, and ends when it is no more.

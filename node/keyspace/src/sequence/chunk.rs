@@ -6,6 +6,7 @@
 //! one before, in as many bytes as it needs. Neighbours that were pushed one after the other become runs
 //! ([`super::run`]), which take less.
 
+mod ends;
 mod written;
 
 use super::run::{self, RUN_ITEMS_MAX, RUN_ITEMS_MIN, Run};
@@ -13,7 +14,7 @@ use crate::words::{self, AUTHOR_MASK, clock, stamped, unfold};
 use crdt::{Position, Side, Stamp, Step, parse_integer};
 use std::borrow::Cow;
 use std::ops::Range;
-use written::{encode, encode_head};
+use written::{Out, Written, encode, encode_head};
 
 /// An element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,13 @@ pub enum Value<'a> {
 #[derive(Debug)]
 pub struct Chunk {
     bytes: Vec<u8>,
-    count: u32,
+    /// Where the elements begin in the bytes: what is before is room for those that will be put there.
+    start: u32,
+    count: u16,
     /// Elements put at its ends since it was last looked through for runs.
-    pushed: u32,
+    pushed: u16,
+    /// What the first element is written against: its own step and integer.
+    base: Trace,
     /// What an element behind the last one is written against.
     end: Trace,
 }
@@ -110,7 +115,6 @@ const CODE_TEXT: u8 = 10;
 /// A text with its length before it; down to `CODE_TEXT` the code says the length.
 const CODE_LONG_TEXT: u8 = 63;
 
-const FRONT: Mark = Mark { at: 0, trace: START };
 const START: Trace = Trace { step: Step { side: Side::InFront, stamp: Stamp::ZERO, index: 0 }, integer: 0 };
 
 impl<'a> Item<'a> {
@@ -118,6 +122,13 @@ impl<'a> Item<'a> {
     pub fn new(position: &Position, name: &'a [u8], dot: Stamp, value: &'a [u8]) -> Self {
         let value = parse_integer(value).map_or(Value::Text(value), Value::Integer);
         Self { place: Place::of(position, name, dot), dot, value }
+    }
+
+    /// An element that one write has put one step from an edge.
+    #[inline]
+    pub fn at_edge(step: Step, value: &'a [u8]) -> Self {
+        let value = parse_integer(value).map_or(Value::Text(value), Value::Integer);
+        Self { place: Place::Edge(step), dot: step.stamp, value }
     }
 
     /// An element whose value is elsewhere.
@@ -186,24 +197,28 @@ fn position_of(name: &[u8]) -> Position {
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self { bytes: Vec::new(), count: 0, pushed: 0, end: START }
+        Self { bytes: Vec::new(), start: 0, count: 0, pushed: 0, base: START, end: START }
     }
 }
 
 impl Chunk {
     /// How many elements there are.
     pub fn len(&self) -> usize {
-        self.count as usize
+        usize::from(self.count)
     }
 
     /// Whether one more element may come, of so many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.count == 0 || (self.len() < CHUNK_ITEMS_MAX && self.bytes.len() + bytes <= CHUNK_BYTES_MAX)
+        self.count == 0 || (self.len() < CHUNK_ITEMS_MAX && self.used() + bytes <= CHUNK_BYTES_MAX)
     }
 
     /// The elements from the first on.
     pub fn items(&self) -> Cursor<'_> {
-        self.items_from(FRONT)
+        self.items_from(self.front())
+    }
+
+    fn front(&self) -> Mark {
+        Mark { at: self.start as usize, trace: self.base }
     }
 
     fn items_from(&self, Mark { at, trace }: Mark) -> Cursor<'_> {
@@ -215,6 +230,11 @@ impl Chunk {
         self.items().next()
     }
 
+    /// The first step of the first element's position.
+    pub fn first_step(&self) -> Step {
+        self.base.step
+    }
+
     /// The first step of the last element's position.
     pub fn last_step(&self) -> Step {
         self.end.step
@@ -223,24 +243,19 @@ impl Chunk {
     /// Puts elements in place of `removed` ones from number `at` on.
     pub fn splice(&mut self, at: usize, removed: usize, items: &[Item<'_>]) {
         if at == self.len() {
-            for item in items {
-                self.grow(item.bytes_max());
-                self.end = encode(&mut self.bytes, self.end, item);
-                self.count += 1;
-            }
-            return self.note_pushed(items.len(), false);
+            items.iter().for_each(|item| self.put_behind(item));
+            self.note_pushed(items.len(), false);
+            return;
         }
-        let Mark { at: from, mut trace } = self.open(FRONT, at);
-        let behind = self.open(Mark { at: from, trace }, removed);
-        let cursor = self.items_from(behind);
-        let mut written = Vec::with_capacity(items.iter().map(Item::bytes_max).sum::<usize>() + 64);
-        for item in items {
-            trace = encode(&mut written, trace, item);
-        }
+        let first = self.open(self.front(), at);
+        let behind = self.open(first, removed);
+        let (mut written, cursor) = (Written::new(), self.items_from(behind));
+        let base = (at == 0).then(|| items.first().map_or_else(|| cursor.trace_of_next(), Trace::of));
+        let trace = items.iter().fold(base.unwrap_or(first.trace), |trace, item| encode(&mut written, trace, item));
         let (to, end) = cursor.follow(&mut written, trace);
         self.end = end.unwrap_or(self.end);
-        self.replace(from, to, &written);
-        self.count = self.count + items.len() as u32 - removed as u32;
+        self.put_written(base, first.at, to, &written);
+        self.count = self.count + items.len() as u16 - removed as u16;
         self.give_back();
         if at == 0 && removed == 0 {
             self.note_pushed(items.len(), true);
@@ -249,48 +264,27 @@ impl Chunk {
 
     /// Takes out `count` elements from number `at` on, each after `each` has seen it.
     pub fn take_out(&mut self, at: usize, count: usize, mut each: impl FnMut(&Item<'_>)) {
-        let first = self.open(FRONT, at);
+        let first = self.open(self.front(), at);
         let behind = self.open(first, count);
         self.items_from(first).take(count).for_each(|item| each(&item));
-        let mut written = Vec::new();
-        let (to, end) = self.items_from(behind).follow(&mut written, first.trace);
+        let (mut written, cursor) = (Written::new(), self.items_from(behind));
+        let base = (at == 0).then(|| cursor.trace_of_next());
+        let (to, end) = cursor.follow(&mut written, base.unwrap_or(first.trace));
         self.end = end.unwrap_or(self.end);
-        self.replace(first.at, to, &written);
-        self.count -= count as u32;
+        self.put_written(base, first.at, to, &written);
+        self.count -= count as u16;
         self.give_back();
     }
 
-    /// Where up to so many of the last elements begin, the first of them first, as far as they are in no run. The last one
-    /// is taken out of its run for that.
-    pub fn last_marks(&mut self, elements: usize) -> Vec<Mark> {
-        let Some(last) = self.len().checked_sub(1) else { return Vec::new() };
-        self.open(FRONT, last);
-        let mut cursor = self.items();
-        cursor.pass(self.len().saturating_sub(elements));
-        let mut marks = Vec::with_capacity(elements.min(self.len()));
-        loop {
-            let mark = Mark { at: cursor.at, trace: cursor.trace };
-            let was_in_run = cursor.run.is_some();
-            if cursor.next().is_none() {
-                return marks;
+    /// Puts bytes in the place of others; at the front of all, against which the first element is written then.
+    fn put_written(&mut self, base: Option<Trace>, from: usize, to: usize, written: &[u8]) {
+        match base {
+            Some(base) => {
+                self.base = base;
+                self.replace_front(to, written);
             }
-            if was_in_run || cursor.run.is_some() {
-                marks.clear();
-            } else {
-                marks.push(mark);
-            }
+            None => self.replace(from, to, written),
         }
-    }
-
-    /// Takes out the last element, which begins here, after `each` has seen it.
-    pub fn take_last(&mut self, mark: Mark, mut each: impl FnMut(&Item<'_>)) {
-        if let Some(item) = self.items_from(mark).next() {
-            each(&item);
-        }
-        self.bytes.truncate(mark.at);
-        self.end = mark.trace;
-        self.count -= 1;
-        self.give_back();
     }
 
     /// Says where the element begins that comes so many behind a mark. If that is inside a run, its elements are taken out
@@ -324,15 +318,6 @@ impl Chunk {
         Mark { at: cursor.at, trace: cursor.trace }
     }
 
-    /// Counts what was put at an end, and makes runs when there may be one more.
-    fn note_pushed(&mut self, items: usize, at_front: bool) {
-        self.pushed += items as u32;
-        if self.pushed as usize >= RUN_ITEMS_MAX {
-            self.pushed = 0;
-            self.pack(RUN_ITEMS_MAX, at_front);
-        }
-    }
-
     /// Makes runs of at least so many neighbours; those before the first run only, if `at_front`.
     fn pack(&mut self, items_min: usize, at_front: bool) {
         let mut cursor = self.items();
@@ -362,13 +347,13 @@ impl Chunk {
     /// Takes out the elements in ranges of numbers, which are in order, each after `each` has seen it.
     pub fn take_out_all(&mut self, ranges: impl Iterator<Item = Range<usize>>, mut each: impl FnMut(&Item<'_>)) {
         let (mut ranges, mut kept) = (ranges.peekable(), Self::default());
+        kept.bytes.reserve(self.used());
         for (number, item) in self.items().enumerate() {
             while ranges.next_if(|range| range.end <= number).is_some() {}
             if ranges.peek().is_some_and(|range| range.start <= number) {
                 each(&item);
             } else {
-                kept.end = encode(&mut kept.bytes, kept.end, &item);
-                kept.count += 1;
+                kept.put_behind(&item);
             }
         }
         kept.close();
@@ -378,7 +363,7 @@ impl Chunk {
     fn replace(&mut self, from: usize, to: usize, written: &[u8]) {
         let old = self.bytes.len();
         let grows = written.len().saturating_sub(to - from);
-        self.grow(grows);
+        self.bytes.reserve_exact(grows);
         self.bytes.resize(old + grows, 0);
         self.bytes.copy_within(to..old, from + written.len());
         self.bytes[from..from + written.len()].copy_from_slice(written);
@@ -388,10 +373,8 @@ impl Chunk {
     /// Takes the elements from number `at` on into a chunk of their own.
     pub fn split_off(&mut self, at: usize) -> Self {
         let mut rest = Self::default();
-        self.items().skip(at).for_each(|item| {
-            rest.end = encode(&mut rest.bytes, rest.end, &item);
-            rest.count += 1;
-        });
+        rest.bytes.reserve(self.used());
+        self.items().skip(at).for_each(|item| rest.put_behind(&item));
         self.splice(at, self.len() - at, &[]);
         rest.close();
         rest
@@ -399,37 +382,13 @@ impl Chunk {
 
     /// Adds the elements of another chunk at the end.
     pub fn append(&mut self, other: &Self) {
-        for item in other.items() {
-            self.end = encode(&mut self.bytes, self.end, &item);
-            self.count += 1;
-        }
+        other.items().for_each(|item| self.put_behind(&item));
         self.pack(RUN_ITEMS_MIN, false);
-    }
-
-    /// Gives back memory that is not needed while nothing is added.
-    pub fn close(&mut self) {
-        self.pack(RUN_ITEMS_MIN, false);
-        self.bytes.shrink_to_fit();
-    }
-
-    /// Gives back memory of what was taken out.
-    fn give_back(&mut self) {
-        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 + 2 * GROWTH_BYTES_MIN {
-            self.bytes.shrink_to(self.bytes.len() + GROWTH_BYTES_MIN);
-        }
-    }
-
-    /// Makes room for so many bytes more, and for little beside them: a list is mostly chunks that do not grow.
-    fn grow(&mut self, bytes: usize) {
-        if self.bytes.capacity() - self.bytes.len() < bytes {
-            let length = self.bytes.len();
-            self.bytes.reserve_exact(handed_out(length + bytes.max(length / 8).max(GROWTH_BYTES_MIN)) - length);
-        }
     }
 
     /// Whether it has come to hold far more bytes than it should.
     pub fn is_oversized(&self) -> bool {
-        self.count > 1 && self.bytes.len() > 2 * CHUNK_BYTES_MAX
+        self.count > 1 && self.used() > 2 * CHUNK_BYTES_MAX
     }
 
     /// Bytes on the heap, without the allocator's rounding.
@@ -527,14 +486,19 @@ impl<'a> Cursor<'a> {
         left
     }
 
+    /// What the element that comes next is written against if it is to be the first one.
+    fn trace_of_next(&self) -> Trace {
+        self.clone().next().map_or(START, |item| Trace::of(&item))
+    }
+
     /// Writes the element that comes next against another one than it was written against, and says where those begin that
     /// are not touched by that. Without one, the trace is that of the last element.
-    fn follow(mut self, written: &mut Vec<u8>, trace: Trace) -> (usize, Option<Trace>) {
+    fn follow(mut self, written: &mut impl Out, trace: Trace) -> (usize, Option<Trace>) {
         match self.bytes.get(self.at) {
             None => return (self.at, Some(trace)),
             // Only the first element of a run depends on what is before it.
             Some(&RUN_HEAD) => {
-                written.extend_from_slice(&self.bytes[self.at..self.at + RUN_HEAD_BYTES]);
+                written.bytes(&self.bytes[self.at..self.at + RUN_HEAD_BYTES]);
                 self.at += RUN_HEAD_BYTES;
             }
             Some(_) => {}
@@ -642,12 +606,6 @@ impl<'a> Cursor<'a> {
         self.at = behind;
         value
     }
-}
-
-/// How many bytes an allocator hands out where so many are asked for: sizes between two powers of two are quarters.
-/// Whoever grows asks for all of them, and then not again for the next few bytes.
-fn handed_out(bytes: usize) -> usize {
-    bytes.next_multiple_of(16.max(bytes.next_power_of_two() / 8))
 }
 
 /// The index of the same command's element behind this one.

@@ -100,10 +100,7 @@ impl Pair {
             }
             _ if length > 0 => {
                 let at = [0, length - 1, self.below(length)][self.below(3)];
-                let (position, _) = self.model.remove(at);
-                let found = self.list.find(&position).unwrap();
-                assert_eq!(found, self.list.at(at));
-                self.list.remove(found);
+                self.take(at);
             }
             _ => {}
         }
@@ -113,15 +110,54 @@ impl Pair {
         let before = at.checked_sub(1).map(|before| &self.model[before].0);
         let Some(position) = Position::between(before, self.model.get(at).map(|(p, _)| p), dot, index) else { return };
         let (name, value) = (position.name(), self.value());
-        let found = self.list.find(&position).unwrap_err();
-        self.list.insert(found, &Item::new(&position, &name, dot, &value));
+        let item = Item::new(&position, &name, dot, &value);
+        let is_outermost = at == 0 || at == self.model.len();
+        if self.below(4) == 0 || !self.list.put_outermost(&item) {
+            let found = self.list.find(&position).unwrap_err();
+            self.list.insert(found, &item);
+        } else {
+            assert!(is_outermost);
+        }
         self.model.insert(at, (position, Element::written(dot, value.into())));
+    }
+
+    /// Removes an element as whoever knows its position does.
+    fn take(&mut self, at: usize) {
+        let (position, element) = self.model.remove(at);
+        let is_outermost = at == 0 || at == self.model.len();
+        let is_first_write = matches!(&element.siblings[..], [(dot, _)] if *dot == position.steps()[0].stamp)
+            && element.contributions.is_empty();
+        if let ([step], true) = (position.steps(), self.below(4) > 0) {
+            assert!(!self.list.take_outermost(*step, |_| false));
+            let (mut seen, expected) = (None, element.siblings.first().map(|(_, value)| value.to_vec()));
+            let is_taken = self.list.take_outermost(*step, |item| {
+                seen = item.text().map(Cow::into_owned);
+                item.position() == position
+            });
+            assert_eq!(is_taken, is_outermost && is_first_write && !self.model.is_empty());
+            if is_taken {
+                return assert_eq!(seen, expected);
+            }
+        }
+        let found = self.list.find(&position).unwrap();
+        assert_eq!(found, self.list.at(at));
+        self.list.remove(found);
     }
 
     fn change(&mut self, at: usize, work: impl Fn(&mut Element)) {
         work(&mut self.model[at].1);
         let name = self.model[at].0.name();
         self.list.change(&name, work);
+    }
+
+    /// Removes so many elements from either end.
+    fn trim(&mut self, count: usize) {
+        let length = self.model.len();
+        let range = if self.below(2) == 0 { 0..count } else { length - count..length };
+        let mut gone = Vec::new();
+        self.list.remove_ranges(std::slice::from_ref(&range), |item| gone.push(item.position()));
+        let expected: Vec<Position> = self.model.drain(range).map(|(position, _)| position).collect();
+        assert_eq!(gone, expected);
     }
 
     fn check(&mut self) {
@@ -170,11 +206,11 @@ fn runs_are_what_a_vector_is() {
             // Trimmed at either end, by a few or by many.
             let (length, most) = (pair.model.len(), [5, 100, 2000][pair.below(3)]);
             let count = pair.below(length.min(most) + 1);
-            let range = if pair.below(2) == 0 { 0..count } else { length - count..length };
-            let mut gone = Vec::new();
-            pair.list.remove_ranges(std::slice::from_ref(&range), |item| gone.push(item.position()));
-            let expected: Vec<Position> = pair.model.drain(range).map(|(position, _)| position).collect();
-            assert_eq!(gone, expected);
+            match pair.below(4) {
+                0 => (0..count).for_each(|_| pair.take(pair.model.len() - 1)),
+                1 => (0..count).for_each(|_| pair.take(0)),
+                _ => pair.trim(count),
+            }
         }
         pair.check();
         for (at, (position, _)) in pair.model.iter().enumerate() {

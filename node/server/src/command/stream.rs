@@ -204,15 +204,13 @@ fn xsetid(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
 
 /// Answers an id.
 pub(crate) fn reply_id(reply: &mut Reply, id: StreamId) {
-    let mut text = [0; 41];
-    let end = text.len();
-    let start = {
-        use std::io::Write;
-        let mut rest = &mut text[..];
-        let _ = write!(rest, "{id}");
-        rest.len()
-    };
-    reply.bulk(&text[..end - start]);
+    let (mut ms, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (ms, sequence) = (ms.format(id.ms).as_bytes(), sequence.format(id.sequence).as_bytes());
+    let (mut text, end) = ([0; 41], ms.len() + 1 + sequence.len());
+    text[..ms.len()].copy_from_slice(ms);
+    text[ms.len()] = b'-';
+    text[ms.len() + 1..end].copy_from_slice(sequence);
+    reply.bulk(&text[..end]);
 }
 
 /// Answers an entry: its id, and its fields and values in turn.

@@ -4,19 +4,66 @@ use super::{CODE_LONG_TEXT, CODE_TEXT, CODE_WIDE, FORM_FAR, FORM_NAMED, FORM_NEA
 use super::{Item, Place, Trace, Value, next_index};
 use crate::words::{AUTHOR_MASK, clock, fold};
 use crdt::{Side, Step};
+use smallvec::SmallVec;
+
+/// What few elements are written to before it is known where they will be: nearly always on the stack.
+pub(super) type Written = SmallVec<[u8; 96]>;
+
+/// Where elements are written.
+pub(super) trait Out {
+    /// Appends a byte.
+    fn byte(&mut self, byte: u8);
+
+    /// Appends some.
+    fn bytes(&mut self, bytes: &[u8]);
+
+    /// Appends a number as [`crdt::encoding::put_varint`] does.
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+}
+
+impl Out for Vec<u8> {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Out for Written {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
 
 /// Appends an element that stands behind one of this trace, and says what comes behind it is written against.
 #[inline]
-pub(super) fn encode(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> Trace {
+pub(super) fn encode(out: &mut impl Out, trace: Trace, item: &Item<'_>) -> Trace {
     let integer = encode_head(out, trace, item);
     if let Value::Text(text) = item.value {
-        out.extend_from_slice(text);
+        out.bytes(text);
     }
     Trace { step: item.first_step(), integer }
 }
 
 /// Appends all of an element but its text, and says which integer the next one is written against.
-pub(super) fn encode_head(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> i64 {
+pub(super) fn encode_head(out: &mut impl Out, trace: Trace, item: &Item<'_>) -> i64 {
     let (code, integer, difference) = match item.value {
         Value::Integer(integer) => {
             let difference = fold(integer.wrapping_sub(trace.integer));
@@ -30,26 +77,27 @@ pub(super) fn encode_head(out: &mut Vec<u8>, trace: Trace, item: &Item<'_>) -> i
     };
     encode_place(out, trace.step, item, code);
     match item.value {
-        Value::Integer(_) => out.extend_from_slice(&difference.to_le_bytes()[..usize::from(code)]),
-        Value::Text(text) if code == CODE_LONG_TEXT => crdt::encoding::put_varint(out, text.len() as u64),
+        Value::Integer(_) => out.bytes(&difference.to_le_bytes()[..usize::from(code)]),
+        Value::Text(text) if code == CODE_LONG_TEXT => out.varint(text.len() as u64),
         Value::Text(_) | Value::Wide => {}
     }
     integer
 }
 
-fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
+fn encode_place(out: &mut impl Out, before: Step, item: &Item<'_>, code: u8) {
     let step = match item.place {
         Place::Edge(step) => step,
         Place::Named(name) => {
-            out.push(FORM_NAMED << 6 | code);
-            crdt::encoding::put_slice(out, name);
-            out.extend_from_slice(&item.dot.bits().to_le_bytes());
+            out.byte(FORM_NAMED << 6 | code);
+            out.varint(name.len() as u64);
+            out.bytes(name);
+            out.bytes(&item.dot.bits().to_le_bytes());
             return;
         }
     };
     if step.side == before.side && step.stamp == before.stamp && next_index(step.side, before.index) == Some(step.index)
     {
-        out.push(FORM_NEXT << 6 | code);
+        out.byte(FORM_NEXT << 6 | code);
         return;
     }
     let distance = match step.side {
@@ -60,17 +108,17 @@ fn encode_place(out: &mut Vec<u8>, before: Step, item: &Item<'_>, code: u8) {
         Some(distance)
             if step.side == before.side && step.stamp.author() == before.stamp.author() && step.index == 0 =>
         {
-            out.push(FORM_NEAR << 6 | code);
-            crdt::encoding::put_varint(out, distance);
+            out.byte(FORM_NEAR << 6 | code);
+            out.varint(distance);
         }
         Some(_) | None => {
-            out.push(FORM_FAR << 6 | code);
+            out.byte(FORM_FAR << 6 | code);
             let head = (step.stamp.bits() & AUTHOR_MASK) << 2 | u64::from(step.index != 0) << 1 | step.side as u64;
-            crdt::encoding::put_varint(out, head);
+            out.varint(head);
             let distance = clock(step.stamp).wrapping_sub(clock(before.stamp)) as i64;
-            crdt::encoding::put_varint(out, fold(distance));
+            out.varint(fold(distance));
             if step.index != 0 {
-                crdt::encoding::put_varint(out, u64::from(step.index));
+                out.varint(u64::from(step.index));
             }
         }
     }
