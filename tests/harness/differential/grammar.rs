@@ -46,13 +46,13 @@ pub struct Argument {
 }
 
 /// Commands that are not called: they end or move the server, write its files, or never stop answering. Other tests are about
-/// those that Pelago has.
+/// those that Pelago has. `CLIENT HELP` names later subcommands.
 #[rustfmt::skip]
 const NEVER: &[&str] = &[
     "shutdown", "debug", "replicaof", "slaveof", "psync", "sync", "replconf", "monitor", "restore-asking", "asking", "readonly",
     "readwrite", "save", "bgsave", "bgrewriteaof", "lastsave", "acl|save", "acl|load", "config|rewrite", "module|load",
     "module|loadex", "module|unload", "lolwut", "wait", "waitaof", "info", "memory|malloc-stats", "memory|doctor",
-    "latency|doctor", "command", "command|count", "command|docs", "command|info",
+    "latency|doctor", "command", "command|count", "command|docs", "command|info", "client|help",
 ];
 /// Commands that concern several clients, or after which a client hears something unasked: they are called in talks.
 #[rustfmt::skip]
