@@ -6,6 +6,7 @@
 
 mod address;
 mod document;
+mod memory_share;
 mod nearest;
 mod notify_events;
 mod output_limits;
@@ -15,7 +16,6 @@ mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
-mod memory_share;
 mod value;
 
 pub use address::{Address, AddressError};

@@ -7,7 +7,7 @@ use crate::command::number;
 use crate::command::pairs::last_of_each;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crdt::UnixMillis;
-use keyspace::{Lifetime, NewLifetime};
+use keyspace::{EventClass, Lifetime, NewLifetime};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -192,6 +192,35 @@ const MISCOUNTED: CommandError =
     CommandError::Plain("ERR The `numfields` parameter must match the number of arguments");
 const NOT_POSITIVE: &str = "ERR Number of fields must be a positive integer";
 
+/// What a command has done to fields of its key, which is told once.
+#[derive(Default)]
+struct Done {
+    sets: bool,
+    ends: bool,
+    persists: bool,
+    removes: bool,
+}
+
+impl Done {
+    /// Notes what [`set_end`] has answered.
+    fn note_end(&mut self, answer: i64) {
+        self.ends |= answer == 1;
+        self.removes |= answer == 2;
+    }
+
+    /// Tells it to whoever wants to hear of events.
+    fn tell(&self, call: &mut Call<'_, '_>, key: &[u8]) {
+        let db = call.db();
+        let events = [(self.sets, "hset"), (self.ends, "hexpire"), (self.persists, "hpersist")];
+        for (_, event) in events.iter().filter(|(is_done, _)| *is_done) {
+            call.store.note(EventClass::HASH, event, db, key);
+        }
+        if self.removes {
+            call.store.note_taken(EventClass::HASH, "hdel", db, key);
+        }
+    }
+}
+
 fn hexpire(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     set_ends(call, args, Measure::Seconds, "hexpire")
 }
@@ -217,14 +246,17 @@ fn set_ends(call: &mut Call<'_, '_>, args: &[&[u8]], measure: Measure, command: 
     let at = if conditions.is_some() { 4 } else { 3 };
     let fields = fields_at(args, at, "ERR Parameter `numFields` should be greater than 0")?;
     call.reply.array(fields.len());
+    let mut done = Done::default();
     for field in fields {
         let answer = match call.store.hash(db, key)?.and_then(|hash| hash.lifetime(field)) {
             None => NO_FIELD,
             Some(current) if !conditions.unwrap_or_default().allow(current, deadline) => 0,
             Some(_) => set_end(call, key, field, deadline)?,
         };
+        done.note_end(answer);
         call.reply.integer(answer);
     }
+    done.tell(call, key);
     Ok(())
 }
 
@@ -247,11 +279,14 @@ fn hpersist(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
     let (db, key) = (call.db(), args[1]);
     call.store.hash(db, key)?;
     let fields = fields_at(args, 2, NOT_POSITIVE)?;
+    let mut done = Done::default();
     call.reply.array(fields.len());
     for field in fields {
         let answer = persist(call, key, field)?;
+        done.persists |= answer == 1;
         call.reply.integer(answer);
     }
+    done.tell(call, key);
     Ok(())
 }
 
@@ -324,6 +359,7 @@ fn hgetex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         None => (NewEnd::Keep, 2),
     };
     let fields = fields_at(args, at, NOT_POSITIVE)?;
+    let mut done = Done::default();
     call.reply.array(fields.len());
     for field in fields {
         if !write_value(call, key, field)? {
@@ -331,14 +367,11 @@ fn hgetex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         }
         match new_end {
             NewEnd::Keep => {}
-            NewEnd::Persist => {
-                persist(call, key, field)?;
-            }
-            NewEnd::At(deadline) => {
-                set_end(call, key, field, deadline)?;
-            }
+            NewEnd::Persist => done.persists |= persist(call, key, field)? == 1,
+            NewEnd::At(deadline) => done.note_end(set_end(call, key, field, deadline)?),
         }
     }
+    done.tell(call, key);
     Ok(())
 }
 
@@ -346,12 +379,14 @@ fn hgetdel(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let (db, key) = (call.db(), args[1]);
     call.store.hash(db, key)?;
     let fields = fields_at(args, 2, NOT_POSITIVE)?;
+    let mut done = Done::default();
     call.reply.array(fields.len());
     for field in fields {
         if write_value(call, key, field)? {
-            call.store.remove_field(db, key, field)?;
+            done.removes |= call.store.remove_field(db, key, field)?;
         }
     }
+    done.tell(call, key);
     Ok(())
 }
 
@@ -439,22 +474,24 @@ fn hsetex(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         call.reply.integer(0);
         return Ok(());
     }
+    let mut done = Done::default();
     for (field, value) in last_of_each(options.pairs) {
         match options.deadline.map(UnixMillis::try_from) {
             Some(Ok(deadline)) if deadline > now => {
                 let lifetime = NewLifetime::Set(Lifetime::Until(deadline));
                 call.store.put_field_for(db, key, field, value, lifetime)?;
+                (done.sets, done.ends) = (true, true);
             }
             // What is over already is a removal.
-            Some(_) => {
-                call.store.remove_field(db, key, field)?;
-            }
+            Some(_) => done.removes |= call.store.remove_field(db, key, field)?,
             None => {
+                done.sets = true;
                 let lifetime = if options.keeps { NewLifetime::Keep } else { NewLifetime::Set(Lifetime::Never) };
                 call.store.put_field_for(db, key, field, value, lifetime)?;
             }
         }
     }
+    done.tell(call, key);
     call.reply.integer(1);
     Ok(())
 }
