@@ -41,9 +41,8 @@ impl Sequence {
         } else if index > 0 {
             split += 1;
         }
-        let mut cut = Self::default();
-        cut.chunks = self.chunks.split_off(split.min(self.chunks.len()));
-        cut.len = self.len - from;
+        let chunks = self.chunks.split_off(split.min(self.chunks.len()));
+        let mut cut = Self { chunks, len: self.len - from, ..Self::default() };
         self.len = from;
         if reach == Reach::UpTo {
             std::mem::swap(&mut self.chunks, &mut cut.chunks);
