@@ -77,6 +77,12 @@ pub struct DiskState {
     pub problems: u64,
     /// Bytes that may still be written to the disk.
     pub space_bytes: u64,
+    /// Whether a flush is under way.
+    pub is_flushing: bool,
+    /// For how long the disk has worked on one write or flush that it has not finished.
+    pub stalled_ms: u64,
+    /// Writes and flushes that took longer than they may.
+    pub stalls: u64,
 }
 
 /// How far the start is with reading.
@@ -243,6 +249,15 @@ impl Durability {
             wake();
         }
         true
+    }
+
+    /// Wishes a checkpoint that begins after this, even if one runs.
+    pub fn wish_next_checkpoint(&self) {
+        if !self.save_wanted.swap(true, Ordering::AcqRel)
+            && let Some(wake) = &*self.wake.lock()
+        {
+            wake();
+        }
     }
 
     /// Takes the wish for a checkpoint.

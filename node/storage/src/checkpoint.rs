@@ -5,7 +5,7 @@
 //! has. A checkpoint counts from the moment at which its manifest is there, and until then the one before stands.
 
 use crate::frame::{Place, Step, put_frame, step};
-use crate::fs::{Fs, FsFile, StoreError, list, read_whole, remove_if_there, replace_file};
+use crate::fs::{Fs, FsFile, StoreError, UNFINISHED, list, read_whole, remove_if_there, replace_file};
 use crate::limits::{GROUPS, IMAGE_BLOCK_BYTES, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
@@ -451,8 +451,26 @@ fn names_of(images: &BTreeMap<u16, ImageFacts>) -> impl Iterator<Item = (u64, u1
     images.iter().map(|(&group, facts)| (facts.checkpoint, group))
 }
 
+/// Removes what a checkpoint that was given up has left, which is of no use and may fill the disk: what neither the manifest
+/// nor its copy names, nor the checkpoint `before` it.
+pub fn discard_unfinished(fs: &dyn Fs, owner: StoreOwner, before: Option<&Manifest>) -> Result<(), StoreError> {
+    let none = BTreeMap::new();
+    let also = before.map_or(&none, |before| &before.images);
+    Named::on_disk(fs, owner, also)?.remove_others(fs).map(drop)
+}
+
+/// Removes what an earlier life has left unfinished: nothing of it is read by a start. Where there is no checkpoint,
+/// images stay: there may have been one.
+pub fn remove_leftovers(fs: &dyn Fs, owner: StoreOwner) -> Result<(), StoreError> {
+    for file in list(fs)?.into_iter().filter(|file| file.name.ends_with(UNFINISHED)) {
+        remove_if_there(fs, &file.name)?;
+    }
+    let named = Named::on_disk(fs, owner, &BTreeMap::new())?;
+    if named.number > 0 { named.remove_others(fs).map(drop) } else { Ok(()) }
+}
+
 /// Removes images that neither the manifest nor its copy names.
-pub(crate) fn remove_orphans(fs: &dyn Fs, owner: StoreOwner) -> Result<(), StoreError> {
+fn remove_orphans(fs: &dyn Fs, owner: StoreOwner) -> Result<(), StoreError> {
     Named::on_disk(fs, owner, &BTreeMap::new())?.remove_others(fs).map(drop)
 }
 

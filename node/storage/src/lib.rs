@@ -32,7 +32,8 @@ mod witness;
 pub use catalogue::{Catalogue, CatalogueError, Result};
 pub use check::{CheckReport, StoreFigures, check, is_store_file};
 pub use checkpoint::{
-    CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageForm, ImageWriter, Manifest, image_name,
+    CheckpointStart, CheckpointWriter, ImageFacts, ImageFault, ImageForm, ImageWriter, Manifest, discard_unfinished,
+    image_name, remove_leftovers,
 };
 pub use contents::Contents;
 pub use cut::{ChosenCut, Cut, CutError};

@@ -3,9 +3,9 @@
 //! Opening only reads. What is damaged is reported as a [`Problem`], in a sentence, and moved aside where nothing of it is
 //! needed; what is missing is for the caller to get from peers.
 
-use crate::checkpoint::{ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_of, remove_orphans};
+use crate::checkpoint::{ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_of, remove_leftovers};
 use crate::contents::Contents;
-use crate::fs::{DAMAGED, FileFacts, Fs, StoreError, UNFINISHED, list, move_aside, remove_if_there, replace_file};
+use crate::fs::{DAMAGED, FileFacts, Fs, StoreError, list, move_aside, remove_if_there, replace_file};
 use crate::journal::{Journal, JournalSettings, Segment, Segments};
 use crate::journal_reader::JournalReader;
 use crate::limits::DAMAGED_FILES_MAX;
@@ -353,9 +353,7 @@ impl FoundStore {
         let old: Vec<&FileFacts> = files.iter().filter(is_old).collect();
         let mut kept = 0;
         for file in &files {
-            if file.name.ends_with(UNFINISHED) {
-                remove_if_there(fs, &file.name)?;
-            } else if is_bad(&file.name, &self.problems) {
+            if is_bad(&file.name, &self.problems) {
                 move_aside(fs, &file.name)?;
                 kept += 1;
             }
@@ -363,9 +361,7 @@ impl FoundStore {
         // What was found now is worth more than what was found before.
         let surplus = (old.len() + kept).saturating_sub(DAMAGED_FILES_MAX);
         old.into_iter().take(surplus).try_for_each(|file| remove_if_there(fs, &file.name))?;
-        if self.manifest.is_some() {
-            remove_orphans(fs, self.owner)?;
-        }
+        remove_leftovers(fs, self.owner)?;
         witness::leave(fs, life)
     }
 }

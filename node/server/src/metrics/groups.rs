@@ -238,6 +238,10 @@ metric_group! {
         flush_us_last: Gauge,
         /// Microseconds of the longest flush since the node started.
         flush_us_max: Gauge,
+        /// Milliseconds for which the disk has worked on one write or flush of the journal that it has not finished.
+        stalled_ms: Gauge,
+        /// Writes and flushes of the journal that took longer than two seconds.
+        stalls: Counter,
         /// Bytes of the last checkpoint's images.
         checkpoint_bytes: Gauge,
         /// Bytes that checkpoints have written.

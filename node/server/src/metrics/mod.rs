@@ -321,6 +321,8 @@ impl Metrics {
         own.flushes.mirror(state.flushes);
         own.flush_us_last.set_count(state.flush_us_last);
         own.flush_us_max.set_count(state.flush_us_max);
+        own.stalled_ms.set_count(state.stalled_ms);
+        own.stalls.mirror(state.stalls);
         own.checkpoint_bytes.set_count(state.checkpoint_bytes);
         own.checkpoint_bytes_written.mirror(state.checkpoint_bytes_written);
         own.checkpoints.mirror(state.checkpoints);

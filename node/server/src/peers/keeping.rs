@@ -143,6 +143,11 @@ impl Keeping {
         self.store.is_some()
     }
 
+    /// Whether the keyspace is being walked over for a checkpoint.
+    fn is_walking(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| matches!(store.checkpoints.state, CheckpointState::Walking))
+    }
+
     /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
     fn carried_out(&self, position: u64) -> u64 {
         self.waiting.front().map_or(position, |queued| queued.first)
@@ -343,13 +348,14 @@ impl Peers {
     /// Follows the disk's health: writes are refused where durability was asked for and cannot be had, or where too much
     /// waits.
     fn judge_disk(&mut self) {
-        let Some(store) = &self.keeping.store else { return };
+        let wall = self.node.wall_clock();
+        let Some(store) = &mut self.keeping.store else { return };
         let health = store.progress().health();
         let always = self.node.durability.replies_wait();
         let undrained = self.node.keyspace.undrained_bytes() + store.progress().queued_bytes();
         self.node.durability.set_broken(health != Health::Sound);
         let changes = self.node.console.metrics.keyspace.changes_made.value();
-        store.describe(&self.node.durability, changes);
+        store.describe(&self.node.durability, changes, wall);
         let sentence = match (&health, always) {
             (Health::Dead(sentence), _) => Some(sentence.clone()),
             (Health::Full(sentence) | Health::Failing(sentence), true) => Some(sentence.clone()),
@@ -375,13 +381,16 @@ impl Peers {
     fn take_done(&mut self, done: Done) {
         let wall = self.node.wall_clock();
         match done {
+            // One that was given up on its way may have ended at the same moment.
+            Done::Walked(_) if !self.keeping.is_walking() => {}
             Done::Walked(Ok(walk)) => self.when_closed(Waiting::Walked(walk)),
             Done::Walked(Err(error)) | Done::Committed(Err(error)) => {
                 tracing::error!(%error, "a checkpoint could not be written; the one before stands");
-                if let Some(store) = &mut self.keeping.store {
-                    store.checkpoints.failed(wall);
-                }
-                self.end_checkpoint(true);
+                self.give_up_checkpoint(error.is_full(), wall);
+            }
+            Done::Discarded(Ok(())) => {}
+            Done::Discarded(Err(error)) => {
+                tracing::warn!(%error, "what a checkpoint has left could not be removed; the next one tries again");
             }
             Done::Committed(Ok(manifest)) => {
                 let Some(store) = &mut self.keeping.store else { return };
@@ -398,10 +407,23 @@ impl Peers {
         }
     }
 
+    /// The running checkpoint comes to nothing. What it has written goes at once: it may be what fills the disk.
+    fn give_up_checkpoint(&mut self, is_full: bool, now_ms: u64) {
+        if let Some(store) = &mut self.keeping.store {
+            store.checkpoints.failed(is_full, now_ms);
+            let (owner, before) = (store.checkpoints.owner, store.checkpoints.last.clone());
+            store.background.start(Task::Discard { fs: store.fs(), owner, before });
+        }
+        self.end_checkpoint(true);
+    }
+
     /// Everything that may be in an image is in the journal: once that is durable so far, the checkpoint may count.
     fn take_walk(&mut self, walk: Box<Walk>) {
         let end = self.hub.closed_vector().clone();
         let Some(store) = &mut self.keeping.store else { return };
+        if !matches!(store.checkpoints.state, CheckpointState::Walking) {
+            return;
+        }
         let position = store.disk.position();
         store.disk.command(Command::Flush);
         store.checkpoints.state = CheckpointState::Flushing { walk, position, end };
@@ -437,8 +459,11 @@ impl Peers {
         let Some(store) = &mut self.keeping.store else { return };
         let durable = store.progress().durable();
         if store.checkpoints.is_doomed(durable) {
-            store.checkpoints.failed(wall);
-            self.end_checkpoint(true);
+            let is_full = matches!(store.progress().health(), Health::Full(_));
+            tracing::error!(
+                "a checkpoint cannot count, as the journal has lost something since; the one before stands"
+            );
+            self.give_up_checkpoint(is_full, wall);
             return;
         }
         if let Some((walk, end)) = store.checkpoints.take_durable(durable) {
@@ -481,7 +506,7 @@ impl Peers {
             store.checkpoints.unchanged_since = None;
         }
         self.keeping.begun_with_all = self.filled;
-        store.checkpoints.begun(appended, changes, wall);
+        store.checkpoints.begun(position, appended, changes, wall);
         store.background.start(Task::Walk(Box::new(walk)));
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
     }

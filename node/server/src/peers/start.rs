@@ -106,9 +106,16 @@ impl Peers {
         let facts = setup.transport.credentials.facts()?;
         let identity = facts.identity;
         let wall = node.wall_clock();
+        let owner = StoreOwner { cluster: setup.cluster.0, identity: identity.0 };
+        // Before anything is written: what is removed may be all that fills the disk. Whose the store is, or what is wrong
+        // with it, is told below.
+        if let Some(store) = &setup.store
+            && let Err(error) = storage::remove_leftovers(&*store.fs, owner)
+        {
+            tracing::debug!(%error, "what an earlier life has left unfinished could not be removed");
+        }
         let recovered = recover(&setup, identity, wall)?;
         let life = Life { generation: recovered.start.boot.generation, nonce: recovered.start.boot.nonce };
-        let owner = StoreOwner { cluster: setup.cluster.0, identity: identity.0 };
         let found = match &setup.store {
             Some(store) => {
                 // Whoever removes a file of the store goes by way of this, so that backups keep what they read.

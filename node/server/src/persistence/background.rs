@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
-use storage::{JournalReader, Manifest, StoreError};
+use storage::{Fs, JournalReader, Manifest, StoreError, StoreOwner, discard_unfinished};
 
 /// A wish for batches out of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,19 @@ pub(crate) struct ReadBack {
 /// Something to do.
 pub(crate) enum Task {
     Walk(Box<Walk>),
-    Commit { walk: Box<Walk>, end: VersionVector, notes: Vec<u8>, keys: u64, now_ms: u64 },
+    Commit {
+        walk: Box<Walk>,
+        end: VersionVector,
+        notes: Vec<u8>,
+        keys: u64,
+        now_ms: u64,
+    },
+    /// Gives up the running walk, and removes what a checkpoint has left that comes to nothing.
+    Discard {
+        fs: Arc<dyn Fs>,
+        owner: StoreOwner,
+        before: Option<Manifest>,
+    },
     Read(ReadBack),
 }
 
@@ -37,6 +49,7 @@ pub(crate) enum Task {
 pub(crate) enum Done {
     Walked(Result<Box<Walk>, StoreError>),
     Committed(Result<Manifest, StoreError>),
+    Discarded(Result<(), StoreError>),
     Read(ReadBack, Result<Vec<Vec<u8>>, StoreError>),
 }
 
@@ -131,6 +144,10 @@ impl Background {
                 if let Some(task) = tasks.pop_front() {
                     match task {
                         Task::Walk(begun) => *walk = Some(begun),
+                        Task::Discard { .. } => {
+                            *walk = None;
+                            return Some(hands.finish(task));
+                        }
                         Task::Commit { .. } | Task::Read(_) => return Some(hands.finish(task)),
                     }
                 }
@@ -161,6 +178,9 @@ impl Hands {
             Task::Read(wish) => {
                 let batches = self.guard(|| self.reader.batches_after(wish.origin, wish.after, wish.bytes_max));
                 Done::Read(wish, batches)
+            }
+            Task::Discard { fs, owner, before } => {
+                Done::Discarded(self.guard(|| discard_unfinished(&*fs, owner, before.as_ref())))
             }
             Task::Walk(walk) => Done::Walked(Ok(walk)),
         }
@@ -200,6 +220,10 @@ fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn
             (Some(Task::Walk(begun)), _) => {
                 walk = Some(begun);
                 None
+            }
+            (Some(task @ Task::Discard { .. }), running) => {
+                drop(running);
+                Some(hands.finish(task))
             }
             (Some(task), running) => {
                 walk = running;

@@ -26,6 +26,13 @@ pub(crate) struct Checkpoints {
     began_ms: UnixMillis,
     began_appended: u64,
     began_changes: u64,
+    /// The first record that the running one does not contain.
+    began_position: u64,
+    /// Bytes that the disk had for it.
+    began_space: u64,
+    /// Bytes that the disk has, and had when the last one began that ran out of them.
+    space: u64,
+    too_little_space: Option<u64>,
     retry_at_ms: UnixMillis,
     failures: u32,
     took_ms: u64,
@@ -52,6 +59,9 @@ pub(crate) enum CheckpointState {
 /// The first pause after a failed checkpoint; it doubles.
 const RETRY_MS: u64 = 5_000;
 const RETRY_DOUBLINGS_MAX: u32 = 6;
+/// A checkpoint that ran out of space is tried again without a pause when there is so much more of it than the one before
+/// began with: an operator has made room, or at least it gets further.
+const SPACE_GROWN_BYTES_MIN: u64 = 64 << 20;
 /// For so many times as long as the last checkpoint took the next one rests, so that they take a small part of a core and
 /// of the disk however much is written.
 const REST_FACTOR: u64 = 10;
@@ -76,6 +86,10 @@ impl Checkpoints {
             began_ms: now_ms,
             began_appended: 0,
             began_changes: 0,
+            began_position: 0,
+            began_space: 0,
+            space: 0,
+            too_little_space: None,
             retry_at_ms: 0,
             failures: 0,
             took_ms: 0,
@@ -105,7 +119,9 @@ impl Checkpoints {
         if wished {
             return true;
         }
-        if now_ms < self.retry_at_ms {
+        let has_more_space =
+            self.too_little_space.is_some_and(|before| self.space >= before.saturating_add(SPACE_GROWN_BYTES_MIN));
+        if now_ms < self.retry_at_ms && !has_more_space {
             return false;
         }
         let base = self.last.as_ref().map_or(0, Manifest::bytes);
@@ -118,15 +134,22 @@ impl Checkpoints {
         heals || (share > 0 && u128::from(uncovered) >= due_at)
     }
 
-    /// A checkpoint has begun.
-    pub(crate) fn begun(&mut self, appended: u64, changes: u64, now_ms: UnixMillis) {
+    /// The disk has so much space.
+    pub(crate) fn note_space(&mut self, bytes: u64) {
+        self.space = bytes;
+    }
+
+    /// A checkpoint has begun at this record.
+    pub(crate) fn begun(&mut self, position: u64, appended: u64, changes: u64, now_ms: UnixMillis) {
         self.state = CheckpointState::Walking;
+        (self.began_position, self.began_space) = (position, self.space);
         (self.began_ms, self.began_appended, self.began_changes) = (now_ms, appended, changes);
     }
 
-    /// The running checkpoint cannot be finished.
-    pub(crate) fn failed(&mut self, now_ms: UnixMillis) {
+    /// The running checkpoint cannot be finished, perhaps because the disk is full.
+    pub(crate) fn failed(&mut self, is_full: bool, now_ms: UnixMillis) {
         self.state = CheckpointState::Idle;
+        self.too_little_space = is_full.then_some(self.began_space);
         self.has_failed = true;
         self.retry_at_ms = now_ms + (RETRY_MS << self.failures.min(RETRY_DOUBLINGS_MAX));
         self.failures += 1;
@@ -138,7 +161,7 @@ impl Checkpoints {
         self.state = CheckpointState::Idle;
         self.unchanged_since = Some(clock);
         (self.appended_before, self.changes_before, self.replayed_bytes) = (self.began_appended, self.began_changes, 0);
-        (self.failures, self.retry_at_ms, self.has_failed) = (0, 0, false);
+        (self.failures, self.retry_at_ms, self.has_failed, self.too_little_space) = (0, 0, false, None);
         self.took_ms = now_ms.saturating_sub(self.began_ms);
         self.finished_ms = now_ms;
         self.written_bytes += bytes;
@@ -160,11 +183,12 @@ impl Checkpoints {
         }
     }
 
-    /// Whether the running checkpoint can never count: what it builds on was lost on the way.
+    /// Whether the running checkpoint can never count: what it builds on was lost on the way, perhaps because its own
+    /// images have filled the disk.
     pub(crate) fn is_doomed(&self, durable: Durable) -> bool {
         match &self.state {
-            CheckpointState::Flushing { walk, .. } => durable.from > walk.position(),
-            CheckpointState::Idle | CheckpointState::Walking | CheckpointState::Committing { .. } => false,
+            CheckpointState::Walking | CheckpointState::Flushing { .. } => durable.from > self.began_position,
+            CheckpointState::Idle | CheckpointState::Committing { .. } => false,
         }
     }
 
@@ -189,6 +213,35 @@ mod tests {
     const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
 
     #[test]
+    fn a_checkpoint_that_ran_out_of_space_is_tried_again_when_there_is_more_or_after_a_pause() {
+        let config = Config::default();
+        let due = |checkpoints: &Checkpoints, at| checkpoints.is_due(&config, 0, false, true, at);
+        let mut checkpoints = Checkpoints::new(None, OWNER, 0);
+        checkpoints.note_space(1 << 30);
+        checkpoints.begun(0, 0, 0, 10);
+        checkpoints.note_space(0);
+        checkpoints.failed(true, 10);
+        // What it had written itself is no reason to do it again.
+        checkpoints.note_space(1 << 30);
+        assert!(!due(&checkpoints, 11) && due(&checkpoints, 10 + RETRY_MS));
+        checkpoints.note_space((1 << 30) + SPACE_GROWN_BYTES_MIN);
+        assert!(due(&checkpoints, 11));
+        checkpoints.begun(0, 0, 0, 11);
+        checkpoints.failed(false, 11);
+        checkpoints.note_space(1 << 40);
+        assert!(!due(&checkpoints, 12), "it was not for want of space");
+    }
+
+    #[test]
+    fn a_walk_that_has_filled_the_disk_for_the_journal_is_given_up_on_its_way() {
+        let mut checkpoints = Checkpoints::new(None, OWNER, 0);
+        checkpoints.begun(5, 0, 0, 0);
+        assert!(
+            !checkpoints.is_doomed(Durable { from: 5, to: 9 }) && checkpoints.is_doomed(Durable { from: 6, to: 9 })
+        );
+    }
+
+    #[test]
     fn checkpoints_rest_in_proportion_to_what_they_take_unless_the_journal_grows_too_far() {
         let config = Config { auto_aof_rewrite_min_size: 1_000 << 20, ..Config::default() };
         let mut checkpoints = Checkpoints::new(None, OWNER, 0);
@@ -196,7 +249,7 @@ mod tests {
             |config, checkpoints: &Checkpoints, mib: u64, at| checkpoints.is_due(config, mib << 20, false, false, at);
         let due = |checkpoints: &Checkpoints, mib, at| due_for(&config, checkpoints, mib, at);
         assert!(!due(&checkpoints, 999, 0) && due(&checkpoints, 1_000, 0));
-        checkpoints.begun(1_000 << 20, 0, 10_000);
+        checkpoints.begun(0, 1_000 << 20, 0, 10_000);
         let manifest = Manifest {
             read_back_from: 0,
             number: 1,

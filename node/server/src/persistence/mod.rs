@@ -26,6 +26,7 @@ use background::Background;
 use checkpoints::Checkpoints;
 use keyspace::Keyspace;
 use std::sync::Arc;
+use storage::limits::STALL_MS_MAX;
 use storage::{
     Command, Disk, DiskWorker, FlushPolicy, Fs, Health, JournalReader, JournalSettings, Progress, Record, Store,
     StoreError,
@@ -139,10 +140,12 @@ impl Persistence {
     }
 
     /// Writes down how the disk fares.
-    pub(crate) fn describe(&self, durability: &Durability, changes_made: u64) {
+    pub(crate) fn describe(&mut self, durability: &Durability, changes_made: u64, now_ms: u64) {
         use std::sync::atomic::Ordering::Relaxed;
-        let progress = self.progress();
         let space = self.fs.space().unwrap_or_default();
+        self.checkpoints.note_space(space);
+        let progress = self.progress();
+        let stalled_ms = progress.stalled_ms(now_ms);
         durability.change_state(|state| {
             state.health = self.health();
             state.panics = progress.panics.load(Relaxed) + self.background.panics();
@@ -154,6 +157,19 @@ impl Persistence {
             state.flush_us_last = progress.sync_us_last.load(Relaxed);
             state.flush_us_max = progress.sync_us_max.load(Relaxed);
             state.space_bytes = space;
+            state.is_flushing = progress.is_flushing();
+            let (was_stalled, is_stalled) = (state.stalled_ms >= STALL_MS_MAX, stalled_ms >= STALL_MS_MAX);
+            if is_stalled && !was_stalled {
+                state.stalls += 1;
+                tracing::warn!(
+                    stalled_ms,
+                    "the disk does not finish a write or flush: what is written now is not durable"
+                );
+            }
+            if was_stalled && !is_stalled {
+                tracing::info!(for_ms = state.stalled_ms, "the disk goes on");
+            }
+            state.stalled_ms = stalled_ms;
             self.checkpoints.describe(state, changes_made);
             state.checkpoint_groups = self.background.groups();
             state.uncovered_bytes = self.checkpoints.uncovered_bytes(state.appended_bytes);

@@ -19,7 +19,10 @@ pub(super) fn bgsave(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comm
     }
     match (durability.wish_checkpoint(), scheduled) {
         (true, _) => call.reply.simple("Background saving started"),
-        (false, true) => call.reply.simple("Background saving scheduled"),
+        (false, true) => {
+            durability.wish_next_checkpoint();
+            call.reply.simple("Background saving scheduled");
+        }
         (false, false) => return Err(CommandError::Plain(RUNNING)),
     }
     Ok(())
@@ -33,7 +36,10 @@ pub(super) fn bgrewriteaof(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), C
     }
     match durability.wish_checkpoint() {
         true => call.reply.simple("Background append only file rewriting started"),
-        false => call.reply.simple("Background append only file rewriting scheduled"),
+        false => {
+            durability.wish_next_checkpoint();
+            call.reply.simple("Background append only file rewriting scheduled");
+        }
     }
     Ok(())
 }

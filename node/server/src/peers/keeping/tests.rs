@@ -3,6 +3,7 @@
 use super::*;
 use crate::peers::tests::{SlowDisk, founded, in_a_runtime, noise, until, write};
 use keyspace::Writer;
+use storage::Fs;
 
 /// Writes until the disk, whose gate is shut, takes no more.
 fn fill_queue(peers: &mut Peers, writer: &mut Writer) {
@@ -118,6 +119,70 @@ fn a_checkpoint_begins_although_something_always_waits_for_the_disk() {
         // What waited is replayed over the images.
         assert_eq!((manifest.position, &manifest.vector), (carried_out, &before));
         assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_checkpoint_that_fills_the_disk_leaves_nothing_there() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(5);
+        let (mut peers, mut writer) = started(&disk);
+        for key in 0..64_u64 {
+            write(&mut writer, &key.to_le_bytes(), &noise(8 << 10));
+        }
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let files = |disk: &SlowDisk| disk.files.list().unwrap();
+        let used: u64 = files(&disk).iter().map(|file| file.bytes).sum();
+        let room = storage::DiskFaults { capacity_bytes: used + (100 << 10), ..Default::default() };
+        disk.files.set_faults(room);
+        let ended = peers.node.durability.checkpoints_ended();
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| peers.node.durability.checkpoints_ended() > ended);
+        assert!(peers.node.durability.state().checkpoint_failed);
+        // Nobody needs to take another one for that.
+        until(&mut peers, |_| !files(&disk).iter().any(|file| file.name.starts_with("image-")));
+        // One that is made room for counts.
+        disk.files.set_faults(storage::DiskFaults::default());
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| peers.node.durability.checkpoints_ended() > ended + 1);
+        assert!(!peers.node.durability.state().checkpoint_failed && peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_disk_that_hangs_is_told_while_it_hangs_and_once() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(6);
+        let (mut peers, mut writer) = started(&disk);
+        let gate = disk.gate.lock();
+        write(&mut writer, b"k", b"v");
+        assert!(peers.close_logged());
+        // Each look at the clock finds it later.
+        let state = |peers: &Peers| peers.node.durability.state();
+        until(&mut peers, |peers| state(peers).stalls > 0);
+        peers.judge_disk();
+        assert!(state(&peers).stalled_ms >= storage::limits::STALL_MS_MAX && state(&peers).stalls == 1);
+        assert_eq!(state(&peers).health, Health::Sound);
+        drop(gate);
+        until(&mut peers, |peers| peers.is_published() && state(peers).stalled_ms == 0);
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_checkpoint_that_is_scheduled_while_one_runs_is_taken_after_it() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(7);
+        let (mut peers, mut writer) = started(&disk);
+        write(&mut writer, b"k", b"v");
+        let ended = peers.node.durability.checkpoints_ended();
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| peers.node.durability.state().checkpoint_since_ms.is_some());
+        assert!(!peers.node.durability.wish_checkpoint());
+        peers.node.durability.wish_next_checkpoint();
+        assert!(peers.node.durability.is_wished());
+        until(&mut peers, |peers| peers.node.durability.checkpoints_ended() == ended + 2);
+        assert!(!peers.node.durability.is_wished() && peers.stop_disk());
     });
 }
 

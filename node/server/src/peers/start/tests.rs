@@ -3,7 +3,7 @@
 use super::*;
 use crate::console::Stop;
 use crate::peers::tests::{SlowDisk, begun, in_a_runtime, prepared, until, write};
-use storage::MemoryCatalogue;
+use storage::{Fs, MemoryCatalogue};
 
 #[test]
 fn quic_outlasts_every_silence_that_may_be_set() {
@@ -75,6 +75,34 @@ fn a_node_whose_numbers_are_used_up_does_not_go_on_under_the_last_one_when_it_is
             assert!(peers.number_needed.is_some());
             assert!(peers.stop_disk());
         }
+    });
+}
+
+#[test]
+fn what_a_checkpoint_has_left_on_a_full_disk_goes_before_a_start_writes_anything() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(12), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        write(&mut writer, b"k", b"v");
+        let left = |disk: &SlowDisk| {
+            let names = disk.files.list().unwrap().into_iter().map(|file| file.name);
+            names.filter(|name| name.ends_with(".new") || name.ends_with("-009")).count()
+        };
+        let leave = || {
+            for name in ["checkpoint.new", "image-0000000000000009-009"] {
+                disk.files.create(name).unwrap().append(b"left").unwrap();
+            }
+        };
+        leave();
+        drop(prepared(Some(&disk), &rows, 2, "boot").unwrap());
+        assert_eq!(left(&disk), 1, "without a manifest the image may be one of a checkpoint");
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| peers.node.durability.state().checkpoints > 0);
+        assert!(peers.stop_disk());
+        leave();
+        drop(prepared(Some(&disk), &rows, 3, "boot").unwrap());
+        assert_eq!(left(&disk), 0);
     });
 }
 
