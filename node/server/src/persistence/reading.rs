@@ -2,7 +2,9 @@
 //! and with what the journal has of them.
 //!
 //! Each round reads the journal anew, which costs no memory. So many groups make a round that reading the journal takes
-//! no longer than reading their images, and what clients have asked for comes first.
+//! no longer than reading their images, and what clients have asked for comes first. The first rounds, and those in which
+//! something was asked for, are small nevertheless: behind a large journal nobody would be served before everything is
+//! there.
 
 use super::group_of;
 use super::recovery::{BEAT_RECORDS, Replay};
@@ -20,6 +22,9 @@ use storage::{Contents, ImageFacts, ImageFault, Manifest, Problem, StoreError, i
 
 /// The fewest groups of a round: the first keys are there after so many.
 const ROUND_GROUPS_MIN: usize = 8;
+/// Rounds that may be small although reading the journal takes longer than reading their images. Each puts the end off by
+/// one reading of it: a second or two where it has grown to some gigabytes.
+const SMALL_ROUNDS_MAX: usize = 8;
 /// The groups of a round where everything is done in place, in small steps.
 const ROUND_GROUPS_IN_PLACE: usize = 32;
 
@@ -49,6 +54,8 @@ pub(crate) struct Loader {
     /// The node's number, and a vector that covers everything: resets of its own counters need not be remembered.
     number: Option<(NodeNumber, VersionVector)>,
     left: BTreeSet<u16>,
+    /// Rounds that were smaller than the journal is worth.
+    small_rounds: usize,
     loaded: Loaded,
 }
 
@@ -81,7 +88,7 @@ impl Loaded {
 impl Loader {
     pub(crate) fn new(source: Source) -> Self {
         let loaded = Loaded { has_lost_manifest: source.has_lost_manifest, ..Loaded::default() };
-        Self { source, number: None, left: (0..GROUPS).collect(), loaded }
+        Self { source, number: None, left: (0..GROUPS).collect(), small_rounds: 0, loaded }
     }
 
     /// The number that the node goes on under. `everything` covers whatever any node may have written.
@@ -99,20 +106,29 @@ impl Loader {
     /// Loads some groups and says which, those that are `wanted` first; none when everything is there.
     fn round(&mut self, wanted: &BTreeSet<u16>, now: UnixMillis, note: &Note<'_>) -> Result<Vec<u16>, StoreError> {
         let (asked, others): (Vec<u16>, Vec<u16>) = self.left.iter().partition(|group| wanted.contains(group));
-        let groups: Vec<u16> = asked.into_iter().chain(others).take(self.round_size()).collect();
+        let size = self.round_size(asked.len());
+        let groups: Vec<u16> = asked.into_iter().chain(others).take(size).collect();
         self.load(&groups, now, note)?;
         self.left.retain(|group| !groups.contains(group));
         Ok(groups)
     }
 
-    fn round_size(&self) -> usize {
+    /// The groups of the next round, of which so many were asked for.
+    fn round_size(&mut self, asked: usize) -> usize {
         if self.source.threads.is_none() {
             return ROUND_GROUPS_IN_PLACE;
         }
         let images: u64 = self.source.images.values().map(|facts| facts.bytes).sum();
         let of_one = images / u64::from(GROUPS);
         let as_long = self.source.journal_bytes.checked_div(of_one).unwrap_or(u64::from(GROUPS));
-        usize::try_from(as_long).unwrap_or(usize::MAX).clamp(ROUND_GROUPS_MIN, usize::from(GROUPS))
+        let worth = usize::try_from(as_long).unwrap_or(usize::MAX).clamp(ROUND_GROUPS_MIN, usize::from(GROUPS));
+        let small = asked.max(ROUND_GROUPS_MIN);
+        let is_urgent = asked > 0 || self.left.len() == usize::from(GROUPS);
+        if !is_urgent || small >= worth || self.small_rounds >= SMALL_ROUNDS_MAX {
+            return worth;
+        }
+        self.small_rounds += 1;
+        small
     }
 
     /// Loads these groups beside the keyspace, then takes them in.

@@ -129,6 +129,30 @@ fn keys_are_served_round_by_round_and_those_that_are_asked_for_first() {
     );
 }
 
+/// The journal is as large as the images: reading it for each few groups would take for ever, and reading everything in one
+/// round would let nobody read a key before the end.
+#[test]
+fn behind_a_large_journal_the_first_keys_and_those_that_are_asked_for_come_soon_and_the_rest_in_one_round() {
+    let (fs, before) = written();
+    let node = Arc::new(node());
+    let mut loader = scanned(&fs, &node).loader;
+    loader.source.threads = Some(2);
+    loader.source.journal_bytes = loader.source.images.values().map(|facts| facts.bytes).sum();
+    let mut round = |wanted: &[u16]| {
+        let wanted: BTreeSet<u16> = wanted.iter().copied().collect();
+        loader.round(&wanted, STARTED_AT, &|_| Ok(())).unwrap()
+    };
+    assert_eq!(round(&[]).len(), ROUND_GROUPS_MIN);
+    // As many as were asked for, however many rounds have been small, until there were enough of them.
+    for asked in 0..u16::try_from(SMALL_ROUNDS_MAX - 1).unwrap() {
+        let groups = round(&[GROUPS - 1 - asked]);
+        assert!(groups.contains(&(GROUPS - 1 - asked)) && groups.len() == ROUND_GROUPS_MIN, "{groups:?}");
+    }
+    assert_eq!(round(&[100]).len(), usize::from(GROUPS) - SMALL_ROUNDS_MAX * ROUND_GROUPS_MIN);
+    assert!(round(&[]).is_empty());
+    assert_eq!(digests(&node.keyspace), digests(&before));
+}
+
 #[test]
 fn a_client_that_rather_waits_gets_its_reply_when_the_key_is_there() {
     let (fs, _) = written();
