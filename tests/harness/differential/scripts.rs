@@ -43,7 +43,7 @@ pub fn library(random: &mut Random, calls: &mut dyn FnMut(&mut Random) -> Vec<Ve
         });
     }
     if random.percent(10) {
-        code.push_str(*random.one_of::<&str>(BAD_ENDS));
+        code.push_str(random.one_of::<&str>(BAD_ENDS));
     }
     code
 }

@@ -59,7 +59,7 @@ fn filled(kind: Kind) -> (Arc<Keyspace>, Drain, Vec<OpenBatch>) {
     let mut word = 7;
     for _ in 0..2 * ELEMENTS {
         word = word_after(word);
-        write(&mut writer, kind, (word >> 20) % (1 << 32) | 1 << 32);
+        write(&mut writer, kind, ((word >> 20) % (1 << 32)) | (1 << 32));
     }
     let batches = drain.take(&keyspace);
     (keyspace, drain, batches)
