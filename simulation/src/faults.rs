@@ -39,6 +39,7 @@ pub const FAULTS: &[&Fault] = &[
     &crash::PROCESS_CRASH,
     &crash::HOST_CRASH,
     &crash::LOST_DISK,
+    &crash::INTERRUPTED_START,
     &disk::FULL_DISK,
     &disk::FAILING_FLUSHES,
     &disk::FAILING_WRITES,

@@ -94,11 +94,12 @@ impl Host {
         let mut config = around.config.clone();
         config.region = region.to_owned();
         config.node = name.to_owned();
+        let files = SimulatedFs::new(Random::new(around.seed, &format!("disk of {name}")).word());
         Ok(Rc::new(Self {
             name: name.to_owned(),
             region: region.to_owned(),
-            catalogue: MemoryCatalogue::new(),
-            files: SimulatedFs::new(Random::new(around.seed, &format!("disk of {name}")).word()),
+            catalogue: MemoryCatalogue::on(&files),
+            files,
             clock,
             identity,
             bootstrap: RefCell::default(),
@@ -137,7 +138,11 @@ impl Host {
     /// One life of the node. It is ended by a crash of the host, or stops in order and then waits for that.
     pub async fn live(self: Rc<Self>) -> turmoil::Result {
         self.has_stopped.set(false);
-        if let Err(error) = self.serve().await {
+        let served = self.serve().await;
+        // Without its disk nobody starts, and nobody expects it to.
+        if let Err(error) = served
+            && !self.files.is_off()
+        {
             *self.start_error.borrow_mut() = Some(error);
         }
         self.has_stopped.set(true);

@@ -202,6 +202,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ("rot", 2),
             ("process-crash", 4),
             ("host-crash", 2),
+            ("interrupted-start", 2),
             ("partition", 1),
         ],
         gap_ms: (300, 2500),

@@ -29,6 +29,30 @@ pub const LOST_DISK: Fault = Fault {
     strike: |world, random| crash(world, random, true, true),
 };
 
+/// The host, and then the process in the middle of its start.
+pub const INTERRUPTED_START: Fault = Fault {
+    name: "interrupted-start",
+    summary: "a host loses power, and the process that starts on it then dies at any step that it takes on its disk",
+    lasts_ms: (5, 300),
+    strike: |world, random| {
+        let live = world.live();
+        if live.len() < 2 {
+            return Ok(None);
+        }
+        let victim = *random.pick(&live);
+        world.crash(victim, true);
+        let files = world.hosts[victim].files.clone();
+        files.fail_power_at(files.operations() + random.between(1, 60));
+        world.restart(victim);
+        Ok(Some(Box::new(move |world| {
+            if !world.removed.contains(&victim) {
+                world.crash(victim, false);
+                world.restart(victim);
+            }
+        })))
+    },
+};
+
 fn crash(world: &mut World, random: &mut Random, whole_host: bool, disk_too: bool) -> Result<Option<Ending>, Broken> {
     let live = world.live();
     // One region at least keeps the data, or all of it is lost rightly and nothing is left to judge.

@@ -47,7 +47,8 @@ pub const SLOW_DISK: Fault = Fault {
 /// A host that goes down, and a file that is not what it was when it comes back.
 pub const ROT: Fault = Fault {
     name: "rot",
-    summary: "a process dies, and until it comes back a bit of one of its files flips or a file is lost",
+    summary: "a process dies, and until it comes back a bit of one of its files flips, a sector cannot be read any more, or a file is \
+              lost",
     lasts_ms: (50, 3000),
     strike: rot,
 };
@@ -82,6 +83,8 @@ fn rot(world: &mut World, random: &mut Random) -> Result<Option<Ending>, Broken>
         if random.percent(25) {
             // It is in the list.
             let _ = host.files.remove(&file.name);
+        } else if random.percent(33) {
+            host.files.lose_sector(&file.name, random.word() % file.bytes.max(1));
         } else {
             host.files.flip(&file.name, random.word() % (file.bytes * 8).max(1));
         }
