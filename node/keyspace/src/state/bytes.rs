@@ -221,8 +221,7 @@ impl<'a> Arrived<'a> {
         };
         let mut vector = applied.clone();
         vector.join(&reader.vector(base, "a slot's context")?);
-        let in_part =
-            if form == SLOT_IN_PART { reader.vector(base, "a slot in part")? } else { VersionVector::new() };
+        let in_part = if form == SLOT_IN_PART { reader.vector(base, "a slot in part")? } else { VersionVector::new() };
         let digest = reader.word("a digest")?;
         let mut early = BTreeSet::new();
         for _ in 0..reader.count("an early set")? {
