@@ -93,7 +93,7 @@ mod tests {
     use super::ElementWrite;
     use crate::change::encode_operation;
     use crate::{Change, Kind, NodeNumber, Operation, Operations, Position, Reset, Resets, STAMP_EPOCH_MS};
-    use crate::{Number, Side, Stamp, Stamps, Step, StreamEntry, StreamId, StreamName};
+    use crate::{Number, Side, Stamp, Stamps, Step, StreamEntry, StreamHead, StreamId, StreamName};
     use alloc::vec::Vec;
 
     fn stamp(ms: u64) -> Stamp {
@@ -182,7 +182,7 @@ mod tests {
             (&[put(Kind::Hash, &name, b"v")], true),
             (&[put(Kind::String, b"", b"v")], true),
             (&[put(Kind::Stream, &entry, b"\x01\x01")], false),
-            (&[put(Kind::Stream, &head, b"\0\0\0\0\0")], true),
+            (&[put(Kind::Stream, &head, &StreamHead::default().encode())], true),
             (&[removal(Kind::Stream, &entry)], true),
             (&[put(Kind::List, &name, b"v"), removal(Kind::List, &earlier)], true),
             (&[], true),

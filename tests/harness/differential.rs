@@ -18,7 +18,7 @@ mod told;
 mod topics;
 
 pub use events::run_events;
-pub use grammar::Grammar;
+pub use grammar::{FOR_TALKS, Grammar};
 pub use talk::run_talks;
 
 use crate::client::{Client, shown};
