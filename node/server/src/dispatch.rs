@@ -76,9 +76,7 @@ pub fn dispatch_named(
                     return Outcome::Paused(now + LOADING_LOOK_MS);
                 }
                 refuse(client, reply, Some(entry), &error);
-            } else if let Some(until) =
-                worker.node.condition.paused_until(now, flags.intersects(Flags::WRITE.union(Flags::SCRIPT)))
-            {
+            } else if let Some(until) = worker.node.condition.paused_until(now, may_write(flags)) {
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
@@ -228,6 +226,13 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
         }
         _ => entry.command.flags,
     }
+}
+
+/// Whether a command may come to write, and waits while clients that write are paused. What only looks at scripts, and
+/// answers beside any of them, does not.
+#[inline]
+fn may_write(flags: Flags) -> bool {
+    flags.contains(Flags::WRITE) || (flags.contains(Flags::SCRIPT) && !flags.contains(Flags::ALLOW_BUSY))
 }
 
 /// Whether the command may run now. One that may need more memory has keys evicted first, while too much is used.

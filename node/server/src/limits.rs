@@ -89,8 +89,12 @@ pub const RANDOM_ELEMENTS_MAX: usize = 1 << 24;
 /// a time. A script that needs more ends with an error.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 512 << 20;
 
+/// Bytes in use between two scripts from which on what the last one left is collected before the next one runs: Lua does not
+/// look for garbage when its memory is short.
+pub const SCRIPT_CROWDED_BYTES: usize = SCRIPT_MEMORY_BYTES_MAX / 2;
+
 /// Bytes of words or of a reply that are made values of Lua without looking at each step whether its memory is short, which
-/// would cost more than the step. Values of Lua take up to some thirty times as much: 2 MiB beyond the limit above.
+/// would cost more than the step. Values of Lua take up to some thirty times as much: 2 MiB beyond the limit above, where nothing is converted so any more.
 pub const SCRIPT_UNLIMITED_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of the stack that Lua runs on, of which only what is used is memory: two hundred nested calls of C, and a

@@ -9,7 +9,7 @@ local error, rawget, rawset, rawequal, type, select = error, rawget, rawset, raw
 local setmetatable, getmetatable, next, tostring = setmetatable, getmetatable, next, tostring
 local raw_pcall, raw_xpcall, raw_load, raw_loadstring, setfenv = pcall, xpcall, load, loadstring, setfenv
 local resume, byte, concat = coroutine.resume, string.byte, table.concat
-local plain, position, text_of, ask = native.plain, native.position, native.text_of, native.ask
+local plain, position, text_of, ask, collect = native.plain, native.position, native.text_of, native.ask, native.collect
 
 local READ_ONLY = 'Attempt to modify a readonly table'
 
@@ -247,7 +247,12 @@ return {
   serve = function()
     local is_well, value
     while true do
-      local f, real, keys, argv = ask(is_well, value, is_sequence(value))
+      local f, real, keys, argv, is_crowded = ask(is_well, value, is_sequence(value))
+      -- What the last one left goes before the next one needs the room.
+      value, asked_f, asked_keys, asked_argv = nil
+      if is_crowded then
+        collect()
+      end
       if real then
         real.KEYS, real.ARGV = keys, argv
         is_well, value = raw_xpcall(f, position)

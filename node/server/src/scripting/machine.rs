@@ -141,6 +141,8 @@ pub struct Exchange {
     /// What others see of it.
     pub run: Arc<Run>,
     chance: Cell<u64>,
+    /// Nothing runs: what is compiled or kept meanwhile is no script's doing.
+    rests: Cell<bool>,
 }
 
 /// A script that was compiled here.
@@ -214,6 +216,7 @@ impl Machine {
             threshold_ns: Cell::new(0),
             run: node.scripts.running.enter(),
             chance: Cell::new(natives::UNSEEDED),
+            rests: Cell::new(true),
         });
         let json = Rc::new(json::Settings::default());
         let stack = DefaultStack::new(SCRIPT_STACK_BYTES).map_err(mlua::Error::external)?;
@@ -317,6 +320,7 @@ impl Machine {
         exchange.began_ns.set(now);
         exchange.resumed_ns.set(now);
         exchange.threshold_ns.set(threshold_ns);
+        exchange.rests.set(false);
         exchange.stop.set(None);
         exchange.failed.take();
         exchange.version.set(Version::Resp2);
@@ -339,7 +343,7 @@ impl Machine {
                 if matches!(question, Question::Done) {
                     // SUBTLE: Lua also runs while its stack rests, to compile and to make environments. Only who is on the stack can
                     // leave it, so nobody may be asked to from here on.
-                    self.exchange.threshold_ns.set(0);
+                    self.exchange.rests.set(true);
                 }
                 question
             }
@@ -397,8 +401,11 @@ fn is_small(bytes: usize) -> bool {
 /// What a word takes in Lua at least.
 const WORD_BYTES: usize = 16;
 
-/// A look at a script that runs.
+/// A look at a script that runs. Nothing runs while the machine rests, and a kill that comes then has come too late.
 fn look(lua: &Lua, exchange: &Rc<Exchange>, node: &Node) -> mlua::Result<VmState> {
+    if exchange.rests.get() {
+        return Ok(VmState::Continue);
+    }
     let threshold = exchange.threshold_ns.get();
     let now = node.monotonic_ns();
     if threshold > 0

@@ -1,5 +1,6 @@
 //! Scripts through dispatch: replies, locks, limits. What Redis answers to the same is compared in `tests/conformance`.
 
+use crate::limits::SCRIPT_MEMORY_BYTES_MAX;
 use crate::testing::{Caller, node};
 use std::sync::Arc;
 
@@ -261,4 +262,50 @@ fn small_conversions_leave_the_limit_of_memory_where_it_was() {
     assert_eq!(caller.call_bytes(&[b"EVAL", b"return #ARGV[1]", b"0", &large]), b":1048576\r\n");
     let words = caller.call_bytes(&[b"EVAL", b"return ARGV", b"0", b"\xff", b"a"]);
     assert_eq!(words, b"*2\r\n$1\r\n\xff\r\n$1\r\na\r\n");
+}
+
+#[test]
+fn replies_that_are_small_one_by_one_stay_below_the_limit_together() {
+    let mut caller = caller();
+    let text: Vec<u8> = (0_u32..1 << 18).flat_map(u32::to_le_bytes).collect();
+    caller.call_bytes(&[b"SET", b"k", &text]);
+    // Nothing is taken beside the replies: the table has room for them before.
+    let keeps = "local t = {} for i = 1, 2^14 do t[i] = 0 end \
+                 for i = 1, 2^14 do t[i] = redis.call('getrange', 'k', i, i + 60000) redis.call('incr', 'kept') end";
+    let reply = eval(&mut caller, keeps);
+    assert!(reply.starts_with("-ERR not enough memory"), "{}", &reply[..reply.len().min(100)]);
+    let kept = caller.call("GET kept");
+    let kept: usize = kept.lines().nth(1).and_then(|kept| kept.parse().ok()).expect("a number");
+    assert!(kept * 60_000 < SCRIPT_MEMORY_BYTES_MAX, "{kept} replies were kept");
+    assert_eq!(eval(&mut caller, "return #redis.call('getrange', 'k', 1, 60000)"), ":60000\r\n");
+}
+
+#[test]
+fn what_a_script_returned_is_gone_before_the_next_one_needs_the_room() {
+    let mut caller = caller();
+    // More than half of what it may have, in one value.
+    let large = "local t = {} for i = 1, 300 do t[i] = string.rep(i .. ' ', 2^20 / 4) end return {#t, ok = nil, t = t}";
+    for _ in 0..4 {
+        assert_eq!(eval(&mut caller, large), "*1\r\n:300\r\n");
+    }
+}
+
+#[test]
+fn a_script_that_begins_again_does_so_out_of_a_coroutine_too() {
+    let mut caller = caller();
+    let script = "coroutine.resume(coroutine.create(function() redis.call('strlen', ARGV[1]) end)) \
+                  return redis.call('incr', KEYS[1])";
+    // The first time it reads what is declared, which is then all that is held for it.
+    for (reads, counted) in [(&b"k"[..], ":1\r\n"), (b"other", ":2\r\n")] {
+        let reply = caller.call_bytes(&[b"EVAL", script.as_bytes(), b"1", b"k", reads]);
+        assert_eq!(String::from_utf8_lossy(&reply), counted);
+    }
+    assert_eq!(caller.call("GET k"), "$1\r\n2\r\n");
+}
+
+#[test]
+fn clients_that_write_are_paused_and_who_asks_for_functions_is_not() {
+    let mut caller = caller();
+    assert_eq!(caller.call("CLIENT PAUSE 100000 WRITE"), "+OK\r\n");
+    assert!(caller.call("FUNCTION STATS").contains("libraries_count"));
 }

@@ -6,11 +6,11 @@
 use super::{
     Answer, Exchange, Failure, Job, PAUSE, Question, is_small, natives, plain_text, unlimited, unwind, whole_reply,
 };
-use crate::limits::SCRIPT_MEMORY_BYTES_MAX;
+use crate::limits::{SCRIPT_CROWDED_BYTES, SCRIPT_MEMORY_BYTES_MAX};
 use crate::scripting::{convert, json, number, printed, type_name};
 use corosensei::Yielder;
 use mlua::{Function, Lua, MultiValue, Table, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 type Out = Yielder<Answer, Question>;
@@ -21,7 +21,9 @@ const BOOTSTRAP: &str = include_str!("../bootstrap.lua");
 pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Settings>, out: &Out) -> mlua::Result<()> {
     // What is to be run first when the loop begins.
     let first = RefCell::new(None);
-    let first = &first;
+    // Bytes that were in use when everything that was garbage had just been collected.
+    let kept = Cell::new(0);
+    let (first, kept) = (&first, &kept);
     lua.scope(|scope| {
         let native = natives::natives(lua, exchange, settings)?;
         let redis: Table = native.get("redis")?;
@@ -33,7 +35,7 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
         redis.set(
             "pcall",
             scope.create_function(move |lua, args: MultiValue| {
-                call(lua, exchange, out, &args)?.or_else(|text| unlimited(lua, || error_table(lua, &text)))
+                call(lua, exchange, out, &args)?.or_else(|text| small(lua, || error_table(lua, &text)))
             })?,
         )?;
         redis.set(
@@ -46,10 +48,22 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
         })?;
         lua.set_named_registry_value(PAUSE, pause)?;
         native.set(
+            "collect",
+            scope.create_function(move |lua, ()| {
+                lua.gc_collect()?;
+                kept.set(lua.used_memory());
+                Ok(())
+            })?,
+        )?;
+        native.set(
             "ask",
             scope.create_function(move |lua, (is_well, value, is_sequence): (Option<bool>, Value, bool)| {
                 let ended = is_well.map(|is_well| Ended { is_well, value, is_sequence });
-                unlimited(lua, || Ok(ask(exchange, out, first, ended)))
+                unlimited(lua, || {
+                    let (function, environment, keys, argv) = ask(exchange, out, first, ended);
+                    let is_crowded = lua.used_memory() > SCRIPT_CROWDED_BYTES.max(kept.get() + kept.get() / 4);
+                    Ok((function, environment, keys, argv, is_crowded))
+                })
             })?,
         )?;
         let doors: Table = lua.load(BOOTSTRAP).set_name("=pelago").call(native)?;
@@ -134,6 +148,10 @@ fn note_end(exchange: &Exchange, Ended { is_well, value, is_sequence }: &Ended) 
 
 /// `redis.call` and `redis.pcall`: a value, or the text of an error. The outer error ends the script.
 fn call(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlua::Result<Result<Value, String>> {
+    // What ended a coroutine of the script ends the script, before it does anything else.
+    if exchange.stop.get().is_some() {
+        return Err(unwind(lua));
+    }
     if let Err(text) = take_words(exchange, args) {
         return Ok(Err(text.to_owned()));
     }
@@ -147,9 +165,14 @@ fn call(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlu
             let text = text.strip_suffix(b"\r\n").unwrap_or(text);
             Ok(Err(String::from_utf8_lossy(text).into_owned()))
         }
-        _ if is_small(reply.len()) => unlimited(lua, || convert::value_of(lua, reply.bytes())).map(Ok),
+        _ if is_small(reply.len()) => small(lua, || convert::value_of(lua, reply.bytes())).map(Ok),
         _ => convert::value_of(lua, reply.bytes()).map(Ok),
     }
+}
+
+/// Does something small for the script that runs: without the limit, unless the script has reached it already.
+fn small<T>(lua: &Lua, work: impl FnOnce() -> mlua::Result<T>) -> mlua::Result<T> {
+    if lua.used_memory() < SCRIPT_MEMORY_BYTES_MAX { unlimited(lua, work) } else { work() }
 }
 
 fn error_table(lua: &Lua, text: &str) -> mlua::Result<Value> {
@@ -161,6 +184,9 @@ fn error_table(lua: &Lua, text: &str) -> mlua::Result<Value> {
 
 /// `redis.acl_check_cmd`.
 fn check(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlua::Result<bool> {
+    if exchange.stop.get().is_some() {
+        return Err(unwind(lua));
+    }
     take_words(exchange, args).map_err(|text| whole_reply(text.to_owned()))?;
     out.suspend(Question::Check);
     if exchange.stop.get().is_some() {
