@@ -31,6 +31,8 @@ pub(crate) enum Form<'a> {
 
 /// Bytes of a payload for one change, about: so many places are made at once.
 const CHANGE_BYTES: usize = 32;
+/// Places that are made at once, at most: a payload of millions of bytes may be one change.
+const PLACES_AT_ONCE_MAX: usize = 4096;
 
 impl<'a> Arrival<'a> {
     /// The changes of a payload. All of it is checked: an error says that nothing of it may be applied. `previous` and `last`
@@ -41,7 +43,7 @@ impl<'a> Arrival<'a> {
         (previous, last): (Stamp, Stamp),
         payload: &'a [u8],
     ) -> Result<Vec<Self>, DecodeError> {
-        let mut arrivals = Vec::with_capacity(payload.len() / CHANGE_BYTES + 1);
+        let mut arrivals = Vec::with_capacity((payload.len() / CHANGE_BYTES + 1).min(PLACES_AT_ONCE_MAX));
         for change in Changes::new(payload, origin, previous) {
             let change = change?;
             if change.stamp > last {

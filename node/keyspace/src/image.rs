@@ -7,7 +7,7 @@
 use crate::hash::SLOTS;
 use crate::keyspace::Keyspace;
 use crate::slot::Slot;
-use crate::state::Extent;
+use crate::state::{Extent, Origin};
 use crdt::{DecodeError, Stamp, UnixMillis, VersionVector};
 
 impl Keyspace {
@@ -43,7 +43,7 @@ impl Keyspace {
     /// Loads what [`Keyspace::read_image`] wrote, before the node has a number and serves anybody. The vector does not
     /// rise; the slots know how far they have seen.
     pub fn load_image(&self, block: &[u8], now: UnixMillis) -> Result<(), DecodeError> {
-        self.merge_slots(block, now).map(drop)
+        self.merge_written(block, now, Origin::Image).map(drop)
     }
 
     /// Images of some slots are lost: the node does not have everything up to its vector after all. The other slots do, and
@@ -83,4 +83,30 @@ impl Keyspace {
 fn holds_nothing(slot: &Slot) -> bool {
     let is_empty = |database| slot.table(database).is_none_or(|table| table.is_empty());
     slot.databases().all(is_empty) && slot.memory.context().is_none() && slot.memory.resets().len() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Database, Drain, Keyspace, NewLifetime, slot_of};
+    use crdt::{NodeNumber, STAMP_EPOCH_MS, VersionVector};
+
+    #[test]
+    fn only_an_image_says_that_a_slot_has_lost_something() {
+        let now = STAMP_EPOCH_MS + 1000;
+        let keyspaces = [Keyspace::new(1), Keyspace::new(2), Keyspace::new(3)];
+        let [lossy, back, peer] = &keyspaces;
+        lossy.set_number(NodeNumber::new(1).unwrap());
+        let mut writer = lossy.writer();
+        writer.access(now, &[b"k"]).put_string(Database(0), b"k", b"v", NewLifetime::Keep);
+        drop(Drain::default().take(lossy));
+        let slot = slot_of(b"k");
+        let mut applied = VersionVector::new();
+        applied.raise(NodeNumber::new(1).unwrap(), lossy.clock());
+        lossy.raise_applied(&applied);
+        lossy.forget_applied(&|number| number == slot);
+        let (block, _) = lossy.read_image(&[slot], usize::MAX);
+        back.load_image(&block, now).unwrap();
+        assert!(lossy.is_in_part(slot) && back.is_in_part(slot));
+        assert!(peer.merge_slots(&block, now).is_err() && !peer.is_in_part(slot));
+    }
 }

@@ -247,7 +247,8 @@ impl<'a> Access<'a> {
         Ok(())
     }
 
-    /// Removes the elements in these ranges, which are in order, do not overlap, and leave some. False, and nothing done, if the case is not that simple.
+    /// Removes the elements in these ranges, which are in order, do not overlap, and leave some. False, and nothing done, if
+    /// the case is not that simple.
     fn remove_in_place(&mut self, database: Database, key: &[u8], ranges: &[Range<usize>]) -> bool {
         let Some(mut site) = self.list_in_place(database, key, |list| !list.has_wide()) else { return false };
         let ranges = site.cut_ends(ranges);

@@ -35,6 +35,15 @@ use bytes::{
 use patched::ArrivedPatches;
 use steps::{LargeKey, Reading};
 
+/// Who wrote what is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Another node, which has nothing to say of what this one has lost.
+    Peer,
+    /// This node, on its disk.
+    Image,
+}
+
 /// How much of a slot is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -91,6 +100,11 @@ impl Keyspace {
     /// Merges what [`Keyspace::read_slots`] or [`Keyspace::list_slots`] of a peer wrote. Returns the slots that still
     /// differ in something that the peer has removed: they must be listed.
     pub fn merge_slots(&self, chunk: &[u8], now: UnixMillis) -> Result<Vec<u16>, DecodeError> {
+        self.merge_written(chunk, now, Origin::Peer)
+    }
+
+    /// The same, also for what a block of an image says.
+    pub(crate) fn merge_written(&self, chunk: &[u8], now: UnixMillis, origin: Origin) -> Result<Vec<u16>, DecodeError> {
         let mut reader = Reader::new(chunk);
         let base = Stamp::from_bits(reader.word("a chunk")?);
         let vector = reader.vector(base, "a chunk")?;
@@ -98,6 +112,9 @@ impl Keyspace {
         let mut differing = Vec::new();
         while !reader.is_empty() {
             let arrived = Arrived::decode(&mut reader, base, &vector)?;
+            if origin == Origin::Peer && !arrived.context.in_part.is_empty() {
+                return Err(DecodeError::Invalid("a slot in part, which only images have"));
+            }
             if self.only.as_ref().is_some_and(|only| !only.contains(arrived.number)) {
                 continue;
             }
@@ -177,7 +194,7 @@ impl Keyspace {
     ) {
         let start = out.len();
         if !self.read_slot_in(number, since, (extent, true), applied, out) {
-            // Large collections of it are being written to.
+            // It was written to between two steps.
             out.truncate(start);
             self.read_slot_in(number, since, (extent, false), applied, out);
         }

@@ -3,7 +3,8 @@
 //! The operation says where the range ends and how far its author had seen others: what that covers goes, and what was put
 //! there meanwhile stays. So it is small however much it removes. Who carries it out finds the range by counting chunks,
 //! cuts it off, and has it freed beside the clients. What it takes out of the slot's digest is found by looking at what is
-//! less: at what goes, or, if the key has a summary, at what stays.
+//! less: at what goes, or, if the key has a summary, at what stays. That is linear in the smaller part; so is keeping what
+//! was put meanwhile.
 
 use crate::body::KeyBody;
 use crate::garbage::Waste;

@@ -8,7 +8,11 @@
 //! has done already changes nothing: a value with its dot is put in its own place, what it drops is gone and known as seen, a
 //! sum is as far or further. What another change has removed meanwhile is missing, and that change is in the journal. For
 //! another node it is a matter, since it compares what it has with others once its vector is there. So there a slot that
-//! changes under the reader is read again, in one step.
+//! changes under the reader is read again, in one step: a slot that is written to all the time is read so. A change is known
+//! by its mark, which all changes of a batch may share, so nothing is read out while a batch is half applied.
+//!
+//! A step is some elements, whatever they take; and what is beside the elements of a stream, such as what its groups have
+//! pending, is one step.
 
 use super::Extent;
 use super::bytes::{begin_key, end_key, is_news, write_element, write_key, write_lives};

@@ -4,7 +4,8 @@
 //! lies between them that still has to be delivered; and if nothing of its author is left before it, the range begins at
 //! the bottom. So a group has hardly more ranges than authors, and one more for each entry that was passed over.
 //!
-//! Ranges of entries that are gone stay, one for each author: in another region such an entry may be pending.
+//! Ranges of entries that are gone stay, one for each author: in another region such an entry may be pending. A range that
+//! comes to cover what is gone from here, and pending nowhere here, ends it there too.
 
 use super::regional::{EntryDots, GroupState, Others, RANGES_LOOKED_AT_MIN};
 use crdt::{DotRange, EntryDot, NodeNumber, StreamId, StreamName};
