@@ -5,7 +5,9 @@
 //! has. A checkpoint counts from the moment at which its manifest is there, and until then the one before stands.
 
 use crate::frame::{Place, Step, put_frame, step};
-use crate::fs::{Fs, FsFile, StoreError, UNFINISHED, list, read_whole, remove_if_there, replace_file};
+use crate::fs::{
+    Fs, FsFile, StoreError, UNFINISHED, is_damage, list, read_if_sound, read_whole, remove_if_there, replace_file,
+};
 use crate::limits::{GROUPS, IMAGE_BLOCK_BYTES, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
@@ -218,7 +220,7 @@ impl Manifest {
     /// Whose store it is, if a manifest can be read.
     pub(crate) fn owner_on_disk(fs: &dyn Fs) -> Result<Option<StoreOwner>, StoreError> {
         for name in [MANIFEST, MANIFEST_COPY] {
-            let Ok(Some(bytes)) = read_whole(fs, name, MANIFEST_BYTES_MAX) else { continue };
+            let Some(bytes) = read_if_sound(fs, name, MANIFEST_BYTES_MAX)? else { continue };
             if let Some(row) = ManifestRow::decode(name, &bytes)? {
                 return Ok(Some(row.owner));
             }
@@ -234,10 +236,11 @@ impl Manifest {
             let found = match read_whole(fs, name, MANIFEST_BYTES_MAX) {
                 Ok(None) => continue,
                 Ok(Some(bytes)) => Self::decode(name, &bytes, owner)?,
-                Err(error) => {
+                Err(error) if error.is_damage() => {
                     tracing::error!(%error, "the disk cannot read a file of the store");
                     None
                 }
+                Err(error) => return Err(error),
             };
             match found {
                 Some(found) if best.as_ref().is_none_or(|best| best.number < found.number) => best = Some(found),
@@ -420,11 +423,15 @@ impl Named {
         fs.sync_directory().map_err(|error| StoreError::file("make durable", "the images' directory", error))?;
         let mut named = Self { images: names_of(also).collect(), number: 0, is_unsure: false };
         for name in [MANIFEST, MANIFEST_COPY] {
-            let Ok(found) = read_whole(fs, name, MANIFEST_BYTES_MAX) else {
-                named.is_unsure = true;
-                continue;
+            let bytes = match read_whole(fs, name, MANIFEST_BYTES_MAX) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(error) if error.is_damage() => {
+                    named.is_unsure = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
-            let Some(bytes) = found else { continue };
             if let Some(manifest) = Manifest::decode(name, &bytes, owner)? {
                 named.images.extend(names_of(&manifest.images));
                 named.number = named.number.max(manifest.number);
@@ -462,10 +469,11 @@ pub fn discard_unfinished(fs: &dyn Fs, owner: StoreOwner, before: Option<&Manife
 /// Removes what an earlier life has left unfinished: nothing of it is read by a start. Where there is no checkpoint,
 /// images stay: there may have been one.
 pub fn remove_leftovers(fs: &dyn Fs, owner: StoreOwner) -> Result<(), StoreError> {
+    // Nothing is removed from the store of another node.
+    let named = Named::on_disk(fs, owner, &BTreeMap::new())?;
     for file in list(fs)?.into_iter().filter(|file| file.name.ends_with(UNFINISHED)) {
         remove_if_there(fs, &file.name)?;
     }
-    let named = Named::on_disk(fs, owner, &BTreeMap::new())?;
     if named.number > 0 { named.remove_others(fs).map(drop) } else { Ok(()) }
 }
 
@@ -487,10 +495,11 @@ pub fn read_image(
     let bytes = match fs.read(&name, 0, usize::MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some(ImageFault::Missing)),
-        Err(error) => {
+        Err(error) if is_damage(&error) => {
             tracing::error!(name, %error, "the disk cannot read a file of the store");
             return Ok(Some(ImageFault::Unreadable));
         }
+        Err(error) => return Err(StoreError::file("read", &name, error)),
     };
     let blocks = match blocks_of(&bytes, &name, owner, group, facts.checkpoint)? {
         Ok(blocks) => blocks,

@@ -3,6 +3,7 @@
 //! Small on purpose: the simulator's disk implements it with all the ways in which a real one forgets. Synchronous, since
 //! it is called from threads that do nothing else. Not for the catalogue, which is sled's own affair.
 
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -107,6 +108,23 @@ impl StoreError {
             Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
         }
     }
+
+    /// Whether a file was not read because what it holds is lost.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::File { error, .. } => is_damage(error),
+            Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
+        }
+    }
+}
+
+/// Whether an error of a read says that the disk has lost what lies there.
+///
+/// SUBTLE: everything else, such as too many open files, no memory or no permission, says nothing about the file: whoever
+/// took it for damage would move sound files aside.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    let lost = [Errno::IO, Errno::BADMSG, Errno::UCLEAN];
+    error.raw_os_error().is_some_and(|number| lost.iter().any(|lost| lost.raw_os_error() == number))
 }
 
 /// Writes a small file as a whole: after a crash there is the old one or the new one.
@@ -150,6 +168,17 @@ pub(crate) fn read_whole(fs: &dyn Fs, name: &str, bytes_max: usize) -> Result<Op
     }
 }
 
+/// Reads a whole small file, if it is there and the disk can read it.
+pub(crate) fn read_if_sound(fs: &dyn Fs, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    match read_whole(fs, name, bytes_max) {
+        Err(error) if error.is_damage() => {
+            tracing::error!(%error, "the disk cannot read a file of the store");
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
 /// What could be read of a file.
 pub(crate) struct Readable {
     /// Its beginning, and mostly all of it.
@@ -160,10 +189,11 @@ pub(crate) struct Readable {
 
 /// Reads a file to its end, or at most so many bytes of it, or as far as the disk can: a sector that it cannot read is
 /// damage like any other, costs what lies in it and behind it, and must not keep a node from starting.
-pub(crate) fn read_readable(fs: &dyn Fs, name: &str, bytes_max: usize) -> Readable {
+pub(crate) fn read_readable(fs: &dyn Fs, name: &str, bytes_max: usize) -> Result<Readable, StoreError> {
     let error = match fs.read(name, 0, bytes_max) {
-        Ok(bytes) => return Readable { bytes, is_cut: false },
-        Err(error) => error,
+        Ok(bytes) => return Ok(Readable { bytes, is_cut: false }),
+        Err(error) if is_damage(&error) => error,
+        Err(error) => return Err(StoreError::file("read", name, error)),
     };
     let mut bytes = Vec::new();
     let is_cut = loop {
@@ -171,11 +201,12 @@ pub(crate) fn read_readable(fs: &dyn Fs, name: &str, bytes_max: usize) -> Readab
         match fs.read(name, bytes.len() as u64, left.min(SECTOR_BYTES)) {
             Ok(sector) if sector.is_empty() => break false,
             Ok(sector) => bytes.extend_from_slice(&sector),
-            Err(_) => break true,
+            Err(error) if is_damage(&error) => break true,
+            Err(error) => return Err(StoreError::file("read", name, error)),
         }
     };
     tracing::error!(name, %error, readable_bytes = bytes.len(), "the disk cannot read a file of the store");
-    Readable { bytes, is_cut }
+    Ok(Readable { bytes, is_cut })
 }
 
 /// So much is read at once of a file that cannot be read as a whole: what disks lose at once is mostly larger.
@@ -185,3 +216,17 @@ const SECTOR_BYTES: usize = 512;
 pub(crate) const UNFINISHED: &str = ".new";
 /// In the name of a file that could not be used and is kept for inspection.
 pub(crate) const DAMAGED: &str = ".damaged";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_disk_has_lost_is_damage() {
+        let is_lost = |errno: Errno| is_damage(&io::Error::from(errno));
+        assert!([Errno::IO, Errno::BADMSG, Errno::UCLEAN].into_iter().all(is_lost));
+        let transient = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::STALE, Errno::TIMEDOUT];
+        assert!(!transient.into_iter().any(is_lost));
+        assert!(!is_damage(&io::Error::other("the process has ended")));
+    }
+}

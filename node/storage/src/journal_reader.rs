@@ -98,10 +98,13 @@ impl JournalReader {
             }
         }
         for number in unread {
-            let index = scan(&*self.fs, number, &mut |_, _| Ok(()))?.map(|scanned| scanned.index).unwrap_or_default();
-            let place = index.place(origin, after);
-            if let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == number) {
-                segment.index = Some(index);
+            let Some(scanned) = scan(&*self.fs, number, &mut |_, _| Ok(()))? else { continue };
+            let place = scanned.index.place(origin, after);
+            // What the disk could not read this time it may read the next time.
+            if !scanned.is_cut
+                && let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == number)
+            {
+                segment.index = Some(scanned.index);
             }
             if let Some(place) = place {
                 return Ok(Some((number, place)));

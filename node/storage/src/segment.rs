@@ -172,6 +172,8 @@ pub(crate) struct Scanned {
     /// The number of the next record.
     pub next: u64,
     pub end: SegmentEnd,
+    /// The disk could not read all of it this time.
+    pub is_cut: bool,
     /// Records that are damaged, by number.
     pub damaged: Vec<u64>,
     pub index: SegmentIndex,
@@ -185,13 +187,19 @@ pub(crate) fn scan(
     visit: &mut dyn FnMut(u64, RecordView<'_>) -> Result<(), StoreError>,
 ) -> Result<Option<Scanned>, StoreError> {
     let name = segment_name(number);
-    let Readable { bytes, is_cut } = read_readable(fs, &name, usize::MAX);
+    let Readable { bytes, is_cut } = read_readable(fs, &name, usize::MAX)?;
     let HeadFound::Whole(head, mut offset) = SegmentHead::decode(number, &bytes) else { return Ok(None) };
     if head.version != FORMAT_VERSION {
         return Err(StoreError::Newer { name, version: head.version });
     }
-    let mut scanned =
-        Scanned { head, next: head.first, end: SegmentEnd::Whole, damaged: Vec::new(), index: SegmentIndex::default() };
+    let mut scanned = Scanned {
+        head,
+        next: head.first,
+        end: SegmentEnd::Whole,
+        is_cut,
+        damaged: Vec::new(),
+        index: SegmentIndex::default(),
+    };
     // Since where there are only damaged records.
     let mut damaged_at = None;
     loop {
@@ -244,7 +252,7 @@ pub(crate) fn scan(
 /// Reads the head of a segment alone.
 pub(crate) fn read_head(fs: &dyn Fs, number: u64) -> Result<HeadFound, StoreError> {
     let name = segment_name(number);
-    let Readable { bytes, is_cut } = read_readable(fs, &name, HEAD_BYTES_MAX);
+    let Readable { bytes, is_cut } = read_readable(fs, &name, HEAD_BYTES_MAX)?;
     match SegmentHead::decode(number, &bytes) {
         HeadFound::Torn if is_cut => Ok(HeadFound::Damaged),
         HeadFound::Whole(head, _) if head.version != FORMAT_VERSION => {

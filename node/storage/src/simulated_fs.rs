@@ -6,6 +6,7 @@
 //! readable until the crash.
 
 use crate::fs::{FileFacts, FileId, Fs, FsFile};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,7 +120,7 @@ impl SimulatedFs {
         self.disk().power_fails_at = Some(operation);
     }
 
-    /// The operation of this number fails and does nothing; those after it do not.
+    /// The operation of this number fails and does nothing, as if too many files were open; those after it do not.
     pub fn fail_operation(&self, operation: u64) {
         self.disk().fails_at = Some(operation);
     }
@@ -227,7 +228,7 @@ impl SimulatedFs {
             return Err(io::Error::other("the power is off"));
         }
         if disk.fails_at == Some(disk.operations) {
-            return Err(io::Error::other("the disk fails"));
+            return Err(Errno::MFILE.into());
         }
         Ok(disk)
     }
@@ -348,7 +349,7 @@ impl Fs for SimulatedFs {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let end = start.saturating_add(bytes_max).min(bytes.len());
         if file.unreadable_from.is_some_and(|at| at < end) {
-            return Err(io::Error::other("the disk cannot read this"));
+            return Err(Errno::IO.into());
         }
         Ok(bytes[start..end].to_vec())
     }

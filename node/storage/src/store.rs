@@ -5,7 +5,7 @@
 
 use crate::checkpoint::{ImageFacts, ImageFault, MANIFEST, MANIFEST_COPY, Manifest, image_of, remove_leftovers};
 use crate::contents::Contents;
-use crate::fs::{DAMAGED, FileFacts, Fs, StoreError, list, move_aside, remove_if_there, replace_file};
+use crate::fs::{DAMAGED, FileFacts, Fs, StoreError, list, move_aside, read_if_sound, remove_if_there, replace_file};
 use crate::journal::{Journal, JournalSettings, Segment, Segments};
 use crate::journal_reader::JournalReader;
 use crate::limits::DAMAGED_FILES_MAX;
@@ -186,11 +186,11 @@ impl FoundStore {
         }
         let ours = |name: &str| segment_number(name).is_some() || image_of(name).is_some() || name == MANIFEST;
         let is_empty = !files.iter().any(|file| ours(&file.name));
-        let sound = read_sound(&*fs);
+        let sound = read_sound(&*fs)?;
         if let Some((_, segment)) = sound.filter(|(_, segment)| last_segment.unwrap_or_default() < *segment) {
             problems.push(Problem::LastSegmentMissing { name: segment_name(segment) });
         }
-        let witness = witness::read(&*fs);
+        let witness = witness::read(&*fs)?;
         Ok(Self { fs, owner, manifest, segments, problems, sound, witness, is_empty })
     }
 
@@ -309,7 +309,8 @@ impl FoundStore {
             let segment = &mut self.segments[at];
             segment.next = scanned.next;
             segment.damaged = self.problems[problems_before..].iter().any(Problem::is_damage);
-            segment.index = Some(scanned.index);
+            // What could not be read this time is looked through again by whoever seeks something in it.
+            segment.index = (!scanned.is_cut).then_some(scanned.index);
             // What lies before that is not missed.
             expected = scanned.next.max(covered);
         }
@@ -411,17 +412,17 @@ pub(crate) fn mark_unsound(fs: &dyn Fs) -> Result<(), StoreError> {
     fs.sync_directory().map_err(|error| StoreError::file("make durable", "the store's directory", error))
 }
 
-/// What it says. Nothing if it is not there or cannot be read: then nobody may build on it.
-fn read_sound(fs: &dyn Fs) -> Option<(Life, u64)> {
-    let bytes = fs.read(SOUND, 0, SOUND_BYTES + 1).ok()?;
-    let words = <[u8; SOUND_BYTES]>::try_from(bytes).ok()?;
+/// What it says. Nothing if it is not there or damaged: then nobody may build on it.
+fn read_sound(fs: &dyn Fs) -> Result<Option<(Life, u64)>, StoreError> {
+    let Some(bytes) = read_if_sound(fs, SOUND, SOUND_BYTES + 1)? else { return Ok(None) };
+    let Ok(words) = <[u8; SOUND_BYTES]>::try_from(bytes) else { return Ok(None) };
     let word = |at: usize| {
         let mut word = [0; 8];
         word.copy_from_slice(&words[at..at + 8]);
         u64::from_le_bytes(word)
     };
     let is_whole = word(24) == xxhash_rust::xxh3::xxh3_64(&words[..24]);
-    is_whole.then(|| (Life { generation: word(0), nonce: word(8) }, word(16)))
+    Ok(is_whole.then(|| (Life { generation: word(0), nonce: word(8) }, word(16))))
 }
 
 const SOUND_BYTES: usize = 32;

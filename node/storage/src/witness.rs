@@ -4,7 +4,7 @@
 //! directory that was copied back by whatever copies files is told from the one that was left, before anything is written.
 //! Not recognised is what puts whole volumes or machines back: there the very file comes back.
 
-use crate::fs::{Fs, StoreError, UNFINISHED, remove_if_there};
+use crate::fs::{Fs, StoreError, UNFINISHED, is_damage, read_if_sound, remove_if_there};
 use crate::segment::Life;
 
 /// What a store says about where it is.
@@ -20,21 +20,25 @@ pub struct Witness {
 pub(crate) const WITNESS: &str = "witness";
 const WITNESS_BYTES: usize = 40;
 
-/// Reads it. Nothing if it is not there or cannot be read: then nothing can be said.
-pub(crate) fn read(fs: &dyn Fs) -> Option<Witness> {
-    let bytes = fs.read(WITNESS, 0, WITNESS_BYTES + 1).ok()?;
-    let words = <[u8; WITNESS_BYTES]>::try_from(bytes).ok()?;
+/// Reads it. Nothing if it is not there or damaged: then nothing can be said.
+pub(crate) fn read(fs: &dyn Fs) -> Result<Option<Witness>, StoreError> {
+    let Some(bytes) = read_if_sound(fs, WITNESS, WITNESS_BYTES + 1)? else { return Ok(None) };
+    let Ok(words) = <[u8; WITNESS_BYTES]>::try_from(bytes) else { return Ok(None) };
     let word = |at: usize| {
         let mut word = [0; 8];
         word.copy_from_slice(&words[at..at + 8]);
         u64::from_le_bytes(word)
     };
     if word(32) != xxhash_rust::xxh3::xxh3_64(&words[..32]) {
-        return None;
+        return Ok(None);
     }
-    let found = fs.file_id(WITNESS).ok()?;
+    let found = match fs.file_id(WITNESS) {
+        Ok(found) => found,
+        Err(error) if is_damage(&error) => return Ok(None),
+        Err(error) => return Err(StoreError::file("look at", WITNESS, error)),
+    };
     let is_original = [found.inode, found.born_ns] == [word(16), word(24)];
-    Some(Witness { life: Life { generation: word(0), nonce: word(8) }, is_original })
+    Ok(Some(Witness { life: Life { generation: word(0), nonce: word(8) }, is_original }))
 }
 
 /// Leaves that of a new life, as a new file: what the last one was is not used again while it is there.
@@ -79,19 +83,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
         let fs = StdFs::open(&path("store")).unwrap();
-        assert_eq!(read(&fs), None);
+        assert_eq!(read(&fs).unwrap(), None);
         leave(&fs, FIRST).unwrap();
-        assert_eq!(read(&fs), Some(Witness { life: FIRST, is_original: true }));
+        assert_eq!(read(&fs).unwrap(), Some(Witness { life: FIRST, is_original: true }));
         copy(&path("store"), &path("backup"));
         std::fs::rename(path("store"), path("moved")).unwrap();
         let moved = StdFs::existing(&path("moved"));
-        assert_eq!(read(&moved), Some(Witness { life: FIRST, is_original: true }));
-        assert_eq!(read(&StdFs::existing(&path("backup"))), Some(Witness { life: FIRST, is_original: false }));
+        assert_eq!(read(&moved).unwrap(), Some(Witness { life: FIRST, is_original: true }));
+        assert_eq!(read(&StdFs::existing(&path("backup"))).unwrap(), Some(Witness { life: FIRST, is_original: false }));
         // A later life, and what the copy has written into its file, as `rsync --inplace` and `cp` over it do.
         leave(&moved, SECOND).unwrap();
-        assert_eq!(read(&moved), Some(Witness { life: SECOND, is_original: true }));
+        assert_eq!(read(&moved).unwrap(), Some(Witness { life: SECOND, is_original: true }));
         copy(&path("backup"), &path("moved"));
-        assert_eq!(read(&moved), Some(Witness { life: FIRST, is_original: false }));
+        assert_eq!(read(&moved).unwrap(), Some(Witness { life: FIRST, is_original: false }));
     }
 
     #[test]
@@ -101,17 +105,17 @@ mod tests {
         let backup = fs.backup();
         leave(&fs, SECOND).unwrap();
         fs.crash();
-        assert_eq!(read(&fs), Some(Witness { life: SECOND, is_original: true }));
+        assert_eq!(read(&fs).unwrap(), Some(Witness { life: SECOND, is_original: true }));
         fs.restore(&backup);
-        assert_eq!(read(&fs), Some(Witness { life: FIRST, is_original: false }));
+        assert_eq!(read(&fs).unwrap(), Some(Witness { life: FIRST, is_original: false }));
         leave(&fs, SECOND).unwrap();
-        assert_eq!(read(&fs), Some(Witness { life: SECOND, is_original: true }));
+        assert_eq!(read(&fs).unwrap(), Some(Witness { life: SECOND, is_original: true }));
     }
 
     #[test]
     fn rubbish_says_nothing() {
         let fs = SimulatedFs::new(1);
         fs.create(WITNESS).unwrap().append(&[1; WITNESS_BYTES]).unwrap();
-        assert_eq!(read(&fs), None);
+        assert_eq!(read(&fs).unwrap(), None);
     }
 }

@@ -107,6 +107,61 @@ fn a_lost_sector_costs_what_lies_behind_it_and_no_start() {
     assert!(salvaged > 0, "what lies before a lost sector is read");
 }
 
+/// Too many files are open, say, for a moment.
+#[test]
+fn an_error_that_says_nothing_about_a_file_ends_a_start_and_costs_nothing() {
+    let (fs, whole) = filled(9);
+    let names = |fs: &SimulatedFs| fs.list().unwrap().into_iter().map(|file| file.name).collect::<Vec<String>>();
+    let before = names(&fs);
+    let is_whole = |fs: &SimulatedFs, operation| {
+        let (found, back) = recover(fs).unwrap();
+        assert!(back.problems.is_empty() && back.all() == whole, "operation {operation}: {:?}", back.problems);
+        (back.sound.is_some(), found.witness().is_some_and(|witness| witness.is_original))
+    };
+    let mut reads = 0;
+    for operation in 1.. {
+        let copy = fs.backup();
+        copy.fail_operation(operation);
+        // Once the store is read, a start goes on without the disk.
+        let is_read = SmallNode::start(&copy, 2, FlushPolicy::Always).is_ok();
+        let is_through = copy.operations() < operation;
+        copy.fail_operation(0);
+        copy.end_process();
+        if !is_read {
+            is_whole(&copy, operation);
+        }
+        assert!(!names(&copy).iter().any(|name| name.ends_with(".damaged")), "operation {operation}");
+
+        let target = fs.operations() + operation;
+        fs.fail_operation(target);
+        let outcome = recover(&fs).map(drop);
+        let is_read = fs.operations() < target;
+        fs.fail_operation(0);
+        if is_read {
+            assert!(outcome.is_ok() && reads > 10, "{reads}");
+            if is_through {
+                return;
+            }
+            continue;
+        }
+        reads = operation;
+        assert!(matches!(outcome, Err(StoreError::File { .. })), "operation {operation}: {outcome:?}");
+        assert_eq!(names(&fs), before);
+        assert_eq!(is_whole(&fs, operation), (true, true));
+    }
+}
+
+#[test]
+fn nothing_is_removed_from_the_store_of_another_node() {
+    let (fs, _) = filled(4);
+    fs.create("checkpoint.new").unwrap();
+    let is_there = || fs.list().unwrap().iter().any(|file| file.name == "checkpoint.new");
+    let other = StoreOwner { identity: [9; 32], ..OWNER };
+    assert!(matches!(storage::remove_leftovers(&fs, other), Err(StoreError::Foreign(_))) && is_there());
+    storage::remove_leftovers(&fs, OWNER).unwrap();
+    assert!(!is_there());
+}
+
 #[test]
 fn a_manifest_that_becomes_unreadable_while_the_node_runs_is_replaced_by_the_next_checkpoint() {
     for name in ["checkpoint", "checkpoint.copy"] {

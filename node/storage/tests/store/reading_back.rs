@@ -2,7 +2,7 @@
 
 use crate::model::{SmallNode, origin, record, stamp};
 use crdt::Stamp;
-use storage::{FlushPolicy, Record, SimulatedFs};
+use storage::{FlushPolicy, Fs, Record, SimulatedFs};
 
 fn batches(of: u16, from: u64, to: u64) -> Vec<Vec<u8>> {
     let records = (from..to).map(record);
@@ -84,4 +84,23 @@ fn what_earlier_lives_wrote_is_not_read_back_once_the_node_has_found_that_it_lac
     fs.end_process();
     let (node, _) = SmallNode::start(&fs, 3, FlushPolicy::Always).unwrap();
     assert_eq!(node.reader.from(), 20);
+}
+
+#[test]
+fn what_the_disk_could_not_read_for_a_while_is_read_back_afterwards() {
+    let fs = SimulatedFs::new(6);
+    let (mut node, _) = SmallNode::start(&fs, 1, FlushPolicy::Always).unwrap();
+    for _ in 0..40 {
+        node.write();
+    }
+    node.pass(1);
+    fs.end_process();
+    let segment = fs.list().unwrap().into_iter().find(|file| file.name.starts_with("journal-")).unwrap();
+    assert!(fs.lose_sector(&segment.name, segment.bytes / 2));
+    let (node, _) = SmallNode::start(&fs, 2, FlushPolicy::Always).unwrap();
+    let reads = || node.reader.batches_after(origin(0), stamp(35, 0), usize::MAX).unwrap();
+    assert!(reads().is_empty());
+    // No byte is lost any more.
+    assert!(!fs.lose_sector(&segment.name, u64::MAX));
+    assert_eq!(reads(), batches(0, 35, 40));
 }
