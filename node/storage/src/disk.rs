@@ -180,6 +180,8 @@ impl Progress {
         let sentence = format!("{error}; restart the node");
         self.panics.fetch_add(1, Ordering::Relaxed);
         self.can_heal.store(false, Ordering::Relaxed);
+        // Nobody is left who would say that it has ended.
+        [&self.writing_since_ms, &self.flushing_since_ms].iter().for_each(|since| since.store(0, Ordering::Relaxed));
         tracing::error!(%error, "the thread that writes the journal has ended: the node goes on in memory until it is restarted");
         // SUBTLE: marked before anything counts as written, and so is sent, that is in no file.
         while let Err(error) = mark_unsound(fs) {
@@ -282,6 +284,12 @@ impl DiskWorker {
 
     /// Takes a command.
     pub fn take(&mut self, command: Command, now_ms: u64) {
+        self.progress.writing_since_ms.store(now_ms, Ordering::Relaxed);
+        self.carry_out(command, now_ms);
+        self.progress.writing_since_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn carry_out(&mut self, command: Command, now_ms: u64) {
         match command {
             Command::Append(record) => {
                 let weight = record.weight();
@@ -319,7 +327,6 @@ impl DiskWorker {
         if let Err(error) = self.journal.write(now_ms) {
             self.failed(&error, now_ms);
         }
-        self.progress.writing_since_ms.store(0, Ordering::Relaxed);
         if self.journal.has_hole() {
             self.retry(now_ms);
         }
@@ -335,6 +342,7 @@ impl DiskWorker {
             self.flush_wanted = false;
             self.progress.flushing_since_ms.store(now_ms, Ordering::Relaxed);
         }
+        self.progress.writing_since_ms.store(0, Ordering::Relaxed);
         self.publish();
         job
     }
@@ -509,7 +517,7 @@ impl Disk {
         })?;
         let (told, fs) = (Arc::clone(&progress), Arc::clone(&worker.fs));
         let writer = std::thread::Builder::new().name(JOURNAL_THREAD.to_owned()).spawn(move || {
-            let end = catch_unwind(AssertUnwindSafe(|| run(worker, &taken, &jobs, &*wall_clock)));
+            let end = catch_unwind(AssertUnwindSafe(|| run(worker, &taken, jobs, &*wall_clock)));
             if !matches!(end, Ok(Ok(()))) {
                 told.lose(&*fs, &taken);
             }
@@ -630,10 +638,12 @@ impl std::fmt::Debug for Disk {
 }
 
 /// The thread that writes.
+///
+/// SUBTLE: whichever way it ends, `jobs` ends with it, and so does the thread that flushes, which could hand in commands.
 fn run(
     mut worker: DiskWorker,
     commands: &Receiver<Command>,
-    jobs: &Sender<SyncJob>,
+    jobs: Sender<SyncJob>,
     wall_clock: &dyn Fn() -> u64,
 ) -> Result<(), FlusherGone> {
     loop {
@@ -646,12 +656,12 @@ fn run(
                 None
             }
         };
-        let now_ms = wall_clock();
-        first.into_iter().for_each(|command| worker.take(command, now_ms));
+        // Any of them may write, and take long: each has its own beginning.
+        first.into_iter().for_each(|command| worker.take(command, wall_clock()));
         while let Ok(command) = commands.try_recv() {
-            worker.take(command, now_ms);
+            worker.take(command, wall_clock());
         }
-        if let Some(job) = worker.work(now_ms) {
+        if let Some(job) = worker.work(wall_clock()) {
             jobs.send(job).map_err(|_| FlusherGone)?;
         }
         if worker.is_done() {
@@ -682,3 +692,6 @@ const JOURNAL_THREAD: &str = "journal";
 const FLUSH_MS: u64 = 1_000;
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests;
