@@ -143,9 +143,9 @@ impl Keeping {
         self.store.is_some()
     }
 
-    /// Whether the keyspace is being walked over for a checkpoint.
-    fn is_walking(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| matches!(store.checkpoints.state, CheckpointState::Walking))
+    /// Whether the keyspace is being walked over for this run of a checkpoint.
+    fn is_walking(&self, run: u64) -> bool {
+        self.store.as_ref().is_some_and(|store| store.checkpoints.is_walking(run))
     }
 
     /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
@@ -381,10 +381,10 @@ impl Peers {
     fn take_done(&mut self, done: Done) {
         let wall = self.node.wall_clock();
         match done {
-            // One that was given up on its way may have ended at the same moment.
-            Done::Walked(_) if !self.keeping.is_walking() => {}
-            Done::Walked(Ok(walk)) => self.when_closed(Waiting::Walked(walk)),
-            Done::Walked(Err(error)) | Done::Committed(Err(error)) => {
+            // One that was given up on its way may have ended at the same moment, and its files are removed by then.
+            Done::Walked(run, _) if !self.keeping.is_walking(run) => {}
+            Done::Walked(_, Ok(walk)) => self.when_closed(Waiting::Walked(walk)),
+            Done::Walked(_, Err(error)) | Done::Committed(Err(error)) => {
                 tracing::error!(%error, "a checkpoint could not be written; the one before stands");
                 self.give_up_checkpoint(error.is_full(), wall);
             }
@@ -421,7 +421,8 @@ impl Peers {
     fn take_walk(&mut self, walk: Box<Walk>) {
         let end = self.hub.closed_vector().clone();
         let Some(store) = &mut self.keeping.store else { return };
-        if !matches!(store.checkpoints.state, CheckpointState::Walking) {
+        // It was given up while it waited, and another one may run by now.
+        if !store.checkpoints.is_walking(walk.run) {
             return;
         }
         let position = store.disk.position();
@@ -500,13 +501,13 @@ impl Peers {
         let fs = store.fs();
         let writer = CheckpointWriter::begin(fs, store.checkpoints.owner, before, start);
         let writer = writer.read_back_from(store.reader.from());
-        let walk = Walk::new(writer, clock, unchanged_since);
+        let run = store.checkpoints.begun(position, appended, changes, wall);
+        let walk = Walk::new(run, writer, clock, unchanged_since);
         if merged {
             // Until this one counts, the next one must write everything as well.
             store.checkpoints.unchanged_since = None;
         }
         self.keeping.begun_with_all = self.filled;
-        store.checkpoints.begun(position, appended, changes, wall);
         store.background.start(Task::Walk(Box::new(walk)));
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
     }

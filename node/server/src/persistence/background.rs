@@ -47,7 +47,8 @@ pub(crate) enum Task {
 
 /// What came of it.
 pub(crate) enum Done {
-    Walked(Result<Box<Walk>, StoreError>),
+    /// The walk of this run.
+    Walked(u64, Result<Box<Walk>, StoreError>),
     Committed(Result<Manifest, StoreError>),
     Discarded(Result<(), StoreError>),
     Read(ReadBack, Result<Vec<Vec<u8>>, StoreError>),
@@ -156,8 +157,8 @@ impl Background {
                 while running.groups() < until {
                     match hands.step(&mut running) {
                         Ok(true) => {}
-                        Ok(false) => return Some(Done::Walked(Ok(running))),
-                        Err(error) => return Some(Done::Walked(Err(error))),
+                        Ok(false) => return Some(Done::Walked(running.run, Ok(running))),
+                        Err(error) => return Some(Done::Walked(running.run, Err(error))),
                     }
                 }
                 self.groups.store(running.groups(), Ordering::Relaxed);
@@ -182,7 +183,7 @@ impl Hands {
             Task::Discard { fs, owner, before } => {
                 Done::Discarded(self.guard(|| discard_unfinished(&*fs, owner, before.as_ref())))
             }
-            Task::Walk(walk) => Done::Walked(Ok(walk)),
+            Task::Walk(walk) => Done::Walked(walk.run, Ok(walk)),
         }
     }
 
@@ -243,8 +244,8 @@ fn run(hands: &Hands, tasks: &Receiver<Task>, done: &Sender<Done>, wake: &dyn Fn
                         }
                         None
                     }
-                    Ok(false) => Some(Done::Walked(Ok(running))),
-                    Err(error) => Some(Done::Walked(Err(error))),
+                    Ok(false) => Some(Done::Walked(running.run, Ok(running))),
+                    Err(error) => Some(Done::Walked(running.run, Err(error))),
                 }
             }
             (None, None) => None,

@@ -17,6 +17,8 @@ pub(crate) struct Checkpoints {
     pub unchanged_since: Option<Stamp>,
     /// What was merged by state leaves traces that no group shows: the next checkpoint writes everything.
     pub merged: bool,
+    /// Counts those that have begun.
+    run: u64,
     /// Bytes that the journal had taken in when the last checkpoint began.
     appended_before: u64,
     /// Changes that had been made then.
@@ -80,6 +82,7 @@ impl Checkpoints {
             state: CheckpointState::Idle,
             unchanged_since: None,
             merged: false,
+            run: 0,
             appended_before: 0,
             changes_before: 0,
             replayed_bytes: 0,
@@ -139,11 +142,18 @@ impl Checkpoints {
         self.space = bytes;
     }
 
-    /// A checkpoint has begun at this record.
-    pub(crate) fn begun(&mut self, position: u64, appended: u64, changes: u64, now_ms: UnixMillis) {
+    /// A checkpoint has begun at this record. Returns which run it is: what belongs to another one came too late.
+    pub(crate) fn begun(&mut self, position: u64, appended: u64, changes: u64, now_ms: UnixMillis) -> u64 {
+        self.run += 1;
         self.state = CheckpointState::Walking;
         (self.began_position, self.began_space) = (position, self.space);
         (self.began_ms, self.began_appended, self.began_changes) = (now_ms, appended, changes);
+        self.run
+    }
+
+    /// Whether this run is walking over the keyspace.
+    pub(crate) fn is_walking(&self, run: u64) -> bool {
+        self.run == run && matches!(self.state, CheckpointState::Walking)
     }
 
     /// The running checkpoint cannot be finished, perhaps because the disk is full.
@@ -239,6 +249,17 @@ mod tests {
         assert!(
             !checkpoints.is_doomed(Durable { from: 5, to: 9 }) && checkpoints.is_doomed(Durable { from: 6, to: 9 })
         );
+    }
+
+    #[test]
+    fn a_walk_belongs_to_one_run() {
+        let mut checkpoints = Checkpoints::new(None, OWNER, 0);
+        let first = checkpoints.begun(5, 0, 0, 0);
+        assert!(checkpoints.is_walking(first));
+        checkpoints.failed(false, 1);
+        assert!(!checkpoints.is_walking(first));
+        let second = checkpoints.begun(6, 0, 0, 2);
+        assert!(checkpoints.is_walking(second) && !checkpoints.is_walking(first));
     }
 
     #[test]

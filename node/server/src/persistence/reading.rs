@@ -54,6 +54,8 @@ pub(crate) struct Loader {
     /// The node's number, and a vector that covers everything: resets of its own counters need not be remembered.
     number: Option<(NodeNumber, VersionVector)>,
     left: BTreeSet<u16>,
+    /// Those of them that were asked for.
+    wanted: BTreeSet<u16>,
     /// Rounds that were smaller than the journal is worth.
     small_rounds: usize,
     loaded: Loaded,
@@ -88,7 +90,7 @@ impl Loaded {
 impl Loader {
     pub(crate) fn new(source: Source) -> Self {
         let loaded = Loaded { has_lost_manifest: source.has_lost_manifest, ..Loaded::default() };
-        Self { source, number: None, left: (0..GROUPS).collect(), small_rounds: 0, loaded }
+        Self { source, number: None, left: (0..GROUPS).collect(), wanted: BTreeSet::new(), small_rounds: 0, loaded }
     }
 
     /// The number that the node goes on under. `everything` covers whatever any node may have written.
@@ -103,18 +105,20 @@ impl Loader {
         Ok(self.loaded)
     }
 
-    /// Loads some groups and says which, those that are `wanted` first; none when everything is there.
+    /// Loads some groups and says which, those that are `wanted`, or were before, first; none when everything is there.
     fn round(&mut self, wanted: &BTreeSet<u16>, now: UnixMillis, note: &Note<'_>) -> Result<Vec<u16>, StoreError> {
-        let (asked, others): (Vec<u16>, Vec<u16>) = self.left.iter().partition(|group| wanted.contains(group));
-        let size = self.round_size(asked.len());
+        self.wanted.extend(wanted.intersection(&self.left));
+        let (asked, others): (Vec<u16>, Vec<u16>) = self.left.iter().partition(|group| self.wanted.contains(group));
+        let size = self.round_size(!asked.is_empty());
         let groups: Vec<u16> = asked.into_iter().chain(others).take(size).collect();
         self.load(&groups, now, note)?;
         self.left.retain(|group| !groups.contains(group));
+        self.wanted.retain(|group| !groups.contains(group));
         Ok(groups)
     }
 
-    /// The groups of the next round, of which so many were asked for.
-    fn round_size(&mut self, asked: usize) -> usize {
+    /// The groups of the next round, if some were asked for and if none was.
+    fn round_size(&mut self, is_asked: bool) -> usize {
         if self.source.threads.is_none() {
             return ROUND_GROUPS_IN_PLACE;
         }
@@ -122,13 +126,12 @@ impl Loader {
         let of_one = images / u64::from(GROUPS);
         let as_long = self.source.journal_bytes.checked_div(of_one).unwrap_or(u64::from(GROUPS));
         let worth = usize::try_from(as_long).unwrap_or(usize::MAX).clamp(ROUND_GROUPS_MIN, usize::from(GROUPS));
-        let small = asked.max(ROUND_GROUPS_MIN);
-        let is_urgent = asked > 0 || self.left.len() == usize::from(GROUPS);
-        if !is_urgent || small >= worth || self.small_rounds >= SMALL_ROUNDS_MAX {
+        let is_urgent = is_asked || self.left.len() == usize::from(GROUPS);
+        if !is_urgent || ROUND_GROUPS_MIN >= worth || self.small_rounds >= SMALL_ROUNDS_MAX {
             return worth;
         }
         self.small_rounds += 1;
-        small
+        ROUND_GROUPS_MIN
     }
 
     /// Loads these groups beside the keyspace, then takes them in.

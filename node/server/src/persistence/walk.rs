@@ -20,12 +20,15 @@ pub(crate) struct Walk {
     unchanged_since: Option<Stamp>,
     /// The keyspace's clock at the beginning.
     pub clock: Stamp,
+    /// Which run of a checkpoint it is.
+    pub run: u64,
     /// Groups that were written.
     pub written: u64,
 }
 
 impl Walk {
-    pub(crate) fn new(writer: CheckpointWriter, clock: Stamp, unchanged_since: Option<Stamp>) -> Self {
+    /// The walk of this run, as [`Checkpoints::begun`](super::checkpoints::Checkpoints::begun) has numbered it.
+    pub(crate) fn new(run: u64, writer: CheckpointWriter, clock: Stamp, unchanged_since: Option<Stamp>) -> Self {
         Self {
             writer,
             next_group: 0,
@@ -34,6 +37,7 @@ impl Walk {
             block: Vec::new(),
             unchanged_since,
             clock,
+            run,
             written: 0,
         }
     }

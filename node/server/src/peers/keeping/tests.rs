@@ -210,3 +210,34 @@ fn a_defect_of_the_thread_that_takes_checkpoints_is_told_until_one_is_finished()
         assert!(peers.node.condition.writes_refused().is_none() && peers.stop_disk());
     });
 }
+
+#[test]
+fn a_walk_that_was_given_up_is_not_taken_for_the_next_one() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(8);
+        let (mut peers, mut writer) = started(&disk);
+        write(&mut writer, b"k", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        // What may be in the images cannot be closed yet.
+        let mut other = peers.node.keyspace.writer();
+        other.begin_pipeline();
+        write(&mut other, b"open", b"v");
+        let walked = |peers: &Peers| {
+            let closing = peers.keeping.closing.iter();
+            closing.filter(|(_, then)| matches!(then, Waiting::Walked(_))).count()
+        };
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| walked(peers) == 1);
+        let ended = peers.node.durability.checkpoints_ended();
+        peers.give_up_checkpoint(false, peers.node.wall_clock());
+        peers.keep_raised(VersionVector::new());
+        let position = peers.keeping.store.as_ref().unwrap().disk.position();
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| walked(peers) == 2);
+        other.end_pipeline();
+        until(&mut peers, |peers| peers.node.durability.checkpoints_ended() == ended + 2);
+        let last = peers.keeping.store.as_ref().unwrap().checkpoints.last.clone().unwrap();
+        assert_eq!(last.position, position, "the first walk counts, whose files are gone");
+        assert!(!peers.node.durability.state().checkpoint_failed && peers.stop_disk());
+    });
+}

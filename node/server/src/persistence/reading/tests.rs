@@ -54,7 +54,8 @@ fn written() -> (SimulatedFs, Arc<Keyspace>) {
     let (tail, next) = write(&mut (0..KEYS), b"first");
     let vector: VersionVector = [(tail.last.author(), tail.last)].into_iter().collect();
     let start = CheckpointStart { position: next, vector: vector.clone() };
-    let mut walk = Walk::new(CheckpointWriter::begin(Arc::clone(&shared), OWNER, None, start), keyspace.clock(), None);
+    let mut walk =
+        Walk::new(1, CheckpointWriter::begin(Arc::clone(&shared), OWNER, None, start), keyspace.clock(), None);
     while walk.step(&keyspace).unwrap() {}
     let notes = encode_tails(&[(tail.last.author(), tail)].into_iter().collect());
     walk.commit(vector, notes, u64::from(KEYS), STARTED_AT).unwrap();
@@ -143,13 +144,33 @@ fn behind_a_large_journal_the_first_keys_and_those_that_are_asked_for_come_soon_
         loader.round(&wanted, STARTED_AT, &|_| Ok(())).unwrap()
     };
     assert_eq!(round(&[]).len(), ROUND_GROUPS_MIN);
-    // As many as were asked for, however many rounds have been small, until there were enough of them.
+    // What was asked for is among them, however many rounds have been small, until there were enough of them.
     for asked in 0..u16::try_from(SMALL_ROUNDS_MAX - 1).unwrap() {
         let groups = round(&[GROUPS - 1 - asked]);
         assert!(groups.contains(&(GROUPS - 1 - asked)) && groups.len() == ROUND_GROUPS_MIN, "{groups:?}");
     }
     assert_eq!(round(&[100]).len(), usize::from(GROUPS) - SMALL_ROUNDS_MAX * ROUND_GROUPS_MIN);
     assert!(round(&[]).is_empty());
+    assert_eq!(digests(&node.keyspace), digests(&before));
+}
+
+/// Under ordinary traffic that is so from the first moment on.
+#[test]
+fn when_everything_is_asked_for_the_first_rounds_are_small_all_the_same() {
+    let (fs, before) = written();
+    let node = Arc::new(node());
+    let mut loader = scanned(&fs, &node).loader;
+    loader.source.threads = Some(2);
+    loader.source.journal_bytes = loader.source.images.values().map(|facts| facts.bytes).sum();
+    let mut round = |wanted: &BTreeSet<u16>| loader.round(wanted, STARTED_AT, &|_| Ok(())).unwrap();
+    let (none, late) = (BTreeSet::new(), (100..GROUPS).collect::<BTreeSet<u16>>());
+    assert_eq!(round(&none).len(), ROUND_GROUPS_MIN);
+    // Everything at once, and then nothing new: what was asked for is still what comes first.
+    let small: Vec<Vec<u16>> = (1..SMALL_ROUNDS_MAX).map(|at| round(if at == 1 { &late } else { &none })).collect();
+    for groups in &small {
+        assert!(groups.len() == ROUND_GROUPS_MIN && groups.iter().all(|&group| group >= 100), "{groups:?}");
+    }
+    assert_eq!(round(&none).len(), usize::from(GROUPS) - SMALL_ROUNDS_MAX * ROUND_GROUPS_MIN);
     assert_eq!(digests(&node.keyspace), digests(&before));
 }
 
@@ -241,7 +262,7 @@ fn a_checkpoint_says_which_slots_have_lost_something_and_so_does_the_next_start(
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let start = CheckpointStart { position: first.store.journal.next(), vector: VersionVector::new() };
     let writer = CheckpointWriter::begin(Arc::clone(&shared), OWNER, first.store.manifest.as_ref(), start);
-    let mut walk = Walk::new(writer, node.keyspace.clock(), None);
+    let mut walk = Walk::new(1, writer, node.keyspace.clock(), None);
     while walk.step(&node.keyspace).unwrap() {}
     walk.commit(VersionVector::new(), encode_tails(&BTreeMap::new()), u64::from(KEYS), STARTED_AT).unwrap();
     let checked = storage::check(shared, None).unwrap();
