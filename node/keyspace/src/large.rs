@@ -198,28 +198,10 @@ impl Access<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Drain, Keyspace, OpenBatch, Writer};
-    use crdt::NodeNumber;
-    use std::sync::Arc;
-
-    const DB: Database = Database(3);
-    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
-
-    /// One node of a pair, with everything it was told and has to tell.
-    struct Side {
-        keyspace: Arc<Keyspace>,
-        writer: Writer,
-        drain: Drain,
-        number: NodeNumber,
-    }
+    use crate::OpenBatch;
+    use crate::pair::{DB, NOW, Side};
 
     impl Side {
-        fn new(number: u16) -> Self {
-            let (keyspace, number) = (Keyspace::new(1), NodeNumber::new(number).unwrap());
-            keyspace.set_number(number);
-            Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
-        }
-
         /// A write of `k`, by the short way if `short`.
         fn put(&mut self, short: bool, value: &[u8], lifetime: NewLifetime) {
             let mut access = self.writer.access(NOW, &[b"k"]);
@@ -237,18 +219,8 @@ mod tests {
             access.set_lifetime(DB, b"k", lifetime);
         }
 
-        fn batches(&mut self) -> Vec<OpenBatch> {
-            self.drain.take(&self.keyspace)
-        }
-
-        fn hear(&self, from: &Side, batches: &[OpenBatch]) {
-            for batch in batches {
-                self.keyspace.apply(from.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
-            }
-        }
-
         /// Everything that can be told of the key.
-        fn shown(&mut self) -> String {
+        fn facts(&mut self) -> String {
             let slot = crate::slot_of(b"k");
             let mut access = self.writer.access(NOW, &[b"k"]);
             access.begin_command();
@@ -296,7 +268,7 @@ mod tests {
                 let sent = [step(&mut short, true, word >> 20), step(&mut general, false, word >> 20)];
                 assert_eq!(sent[0], sent[1], "what is sent in round {round} at {index}");
                 for at in 0..2 {
-                    assert_eq!(short[at].shown(), general[at].shown(), "round {round}, step {index}, node {at}");
+                    assert_eq!(short[at].facts(), general[at].facts(), "round {round}, step {index}, node {at}");
                 }
             }
         }
@@ -315,11 +287,11 @@ mod tests {
                 assert!(changes.iter().all(|change| LargePut::of_change(change).is_some()));
             }
             other.hear(&one, &batches);
-            assert_eq!(one.shown(), other.shown());
+            assert_eq!(one.facts(), other.facts());
             other.put(false, &large, NewLifetime::Set(Lifetime::Never));
             let batches = other.batches();
             one.hear(&other, &batches);
-            assert_eq!(one.shown(), other.shown());
+            assert_eq!(one.facts(), other.facts());
         }
     }
 

@@ -40,6 +40,8 @@ mod merge;
 mod merge_stream;
 mod observe;
 mod ordered;
+#[cfg(test)]
+mod pair;
 mod part;
 mod patched;
 mod patching;

@@ -205,66 +205,21 @@ pub(crate) fn digest_of_lives(lives: &[(Stamp, Lifetime)], key_digest: u64) -> u
 #[cfg(test)]
 mod tests {
     use super::LARGE_ELEMENTS_MIN;
-    use crate::{Database, Delta, Drain, End, Keyspace, Lifetime, NewLifetime, OpenBatch, Writer};
-    use crdt::{Kind, NodeNumber, Score};
-    use std::sync::Arc;
+    use crate::pair::{DB, NOW, Side};
+    use crate::{Delta, End, Lifetime, NewLifetime};
+    use crdt::Kind;
 
-    const DB: Database = Database(3);
-    const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
+    const KEY: &[u8] = b"k";
     const KINDS: [Kind; 4] = [Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List];
 
-    /// One node of a pair, with everything it has to tell.
-    struct Side {
-        keyspace: Arc<Keyspace>,
-        writer: Writer,
-        drain: Drain,
-        number: NodeNumber,
-    }
-
     impl Side {
-        fn new(number: u16) -> Self {
-            let (keyspace, number) = (Keyspace::new(number.into()), NodeNumber::new(number).unwrap());
-            keyspace.set_number(number);
-            Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
-        }
-
-        fn add(&mut self, kind: Kind, names: std::ops::Range<usize>) {
-            for name in names {
-                let name = format!("element {name}").into_bytes();
-                let mut access = self.writer.access(NOW, &[b"k"]);
-                access.begin_command();
-                match kind {
-                    Kind::Hash => access.put_field(DB, b"k", &name, b"v").map(drop),
-                    Kind::Set => access.add_member(DB, b"k", &name).map(drop),
-                    Kind::SortedSet => access.put_score(DB, b"k", &name, Score::new(1.5).unwrap()).map(drop),
-                    Kind::List => access.push(DB, b"k", End::Tail, [&*name]).map(drop),
-                    Kind::String | Kind::Stream => unreachable!("it has no elements"),
-                }
-                .unwrap();
-            }
-        }
-
         fn delete(&mut self) {
-            let mut access = self.writer.access(NOW, &[b"k"]);
-            access.begin_command();
-            assert!(access.delete(DB, b"k"));
-        }
-
-        fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
-            let batches = self.drain.take(&self.keyspace);
-            for batch in &batches {
-                other.keyspace.apply(self.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
-            }
-            batches
-        }
-
-        fn digest(&self) -> u64 {
-            self.keyspace.digest_of(crate::slot_of(b"k")).digest
+            self.command(&[KEY], |access| assert!(access.delete(DB, KEY)));
         }
 
         fn has_summary(&self) -> bool {
-            let slot = self.keyspace.slot(crate::slot_of(b"k"));
-            let entry = slot.find(&self.keyspace.shared, DB.0, b"k").expect("the key is there");
+            let slot = self.keyspace.slot(crate::slot_of(KEY));
+            let entry = slot.find(&self.keyspace.shared, DB.0, KEY).expect("the key is there");
             match entry.view() {
                 crate::entry::View::Wide(body) => body.summary.is_some(),
                 _ => false,
@@ -273,12 +228,12 @@ mod tests {
 
         /// How many elements there are.
         fn len(&mut self, kind: Kind) -> usize {
-            let mut access = self.writer.access(NOW, &[b"k"]);
+            let mut access = self.writer.access(NOW, &[KEY]);
             access.begin_command();
             match kind {
-                Kind::List => access.list(DB, b"k").unwrap().map_or(0, |list| list.len()),
-                Kind::SortedSet => access.sorted_set(DB, b"k").unwrap().map_or(0, |members| members.len()),
-                kind => access.elements(DB, b"k", kind).unwrap().map_or(0, |elements| elements.len()),
+                Kind::List => access.list(DB, KEY).unwrap().map_or(0, |list| list.len()),
+                Kind::SortedSet => access.sorted_set(DB, KEY).unwrap().map_or(0, |members| members.len()),
+                kind => access.elements(DB, KEY, kind).unwrap().map_or(0, |elements| elements.len()),
             }
         }
     }
@@ -286,11 +241,11 @@ mod tests {
     /// Two nodes that have both written to one large collection and know it.
     fn pair(kind: Kind) -> (Side, Side) {
         let (mut one, mut other) = (Side::new(1), Side::new(2));
-        one.add(kind, 0..2 * LARGE_ELEMENTS_MIN);
+        one.add(kind, KEY, 0..2 * LARGE_ELEMENTS_MIN);
         one.tell(&other);
-        other.add(kind, LARGE_ELEMENTS_MIN..3 * LARGE_ELEMENTS_MIN);
+        other.add(kind, KEY, LARGE_ELEMENTS_MIN..3 * LARGE_ELEMENTS_MIN);
         other.tell(&one);
-        assert!(one.has_summary() && other.has_summary() && one.digest() == other.digest());
+        assert!(one.has_summary() && other.has_summary() && one.digest(KEY) == other.digest(KEY));
         [&one, &other].iter().for_each(|side| side.keyspace.free_later(|| {}));
         (one, other)
     }
@@ -303,7 +258,7 @@ mod tests {
             let batches = one.tell(&other);
             assert!(batches[0].payload.len() < 64, "{kind:?}: {} bytes", batches[0].payload.len());
             for side in [&one, &other] {
-                assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+                assert_eq!((side.digest(KEY), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
                 assert_eq!(side.keyspace.garbage().objects, 1, "{kind:?}: no element was looked at");
             }
         }
@@ -313,12 +268,12 @@ mod tests {
     fn what_a_removal_has_not_observed_stays() {
         for kind in KINDS {
             let (mut one, mut other) = pair(kind);
-            other.add(kind, 5 * LARGE_ELEMENTS_MIN..5 * LARGE_ELEMENTS_MIN + 3);
+            other.add(kind, KEY, 5 * LARGE_ELEMENTS_MIN..5 * LARGE_ELEMENTS_MIN + 3);
             one.delete();
             one.tell(&other);
             other.tell(&one);
             assert_eq!((one.len(kind), other.len(kind)), (3, 3), "{kind:?}");
-            assert_eq!(one.digest(), other.digest(), "{kind:?}");
+            assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}");
         }
     }
 
@@ -326,17 +281,17 @@ mod tests {
     fn write(side: &mut Side, kind: Kind, word: u64) {
         let name = format!("element {}", (word >> 16) % (3 * LARGE_ELEMENTS_MIN as u64)).into_bytes();
         let lifetime = if word & 1 == 0 { Lifetime::Never } else { Lifetime::Until(NOW + (word >> 40)) };
-        let mut access = side.writer.access(NOW, &[b"k"]);
+        let mut access = side.writer.access(NOW, &[KEY]);
         access.begin_command();
         match ((word >> 8) % 10, kind) {
-            (0..=4, Kind::List) => access.push(DB, b"k", End::Head, [&*name]).map(drop),
-            (5..=6, Kind::List) => access.pop(DB, b"k", End::Tail, 1, &mut |_| {}).map(drop),
-            (7, Kind::List) => access.rotate(DB, b"k", End::Tail).map(drop),
-            (0..=4, _) => access.put_field(DB, b"k", &name, &word.to_le_bytes()).map(drop),
-            (5..=6, _) => access.remove_field(DB, b"k", &name).map(drop),
-            (7, _) => access.set_field_lifetime(DB, b"k", &name, lifetime).map(drop),
+            (0..=4, Kind::List) => access.push(DB, KEY, End::Head, [&*name]).map(drop),
+            (5..=6, Kind::List) => access.pop(DB, KEY, End::Tail, 1, &mut |_| {}).map(drop),
+            (7, Kind::List) => access.rotate(DB, KEY, End::Tail).map(drop),
+            (0..=4, _) => access.put_field(DB, KEY, &name, &word.to_le_bytes()).map(drop),
+            (5..=6, _) => access.remove_field(DB, KEY, &name).map(drop),
+            (7, _) => access.set_field_lifetime(DB, KEY, &name, lifetime).map(drop),
             (_, _) => {
-                access.set_lifetime(DB, b"k", lifetime);
+                access.set_lifetime(DB, KEY, lifetime);
                 Ok(())
             }
         }
@@ -361,11 +316,11 @@ mod tests {
                 }
                 one.tell(&other);
                 other.tell(&one);
-                assert_eq!(one.digest(), other.digest(), "{kind:?}, round {round}");
+                assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}, round {round}");
                 one.delete();
                 one.tell(&other);
                 for side in [&one, &other] {
-                    assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}, round {round}");
+                    assert_eq!((side.digest(KEY), side.keyspace.len(DB.0)), (0, 0), "{kind:?}, round {round}");
                 }
             }
         }
@@ -375,9 +330,9 @@ mod tests {
     fn counters_in_it_are_taken_back_by_name() {
         let (mut one, mut other) = pair(Kind::Hash);
         let add = |side: &mut Side| {
-            let mut access = side.writer.access(NOW, &[b"k"]);
+            let mut access = side.writer.access(NOW, &[KEY]);
             access.begin_command();
-            access.add_to_field(DB, b"k", b"counter", Delta::Integer(5)).unwrap();
+            access.add_to_field(DB, KEY, b"counter", Delta::Integer(5)).unwrap();
         };
         add(&mut one);
         one.tell(&other);
@@ -386,7 +341,7 @@ mod tests {
         one.tell(&other);
         other.tell(&one);
         assert_eq!((one.len(Kind::Hash), other.len(Kind::Hash)), (1, 1), "the increment that was not observed is left");
-        assert_eq!(one.digest(), other.digest());
+        assert_eq!(one.digest(KEY), other.digest(KEY));
     }
 
     #[test]
@@ -394,14 +349,14 @@ mod tests {
         for kind in KINDS {
             let (mut one, other) = pair(kind);
             {
-                let mut access = one.writer.access(NOW, &[b"k"]);
+                let mut access = one.writer.access(NOW, &[KEY]);
                 access.begin_command();
-                access.put_string(DB, b"k", b"text", NewLifetime::Set(Lifetime::Never));
+                access.put_string(DB, KEY, b"text", NewLifetime::Set(Lifetime::Never));
             }
             one.tell(&other);
-            assert_eq!(one.digest(), other.digest(), "{kind:?}");
+            assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}");
             one.delete();
-            one.add(kind, 0..LARGE_ELEMENTS_MIN + 1);
+            one.add(kind, KEY, 0..LARGE_ELEMENTS_MIN + 1);
             one.tell(&other);
             {
                 let mut access = one.writer.access_none(NOW);
@@ -410,7 +365,7 @@ mod tests {
             }
             one.tell(&other);
             for side in [&one, &other] {
-                assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+                assert_eq!((side.digest(KEY), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
                 assert_eq!(side.keyspace.garbage().objects, 2, "{kind:?}: no element was looked at");
             }
         }
@@ -431,7 +386,7 @@ mod tests {
     fn what_is_freed_goes_from_the_figure_as_it_goes() {
         for kind in KINDS {
             let (mut one, _) = pair(kind);
-            one.add(kind, 0..8_000);
+            one.add(kind, KEY, 0..8_000);
             one.delete();
             let mut figures = vec![one.keyspace.garbage().bytes];
             let garbage = &one.keyspace;

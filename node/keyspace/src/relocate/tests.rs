@@ -1,76 +1,29 @@
 //! Large collections that are moved in steps: what comes of it, here and elsewhere, and what others may do meanwhile.
 
 use super::*;
-use crate::{Delta, Drain, End, EventSink, IdRequest, Keyspace, NewLifetime, OpenBatch};
-use crdt::{NodeNumber, Score, VersionVector};
+use crate::pair::{DB, NOW, Side};
+use crate::{Delta, EventSink, NewLifetime};
+use crdt::VersionVector;
 use std::sync::Arc;
 
-const DB: Database = Database(3);
 const OTHER_DB: Database = Database(5);
-const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
 const KINDS: [Kind; 5] = [Kind::Hash, Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream];
 /// Several steps, and a change that is built beside.
 const ELEMENTS: usize = 3 * READ_AT_ONCE;
 const MOVE: Relocation<'_> =
     Relocation { from: DB, source: b"{k}", to: DB, target: b"{k}2", keeps_source: false, replaces: true };
 
-/// One node of a pair, with everything it has to tell.
-struct Side {
-    keyspace: Arc<Keyspace>,
-    writer: Writer,
-    drain: Drain,
-    number: NodeNumber,
-}
+/// What commands here may name.
+const KEYS: &[&[u8]] = &[MOVE.source, MOVE.target];
 
 impl Side {
-    fn new(number: u16) -> Self {
-        let (keyspace, number) = (Keyspace::new(number.into()), NodeNumber::new(number).unwrap());
-        keyspace.set_number(number);
-        Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
-    }
-
-    fn command<T>(&mut self, work: impl FnOnce(&mut Access<'_>) -> T) -> T {
-        let mut access = self.writer.access(NOW, &[MOVE.source, MOVE.target]);
-        access.begin_command();
-        work(&mut access)
-    }
-
-    fn add(&mut self, kind: Kind, key: &[u8], names: std::ops::Range<usize>) {
-        for number in names {
-            let name = format!("element {number}").into_bytes();
-            self.command(|access| match kind {
-                Kind::Hash => access.put_field(DB, key, &name, b"v").map(drop),
-                Kind::Set => access.add_member(DB, key, &name).map(drop),
-                Kind::SortedSet => access.put_score(DB, key, &name, Score::new((number % 7) as f64).unwrap()).map(drop),
-                Kind::List => access.push(DB, key, End::Tail, [&*name]).map(drop),
-                Kind::Stream => {
-                    access.append_entry(DB, key, IdRequest::Generated, &[b"f", &name]).map(|id| _ = id.unwrap())
-                }
-                Kind::String => unreachable!("it has no elements"),
-            })
-            .unwrap();
-        }
-    }
-
     fn relocate(&mut self, wish: &Relocation<'_>) -> Relocated {
         self.writer.relocate(wish, &|| NOW, &|| Permission::Now, &mut || {})
     }
 
-    fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
-        let batches = self.drain.take(&self.keyspace);
-        for batch in &batches {
-            other.keyspace.apply(self.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
-        }
-        batches
-    }
-
-    fn digest(&self) -> u64 {
-        self.keyspace.digest_of(crate::slot_of(MOVE.source)).digest
-    }
-
     /// All that readers see of a key.
-    fn shown(&mut self, database: Database, key: &[u8]) -> String {
-        self.command(|access| {
+    fn seen(&mut self, database: Database, key: &[u8]) -> String {
+        self.command(KEYS, |access| {
             let kind = access.kind(database, key);
             let life = access.lifetime(database, key);
             let contents = match kind {
@@ -108,12 +61,12 @@ fn pair(kind: Kind) -> (Side, Side) {
     other.add(kind, MOVE.source, ELEMENTS - 20..ELEMENTS + 20);
     other.tell(&one);
     if kind == Kind::Hash {
-        one.command(|access| access.add_to_field(DB, MOVE.source, b"n", Delta::Integer(5))).unwrap();
+        one.command(KEYS, |access| access.add_to_field(DB, MOVE.source, b"n", Delta::Integer(5))).unwrap();
         let end = Lifetime::Until(NOW + 50_000);
-        one.command(|access| access.set_field_lifetime(DB, MOVE.source, b"element 7", end)).unwrap();
+        one.command(KEYS, |access| access.set_field_lifetime(DB, MOVE.source, b"element 7", end)).unwrap();
     }
     one.tell(&other);
-    assert_eq!(one.digest(), other.digest(), "{kind:?}");
+    assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
     (one, other)
 }
 
@@ -121,24 +74,24 @@ fn pair(kind: Kind) -> (Side, Side) {
 fn a_moved_collection_is_the_same_under_another_name_everywhere() {
     for kind in KINDS {
         let (mut one, mut other) = pair(kind);
-        one.command(|access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 90_000)));
-        let before = one.shown(DB, MOVE.source);
+        one.command(KEYS, |access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 90_000)));
+        let before = one.seen(DB, MOVE.source);
         // What is there is replaced.
         one.add(kind, MOVE.target, 0..LARGE);
         let Relocated::Done(stamp) = one.relocate(&MOVE) else { panic!("{kind:?}: it was not moved") };
         assert_eq!(one.writer.last_stamp(), stamp);
         one.tell(&other);
         for side in [&mut one, &mut other] {
-            assert!(side.shown(DB, MOVE.target) == before, "{kind:?}");
-            assert_eq!(side.shown(DB, MOVE.source), "None None ", "{kind:?}");
+            assert!(side.seen(DB, MOVE.target) == before, "{kind:?}");
+            assert_eq!(side.seen(DB, MOVE.source), "None None ", "{kind:?}");
             assert_eq!(side.keyspace.len(DB.0), 1);
         }
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
         // All that is known of it leads to nothing left when it goes.
-        other.command(|access| assert!(access.delete(DB, MOVE.target)));
+        other.command(KEYS, |access| assert!(access.delete(DB, MOVE.target)));
         other.tell(&one);
         for side in [&one, &other] {
-            assert_eq!((side.digest(), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
+            assert_eq!((side.digest(MOVE.source), side.keyspace.len(DB.0)), (0, 0), "{kind:?}");
         }
     }
 }
@@ -148,18 +101,18 @@ fn a_copy_in_another_database_is_like_the_one_that_is_made_at_once() {
     for kind in KINDS {
         let (mut one, mut other) = pair(kind);
         let copy = Relocation { to: OTHER_DB, target: MOVE.source, keeps_source: true, ..MOVE };
-        let before = one.shown(DB, MOVE.source);
+        let before = one.seen(DB, MOVE.source);
         assert!(matches!(one.relocate(&copy), Relocated::Done(_)), "{kind:?}");
         one.tell(&other);
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
-        assert!(other.command(|access| access.copy(DB, MOVE.source, DB, MOVE.target)));
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
+        assert!(other.command(KEYS, |access| access.copy(DB, MOVE.source, DB, MOVE.target)));
         for (database, key) in [(DB, MOVE.source), (OTHER_DB, MOVE.source)] {
-            assert!(other.shown(database, key) == before, "{kind:?}");
+            assert!(other.seen(database, key) == before, "{kind:?}");
         }
-        assert!(other.shown(DB, MOVE.target) == before, "{kind:?}");
+        assert!(other.seen(DB, MOVE.target) == before, "{kind:?}");
         other.tell(&one);
-        assert!(one.shown(DB, MOVE.target) == before, "{kind:?}");
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert!(one.seen(DB, MOVE.target) == before, "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
     }
 }
 
@@ -167,23 +120,23 @@ fn a_copy_in_another_database_is_like_the_one_that_is_made_at_once() {
 fn the_unobserved_write_stands_at_the_source_and_at_the_target() {
     for kind in KINDS {
         let (mut one, mut other) = pair(kind);
-        let moved = one.shown(DB, MOVE.source);
+        let moved = one.seen(DB, MOVE.source);
         other.add(kind, MOVE.source, 9_000..9_003);
         other.add(kind, MOVE.target, 9_003..9_004);
         one.relocate(&MOVE);
         one.tell(&other);
         other.tell(&one);
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
         for key in [MOVE.source, MOVE.target] {
-            let shown = one.shown(DB, key);
-            assert!(shown == other.shown(DB, key), "{kind:?}");
+            let shown = one.seen(DB, key);
+            assert!(shown == other.seen(DB, key), "{kind:?}");
             assert!(shown != "None None " && shown != moved, "{kind:?}");
         }
-        one.command(|access| access.delete(DB, MOVE.source));
-        other.command(|access| access.delete(DB, MOVE.target));
+        one.command(KEYS, |access| access.delete(DB, MOVE.source));
+        other.command(KEYS, |access| access.delete(DB, MOVE.target));
         one.tell(&other);
         other.tell(&one);
-        assert_eq!((one.digest(), other.digest()), (0, 0), "{kind:?}");
+        assert_eq!((one.digest(MOVE.source), other.digest(MOVE.source)), (0, 0), "{kind:?}");
     }
 }
 
@@ -195,7 +148,7 @@ fn a_key_is_not_moved_over_another_one_unless_it_may_be_and_what_is_small_is_mov
     let back = Relocation { source: MOVE.target, target: MOVE.source, ..MOVE };
     assert!(matches!(one.relocate(&back), Relocated::Done(_)));
     assert_eq!(one.relocate(&back), Relocated::NoSource);
-    assert_eq!(one.command(|access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 2);
+    assert_eq!(one.command(KEYS, |access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 2);
     assert!(!one.keyspace.has_frozen());
 }
 
@@ -203,7 +156,7 @@ fn a_key_is_not_moved_over_another_one_unless_it_may_be_and_what_is_small_is_mov
 fn nothing_is_written_after_writes_were_forbidden_and_nothing_stays_frozen_while_they_are_paused() {
     for (permission, came) in [(Permission::Never, Relocated::Refused), (Permission::Later, Relocated::Paused)] {
         let (mut one, _) = pair(Kind::List);
-        let before = (one.digest(), one.shown(DB, MOVE.source));
+        let before = (one.digest(MOVE.source), one.seen(DB, MOVE.source));
         // At the first question, between two steps, and when the stamp is to be taken.
         let questions = |forbidden_from: u32| {
             let asked = std::cell::Cell::new(0);
@@ -219,10 +172,10 @@ fn nothing_is_written_after_writes_were_forbidden_and_nothing_stays_frozen_while
                 break;
             }
             assert_eq!(outcome, came, "after {forbidden_from}");
-            assert!((one.digest(), one.shown(DB, MOVE.source)) == before && !one.keyspace.has_frozen());
-            assert!(one.drain.take(&one.keyspace).is_empty());
+            assert!((one.digest(MOVE.source), one.seen(DB, MOVE.source)) == before && !one.keyspace.has_frozen());
+            assert!(one.batches().is_empty());
         }
-        assert!(one.shown(DB, MOVE.target) == before.1);
+        assert!(one.seen(DB, MOVE.target) == before.1);
     }
 }
 
@@ -244,7 +197,7 @@ fn each_step_goes_by_the_clock_of_its_moment() {
 fn what_ends_its_life_before_it_is_moved_is_not_there() {
     for steps in 0.. {
         let (mut one, _) = pair(Kind::Set);
-        one.command(|access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 1)));
+        one.command(KEYS, |access| access.set_lifetime(DB, MOVE.source, Lifetime::Until(NOW + 1)));
         let asked = std::cell::Cell::new(0);
         let clock = || {
             asked.set(asked.get() + 1);
@@ -257,14 +210,14 @@ fn what_ends_its_life_before_it_is_moved_is_not_there() {
         }
         assert_eq!(outcome, Relocated::NoSource, "after {steps} steps");
         assert!(!one.keyspace.has_frozen());
-        assert_eq!(one.command(|access| access.kind(DB, MOVE.target)), None);
+        assert_eq!(one.command(KEYS, |access| access.kind(DB, MOVE.target)), None);
     }
 }
 
 #[test]
 fn a_defect_behind_the_stamp_leaves_the_keys_hidden_and_one_before_it_leaves_all_as_it_was() {
     let (mut one, _) = pair(Kind::Hash);
-    let before = (one.digest(), one.shown(DB, MOVE.source));
+    let before = (one.digest(MOVE.source), one.seen(DB, MOVE.source));
     for fails_hidden in [false, true] {
         let keyspace = one.keyspace.clone();
         let mut fail = || {
@@ -277,7 +230,7 @@ fn a_defect_behind_the_stamp_leaves_the_keys_hidden_and_one_before_it_leaves_all
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(relocating)).unwrap_err();
         assert_eq!(one.keyspace.meets_frozen(&[MOVE.source], false), fails_hidden);
         assert_eq!(one.keyspace.has_frozen(), fails_hidden);
-        assert!((one.digest(), one.shown(DB, MOVE.source)) == before);
+        assert!((one.digest(MOVE.source), one.seen(DB, MOVE.source)) == before);
     }
 }
 
@@ -330,7 +283,7 @@ fn what_is_moved_in_steps_is_told_like_what_is_moved_at_once_also_where_it_arriv
         }
         one.keyspace.want_events(EventClass::all());
         told_here.0.lock().clear();
-        one.command(|access| access.relocate_at_once(&wish));
+        one.command(KEYS, |access| access.relocate_at_once(&wish));
         assert_eq!(*told_here.0.lock(), here, "at once");
     }
 }
@@ -357,7 +310,7 @@ fn meanwhile_others_write_to_other_keys_of_the_slot_and_to_these_only_later() {
         assert!(pauses > hidden && hidden > 0, "{kind:?}: {pauses} pauses, {hidden} behind the stamp");
         assert!(!keyspace.has_frozen());
         one.tell(&other);
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
     }
 }
 
@@ -373,15 +326,15 @@ fn whoever_reads_the_whole_slot_waits_for_the_end() {
     let (image, _) = reader.unwrap().join().unwrap();
     let mut copy = Side::new(3);
     copy.keyspace.load_image(&image, NOW).unwrap();
-    assert_eq!(copy.digest(), one.digest());
-    assert!(copy.shown(DB, MOVE.target) == one.shown(DB, MOVE.target), "{} bytes", image.len());
+    assert_eq!(copy.digest(MOVE.source), one.digest(MOVE.source));
+    assert!(copy.seen(DB, MOVE.target) == one.seen(DB, MOVE.target), "{} bytes", image.len());
 }
 
 #[test]
 fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
     let (mut one, mut other) = pair(Kind::Set);
     other.add(Kind::Set, MOVE.source, 9_000..9_001);
-    let batches = Arc::new(other.drain.take(&other.keyspace));
+    let batches = Arc::new(other.batches());
     let (keyspace, origin) = (one.keyspace.clone(), other.number);
     let mut applying = None;
     one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut || {
@@ -396,8 +349,8 @@ fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
     });
     applying.unwrap().join().unwrap();
     one.tell(&other);
-    assert_eq!(one.command(|access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 1);
-    assert_eq!(one.digest(), other.digest());
+    assert_eq!(one.command(KEYS, |access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 1);
+    assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source));
 }
 
 #[test]
@@ -405,16 +358,16 @@ fn a_slot_that_has_seen_something_out_of_order_gets_each_element_by_itself() {
     for kind in KINDS {
         let (mut one, mut other) = pair(kind);
         one.relocate(&MOVE);
-        let late = one.drain.take(&one.keyspace);
+        let late = one.batches();
         // The state comes first, and with it all of this; the batch adds nothing.
         let (chunk, _) = one.keyspace.list_slots(&[crate::slot_of(MOVE.source)], &VersionVector::new(), usize::MAX);
         other.keyspace.merge_slots(&chunk, NOW).unwrap();
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
         for batch in &late {
             other.keyspace.apply(one.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
         }
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
-        assert!(one.shown(DB, MOVE.target) == other.shown(DB, MOVE.target), "{kind:?}");
+        assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source), "{kind:?}");
+        assert!(one.seen(DB, MOVE.target) == other.seen(DB, MOVE.target), "{kind:?}");
     }
 }
 

@@ -1,55 +1,22 @@
 //! Ends of lists and streams that are removed in one operation: what goes, what stays, and what is sent.
 
+use crate::pair::{DB, Side};
 use crate::summary::LARGE_ELEMENTS_MIN;
-use crate::{Database, Drain, End, IdRequest, Keyspace, OpenBatch, Trim, TrimBy, Writer, slot_of};
-use crdt::{Kind, NodeNumber};
+use crate::{Trim, TrimBy};
+use crdt::Kind;
 use std::borrow::Cow;
-use std::sync::Arc;
 
-const DB: Database = Database(3);
 const KEY: &[u8] = b"k";
-const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000_000;
+const KEYS: &[&[u8]] = &[KEY];
 /// A large collection, of which so many are left.
 const MANY: usize = 8 * LARGE_ELEMENTS_MIN;
 const LEFT: usize = 5;
 
-/// One of two nodes, with everything it has to tell.
-struct Side {
-    keyspace: Arc<Keyspace>,
-    writer: Writer,
-    drain: Drain,
-    number: NodeNumber,
-}
-
 impl Side {
-    fn new(number: u16) -> Self {
-        let (keyspace, number) = (Keyspace::new(number.into()), NodeNumber::new(number).unwrap());
-        keyspace.set_number(number);
-        keyspace.free_later(|| {});
-        Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), number }
-    }
-
-    fn command<T>(&mut self, work: impl FnOnce(&mut crate::Access<'_>) -> T) -> T {
-        let mut access = self.writer.access(NOW, &[KEY]);
-        access.begin_command();
-        work(&mut access)
-    }
-
-    fn add(&mut self, kind: Kind, texts: std::ops::Range<usize>) {
-        for text in texts {
-            let text = format!("element {text}").into_bytes();
-            self.command(|access| match kind {
-                Kind::List => access.push(DB, KEY, End::Tail, [&*text]).map(drop),
-                _ => access.append_entry(DB, KEY, IdRequest::Generated, &[b"f", &text]).map(drop),
-            })
-            .unwrap();
-        }
-    }
-
     /// Leaves so many elements, those at the end.
     fn trim(&mut self, kind: Kind, left: usize) {
-        let length = self.shown(kind).len();
-        self.command(|access| match kind {
+        let length = self.texts(kind).len();
+        self.command(KEYS, |access| match kind {
             Kind::List => access.remove_elements(DB, KEY, std::slice::from_ref(&(0..length - left))),
             _ => {
                 let trim = Trim { by: TrimBy::Length(left as u64), is_approximate: false, limit: None };
@@ -59,21 +26,10 @@ impl Side {
         .unwrap();
     }
 
-    fn tell(&mut self, other: &Side) -> Vec<OpenBatch> {
-        let batches = self.drain.take(&self.keyspace);
-        for batch in &batches {
-            other.keyspace.apply(self.number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
-        }
-        batches
-    }
-
-    fn digest(&self) -> u64 {
-        self.keyspace.digest_of(slot_of(KEY)).digest
-    }
-
-    fn shown(&mut self, kind: Kind) -> Vec<String> {
+    /// What the elements say, in order.
+    fn texts(&mut self, kind: Kind) -> Vec<String> {
         let text = |text: Cow<'_, [u8]>| String::from_utf8(text.into_owned()).unwrap();
-        self.command(|access| match kind {
+        self.command(KEYS, |access| match kind {
             Kind::List => access.list(DB, KEY).unwrap().iter().flat_map(|list| list.iter()).map(text).collect(),
             _ => {
                 let mut shown = Vec::new();
@@ -94,11 +50,12 @@ impl Side {
 /// Two nodes that have both written to one large collection and know it.
 fn pair(kind: Kind) -> (Side, Side) {
     let (mut one, mut other) = (Side::new(1), Side::new(2));
-    one.add(kind, 0..MANY / 2);
+    one.add(kind, KEY, 0..MANY / 2);
     one.tell(&other);
-    other.add(kind, MANY / 2..MANY);
+    other.add(kind, KEY, MANY / 2..MANY);
     other.tell(&one);
-    assert_eq!(one.shown(kind), other.shown(kind));
+    [&one, &other].iter().for_each(|side| side.keyspace.free_later(|| {}));
+    assert_eq!(one.texts(kind), other.texts(kind));
     (one, other)
 }
 
@@ -112,19 +69,23 @@ fn all_but_a_few_go_by_one_operation_and_are_freed_later() {
         assert!(bytes < 200, "{kind:?}: {bytes} bytes");
         let left: Vec<String> = (MANY - LEFT..MANY).map(|text| format!("element {text}")).collect();
         for side in [&mut one, &mut other] {
-            assert_eq!(side.shown(kind), left, "{kind:?}");
+            assert_eq!(side.texts(kind), left, "{kind:?}");
             assert_eq!(side.keyspace.garbage().objects, 1, "{kind:?}");
         }
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
+        assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}");
         other.trim(kind, 1);
         other.tell(&one);
-        assert_eq!((one.shown(kind).len(), one.digest()), (1, other.digest()), "{kind:?}");
+        assert_eq!((one.texts(kind).len(), one.digest(KEY)), (1, other.digest(KEY)), "{kind:?}");
         for side in [&mut one, &mut other] {
-            side.command(|access| assert!(access.delete(DB, KEY)));
+            side.command(KEYS, |access| assert!(access.delete(DB, KEY)));
         }
         one.tell(&other);
         other.tell(&one);
-        assert_eq!((one.digest(), other.digest()), (0, 0), "{kind:?}: what a key adds to the digest goes with it");
+        assert_eq!(
+            (one.digest(KEY), other.digest(KEY)),
+            (0, 0),
+            "{kind:?}: what a key adds to the digest goes with it"
+        );
     }
 }
 
@@ -132,16 +93,16 @@ fn all_but_a_few_go_by_one_operation_and_are_freed_later() {
 fn what_a_trim_has_not_observed_stays_where_it_is() {
     for kind in [Kind::List, Kind::Stream] {
         let (mut one, mut other) = pair(kind);
-        one.add(kind, MANY..MANY + 2);
+        one.add(kind, KEY, MANY..MANY + 2);
         // Between those of the other.
-        other.add(kind, MANY + 2..MANY + 4);
-        one.add(kind, MANY + 4..MANY + 6);
+        other.add(kind, KEY, MANY + 2..MANY + 4);
+        one.add(kind, KEY, MANY + 4..MANY + 6);
         one.trim(kind, 1);
         one.tell(&other);
         other.tell(&one);
-        assert_eq!(one.digest(), other.digest(), "{kind:?}");
-        let shown = one.shown(kind);
-        assert_eq!(shown, other.shown(kind), "{kind:?}");
+        assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}");
+        let shown = one.texts(kind);
+        assert_eq!(shown, other.texts(kind), "{kind:?}");
         for text in [MANY + 2, MANY + 3, MANY + 5] {
             assert!(shown.contains(&format!("element {text}")), "{kind:?}: {shown:?}");
         }
@@ -154,25 +115,25 @@ fn both_ends_of_a_list_go_and_the_middle_stays() {
     for middle in [LEFT, MANY - 3 * LARGE_ELEMENTS_MIN] {
         let (mut one, mut other) = pair(Kind::List);
         let first = LARGE_ELEMENTS_MIN + 7;
-        one.command(|access| access.remove_elements(DB, KEY, &[0..first, first + middle..MANY])).unwrap();
+        one.command(KEYS, |access| access.remove_elements(DB, KEY, &[0..first, first + middle..MANY])).unwrap();
         let bytes: usize = one.tell(&other).iter().map(|batch| batch.payload.len()).sum();
         assert!(bytes < 200, "{bytes} bytes");
         let left: Vec<String> = (first..first + middle).map(|text| format!("element {text}")).collect();
-        assert_eq!((one.shown(Kind::List), one.digest()), (left.clone(), other.digest()));
-        assert_eq!(other.shown(Kind::List), left);
+        assert_eq!((one.texts(Kind::List), one.digest(KEY)), (left.clone(), other.digest(KEY)));
+        assert_eq!(other.texts(Kind::List), left);
     }
 }
 
 #[test]
 fn an_element_that_is_set_elsewhere_at_the_same_time_stays_set() {
     let (mut one, mut other) = pair(Kind::List);
-    assert_eq!(other.command(|access| access.set_element(DB, KEY, 3, b"set")), Ok(true));
-    one.command(|access| access.set_element(DB, KEY, 3, b"set before")).unwrap();
+    assert_eq!(other.command(KEYS, |access| access.set_element(DB, KEY, 3, b"set")), Ok(true));
+    one.command(KEYS, |access| access.set_element(DB, KEY, 3, b"set before")).unwrap();
     one.trim(Kind::List, LEFT);
     one.tell(&other);
     other.tell(&one);
-    assert_eq!(one.shown(Kind::List)[0], "set");
-    assert_eq!((one.shown(Kind::List), one.digest()), (other.shown(Kind::List), other.digest()));
+    assert_eq!(one.texts(Kind::List)[0], "set");
+    assert_eq!((one.texts(Kind::List), one.digest(KEY)), (other.texts(Kind::List), other.digest(KEY)));
 }
 
 /// Trims of any length at any time, beside pushes and appends at both nodes. Builds with assertions hold a summary against
@@ -187,19 +148,19 @@ fn two_nodes_that_trim_and_add_at_the_same_time_become_equal() {
                 word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let at = &mut if word >> 63 == 0 { &mut one } else { &mut other };
                 match (word >> 50) % 8 {
-                    0..=3 => at.add(kind, step * 1000..step * 1000 + (word >> 20) as usize % 40),
+                    0..=3 => at.add(kind, KEY, step * 1000..step * 1000 + (word >> 20) as usize % 40),
                     4 => {
-                        let length = at.shown(kind).len();
+                        let length = at.texts(kind).len();
                         let left = (word >> 30) as usize % (length + 1);
                         if left > 0 {
                             at.trim(kind, left);
                         }
                     }
                     5 if kind == Kind::List => {
-                        let length = at.shown(kind).len();
+                        let length = at.texts(kind).len();
                         if length > 0 {
                             let index = (word >> 30) as usize % length;
-                            at.command(|access| access.set_element(DB, KEY, index, b"set")).unwrap();
+                            at.command(KEYS, |access| access.set_element(DB, KEY, index, b"set")).unwrap();
                         }
                     }
                     5 | 6 => drop(one.tell(&other)),
@@ -208,14 +169,14 @@ fn two_nodes_that_trim_and_add_at_the_same_time_become_equal() {
             }
             one.tell(&other);
             other.tell(&one);
-            assert_eq!(one.digest(), other.digest(), "{kind:?}, round {round}");
-            assert_eq!(one.shown(kind), other.shown(kind), "{kind:?}, round {round}");
+            assert_eq!(one.digest(KEY), other.digest(KEY), "{kind:?}, round {round}");
+            assert_eq!(one.texts(kind), other.texts(kind), "{kind:?}, round {round}");
             for side in [&mut one, &mut other] {
-                side.command(|access| access.delete(DB, KEY));
+                side.command(KEYS, |access| access.delete(DB, KEY));
             }
             one.tell(&other);
             other.tell(&one);
-            assert_eq!((one.digest(), other.digest()), (0, 0), "{kind:?}, round {round}");
+            assert_eq!((one.digest(KEY), other.digest(KEY)), (0, 0), "{kind:?}, round {round}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod crashes;
 mod damage;
 mod failing;
+mod hooked;
 mod mending;
 mod model;
 mod pinning;

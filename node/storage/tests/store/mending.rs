@@ -1,14 +1,13 @@
 //! A single operation fails, wherever it is: what stands is not broken by the next attempt, and the store becomes whole.
 
+use crate::hooked::HookedFs;
 use crate::model::{Chance, NEVER, SETTINGS, SmallNode, record, recover};
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use storage::{
-    Command, Disk, DiskFaults, DiskWorker, FileFacts, FileId, FlushPolicy, Fs, FsFile, Health, Life, Problem,
-    SimulatedFs,
+    Command, Disk, DiskFaults, DiskWorker, FlushPolicy, Health, JournalSettings, Life, Problem, Record, SimulatedFs,
 };
 
 /// A store with one checkpoint and something behind it.
@@ -124,74 +123,18 @@ fn an_idle_life_that_ends_in_order_leaves_what_the_one_before_wrote_on_the_disk(
     }
 }
 
-/// A disk whose driver has a defect: it panics where it is told to.
-#[derive(Clone, Debug)]
-struct PanickingFs {
-    disk: SimulatedFs,
-    at_writes: Arc<AtomicBool>,
-    at_flushes: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct PanickingFile(Arc<dyn FsFile>, PanickingFs);
-
-impl Fs for PanickingFs {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
-        Ok(Arc::new(PanickingFile(self.disk.create(name)?, self.clone())))
-    }
-
-    fn list(&self) -> io::Result<Vec<FileFacts>> {
-        self.disk.list()
-    }
-
-    fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
-        self.disk.read(name, offset, bytes_max)
-    }
-
-    fn rename(&self, old: &str, new: &str) -> io::Result<()> {
-        self.disk.rename(old, new)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-
-    fn sync_file(&self, name: &str) -> io::Result<()> {
-        self.disk.sync_file(name)
-    }
-
-    fn space(&self) -> io::Result<u64> {
-        self.disk.space()
-    }
-
-    fn file_id(&self, name: &str) -> io::Result<FileId> {
-        self.disk.file_id(name)
-    }
-}
-
-impl FsFile for PanickingFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        assert!(!self.1.at_writes.load(Ordering::Acquire), "a defect at a write");
-        self.0.append(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        assert!(!self.1.at_flushes.load(Ordering::Acquire), "a defect at a flush");
-        self.0.sync()
-    }
+/// What writes the journal of a new store.
+fn worker(fs: &HookedFs, settings: JournalSettings, policy: FlushPolicy) -> DiskWorker {
+    let found = storage::FoundStore::open(Arc::new(fs.clone()), crate::model::OWNER).unwrap();
+    let mut store = found.begin(Life { generation: 1, nonce: 1 }, settings, 0).unwrap();
+    store.mark_sound();
+    DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, policy)
 }
 
 /// A disk on threads, and something that says when anything of it has changed.
-fn on_threads() -> (PanickingFs, Disk, std::sync::mpsc::Receiver<()>) {
-    let fs = PanickingFs { disk: SimulatedFs::new(3), at_writes: Arc::default(), at_flushes: Arc::default() };
-    let found = storage::FoundStore::open(Arc::new(fs.clone()), crate::model::OWNER).unwrap();
-    let mut store = found.begin(Life { generation: 1, nonce: 1 }, SETTINGS, 0).unwrap();
-    store.mark_sound();
-    let worker = DiskWorker::new(Arc::clone(&store.fs), store.life, store.journal, FlushPolicy::Always);
+fn on_threads() -> (HookedFs, Disk, std::sync::mpsc::Receiver<()>) {
+    let fs = HookedFs::new(3);
+    let worker = worker(&fs, SETTINGS, FlushPolicy::Always);
     let (news, heard): (Sender<()>, _) = channel();
     worker.progress().observe(Arc::new(move || news.send(()).unwrap_or_default()));
     let mut disk = Disk::on_threads(worker, Arc::new(|| 1_000)).unwrap();
@@ -205,7 +148,7 @@ fn on_threads() -> (PanickingFs, Disk, std::sync::mpsc::Receiver<()>) {
 #[test]
 fn a_journal_thread_that_panics_is_told_and_makes_nobody_wait() {
     let (fs, mut disk, heard) = on_threads();
-    fs.at_writes.store(true, Ordering::Release);
+    fs.at_write(|| panic!("a defect at a write"));
     let end = disk.append(record(1));
     while disk.progress().written() < end {
         heard.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -227,7 +170,7 @@ fn a_journal_thread_that_panics_is_told_and_makes_nobody_wait() {
 fn a_journal_thread_that_panics_lets_nothing_be_sent_before_the_store_could_be_marked() {
     let (fs, mut disk, heard) = on_threads();
     fs.disk.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
-    fs.at_writes.store(true, Ordering::Release);
+    fs.at_write(|| panic!("a defect at a write"));
     let end = disk.append(record(1));
     while !matches!(disk.progress().health(), Health::Dead(_)) {
         heard.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -242,7 +185,7 @@ fn a_journal_thread_that_panics_lets_nothing_be_sent_before_the_store_could_be_m
     // A node that ends before that does not wait for it.
     let (fs, mut disk, heard) = on_threads();
     fs.disk.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
-    fs.at_writes.store(true, Ordering::Release);
+    fs.at_write(|| panic!("a defect at a write"));
     disk.append(record(1));
     while !matches!(disk.progress().health(), Health::Dead(_)) {
         heard.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -253,7 +196,7 @@ fn a_journal_thread_that_panics_lets_nothing_be_sent_before_the_store_could_be_m
 #[test]
 fn a_flush_that_panics_is_a_flush_that_failed() {
     let (fs, mut disk, heard) = on_threads();
-    fs.at_flushes.store(true, Ordering::Release);
+    fs.at_flush(|| panic!("a defect at a flush"));
     disk.append(record(1));
     while disk.progress().health() == Health::Sound {
         heard.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -261,7 +204,7 @@ fn a_flush_that_panics_is_a_flush_that_failed() {
     let health = disk.progress().health();
     assert!(health.sentence().is_some_and(|sentence| sentence.contains("\"flush\"")), "{health:?}");
     assert_eq!(disk.progress().panics.load(Ordering::Relaxed), 1);
-    fs.at_flushes.store(false, Ordering::Release);
+    fs.at_flush(|| ());
     assert!(disk.stop(2_000).written() == 2);
 }
 
@@ -322,4 +265,24 @@ fn who_waits_for_the_disk_is_told_of_a_flush_and_of_a_failure() {
     disk.append(record(0));
     assert_eq!(waits.join().unwrap(), Some(()));
     assert_eq!(disk.progress().wait(Instant::now(), |_| None::<()>), None);
+}
+
+#[test]
+fn a_write_that_hangs_while_a_record_is_taken_in_is_seen_while_it_lasts() {
+    const NOW_MS: u64 = 1_000;
+    const HANG_MS: u64 = 5_000;
+    let large = || Record::Slots(vec![7; 2 << 20].into());
+    let (fs, told) = (HookedFs::new(2), Arc::new(Mutex::new(Vec::new())));
+    let mut worker = worker(&fs, JournalSettings::default(), FlushPolicy::Never);
+    // The disk hangs at every write: what is told of that meanwhile.
+    let (progress, telling) = (Arc::clone(worker.progress()), Arc::clone(&told));
+    fs.at_write(move || telling.lock().unwrap().push(progress.stalled_ms(NOW_MS + HANG_MS)));
+    worker.take(Command::Append(large()), NOW_MS);
+    assert!(told.lock().unwrap().is_empty(), "nothing was written");
+    // What waits is large enough to be written before this one is taken in.
+    worker.take(Command::Append(record(0)), NOW_MS);
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    // The files of a segment's beginning, and the records.
+    assert!(told.len() > 1 && told.iter().all(|&told| told == HANG_MS), "{told:?}");
+    assert_eq!(worker.progress().stalled_ms(NOW_MS + HANG_MS), 0);
 }
