@@ -39,6 +39,28 @@ impl StdFs {
     }
 }
 
+/// Bytes that the system is given, or asked for, at a time.
+///
+/// SUBTLE: Linux copies up to 2 MiB of a call before it looks whether another thread is to have the core, which takes some
+/// milliseconds where the memory behind its cache is new. With hundreds of megabytes in one call a worker on the same core
+/// had its turn once in 7 ms for a second, and what its clients sent meanwhile piled up.
+const PIECE_BYTES: usize = 128 << 10;
+
+fn write_in_pieces(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    bytes.chunks(PIECE_BYTES).try_for_each(|piece| file.write_all(piece))
+}
+
+fn read_in_pieces(file: &mut impl Read, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < bytes_max {
+        let piece = PIECE_BYTES.min(bytes_max - bytes.len());
+        if file.take(piece as u64).read_to_end(&mut bytes)? < piece {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
 impl Fs for StdFs {
     fn create(&self, name: &str) -> io::Result<Arc<dyn FsFile>> {
         let file = OpenOptions::new().create_new(true).append(true).open(self.path(name))?;
@@ -61,9 +83,7 @@ impl Fs for StdFs {
     fn read(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
         let mut file = File::open(self.path(name))?;
         file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(bytes_max as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        read_in_pieces(&mut file, bytes_max)
     }
 
     fn rename(&self, old: &str, new: &str) -> io::Result<()> {
@@ -97,7 +117,7 @@ impl Fs for StdFs {
 
 impl FsFile for StdFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(bytes)
+        write_in_pieces(&mut &self.0, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -108,6 +128,49 @@ impl FsFile for StdFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file that notes the largest piece it was given or asked for.
+    #[derive(Default)]
+    struct Noting {
+        bytes: Vec<u8>,
+        read: usize,
+        largest: usize,
+    }
+
+    impl Write for Noting {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            self.largest = self.largest.max(piece.len());
+            self.bytes.write(piece)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Read for Noting {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.largest = self.largest.max(out.len());
+            let count = (&self.bytes[self.read..]).read(out)?;
+            self.read += count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn the_system_is_given_and_asked_for_no_more_than_a_piece_at_a_time() {
+        for length in [0, 1, PIECE_BYTES, 3 * PIECE_BYTES, 3 * PIECE_BYTES + 5] {
+            let written: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+            let mut file = Noting::default();
+            write_in_pieces(&mut file, &written).unwrap();
+            assert!(file.bytes == written && file.largest <= PIECE_BYTES);
+            for bytes_max in [length / 2, length, length + 9] {
+                (file.read, file.largest) = (0, 0);
+                let read = read_in_pieces(&mut file, bytes_max).unwrap();
+                assert!(read == written[..bytes_max.min(length)] && file.largest <= PIECE_BYTES, "{bytes_max}");
+            }
+        }
+    }
 
     #[test]
     fn a_directory_keeps_what_was_appended() {
