@@ -8,10 +8,11 @@ use crate::frame::{Place, Step, put_frame, step};
 use crate::fs::{
     Fs, FsFile, StoreError, UNFINISHED, is_damage, list, read_if_sound, read_whole, remove_if_there, replace_file,
 };
-use crate::limits::{GROUPS, IMAGE_BLOCK_BYTES, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{GROUPS, IMAGE_BLOCK_BYTES, IMAGE_PART_BYTES, MANIFEST_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::segment::{FORMAT_VERSION, StoreOwner, configuration};
 use bincode::{Decode, Encode};
 use crdt::{NodeNumber, Stamp, VersionVector};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -94,6 +95,8 @@ pub struct CheckpointWriter {
     bytes: u64,
     /// Memory for the next image's frames.
     frame: Vec<u8>,
+    /// The largest block that is one frame.
+    frame_bytes_max: usize,
 }
 
 /// An image that is being written.
@@ -104,18 +107,22 @@ pub struct ImageWriter {
     place: Place,
     group: u16,
     checkpoint: u64,
+    form: ImageForm,
     bytes: u64,
     frame: Vec<u8>,
+    frame_bytes_max: usize,
 }
 
 /// Who can read an image. The numbers are those of its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum ImageForm {
     /// Every version of the program.
     Plain = 1,
     /// Versions that know slots which hold a part of what was written, and say so.
     InPart = 2,
+    /// Versions that know blocks of several frames, and slots as above.
+    InFrames = 3,
 }
 
 /// What is wrong with a file of a checkpoint.
@@ -146,6 +153,7 @@ const IMAGE_PREFIX: &str = "image-";
 const HEAD_KIND: u8 = 0xf1;
 const BLOCK_KIND: u8 = 0x11;
 const END_KIND: u8 = 0x12;
+const PART_KIND: u8 = 0x13;
 const MANIFEST_KIND: u8 = 0xf2;
 
 /// The name of an image's file.
@@ -279,7 +287,14 @@ impl CheckpointWriter {
             images: BTreeMap::new(),
             bytes: 0,
             frame: Vec::new(),
+            frame_bytes_max: RECORD_BYTES_MAX,
         }
+    }
+
+    /// Blocks that are larger than this take several frames: for tests, which have no slots of 4 GiB.
+    pub fn frame_bytes_max(mut self, bytes: usize) -> Self {
+        self.frame_bytes_max = bytes.min(RECORD_BYTES_MAX);
+        self
     }
 
     /// Notes from which record on the journal may be read back.
@@ -332,8 +347,10 @@ impl CheckpointWriter {
             place: Place { file: place_of(number, group), sequence: 0 },
             group,
             checkpoint: number,
+            form,
             bytes: 0,
             frame: std::mem::take(&mut self.frame),
+            frame_bytes_max: self.frame_bytes_max,
         };
         image.frame.clear();
         image.frame.extend_from_slice(IMAGE_MAGIC);
@@ -341,10 +358,21 @@ impl CheckpointWriter {
         Ok(image)
     }
 
+    /// The form of an image that is to hold this block, and otherwise might have that one.
+    pub fn form_for(&self, block: &[u8], otherwise: ImageForm) -> ImageForm {
+        if block.len() > self.frame_bytes_max { ImageForm::InFrames } else { otherwise }
+    }
+
+    /// Takes an image back that is in no form for what comes next: the group's image is begun anew.
+    pub fn take_back(&mut self, image: ImageWriter) -> Result<(), StoreError> {
+        self.frame = image.frame;
+        remove_if_there(&*self.fs, &image.name)
+    }
+
     /// Ends the image of a group: it is durable.
     pub fn finish(&mut self, mut image: ImageWriter) -> Result<(), StoreError> {
-        let blocks = image.place.sequence - 1;
-        image.put(END_KIND, &blocks.to_le_bytes())?;
+        let frames = image.place.sequence - 1;
+        image.put(END_KIND, &frames.to_le_bytes())?;
         image.file.sync().map_err(|error| StoreError::file("make durable", &image.name, error))?;
         self.bytes += image.bytes;
         self.images.insert(image.group, ImageFacts { checkpoint: image.checkpoint, bytes: image.bytes });
@@ -387,13 +415,22 @@ impl CheckpointWriter {
 }
 
 impl ImageWriter {
-    /// Appends a block: what a walk over some slots gave.
+    /// Whether this block can be written into an image of this form.
+    pub fn takes(&self, block: &[u8]) -> bool {
+        self.form >= ImageForm::InFrames || block.len() <= self.frame_bytes_max
+    }
+
+    /// Appends a block that the image [takes](ImageWriter::takes): what a walk over some slots gave.
     pub fn write(&mut self, block: &[u8]) -> Result<(), StoreError> {
-        if block.len() > RECORD_BYTES_MAX {
-            let error = std::io::Error::other("the keys of one slot are larger than 4 GiB together");
-            return Err(StoreError::file("write", &self.name, error));
+        assert!(self.takes(block), "whoever writes a block begins an image of the form for it");
+        if block.len() <= self.frame_bytes_max {
+            return self.put(BLOCK_KIND, block);
         }
-        self.put(BLOCK_KIND, block)
+        let mut parts = block.chunks(self.frame_bytes_max.min(IMAGE_PART_BYTES)).peekable();
+        while let Some(part) = parts.next() {
+            self.put(if parts.peek().is_some() { PART_KIND } else { BLOCK_KIND }, part)?;
+        }
+        Ok(())
     }
 
     /// Appends a frame, and before it what waits to be written.
@@ -505,18 +542,18 @@ pub fn read_image(
         Ok(blocks) => blocks,
         Err(fault) => return Ok(Some(fault)),
     };
-    blocks.into_iter().for_each(visit);
+    blocks.iter().for_each(|block| visit(block));
     Ok(None)
 }
 
-/// The blocks of an image, all checked.
+/// The blocks of an image, all checked, and put together where they are in several frames.
 fn blocks_of<'a>(
     bytes: &'a [u8],
     name: &str,
     owner: StoreOwner,
     group: u16,
     checkpoint: u64,
-) -> Result<Result<Vec<&'a [u8]>, ImageFault>, StoreError> {
+) -> Result<Result<Vec<Cow<'a, [u8]>>, ImageFault>, StoreError> {
     if !bytes.starts_with(IMAGE_MAGIC) {
         let at = 0;
         return Ok(Err(if bytes.len() < IMAGE_MAGIC.len() { ImageFault::Short(at) } else { ImageFault::Checksum(at) }));
@@ -524,6 +561,7 @@ fn blocks_of<'a>(
     let mut offset = IMAGE_MAGIC.len();
     let mut place = Place { file: place_of(checkpoint, group), sequence: 0 };
     let mut blocks = Vec::new();
+    let mut begun: Vec<u8> = Vec::new();
     loop {
         let at = offset as u64;
         let (kind, payload, length) = match step(&bytes[offset..], place) {
@@ -535,15 +573,20 @@ fn blocks_of<'a>(
             (HEAD_KIND, 0) => {
                 let head = bincode::decode_from_slice::<ImageHead, _>(payload, configuration());
                 let Ok((head, _)) = head else { return Ok(Err(ImageFault::Checksum(at))) };
-                if head.version > ImageForm::InPart as u16 {
+                if head.version > ImageForm::InFrames as u16 {
                     return Err(StoreError::Newer { name: name.to_owned(), version: head.version });
                 }
                 if head.owner != owner {
                     return Err(StoreError::Foreign(name.to_owned()));
                 }
             }
-            (BLOCK_KIND, 1..) => blocks.push(payload),
-            (END_KIND, 1..) => return Ok(Ok(blocks)),
+            (PART_KIND, 1..) => begun.extend_from_slice(payload),
+            (BLOCK_KIND, 1..) if begun.is_empty() => blocks.push(Cow::Borrowed(payload)),
+            (BLOCK_KIND, 1..) => {
+                begun.extend_from_slice(payload);
+                blocks.push(Cow::Owned(std::mem::take(&mut begun)));
+            }
+            (END_KIND, 1..) if begun.is_empty() => return Ok(Ok(blocks)),
             _ => return Ok(Err(ImageFault::Checksum(at))),
         }
         offset += length;

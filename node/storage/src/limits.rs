@@ -17,8 +17,8 @@ pub const OPEN_TRIES: u32 = 10;
 /// The wait between those tries.
 pub const OPEN_WAIT: Duration = Duration::from_millis(30);
 
-/// Bytes of one record of the journal or block of an image: what a length of 32 bits can say. The largest batch has 576
-/// MiB, the largest piece of a state session 1 GiB; an image whose slot is larger is refused.
+/// Bytes of one record of the journal or frame of an image: what a length of 32 bits can say. The largest batch has 576
+/// MiB, the largest piece of a state session 1 GiB. A slot that is larger takes several frames of its image.
 pub const RECORD_BYTES_MAX: usize = u32::MAX as usize - 64;
 /// Bytes at which a segment of the journal is closed, unless it is set otherwise: small enough to be read at one go, and
 /// for the oldest part of the journal to go soon after it is no longer needed.
@@ -43,6 +43,8 @@ pub const GROUPS: u16 = 256;
 /// Bytes of one block of an image, about: what is read and written at one go, with its checksum. Some hundred
 /// microseconds of work, between two looks at how long the thread has worked.
 pub const IMAGE_BLOCK_BYTES: usize = 64 << 10;
+/// Bytes of a frame of a block that takes several: what is copied to put its checksum before it.
+pub const IMAGE_PART_BYTES: usize = 64 << 20;
 /// Files that could not be used and are kept for inspection; older ones go.
 pub const DAMAGED_FILES_MAX: usize = 16;
 /// Bytes of a manifest: 256 groups, vectors of 1024 nodes and their notes fit many times.

@@ -41,9 +41,9 @@ struct Written {
 const SEAL_KEY: &[u8] = b"seal";
 const ROW_PREFIX: &str = "row/";
 /// sled's own name of its log.
-const DATABASE_FILE: &str = "db";
+pub(crate) const DATABASE_FILE: &str = "db";
 /// sled's own name of the place for large rows.
-const BLOBS_DIRECTORY: &str = "blobs";
+pub(crate) const BLOBS_DIRECTORY: &str = "blobs";
 
 impl SledCatalogue {
     /// Opens the catalogue in `directory`, or makes one. A damaged one is moved aside and an empty one opened.
@@ -58,12 +58,7 @@ impl SledCatalogue {
         Ok((Self::open_sound(directory)?, Some(MovedAside { path, reason })))
     }
 
-    /// Reads a catalogue that nobody uses, and says how many rows it has. Damage is an error.
-    pub fn verify(directory: &Path) -> Result<usize> {
-        Ok(Self::open_sound(directory)?.rows("")?.len())
-    }
-
-    fn open_sound(directory: &Path) -> Result<Self> {
+    pub(crate) fn open_sound(directory: &Path) -> Result<Self> {
         fs::create_dir_all(directory).map_err(|error| file_error("create", directory, error))?;
         let database = open_database(directory)?;
         let verified = guarded(directory, || read_rows(&database)).and_then(|found| {

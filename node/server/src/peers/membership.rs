@@ -46,12 +46,15 @@ impl Peers {
         true
     }
 
-    /// Tries again to make the membership durable, if that failed, and to take a number that waits for the disk.
+    /// Tries again to make durable what could not be, and to take a number that waits for the disk.
     pub(super) fn keep_what_is_not_kept(&mut self) {
         if self.is_unkept {
             self.keep_membership();
         }
         self.take_number_that_waits();
+        if self.refusals.no_number && self.number_needed.is_none() && self.number_to_take.is_none() {
+            self.note_number_needed(NumberNeeded::NoneLeft);
+        }
         if self.has_number {
             self.note_number_given();
         } else {
@@ -59,10 +62,23 @@ impl Peers {
         }
     }
 
+    /// Notes, durably, that this node may not go on under the number it has, and that others must give it one. A start that
+    /// comes before they have would otherwise take what is in the store for all that anybody has of that number. If it cannot
+    /// be noted it is tried again; meanwhile writes are refused.
+    fn note_number_needed(&mut self, why: NumberNeeded) {
+        match self.rows.set_number_needed(Some(why)) {
+            Ok(()) => self.number_needed = Some(why),
+            Err(error) => {
+                tracing::error!(%error, "the catalogue could not be told that this node needs another number");
+            }
+        }
+    }
+
     /// The number that others gave is in the catalogue with the membership: the next start goes on from it.
     fn note_number_given(&mut self) {
         let given = self.membership.view().numbers_of(self.identity).last().copied();
-        if self.number_needed.is_none() || self.is_unkept || given.is_none() || given != self.number() {
+        let waits = self.is_unkept || self.refusals.no_number;
+        if self.number_needed.is_none() || waits || given.is_none() || given != self.number() {
             return;
         }
         match self.rows.set_number_needed(None) {
@@ -216,6 +232,7 @@ impl Peers {
         // If it cannot be told now, the next refusal asks again.
         if is_closed && self.hub.number().is_some() && self.own_tail().last == Stamp::ZERO {
             self.refusals.no_number = true;
+            self.note_number_needed(NumberNeeded::Copied);
             let now = self.now();
             self.hub.abandon_number(now);
             self.update_condition();
@@ -241,6 +258,7 @@ impl Peers {
             }
             Err(error) => {
                 tracing::warn!(%error, "this node asks its peers for a number");
+                self.note_number_needed(NumberNeeded::NoneLeft);
                 let now = self.now();
                 self.hub.request_number(now);
             }

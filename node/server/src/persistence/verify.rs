@@ -6,7 +6,7 @@ use crate::setup::CATALOGUE_DIRECTORY;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use storage::{CatalogueError, CheckReport, SledCatalogue, StdFs, StoreError, StoreFigures, check};
+use storage::{CatalogueError, CheckReport, HeldCatalogue, StdFs, StoreError, StoreFigures, check};
 
 /// What a node's directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,7 +55,8 @@ pub enum CheckError {
     Backup(#[from] BackupError),
 }
 
-/// Reads every byte of what a node keeps in its directory, which no node may be using, or of a backup. Changes nothing.
+/// Reads every byte of what a node keeps in its directory, which no node may be using, or of a backup. Changes nothing, and
+/// keeps nodes from starting there meanwhile.
 pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
     if directory.join(BACKUP_MANIFEST).exists() {
         return check_backup(&Backup::open(directory)?);
@@ -65,14 +66,15 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
         return Err(CheckError::NoData(directory.display().to_string()));
     }
     let mut report = StoreReport::default();
-    if catalogue.is_dir() {
-        match SledCatalogue::verify(&catalogue) {
+    let held = if catalogue.is_dir() { Some(HeldCatalogue::take(&catalogue)?) } else { None };
+    if let Some(held) = &held {
+        match held.verify() {
             Ok(rows) => report.catalogue_rows = rows,
             Err(CatalogueError::Damaged(reason)) => report.damage.push(format!("the catalogue is damaged: {reason}")),
             Err(error) => return Err(error.into()),
         }
     }
-    if !catalogue.is_dir() {
+    if held.is_none() {
         report.damage.push("the catalogue is missing: a peer must give the node another number".to_owned());
     }
     if store.is_dir() {
@@ -120,7 +122,7 @@ mod tests {
         std::fs::create_dir(home.path().join(STORE_DIRECTORY)).unwrap();
         let report = check_store(home.path()).unwrap();
         assert!(report.damage[0].starts_with("the catalogue is missing"), "{report:?}");
-        drop(SledCatalogue::open(&home.path().join(CATALOGUE_DIRECTORY)).unwrap());
+        drop(storage::SledCatalogue::open(&home.path().join(CATALOGUE_DIRECTORY)).unwrap());
         let report = check_store(home.path()).unwrap();
         assert!(report.damage.is_empty() && report.notes[0].starts_with("no keys are kept here"), "{report:?}");
     }

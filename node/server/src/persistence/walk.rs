@@ -14,6 +14,8 @@ pub(crate) struct Walk {
     /// The image of that group, once something of it is written, and how many of its slots are done.
     image: Option<ImageWriter>,
     slots_done: usize,
+    /// The form that it has at least: what was met in it.
+    form: ImageForm,
     /// Memory for the next block.
     block: Vec<u8>,
     /// Groups that have not changed since then keep their images; none if all are to be written.
@@ -34,6 +36,7 @@ impl Walk {
             next_group: 0,
             image: None,
             slots_done: 0,
+            form: ImageForm::Plain,
             block: Vec::new(),
             unchanged_since,
             clock,
@@ -69,7 +72,7 @@ impl Walk {
             if self.slots_done < slots.len() {
                 return Ok(true);
             }
-            self.slots_done = 0;
+            (self.slots_done, self.form) = (0, ImageForm::Plain);
             if let Some(image) = self.image.take() {
                 self.writer.finish(image)?;
                 self.written += 1;
@@ -82,12 +85,19 @@ impl Walk {
     fn write_block(&mut self, keyspace: &Keyspace, group: u16, slots: &[u16]) -> Result<(), StoreError> {
         self.slots_done += keyspace.read_image_into(&slots[self.slots_done..], IMAGE_BLOCK_BYTES, &mut self.block);
         if !self.block.is_empty() {
+            self.form = self.writer.form_for(&self.block, self.form);
+            if let Some(image) = self.image.take_if(|image| !image.takes(&self.block)) {
+                // What its head says must be so for every reader: it is begun anew.
+                self.writer.take_back(image)?;
+                self.slots_done = 0;
+                return Ok(());
+            }
             let image = match &mut self.image {
                 Some(image) => image,
                 None => {
                     // Slots come to be in part at a start alone, before anything of them is written.
                     let in_part = slots.iter().any(|&slot| keyspace.is_in_part(slot));
-                    let form = if in_part { ImageForm::InPart } else { ImageForm::Plain };
+                    let form = if in_part { self.form.max(ImageForm::InPart) } else { self.form };
                     self.image.insert(self.writer.image(group, form)?)
                 }
             };
@@ -120,3 +130,6 @@ pub(crate) fn slots_of(group: u16) -> Vec<u16> {
     let size = keyspace::SLOTS / GROUPS;
     (group * size..(group + 1) * size).collect()
 }
+
+#[cfg(test)]
+mod tests;

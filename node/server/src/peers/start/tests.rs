@@ -126,3 +126,64 @@ fn a_start_that_is_told_to_stop_ends_and_the_next_one_has_everything() {
         assert!(peers.stop_disk());
     });
 }
+
+/// Peers hold writes of this node that it has lost, so it must go on under another number, and has none of its own left.
+/// It is killed before it could be given one, and starts where nobody can be reached.
+#[test]
+fn a_node_that_waits_for_another_number_waits_for_it_after_a_restart_too() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(13), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, _) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        let (me, other) = (peers.identity, NodeIdentity([9; 32]));
+        let record = MemberRecord { name: "b".into(), ..peers.membership.view().member(me).unwrap().record.clone() };
+        peers.admit_member(other, record).unwrap();
+        while let Some(stamp) = peers.membership_stamp()
+            && peers.membership.grant_number(me, me, stamp).is_ok()
+        {}
+        assert!(peers.keep_membership() && peers.stop_disk());
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 2);
+        until(&mut peers, |peers| peers.has_read_all());
+        let last = peers.number().unwrap();
+        write(&mut writer, b"k", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        peers.renumber();
+        assert!(peers.node.condition.writes_refused().is_some());
+        peers.housekeeping();
+        drop((peers, writer));
+        for boot in 3..5 {
+            let (mut peers, _) = begun(Some(&disk), &rows, boot);
+            assert_eq!(peers.number(), None, "{last:?} is that of what others have more of");
+            assert_eq!(peers.number_needed, Some(NumberNeeded::NoneLeft));
+            peers.housekeeping();
+            drop(peers);
+        }
+        // Once somebody has given it one, it goes on under that.
+        let (mut peers, _) = begun(Some(&disk), &rows, 5);
+        until(&mut peers, |peers| peers.has_read_all());
+        let stamp = peers.membership.latest_stamp().next(1, last);
+        let next = peers.membership.grant_number(other, me, stamp).unwrap();
+        assert!(peers.keep_membership());
+        peers.take_number(next);
+        peers.housekeeping();
+        assert_eq!((peers.number(), peers.number_needed), (Some(next), None));
+        drop(peers);
+        let (peers, _) = begun(Some(&disk), &rows, 6);
+        assert_eq!(peers.number(), Some(next));
+    });
+}
+
+/// A later life of this node has ended its number, so what it writes would reach nobody.
+#[test]
+fn a_node_whose_number_has_ended_does_not_write_under_it_after_a_restart_either() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(14), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, _) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        peers.number_has_ended();
+        assert_eq!(peers.number(), None);
+        drop(peers);
+        let (peers, _) = begun(Some(&disk), &rows, 2);
+        assert_eq!((peers.number(), peers.number_needed), (None, Some(NumberNeeded::Copied)));
+    });
+}
