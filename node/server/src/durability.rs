@@ -59,6 +59,8 @@ pub struct DiskState {
     pub checkpoint_failed: bool,
     /// How many in a row could not.
     pub checkpoint_failures: u64,
+    /// Bytes that the disk lacked for the last one, which was not begun; 0 if that is not why.
+    pub checkpoint_lacks_bytes: u64,
     /// When the last one was finished, in Unix milliseconds; 0 for never.
     pub checkpoint_finished_ms: UnixMillis,
     /// How long it took.

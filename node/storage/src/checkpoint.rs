@@ -327,6 +327,16 @@ impl CheckpointWriter {
         self.bytes
     }
 
+    /// Bytes of the image that a group has from the checkpoint before.
+    pub fn bytes_before(&self, group: u16) -> u64 {
+        self.before.get(&group).map_or(0, |image| image.bytes)
+    }
+
+    /// Bytes that may still be written to the disk, which has the images of the checkpoint before until this one counts.
+    pub fn space(&self) -> Result<u64, StoreError> {
+        self.fs.space().map_err(|error| StoreError::file("ask for the space of", "the disk", error))
+    }
+
     /// Nothing has changed in this group since the checkpoint before: its image stands.
     pub fn keep(&mut self, group: u16) {
         if let Some(&image) = self.before.get(&group) {

@@ -72,6 +72,16 @@ pub enum StoreError {
         /// What the system said.
         error: io::Error,
     },
+    /// A checkpoint would not fit beside the one before, so it was not begun.
+    #[error(
+        "a checkpoint would take about {bytes} bytes and the disk has {space}: it was not begun, the journal keeps everything meanwhile, and it is tried again when there is more space, and now and then"
+    )]
+    NoRoom {
+        /// About what its images take.
+        bytes: u64,
+        /// What may still be written.
+        space: u64,
+    },
     /// It has failed and is not tried again at once.
     #[error("the disk failed a moment ago and is tried again soon")]
     Paused,
@@ -105,6 +115,7 @@ impl StoreError {
             Self::File { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
+            Self::NoRoom { .. } => true,
             Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
         }
     }
@@ -113,7 +124,7 @@ impl StoreError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::File { error, .. } => is_damage(error),
-            Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
+            Self::NoRoom { .. } | Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
         }
     }
 }

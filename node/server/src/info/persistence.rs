@@ -59,7 +59,8 @@ pub(super) fn section(scene: &Scene<'_>, lines: &mut Lines<'_>) {
             .put("store_thread_panics", state.panics)
             .put("store_flushes", state.flushes)
             .put("store_flush_us_max", state.flush_us_max)
-            .put("store_space_bytes", state.space_bytes);
+            .put("store_space_bytes", state.space_bytes)
+            .put("store_checkpoint_lacks_bytes", state.checkpoint_lacks_bytes);
     }
     if let Some(loading) = state.loading {
         put_loading(loading, now_ms, lines);

@@ -250,6 +250,8 @@ metric_group! {
         checkpoints: Counter,
         /// 1 if the last checkpoint that ended could not be finished.
         checkpoint_failed: Gauge,
+        /// Bytes that the disk lacked for a checkpoint, which was not begun therefore; 0 when one is finished.
+        checkpoint_lacks_bytes: Gauge,
         /// When the last checkpoint was finished, in seconds since 1970.
         checkpoint_time_seconds: Gauge,
         /// Milliseconds that it took.

@@ -327,6 +327,7 @@ impl Metrics {
         own.checkpoint_bytes_written.mirror(state.checkpoint_bytes_written);
         own.checkpoints.mirror(state.checkpoints);
         own.checkpoint_failed.set(i64::from(state.checkpoint_failed));
+        own.checkpoint_lacks_bytes.set_count(state.checkpoint_lacks_bytes);
         own.checkpoint_time_seconds.set_count(state.checkpoint_finished_ms / 1000);
         own.checkpoint_ms.set_count(state.checkpoint_took_ms);
         own.damage_found.set_count(state.problems);

@@ -7,7 +7,7 @@
 use super::Peers;
 use super::backup::BackupOrder;
 use super::flow::packed;
-use crate::persistence::{CheckpointState, Done, Persistence, ReadBack, Task, Walk, encode_tails};
+use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
 use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
@@ -386,7 +386,7 @@ impl Peers {
             Done::Walked(_, Ok(walk)) => self.when_closed(Waiting::Walked(walk)),
             Done::Walked(_, Err(error)) | Done::Committed(Err(error)) => {
                 tracing::error!(%error, "a checkpoint could not be written; the one before stands");
-                self.give_up_checkpoint(error.is_full(), wall);
+                self.give_up_checkpoint(Hindrance::from(&error), wall);
             }
             Done::Discarded(Ok(())) => {}
             Done::Discarded(Err(error)) => {
@@ -408,9 +408,9 @@ impl Peers {
     }
 
     /// The running checkpoint comes to nothing. What it has written goes at once: it may be what fills the disk.
-    fn give_up_checkpoint(&mut self, is_full: bool, now_ms: u64) {
+    fn give_up_checkpoint(&mut self, why: Hindrance, now_ms: u64) {
         if let Some(store) = &mut self.keeping.store {
-            store.checkpoints.failed(is_full, now_ms);
+            store.checkpoints.failed(why, now_ms);
             let (owner, before) = (store.checkpoints.owner, store.checkpoints.last.clone());
             store.background.start(Task::Discard { fs: store.fs(), owner, before });
         }
@@ -461,10 +461,11 @@ impl Peers {
         let durable = store.progress().durable();
         if store.checkpoints.is_doomed(durable) {
             let is_full = matches!(store.progress().health(), Health::Full(_));
+            let why = if is_full { Hindrance::Full } else { Hindrance::Other };
             tracing::error!(
                 "a checkpoint cannot count, as the journal has lost something since; the one before stands"
             );
-            self.give_up_checkpoint(is_full, wall);
+            self.give_up_checkpoint(why, wall);
             return;
         }
         if let Some((walk, end)) = store.checkpoints.take_durable(durable) {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::durability::DiskState;
 use crdt::{Stamp, UnixMillis, VersionVector};
-use storage::{Durable, Manifest, StoreOwner};
+use storage::{Durable, Manifest, StoreError, StoreOwner};
 
 use super::walk::Walk;
 
@@ -32,9 +32,11 @@ pub(crate) struct Checkpoints {
     began_position: u64,
     /// Bytes that the disk had for it.
     began_space: u64,
-    /// Bytes that the disk has, and had when the last one began that ran out of them.
+    /// Bytes that the disk has, and with which one is tried again at once that ran out of them.
     space: u64,
-    too_little_space: Option<u64>,
+    enough_space: Option<u64>,
+    /// Bytes that the disk lacked for the last one, which was not begun.
+    lacks_bytes: u64,
     retry_at_ms: UnixMillis,
     failures: u32,
     took_ms: u64,
@@ -58,11 +60,32 @@ pub(crate) enum CheckpointState {
     Committing { clock: Stamp, bytes: u64 },
 }
 
+/// Why a checkpoint comes to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// It would take so many bytes where there are only so many, so it was not begun.
+    NoRoom { bytes: u64, space: u64 },
+    /// The disk was full on its way.
+    Full,
+    /// Something that more space does not mend.
+    Other,
+}
+
+impl From<&StoreError> for Hindrance {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NoRoom { bytes, space } => Self::NoRoom { bytes: *bytes, space: *space },
+            error if error.is_full() => Self::Full,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The first pause after a failed checkpoint; it doubles.
 const RETRY_MS: u64 = 5_000;
 const RETRY_DOUBLINGS_MAX: u32 = 6;
-/// A checkpoint that ran out of space is tried again without a pause when there is so much more of it than the one before
-/// began with: an operator has made room, or at least it gets further.
+/// A checkpoint that ran out of space on its way is tried again without a pause when there is so much more of it than the
+/// one before began with: an operator has made room, or at least it gets further.
 const SPACE_GROWN_BYTES_MIN: u64 = 64 << 20;
 /// For so many times as long as the last checkpoint took the next one rests, so that they take a small part of a core and
 /// of the disk however much is written.
@@ -92,7 +115,8 @@ impl Checkpoints {
             began_position: 0,
             began_space: 0,
             space: 0,
-            too_little_space: None,
+            enough_space: None,
+            lacks_bytes: 0,
             retry_at_ms: 0,
             failures: 0,
             took_ms: 0,
@@ -122,8 +146,7 @@ impl Checkpoints {
         if wished {
             return true;
         }
-        let has_more_space =
-            self.too_little_space.is_some_and(|before| self.space >= before.saturating_add(SPACE_GROWN_BYTES_MIN));
+        let has_more_space = self.enough_space.is_some_and(|enough| self.space >= enough);
         if now_ms < self.retry_at_ms && !has_more_space {
             return false;
         }
@@ -156,10 +179,14 @@ impl Checkpoints {
         self.run == run && matches!(self.state, CheckpointState::Walking)
     }
 
-    /// The running checkpoint cannot be finished, perhaps because the disk is full.
-    pub(crate) fn failed(&mut self, is_full: bool, now_ms: UnixMillis) {
+    /// The running checkpoint cannot be finished.
+    pub(crate) fn failed(&mut self, why: Hindrance, now_ms: UnixMillis) {
         self.state = CheckpointState::Idle;
-        self.too_little_space = is_full.then_some(self.began_space);
+        (self.enough_space, self.lacks_bytes) = match why {
+            Hindrance::NoRoom { bytes, space } => (Some(bytes), bytes.saturating_sub(space)),
+            Hindrance::Full => (Some(self.began_space.saturating_add(SPACE_GROWN_BYTES_MIN)), 0),
+            Hindrance::Other => (None, 0),
+        };
         self.has_failed = true;
         self.retry_at_ms = now_ms + (RETRY_MS << self.failures.min(RETRY_DOUBLINGS_MAX));
         self.failures += 1;
@@ -171,7 +198,8 @@ impl Checkpoints {
         self.state = CheckpointState::Idle;
         self.unchanged_since = Some(clock);
         (self.appended_before, self.changes_before, self.replayed_bytes) = (self.began_appended, self.began_changes, 0);
-        (self.failures, self.retry_at_ms, self.has_failed, self.too_little_space) = (0, 0, false, None);
+        (self.failures, self.retry_at_ms, self.has_failed) = (0, 0, false);
+        (self.enough_space, self.lacks_bytes) = (None, 0);
         self.took_ms = now_ms.saturating_sub(self.began_ms);
         self.finished_ms = now_ms;
         self.written_bytes += bytes;
@@ -208,6 +236,7 @@ impl Checkpoints {
         state.checkpoints = self.finished;
         state.checkpoint_failed = self.has_failed;
         state.checkpoint_failures = u64::from(self.failures);
+        state.checkpoint_lacks_bytes = self.lacks_bytes;
         state.checkpoint_finished_ms = self.finished_ms;
         state.checkpoint_took_ms = self.took_ms;
         let runs = !matches!(self.state, CheckpointState::Idle);
@@ -230,16 +259,40 @@ mod tests {
         checkpoints.note_space(1 << 30);
         checkpoints.begun(0, 0, 0, 10);
         checkpoints.note_space(0);
-        checkpoints.failed(true, 10);
+        checkpoints.failed(Hindrance::Full, 10);
         // What it had written itself is no reason to do it again.
         checkpoints.note_space(1 << 30);
         assert!(!due(&checkpoints, 11) && due(&checkpoints, 10 + RETRY_MS));
         checkpoints.note_space((1 << 30) + SPACE_GROWN_BYTES_MIN);
         assert!(due(&checkpoints, 11));
         checkpoints.begun(0, 0, 0, 11);
-        checkpoints.failed(false, 11);
+        checkpoints.failed(Hindrance::Other, 11);
         checkpoints.note_space(1 << 40);
         assert!(!due(&checkpoints, 12), "it was not for want of space");
+    }
+
+    #[test]
+    fn a_checkpoint_for_which_there_is_no_room_is_tried_again_when_there_is_or_after_a_pause() {
+        let config = Config::default();
+        let due = |checkpoints: &Checkpoints, at| checkpoints.is_due(&config, 0, false, true, at);
+        let lacks = |checkpoints: &Checkpoints| {
+            let mut state = DiskState::default();
+            checkpoints.describe(&mut state, 0);
+            (state.checkpoint_lacks_bytes, state.checkpoint_failed)
+        };
+        let mut checkpoints = Checkpoints::new(None, OWNER, 0);
+        checkpoints.note_space(1_000);
+        checkpoints.begun(0, 0, 0, 10);
+        checkpoints.failed(Hindrance::NoRoom { bytes: 1_500, space: 1_000 }, 10);
+        assert_eq!(lacks(&checkpoints), (500, true));
+        checkpoints.note_space(1_499);
+        assert!(!due(&checkpoints, 11) && due(&checkpoints, 10 + RETRY_MS), "there may be less to write by then");
+        checkpoints.note_space(1_500);
+        assert!(due(&checkpoints, 11));
+        checkpoints.begun(0, 0, 0, 11);
+        assert_eq!(lacks(&checkpoints).0, 500, "until it is known to be otherwise");
+        checkpoints.failed(Hindrance::Other, 12);
+        assert_eq!(lacks(&checkpoints), (0, true));
     }
 
     #[test]
@@ -256,7 +309,7 @@ mod tests {
         let mut checkpoints = Checkpoints::new(None, OWNER, 0);
         let first = checkpoints.begun(5, 0, 0, 0);
         assert!(checkpoints.is_walking(first));
-        checkpoints.failed(false, 1);
+        checkpoints.failed(Hindrance::Other, 1);
         assert!(!checkpoints.is_walking(first));
         let second = checkpoints.begun(6, 0, 0, 2);
         assert!(checkpoints.is_walking(second) && !checkpoints.is_walking(first));

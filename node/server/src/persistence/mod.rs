@@ -9,13 +9,14 @@ pub mod backup;
 mod checkpoints;
 mod reading;
 mod recovery;
+mod room;
 mod verify;
 mod walk;
 
 pub use verify::{BackupFacts, CheckError, StoreReport, check_store};
 
 pub(crate) use background::{Done, ReadBack, Task};
-pub(crate) use checkpoints::CheckpointState;
+pub(crate) use checkpoints::{CheckpointState, Hindrance};
 pub(crate) use reading::{Loaded, Reading};
 pub(crate) use recovery::{Recovery, encode_tails, scan};
 pub(crate) use walk::{Walk, group_of};

@@ -1,6 +1,7 @@
 //! The walk of a checkpoint over the keyspace: one group of slots after the other, each slot under its own lock for as
 //! long as it takes to copy it.
 
+use super::room::Room;
 use crdt::{Stamp, VersionVector};
 use keyspace::Keyspace;
 use storage::limits::{GROUPS, IMAGE_BLOCK_BYTES};
@@ -10,6 +11,8 @@ use storage::{CheckpointWriter, ImageForm, ImageWriter, Manifest, StoreError};
 #[derive(Debug)]
 pub(crate) struct Walk {
     writer: CheckpointWriter,
+    /// Until it is known whether there is room for it.
+    room: Option<Room>,
     next_group: u16,
     /// The image of that group, once something of it is written, and how many of its slots are done.
     image: Option<ImageWriter>,
@@ -33,6 +36,7 @@ impl Walk {
     pub(crate) fn new(run: u64, writer: CheckpointWriter, clock: Stamp, unchanged_since: Option<Stamp>) -> Self {
         Self {
             writer,
+            room: Some(Room::default()),
             next_group: 0,
             image: None,
             slots_done: 0,
@@ -62,10 +66,16 @@ impl Walk {
 
     /// Does the next block, or passes a group by that has not changed. True if there is more.
     pub(crate) fn step(&mut self, keyspace: &Keyspace) -> Result<bool, StoreError> {
+        if let Some(room) = &mut self.room {
+            if !room.step(keyspace, &self.writer, self.unchanged_since, &mut self.block)? {
+                self.room = None;
+            }
+            return Ok(true);
+        }
         let group = self.next_group;
         let slots = slots_of(group);
         let is_begun = self.slots_done > 0;
-        if !is_begun && self.unchanged_since.is_some_and(|since| !keyspace.has_changed_since(&slots, since)) {
+        if !is_begun && is_unchanged(keyspace, &slots, self.unchanged_since) {
             self.writer.keep(group);
         } else {
             self.write_block(keyspace, group, &slots)?;
@@ -118,6 +128,11 @@ impl Walk {
     ) -> Result<Manifest, StoreError> {
         self.writer.commit(end, notes, keys, now_ms)
     }
+}
+
+/// Whether nothing has changed in some slots since then; nothing if that is not known of any.
+pub(super) fn is_unchanged(keyspace: &Keyspace, slots: &[u16], since: Option<Stamp>) -> bool {
+    since.is_some_and(|since| !keyspace.has_changed_since(slots, since))
 }
 
 /// The group of a slot.

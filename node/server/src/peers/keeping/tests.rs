@@ -150,6 +150,39 @@ fn a_checkpoint_that_fills_the_disk_leaves_nothing_there() {
 }
 
 #[test]
+fn a_checkpoint_for_which_there_is_no_room_is_told_and_takes_the_journal_no_space() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(9);
+        let (mut peers, mut writer) = started(&disk);
+        let ended = peers.node.durability.checkpoints_ended();
+        let mut checkpoint = |peers: &mut Peers, nth: u64| {
+            for key in 0..20_000_u64 {
+                write(&mut writer, &key.to_le_bytes(), b"a value of some bytes");
+            }
+            until(peers, |peers| peers.close_logged() && peers.is_published());
+            assert!(peers.node.durability.wish_checkpoint());
+            until(peers, |peers| peers.node.durability.checkpoints_ended() == ended + nth);
+            peers.node.durability.state()
+        };
+        let images = checkpoint(&mut peers, 1).checkpoint_bytes;
+        let files = |prefix: &str| {
+            let files = disk.files.list().unwrap().into_iter();
+            files.filter(|file| file.name.starts_with(prefix)).map(|file| file.bytes).sum::<u64>()
+        };
+        // What the journal takes meanwhile is less than what is missing.
+        let capacity_bytes = files("") + images / 4;
+        disk.files.set_faults(storage::DiskFaults { capacity_bytes, ..Default::default() });
+        let state = checkpoint(&mut peers, 2);
+        assert!(state.checkpoint_failed && state.checkpoint_lacks_bytes > 0, "{state:?}");
+        assert_eq!((files("image-"), peers.node.durability.state().health), (images, Health::Sound));
+        disk.files.set_faults(storage::DiskFaults::default());
+        let state = checkpoint(&mut peers, 3);
+        assert!(!state.checkpoint_failed && state.checkpoint_lacks_bytes == 0, "{state:?}");
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
 fn a_disk_that_hangs_is_told_while_it_hangs_and_once() {
     in_a_runtime(|| {
         let disk = SlowDisk::new(6);
@@ -229,7 +262,7 @@ fn a_walk_that_was_given_up_is_not_taken_for_the_next_one() {
         assert!(peers.node.durability.wish_checkpoint());
         until(&mut peers, |peers| walked(peers) == 1);
         let ended = peers.node.durability.checkpoints_ended();
-        peers.give_up_checkpoint(false, peers.node.wall_clock());
+        peers.give_up_checkpoint(Hindrance::Other, peers.node.wall_clock());
         peers.keep_raised(VersionVector::new());
         let position = peers.keeping.store.as_ref().unwrap().disk.position();
         assert!(peers.node.durability.wish_checkpoint());

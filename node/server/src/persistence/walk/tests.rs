@@ -1,11 +1,11 @@
-//! Slots that are larger than a frame of an image.
+//! Slots that are larger than a frame of an image, and disks that are smaller than a checkpoint.
 
 use super::*;
 use crate::testing::STARTED_AT;
 use crdt::{Lifetime, NodeNumber};
 use keyspace::{Database, NewLifetime, SLOTS, slot_of};
 use std::sync::Arc;
-use storage::{CheckpointStart, FoundStore, Fs, SimulatedFs, StoreOwner, check, image_name};
+use storage::{CheckpointStart, DiskFaults, FoundStore, Fs, SimulatedFs, StoreOwner, check, image_name};
 
 const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
 /// In place of 4 GiB.
@@ -92,4 +92,59 @@ fn damage_in_any_frame_of_a_slot_and_its_end_are_noticed() {
             assert!(problem.is_some() && shown == 0, "byte {at}");
         }
     }
+}
+
+/// Sets how much may still be written to a disk.
+fn leave_space(fs: &SimulatedFs, bytes: u64) {
+    let used: u64 = fs.list().unwrap().iter().map(|file| file.bytes).sum();
+    fs.set_faults(DiskFaults { capacity_bytes: used + bytes, ..DiskFaults::default() });
+}
+
+/// Keys of which each group has many.
+fn write_keys(keyspace: &Arc<Keyspace>, keys: std::ops::Range<u32>, value: &[u8]) {
+    let mut writer = keyspace.writer();
+    for key in keys.map(|number| format!("key:{number}")) {
+        let mut access = writer.access(STARTED_AT, &[key.as_bytes()]);
+        access.put_string(Database(0), key.as_bytes(), value, NewLifetime::Set(Lifetime::Never));
+    }
+}
+
+/// How a checkpoint after another ends, of which nothing may be known.
+fn second(
+    keyspace: &Keyspace,
+    fs: &SimulatedFs,
+    before: &Manifest,
+    unchanged_since: Option<Stamp>,
+) -> Result<Walk, StoreError> {
+    let start = CheckpointStart { position: 0, vector: VersionVector::new() };
+    let writer = CheckpointWriter::begin(Arc::new(fs.clone()), OWNER, Some(before), start);
+    let mut walk = Walk::new(2, writer, keyspace.clock(), unchanged_since);
+    while walk.step(keyspace)? {}
+    Ok(walk)
+}
+
+#[test]
+fn a_checkpoint_that_clearly_does_not_fit_is_not_begun_and_one_that_does_is() {
+    let keyspace = Keyspace::new(1);
+    keyspace.set_number(NodeNumber::new(1).unwrap());
+    write_keys(&keyspace, 0..40_000, &[7; 100]);
+    let (fs, before) = walked(&keyspace, usize::MAX);
+    let (clock, images) = (keyspace.clock(), before.bytes());
+    leave_space(&fs, images * 2 / 3);
+    let files = fs.list().unwrap();
+    let refused = second(&keyspace, &fs, &before, None).unwrap_err();
+    let StoreError::NoRoom { bytes, space } = refused else { panic!("{refused}") };
+    assert!(space == images * 2 / 3 && bytes > images * 3 / 4 && bytes <= images, "{refused}");
+    assert_eq!(fs.list().unwrap(), files, "nothing was written");
+    // A few groups have changed, and the others keep their images.
+    write_keys(&keyspace, 0..10, b"again");
+    assert!(second(&keyspace, &fs, &before, Some(clock)).unwrap().written <= 10);
+    // All have changed since, and have become small.
+    write_keys(&keyspace, 0..40_000, b"small");
+    leave_space(&fs, images * 3 / 4);
+    assert_eq!(second(&keyspace, &fs, &before, None).unwrap().written, u64::from(GROUPS));
+    // There is room after all.
+    write_keys(&keyspace, 0..40_000, &[8; 100]);
+    leave_space(&fs, images);
+    assert_eq!(second(&keyspace, &fs, &before, None).unwrap().written, u64::from(GROUPS));
 }
