@@ -8,6 +8,7 @@ use crate::command::acl::note_denied;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
+use crate::latency_monitor::Event;
 use crate::monitors::Shown;
 use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 mod noticed;
 
-pub use noticed::run_handler;
+pub use noticed::{run_handler, run_inner_handler};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,6 +483,12 @@ fn serve_waiting(worker: &Worker, now: UnixMillis) {
     }
 }
 
+/// Tells the latency monitor how long a command took.
+fn note_latency(node: &Node, entry: &Entry, taken: Duration) {
+    let is_fast = entry.command.flags.contains(Flags::FAST);
+    node.latency.note(if is_fast { Event::FastCommand } else { Event::Command }, taken, || node.wall_clock());
+}
+
 fn note_if_slow(
     worker: &Worker,
     client: &ClientState,
@@ -490,6 +497,7 @@ fn note_if_slow(
     now: UnixMillis,
     args: &[&[u8]],
 ) {
+    note_latency(&worker.node, entry, taken);
     let (from, entries_max) = worker.config(|config| (config.slowlog_log_slower_than, config.slowlog_max_len));
     let is_slow = u128::try_from(from).is_ok_and(|from| taken.as_micros() >= from);
     if !is_slow || entry.command.flags.contains(Flags::SKIP_SLOWLOG) {

@@ -21,6 +21,7 @@ mod document_check;
 pub mod durability;
 pub mod http;
 pub mod info;
+pub mod latency_monitor;
 pub mod launch;
 pub mod limits;
 pub mod logging;
@@ -38,6 +39,7 @@ pub mod relocations;
 pub mod scripting;
 pub mod sentinel;
 pub mod setup;
+mod socket;
 pub mod tally;
 #[cfg(test)]
 mod testing;

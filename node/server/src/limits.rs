@@ -56,6 +56,9 @@ pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Different error codes that are counted one by one; the others count together.
 pub const ERROR_CODES_MAX: usize = 128;
 
+/// Seconds of which the latency monitor keeps the worst of an event, as in Redis.
+pub const LATENCY_SAMPLES_MAX: usize = 160;
+
 /// Accepted connections that may wait for their worker before the acceptor waits too.
 pub const ACCEPTED_WAITING_MAX: usize = 1024;
 
@@ -63,6 +66,8 @@ pub const ACCEPTED_WAITING_MAX: usize = 1024;
 /// this many is timed: reading the clock twice costs about as much as such a command itself. Commands whose cost grows
 /// with what they find are all timed.
 pub const TIMED_ONE_OF: u64 = 128;
+
+const _: () = assert!(TIMED_ONE_OF.is_power_of_two(), "it is looked at as a mask");
 
 /// Between two looks at how much memory is used: asking the allocator costs some ten microseconds.
 pub const MEMORY_LOOK_INTERVAL: Duration = Duration::from_millis(4);

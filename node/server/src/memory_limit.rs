@@ -6,6 +6,7 @@
 //! have written is taken, and what is removed there is relief here too.
 
 use crate::config::Config;
+use crate::latency_monitor::Event;
 use crate::limits::{EVICTIONS_A_COMMAND_MAX, EVICTIONS_A_TURN_MAX, EVICTIONS_FAR_BEYOND_MAX, MEMORY_LOOK_INTERVAL};
 use crate::node::Node;
 use crdt::UnixMillis;
@@ -93,6 +94,10 @@ impl MemoryLimit {
         if !self.is_over() {
             return false;
         }
+        timed(node, Event::EvictionCycle, || self.evict_some(node, writer, now, keys_max))
+    }
+
+    fn evict_some(&self, node: &Node, writer: &mut Writer, now: UnixMillis, keys_max: usize) -> bool {
         let config = node.config.load();
         let condition = &node.condition;
         // Whoever paused writes wants that nothing changes.
@@ -107,7 +112,7 @@ impl MemoryLimit {
         };
         let Some(mut evictor) = self.evictor.try_lock() else { return true };
         for evicted in 0..keys_max {
-            match evictor.evict(writer, now, &policy) {
+            match timed(node, Event::EvictionDel, || evictor.evict(writer, now, &policy)) {
                 Eviction::Removed { bytes } => {
                     node.console.metrics.keyspace.evicted.add(1);
                     let freed = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -132,6 +137,18 @@ impl MemoryLimit {
         condition.set_out_of_memory(false);
         true
     }
+}
+
+/// Does something and tells the latency monitor how long it took, if that is on.
+fn timed<T>(node: &Node, event: Event, work: impl FnOnce() -> T) -> T {
+    if !node.latency.is_on() {
+        return work();
+    }
+    let began_ns = node.monotonic_ns();
+    let done = work();
+    let took_ns = node.monotonic_ns().saturating_sub(began_ns);
+    node.latency.note(event, Duration::from_nanos(took_ns), || node.wall_clock());
+    done
 }
 
 /// Keeps the node within its memory while nobody writes, and finds out that it is not. Runs for as long as the node does.

@@ -10,6 +10,7 @@ use crate::condition::Condition;
 use crate::config::Settings;
 use crate::console::Console;
 use crate::durability::Durability;
+use crate::latency_monitor::LatencyMonitor;
 use crate::memory_limit::{self, MemoryLimit};
 use crate::monitors::Monitors;
 use crate::notifications::Notifications;
@@ -73,7 +74,9 @@ pub struct Node {
     /// The scripts that are known and those that run.
     pub scripts: Scripts,
     /// What the workers count.
-    pub tallies: Tallies,
+    pub tallies: Arc<Tallies>,
+    /// What took long, for `LATENCY`.
+    pub latency: Arc<LatencyMonitor>,
     /// How much memory is used, and eviction.
     pub memory_limit: MemoryLimit,
     /// What operators see and ask: metrics, the cluster's state, the wish to stop.
@@ -113,6 +116,8 @@ impl Node {
                 guarded.set_default_password(after.requirepass.reveal());
             }
         });
+        let (tallies, latency) = (Arc::<Tallies>::default(), Arc::<LatencyMonitor>::default());
+        follow_latency_threshold(&config, &tallies, &latency);
         Self {
             acl,
             tls: ClientTls::default(),
@@ -128,7 +133,8 @@ impl Node {
             relocations: Relocations::default(),
             readiness: Readiness::default(),
             scripts: Scripts::default(),
-            tallies: Tallies::default(),
+            tallies,
+            latency,
             console: Console::default(),
             durability: Durability::default(),
             backups: Backups::default(),
@@ -171,4 +177,15 @@ impl Node {
     pub fn started_at(&self) -> UnixMillis {
         self.started_at
     }
+}
+
+/// Lets the latency monitor follow its setting from now on: while it is on, every command is timed.
+fn follow_latency_threshold(config: &Settings, tallies: &Arc<Tallies>, latency: &Arc<LatencyMonitor>) {
+    let (tallies, latency) = (Arc::clone(tallies), Arc::clone(latency));
+    let follow = move |threshold_ms: u64| {
+        latency.set_threshold(threshold_ms);
+        tallies.time_all(threshold_ms > 0);
+    };
+    follow(config.load().latency_monitor_threshold);
+    config.on_change(move |_, after| follow(after.latency_monitor_threshold));
 }

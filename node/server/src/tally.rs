@@ -9,7 +9,7 @@ use crate::metrics::{Latencies, LatencyCounts};
 use keyspace::Lookups;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Tally {
     pub hits: Counter,
     /// Keys that such commands looked for and did not find.
     pub misses: Counter,
+    /// Which calls of a command are timed: those whose number, less one, has none of these bits.
+    untimed: AtomicU64,
     by_command: Box<[CommandCounters]>,
     errors: Mutex<BTreeMap<String, u64>>,
 }
@@ -120,6 +122,7 @@ impl Default for Tally {
             output_limit_closed: Counter::default(),
             hits: Counter::default(),
             misses: Counter::default(),
+            untimed: AtomicU64::new(ONE_OF_SOME),
             by_command: (0..table().len()).map(|_| CommandCounters::default()).collect(),
             errors: Mutex::default(),
         }
@@ -133,7 +136,7 @@ impl Tally {
         self.commands.add(1);
         let Some(counters) = self.by_command.get(ordinal) else { return false };
         counters.calls.add(1);
-        counters.calls.value() % TIMED_ONE_OF == 1
+        counters.calls.value().wrapping_sub(1) & self.untimed.load(Ordering::Relaxed) == 0
     }
 
     /// Counts the keys that a command looked for. As in Redis, those of commands that write do not count: they look
@@ -185,22 +188,42 @@ impl Tally {
     }
 }
 
+/// Of each command one call in some is timed.
+const ONE_OF_SOME: u64 = TIMED_ONE_OF - 1;
+const ALL: u64 = 0;
+
 /// The tallies of all workers.
 #[derive(Debug, Default)]
-pub struct Tallies(Mutex<Vec<Arc<Tally>>>);
+pub struct Tallies {
+    workers: Mutex<Vec<Arc<Tally>>>,
+    times_all: AtomicBool,
+}
 
 impl Tallies {
     /// A tally for one more worker.
     pub fn add(&self) -> Arc<Tally> {
         let tally = Arc::new(Tally::default());
-        self.0.lock().push(Arc::clone(&tally));
+        let mut workers = self.workers.lock();
+        tally.untimed.store(self.untimed(), Ordering::Relaxed);
+        workers.push(Arc::clone(&tally));
         tally
+    }
+
+    /// Whether every call is to be timed from now on, and not one in some of those that are fast.
+    pub fn time_all(&self, all: bool) {
+        let workers = self.workers.lock();
+        self.times_all.store(all, Ordering::Relaxed);
+        workers.iter().for_each(|tally| tally.untimed.store(self.untimed(), Ordering::Relaxed));
+    }
+
+    fn untimed(&self) -> u64 {
+        if self.times_all.load(Ordering::Relaxed) { ALL } else { ONE_OF_SOME }
     }
 
     /// What all workers counted together.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for tally in self.0.lock().iter() {
+        for tally in self.workers.lock().iter() {
             totals.commands += tally.commands.value();
             totals.bytes_in += tally.bytes_in.value();
             totals.bytes_out += tally.bytes_out.value();
@@ -218,7 +241,7 @@ impl Tallies {
     /// What all workers counted of the command with this ordinal.
     pub fn command(&self, ordinal: usize) -> CommandCounts {
         let mut counts = CommandCounts::default();
-        for tally in self.0.lock().iter() {
+        for tally in self.workers.lock().iter() {
             let Some(counters) = tally.by_command.get(ordinal) else { continue };
             counts.calls += counters.calls.value();
             counts.rejected += counters.rejected.value();
@@ -232,7 +255,7 @@ impl Tallies {
     /// How long the timed calls of the command with this ordinal took.
     pub fn latencies(&self, ordinal: usize) -> Latencies {
         let mut total = Latencies::default();
-        for tally in self.0.lock().iter() {
+        for tally in self.workers.lock().iter() {
             let counters = tally.by_command.get(ordinal);
             if let Some(latencies) = counters.and_then(|counters| counters.latencies.get()) {
                 latencies.add_to(&mut total);
@@ -244,7 +267,7 @@ impl Tallies {
     /// Error replies by their code.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
-        for tally in self.0.lock().iter() {
+        for tally in self.workers.lock().iter() {
             for (code, count) in tally.errors.lock().iter() {
                 *all.entry(code.clone()).or_default() += count;
             }
@@ -278,6 +301,18 @@ mod tests {
         let tally = Tally::default();
         let timed = (0..TIMED_ONE_OF * 3).filter(|_| tally.call(0)).count();
         assert_eq!(timed, 3);
+    }
+
+    #[test]
+    fn every_call_is_timed_while_somebody_wants_it_by_workers_that_come_later_too() {
+        let tallies = Tallies::default();
+        let early = tallies.add();
+        tallies.time_all(true);
+        let late = tallies.add();
+        let timed = |tally: &Tally| (0..TIMED_ONE_OF).filter(|_| tally.call(0)).count() as u64;
+        assert_eq!((timed(&early), timed(&late)), (TIMED_ONE_OF, TIMED_ONE_OF));
+        tallies.time_all(false);
+        assert_eq!((timed(&early), timed(&late)), (1, 1));
     }
 
     #[test]

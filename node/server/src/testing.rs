@@ -18,10 +18,15 @@ pub const STARTED_AT: u64 = 1_700_000_000_000;
 
 /// A node whose clocks are counted by hand (they never move) and whose chance is always the same.
 pub fn node() -> Node {
+    node_with_steps(1_000)
+}
+
+/// The same where everything that is timed takes so many nanoseconds, or some times as many.
+pub fn node_with_steps(step_ns: u64) -> Node {
     let monotonic = AtomicU64::new(0);
     let seams = Seams {
         wall_clock: Arc::new(|| STARTED_AT),
-        monotonic_ns: Arc::new(move || monotonic.fetch_add(1_000, Ordering::Relaxed)),
+        monotonic_ns: Arc::new(move || monotonic.fetch_add(step_ns, Ordering::Relaxed)),
         seed: 1,
     };
     Node::new(Keyspace::new(1), Arc::new(Settings::new(Config::default())), seams)

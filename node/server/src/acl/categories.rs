@@ -128,7 +128,7 @@ impl Categories {
     /// What its family says, where Redis does not count it elsewhere.
     fn of_family(command: &Command, full_name: &str) -> Self {
         match full_name.split('|').next().unwrap_or_default() {
-            "command" | "wait" | "waitaof" => Self::CONNECTION,
+            "command" | "wait" | "waitaof" | "asking" | "readonly" | "readwrite" => Self::CONNECTION,
             "sort" | "sort_ro" => Self::SET | Self::SORTED_SET | Self::LIST,
             "lastsave" | "role" => Self::ADMIN | Self::DANGEROUS,
             _ => command.group.category().and_then(|name| Self::named(&name.as_bytes()[1..])).unwrap_or(Self::empty()),

@@ -1,11 +1,12 @@
 //! Commands for operators: configuration, information, memory, the slow log, and what Redis has for saving,
 //! replication and stopping.
 //!
-//! `CONFIG` is handled in `admin::config`, `MEMORY`, `SLOWLOG` and `LATENCY` in `admin::diagnosis`. Commands that make
+//! `CONFIG` is handled in `admin::config`, `MEMORY` and `SLOWLOG` in `admin::diagnosis`, `LATENCY` in `admin::latency`. Commands that make
 //! no sense on a node whose regions all write are refused with a sentence that says what there is instead.
 
 mod config;
 mod diagnosis;
+mod latency;
 mod saving;
 #[cfg(test)]
 mod tests;
@@ -170,44 +171,23 @@ const CONFIG: &[Command] = &[
 ];
 
 const LATENCY: &[Command] = &[
-    row(
-        "doctor",
-        2,
-        ADMIN_ALWAYS,
-        diagnosis::latency_doctor,
-        "2.8.13",
-        "Return a human readable latency analysis report.",
-    ),
-    row("graph", 3, ADMIN_ALWAYS, diagnosis::latency_graph, "2.8.13", "Return a latency graph for the event."),
-    row("help", 2, ALWAYS, diagnosis::latency_help, "2.8.13", "Show helpful text about the different subcommands."),
+    row("doctor", 2, ADMIN_ALWAYS, latency::doctor, "2.8.13", "Return a human readable latency analysis report."),
+    row("graph", 3, ADMIN_ALWAYS, latency::graph, "2.8.13", "Return a latency graph for the event."),
+    row("help", 2, ALWAYS, latency::help, "2.8.13", "Show helpful text about the different subcommands."),
     Command {
         complexity: "O(N) where N is the number of commands with latency information being retrieved.",
         ..row(
             "histogram",
             -2,
             ADMIN_ALWAYS,
-            diagnosis::latency_histogram,
+            latency::histogram,
             "7.0.0",
             "Return the cumulative distribution of latencies of a subset of commands or all.",
         )
     },
-    row(
-        "history",
-        3,
-        ADMIN_ALWAYS,
-        diagnosis::latency_history,
-        "2.8.13",
-        "Return timestamp-latency samples for the event.",
-    ),
-    row(
-        "latest",
-        2,
-        ADMIN_ALWAYS,
-        diagnosis::latency_latest,
-        "2.8.13",
-        "Return the latest latency samples for all events.",
-    ),
-    row("reset", -2, ADMIN_ALWAYS, diagnosis::latency_reset, "2.8.13", "Reset latency data for one or more events."),
+    row("history", 3, ADMIN_ALWAYS, latency::history, "2.8.13", "Return timestamp-latency samples for the event."),
+    row("latest", 2, ADMIN_ALWAYS, latency::latest, "2.8.13", "Return the latest latency samples for all events."),
+    row("reset", -2, ADMIN_ALWAYS, latency::reset, "2.8.13", "Reset latency data for one or more events."),
 ];
 
 const MEMORY: &[Command] = &[

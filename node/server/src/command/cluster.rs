@@ -19,49 +19,45 @@ const fn row(
         handler,
         since,
         summary,
-        group: Group::Server,
+        group: Group::Cluster,
         complexity: "O(1)",
         merge: Merge::Local("Changes nothing"),
         subcommands: &[],
     }
 }
 
+/// A row that belongs to the server, as Redis sees it.
+const fn of_server(command: Command) -> Command {
+    Command { group: Group::Server, ..command }
+}
+
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
-    Command {
-        group: Group::Connection,
-        ..row("asking", 1, Flags::FAST, no_cluster, "3.0.0", "Sent by cluster clients after an -ASK redirect")
-    },
-    Command {
-        group: Group::Connection,
-        ..row(
-            "readonly",
-            1,
-            Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
-            no_cluster,
-            "3.0.0",
-            "Enables read queries for a connection to a cluster replica node",
-        )
-    },
-    Command {
-        group: Group::Connection,
-        ..row(
-            "readwrite",
-            1,
-            Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
-            no_cluster,
-            "3.0.0",
-            "Disables read queries for a connection to a cluster replica node",
-        )
-    },
+    row("asking", 1, Flags::FAST, no_cluster, "3.0.0", "Sent by cluster clients after an -ASK redirect"),
     row(
+        "readonly",
+        1,
+        Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+        no_cluster,
+        "3.0.0",
+        "Enables read queries for a connection to a cluster replica node",
+    ),
+    row(
+        "readwrite",
+        1,
+        Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+        no_cluster,
+        "3.0.0",
+        "Disables read queries for a connection to a cluster replica node",
+    ),
+    of_server(row(
         "failover",
         -1,
         Flags::ADMIN.union(Flags::NO_SCRIPT).union(Flags::STALE),
         failover,
         "6.2.0",
         "Start a coordinated failover between this server and one of its replicas.",
-    ),
+    )),
     Command {
         complexity: "Depends on subcommand.",
         subcommands: CLUSTER,
@@ -70,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         complexity: "Depends on subcommand.",
         subcommands: MODULE,
+        group: Group::Server,
         ..row("module", -2, Flags::empty(), alone, "4.0.0", "A container for module commands")
     },
 ];
@@ -267,16 +264,17 @@ const CLUSTER: &[Command] = &[
 ];
 
 const MODULE: &[Command] = &[
-    row(
+    of_server(row(
         "help",
         2,
         Flags::LOADING.union(Flags::STALE),
         module_help,
         "5.0.0",
         "Show helpful text about the different subcommands",
-    ),
+    )),
     Command {
         complexity: "O(N) where N is the number of loaded modules.",
+        group: Group::Server,
         ..row(
             "list",
             2,
@@ -286,16 +284,16 @@ const MODULE: &[Command] = &[
             "List all modules loaded by the server",
         )
     },
-    row("load", -3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Load a module"),
-    row(
+    of_server(row("load", -3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Load a module")),
+    of_server(row(
         "loadex",
         -3,
         Flags::ADMIN.union(Flags::NO_SCRIPT),
         modules_refused,
         "7.0.0",
         "Load a module with extended parameters",
-    ),
-    row("unload", 3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Unload a module"),
+    )),
+    of_server(row("unload", 3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Unload a module")),
 ];
 
 fn alone(_: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

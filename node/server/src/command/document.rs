@@ -1,6 +1,7 @@
 //! `docs/commands.md`, from the rows of the table.
 
 use super::table::{Entry, table};
+use super::usage::Usage;
 use super::{Group, Merge};
 
 /// The text of `docs/commands.md`.
@@ -27,8 +28,10 @@ fn row(entry: &Entry) -> String {
         Merge::Local(sentence) | Merge::Writes(sentence) => sentence,
     };
     let name = entry.full_name.to_ascii_uppercase().replace('|', " ");
+    let syntax = Usage::of_command(&entry.full_name).syntax();
+    let call = if syntax.is_empty() { name } else { format!("{name} {syntax}") };
     let cell = |text: &str| text.replace('|', "\\|");
-    format!("| `{name}` | {} | {} | {} |\n", cell(command.summary), cell(command.complexity), cell(merge))
+    format!("| `{}` | {} | {} | {} |\n", cell(&call), cell(command.summary), cell(command.complexity), cell(merge))
 }
 
 /// The order of the page.
@@ -48,6 +51,7 @@ const GROUPS: &[Group] = &[
     Group::Scripting,
     Group::Connection,
     Group::Server,
+    Group::Cluster,
     Group::Sentinel,
     Group::Pelago,
 ];
@@ -61,7 +65,8 @@ const INTRODUCTION: &str = "\
 
 Every command there is. Replies and errors are those of Redis 7.0; the last column says what differs from a single
 Redis: what calls in two regions converge to when neither region had seen the other's. *Reads* answer what their region
-has applied so far. Every region has all keys and executes every command by itself: none waits for another region.
+has applied so far. Every region has all keys and executes every command by itself: none waits for another region. Of a call,
+`[a]` may be left out, of `a | b` one is given, and `[a ...]` may be given several times.
 ";
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `COMMAND`: what commands there are, told to clients. All of it comes from the rows of the table.
 
+mod docs;
+
+use self::docs::write_docs;
 use super::client_calls::write_help;
 use super::key_searches::{self, Begin, Find, Search};
 use super::key_uses::Use;
@@ -343,29 +346,6 @@ fn write_step(reply: &mut Reply, kind: &str, numbers: &[(&str, i64)]) {
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());
         reply.integer(*number);
-    }
-}
-
-/// One pair of `COMMAND DOCS`: the name and what is to know. `merge` is ours: what concurrent calls converge to.
-fn write_docs(reply: &mut Reply, entry: &Entry) {
-    let command = entry.command;
-    reply.bulk(entry.full_name.as_bytes());
-    reply.map(5 + usize::from(!entry.subcommands.is_empty()));
-    let texts = [
-        ("summary", command.summary),
-        ("since", command.since),
-        ("group", command.group.name()),
-        ("complexity", command.complexity),
-        ("merge", command.merge.sentence()),
-    ];
-    for (field, text) in texts {
-        reply.bulk(field.as_bytes());
-        reply.bulk(text.as_bytes());
-    }
-    if !entry.subcommands.is_empty() {
-        reply.bulk(b"subcommands");
-        reply.map(entry.subcommands.len());
-        entry.subcommands.iter().for_each(|subcommand| write_docs(reply, subcommand));
     }
 }
 

@@ -44,6 +44,7 @@ mod number;
 mod pairs;
 mod random;
 mod scan;
+pub mod usage;
 
 pub use error::CommandError;
 pub use flags::Flags;
@@ -132,6 +133,8 @@ pub enum Group {
     Stream,
     /// The connection itself.
     Connection,
+    /// What divides keys among nodes, which is not offered.
+    Cluster,
     /// The node.
     Server,
     /// `MULTI` and what belongs to it.
@@ -161,6 +164,7 @@ impl Group {
             Self::HyperLogLog => "hyperloglog",
             Self::Stream => "stream",
             Self::Connection => "connection",
+            Self::Cluster => "cluster",
             Self::Server => "server",
             Self::Transactions => "transactions",
             Self::PubSub => "pubsub",
@@ -185,7 +189,7 @@ impl Group {
             Self::Stream => Some("@stream"),
             Self::Connection => Some("@connection"),
             Self::Transactions => Some("@transaction"),
-            Self::Server | Self::PubSub | Self::Sentinel => None,
+            Self::Cluster | Self::Server | Self::PubSub | Self::Sentinel => None,
             Self::Scripting => Some("@scripting"),
             Self::Pelago => Some("@pelago"),
         }

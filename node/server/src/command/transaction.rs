@@ -129,7 +129,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         let before = call.reply.len();
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
-        let result = dispatch::run_handler(call, entry, &args);
+        let result = dispatch::run_inner_handler(call, entry, &args);
         if let Err(error) = result {
             let error = error.to_string();
             call.client.tally.failed(entry.ordinal, &error);

@@ -303,9 +303,9 @@ settings! {
     /// Commands that `MONITOR` shows in a second; how many were left out beyond that is shown in a line of its own. Five
     /// thousand take about one hundredth of a core.
     monitor_lines_max: u64 = ["monitor-lines-max"], Observation, AtOnce, Rule::Integer { low: 1, high: 1_000_000_000 }, "5000";
-    /// Milliseconds from which Redis' latency monitor samples; 0, which is the only value, turns it off.
-    latency_monitor_threshold: String = ["latency-monitor-threshold"], Observation, AtOnce,
-        Rule::Only { value: "0", reason: "the latency monitor is not offered: read LATENCY HISTOGRAM and the metrics" }, "0";
+    /// Milliseconds from which `LATENCY` keeps what took long: commands, turns of expiry and eviction, writes and flushes of
+    /// the journal. While it is not 0 every command is timed.
+    latency_monitor_threshold: u64 = ["latency-monitor-threshold"], Observation, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "0";
     /// Whether `INFO latencystats` is kept.
     latency_tracking: bool = ["latency-tracking"], Observation, AtOnce, Rule::Flag, "yes";
 

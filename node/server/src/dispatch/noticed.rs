@@ -7,6 +7,7 @@ use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags};
 use crate::tracking::Quiet;
 use keyspace::EventClass;
+use std::time::Duration;
 
 /// Runs the handler of a command.
 #[inline]
@@ -16,6 +17,19 @@ pub fn run_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Re
         return run_noticed(call, entry, args, tells);
     }
     (entry.command.handler)(call, args)
+}
+
+/// The same of a command in a transaction or of a script: the latency monitor hears of it as of one that stands alone.
+#[inline]
+pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+    if !call.node.latency.is_on() {
+        return run_handler(call, entry, args);
+    }
+    let began_ns = call.node.monotonic_ns();
+    let result = run_handler(call, entry, args);
+    let taken_ns = call.node.monotonic_ns().saturating_sub(began_ns);
+    super::note_latency(call.node, entry, Duration::from_nanos(taken_ns));
+    result
 }
 
 #[cold]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::AllocatorFigures;
-use crate::testing::{Caller, node};
+use crate::testing::{Caller, node, node_with_steps};
 use keyspace::Keyspace;
 use std::cell::{Cell, RefCell};
 
@@ -20,7 +20,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let node = Arc::new(node());
+        Self::of(node())
+    }
+
+    fn of(node: Node) -> Self {
+        let node = Arc::new(node);
         node.keyspace.set_number(crdt::NodeNumber::new(1).unwrap());
         KEYSPACE.set(Some(Arc::clone(&node.keyspace)));
         let probe = || {
@@ -186,4 +190,17 @@ fn object_tells_of_age_or_of_frequency_as_the_policy_has_it() {
     assert_eq!(scene.call("SET new v"), "+OK\r\n");
     assert_eq!(scene.call("OBJECT FREQ new"), ":5\r\n");
     assert_eq!(scene.call("OBJECT FREQ missing"), "$-1\r\n");
+}
+
+#[test]
+fn evictions_that_take_long_are_told_by_the_latency_monitor_and_only_while_it_is_on() {
+    let mut scene = Scene::of(node_with_steps(5_000_000));
+    scene.set("maxmemory 3000 maxmemory-policy allkeys-random");
+    let fill = |scene: &mut Scene| {
+        (0..20).for_each(|number| assert_eq!(scene.call(&format!("SET k:{number} v")), "+OK\r\n"));
+        [Event::EvictionDel, Event::EvictionCycle].map(|event| scene.node.latency.of(event).is_some())
+    };
+    assert_eq!(fill(&mut scene), [false, false]);
+    scene.set("latency-monitor-threshold 5");
+    assert_eq!(fill(&mut scene), [true, true]);
 }

@@ -2,12 +2,14 @@
 
 use super::keeping::Waiting;
 use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_REMOVALS_MAX, SWEEP_SLOTS_MAX, SWEEP_TURN_MAX};
+use crate::latency_monitor::Event;
 use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use keyspace::{SweepPolicy, Swept};
 use protocol::{Batch, Compression, NodeIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// State that claims to unpack to more than this is refused: one slot of the largest keys.
@@ -121,6 +123,8 @@ impl Peers {
                 is_late: &|| u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > SWEEP_TURN_MAX.as_nanos(),
             },
         );
+        let took = Duration::from_nanos(self.node.monotonic_ns().saturating_sub(began_ns));
+        self.node.latency.note(Event::ExpireCycle, took, || self.node.wall_clock());
         self.node.console.metrics.keyspace.expired.add(swept.expired);
         self.node.console.metrics.keyspace.expired_fields.add(swept.fields);
         swept

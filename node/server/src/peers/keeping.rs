@@ -7,13 +7,15 @@
 use super::Peers;
 use super::backup::BackupOrder;
 use super::flow::packed;
+use crate::latency_monitor::Event;
+use crate::node::Node;
 use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
 use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::{CheckpointStart, CheckpointWriter, Command, Health, Progress, Record, StoreOwner};
 use tokio::sync::Notify;
@@ -356,6 +358,7 @@ impl Peers {
         self.node.durability.set_broken(health != Health::Sound);
         let changes = self.node.console.metrics.keyspace.changes_made.value();
         store.describe(&self.node.durability, changes, wall);
+        note_latency(&self.node, store.progress());
         let sentence = match (&health, always) {
             (Health::Dead(sentence), _) => Some(sentence.clone()),
             (Health::Full(sentence) | Health::Failing(sentence), true) => Some(sentence.clone()),
@@ -579,6 +582,16 @@ impl Peers {
         let position = store.disk.position();
         let progress = store.disk.stop(self.node.wall_clock());
         is_closed && progress.health() == Health::Sound && progress.durable().to >= position
+    }
+}
+
+/// Tells the latency monitor of the longest write, and the longest flush that replies waited for, since it was told last.
+fn note_latency(node: &Node, progress: &Progress) {
+    let peak = |of: &AtomicU64| Duration::from_micros(of.swap(0, Ordering::Relaxed));
+    let (wrote, flushed) = (peak(&progress.write_us_peak), peak(&progress.sync_us_peak));
+    node.latency.note(Event::AofWrite, wrote, || node.wall_clock());
+    if node.durability.replies_wait() {
+        node.latency.note(Event::AofFsyncAlways, flushed, || node.wall_clock());
     }
 }
 

@@ -218,7 +218,7 @@ impl Runner<'_> {
         call.store.begin_command();
         let mut inner =
             Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
-        let result = crate::dispatch::run_handler(&mut inner, entry, args);
+        let result = crate::dispatch::run_inner_handler(&mut inner, entry, args);
         call.client.tally.looked(flags, call.store.lookups());
         let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
         if call.client.waiting.take().is_some() || waits.contains(&true) {

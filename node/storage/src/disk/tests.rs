@@ -5,6 +5,8 @@ use crate::journal::JournalSettings;
 use crate::segment::StoreOwner;
 use crate::simulated_fs::{DiskFaults, SimulatedFs};
 use crate::store::FoundStore;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 const OWNER: StoreOwner = StoreOwner { cluster: [1; 16], identity: [2; 32] };
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! `MEMORY`, `SLOWLOG` and `LATENCY`: what takes memory and time.
+//! `MEMORY` and `SLOWLOG`: what takes memory, and what took time.
 
 use super::{help, integer};
 use crate::command::{Call, CommandError};
@@ -177,92 +177,6 @@ pub fn slowlog_help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandE
             "    Return the length of the slowlog.",
             "RESET",
             "    Reset the slowlog.",
-        ],
-    );
-    Ok(())
-}
-
-/// Redis' latency monitor is not offered, so no event has a sample, as in a Redis where it is off.
-pub fn latency_latest(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    call.reply.array(0);
-    Ok(())
-}
-
-pub fn latency_history(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    call.reply.array(0);
-    Ok(())
-}
-
-pub fn latency_reset(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    call.reply.integer(0);
-    Ok(())
-}
-
-pub fn latency_graph(_: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let event = String::from_utf8_lossy(args[2]);
-    Err(CommandError::Detailed(format!("ERR No samples available for event '{event}'")))
-}
-
-pub fn latency_doctor(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    let console = &call.node.console.metrics.console;
-    let text = format!(
-        "The latency monitor is not offered. The longest delay of an event loop was {} us; {} were longer than 10 ms. \
-         See LATENCY HISTOGRAM, SLOWLOG and the metrics.\n",
-        console.event_loop_stall_us_max.value(),
-        console.event_loop_stalls.value()
-    );
-    call.reply.verbatim("txt", text.as_bytes());
-    Ok(())
-}
-
-pub fn latency_histogram(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
-    let node = call.node;
-    let statistics = node.console.metrics.statistics(node);
-    let asked = |name: &str| {
-        let container = name.split('|').next().unwrap_or(name);
-        let is = |argument: &&[u8]| {
-            argument.eq_ignore_ascii_case(name.as_bytes()) || argument.eq_ignore_ascii_case(container.as_bytes())
-        };
-        args.len() == 2 || args[2..].iter().any(is)
-    };
-    let timed = statistics.used_commands().filter(|(name, totals)| totals.latencies.count() > 0 && asked(name));
-    let timed: Vec<_> = timed.collect();
-    call.reply.map(timed.len());
-    for (name, totals) in timed {
-        call.reply.bulk(name.as_bytes());
-        call.reply.map(2);
-        call.reply.bulk(b"calls");
-        call.reply.integer(integer(totals.latencies.count()));
-        call.reply.bulk(b"histogram_usec");
-        let powers = totals.latencies.by_powers_us();
-        call.reply.map(powers.len());
-        for (micros, below) in powers {
-            call.reply.integer(integer(micros));
-            call.reply.integer(integer(below));
-        }
-    }
-    Ok(())
-}
-
-pub fn latency_help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    help(
-        call,
-        "LATENCY",
-        &[
-            "DOCTOR",
-            "    Return a human readable latency analysis report.",
-            "GRAPH <event>",
-            "    Return an ASCII latency graph for the <event> class.",
-            "HISTORY <event>",
-            "    Return time-latency samples for the <event> class.",
-            "LATEST",
-            "    Return the latest latency samples for all events.",
-            "RESET [<event> ...]",
-            "    Reset latency data of one or more <event> classes.",
-            "    (default: reset all data for all event classes)",
-            "HISTOGRAM [COMMAND ...]",
-            "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
-            "    If no commands are specified then all histograms are replied.",
         ],
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! The replies of Redis 7.0.15, tried there, and ours where Redis has another answer that would not be true here.
 
 use super::*;
-use crate::testing::{Caller, STARTED_AT, node};
+use crate::testing::{Caller, STARTED_AT, node, node_with_steps};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,4 +192,50 @@ fn shutdown_asks_the_node_to_stop_and_can_be_taken_back() {
     assert_eq!(Caller::new(&node).call("SHUTDOWN ABORT"), "+OK\r\n");
     assert_eq!(caller.call("SHUTDOWN SAVE NOW FORCE"), "");
     assert_eq!(node.console.stop_requested(), Some(Stop::Now));
+}
+
+/// Everything that is timed takes five milliseconds here.
+#[test]
+fn the_latency_monitor_keeps_what_took_long_while_it_is_on() {
+    let mut caller = Caller::new(&Arc::new(node_with_steps(5_000_000)));
+    let latest = |caller: &mut Caller| caller.call("LATENCY LATEST");
+    for line in ["SET k v", "GET k", "KEYS *"] {
+        caller.call(line);
+    }
+    assert_eq!(latest(&mut caller), "*0\r\n");
+    assert_eq!(caller.call("CONFIG SET latency-monitor-threshold 6"), "+OK\r\n");
+    caller.call("LATENCY RESET");
+    caller.call("GET k");
+    assert_eq!(latest(&mut caller), "*0\r\n", "shorter than the threshold");
+    assert_eq!(caller.call("CONFIG SET latency-monitor-threshold 5"), "+OK\r\n");
+    caller.call("LATENCY RESET");
+    let seconds = STARTED_AT / 1000;
+    caller.call("GET k");
+    let sample = format!(":{seconds}\r\n:5\r\n");
+    let fast = format!("*4\r\n$12\r\nfast-command\r\n{sample}:5\r\n");
+    let command = format!("*4\r\n$7\r\ncommand\r\n{sample}:5\r\n");
+    // `LATENCY RESET` itself ends after it has forgotten everything.
+    assert_eq!(latest(&mut caller), format!("*2\r\n{command}{fast}"));
+    assert_eq!(caller.call("LATENCY HISTORY fast-command"), format!("*1\r\n*2\r\n{sample}"));
+    assert!(caller.call("LATENCY GRAPH command").contains("command - high 5 ms, low 5 ms (all time high 5 ms)\n"));
+    assert!(caller.call("LATENCY DOCTOR").contains("fast-command: 1 samples, 5 ms on average"));
+    assert_eq!(caller.call("LATENCY RESET nosuch"), ":0\r\n");
+    assert_eq!(caller.call("LATENCY RESET COMMAND nosuch command"), ":1\r\n");
+    assert_eq!(caller.call("CONFIG SET latency-monitor-threshold 0"), "+OK\r\n");
+    caller.call("LATENCY RESET");
+    caller.call("KEYS *");
+    assert_eq!(latest(&mut caller), "*0\r\n");
+}
+
+#[test]
+fn the_latency_monitor_hears_of_commands_in_transactions_and_scripts() {
+    for lines in [["MULTI", "GET k", "EXEC"], ["PING", "EVAL return/**/1 0", "EVAL redis.call('get','k') 0"]] {
+        let mut caller = Caller::new(&Arc::new(node_with_steps(5_000_000)));
+        caller.call("CONFIG SET latency-monitor-threshold 5");
+        caller.call(lines[0]);
+        caller.call("LATENCY RESET");
+        caller.call(lines[1]);
+        caller.call(lines[2]);
+        assert!(caller.call("LATENCY LATEST").contains("fast-command"), "{lines:?}");
+    }
 }
