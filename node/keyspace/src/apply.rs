@@ -9,6 +9,7 @@ use crate::large::LargePut;
 use crate::runs::run_of;
 use crate::shared::EndedNumber;
 use crate::slot::Slot;
+use crate::steps::Steps;
 use crdt::{DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
 
 impl Keyspace {
@@ -46,11 +47,11 @@ impl Keyspace {
         for group in groups(&changes[news..]) {
             pause(self.is_waited_for());
             if group.iter().all(|arrival| self.is_for_here(arrival)) {
-                self.apply_group(group, &mut needed, mark)?;
+                self.apply_group(group, &mut needed, mark, pause)?;
                 continue;
             }
             let group: Vec<Arrival<'_>> = group.iter().filter(|arrival| self.is_for_here(arrival)).cloned().collect();
-            self.apply_group(&group, &mut needed, mark)?;
+            self.apply_group(&group, &mut needed, mark, pause)?;
         }
         self.shared.raise(&[(origin, last)].into_iter().collect());
         Ok(changes.len())
@@ -106,7 +107,13 @@ impl Keyspace {
         }
     }
 
-    fn apply_group(&self, group: &[Arrival<'_>], needed: &mut NeededSlots, mark: Stamp) -> Result<(), DecodeError> {
+    fn apply_group(
+        &self,
+        group: &[Arrival<'_>],
+        needed: &mut NeededSlots,
+        mark: Stamp,
+        pause: &mut dyn FnMut(bool),
+    ) -> Result<(), DecodeError> {
         if group.iter().any(Arrival::clears_database) {
             return self.apply_to_all(group, mark);
         }
@@ -114,7 +121,7 @@ impl Keyspace {
         if !tells && run_of(group).len() == group.len() {
             return self.apply_run(group, mark);
         }
-        let mut built = self.build_beside(group).into_iter().peekable();
+        let mut built = self.build_beside(group, pause).into_iter().peekable();
         needed.find(group);
         for &number in &needed.numbers {
             fetch_line(&raw const self.slots[usize::from(number)]);
@@ -166,12 +173,14 @@ impl Keyspace {
     }
 
     /// What the large changes of a group put, by the place of the change.
-    fn build_beside<'c>(&self, group: &'c [Arrival<'c>]) -> Vec<(usize, Built<'c>)> {
+    fn build_beside<'c>(&self, group: &'c [Arrival<'c>], pause: &mut dyn FnMut(bool)) -> Vec<(usize, Built<'c>)> {
+        let mut pause = || pause(self.is_waited_for());
         let build = |(place, arrival): (usize, &'c Arrival<'c>)| {
             let Form::Operations = arrival.form else { return None };
-            let plan = Plan::of(&arrival.change)?;
+            let mut steps = Steps::new(&mut pause);
+            let plan = Plan::of(&arrival.change, &mut steps)?;
             let is_alone = plan.is_alone(&self.slot(arrival.place.slot), &self.shared);
-            is_alone.then(|| (place, plan.build(&self.shared, &mut || {})))
+            is_alone.then(|| (place, plan.build(&self.shared, &mut steps)))
         };
         group.iter().enumerate().filter_map(build).collect()
     }

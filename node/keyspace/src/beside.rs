@@ -12,14 +12,17 @@ use crate::hash::KeyHasher;
 use crate::merge::Site;
 use crate::shared::Shared;
 use crate::slot::{Context, Slot};
+use crate::steps::Steps;
 use crdt::{Change, DecodeError, Kind, Operation, Operations};
 
 /// Operations of so many bytes are worth it: applying them takes some milliseconds. Builds for tests have large changes
 /// that are smaller.
 pub const LARGE_CHANGE_BYTES: usize = if cfg!(debug_assertions) { 2 << 10 } else { 128 << 10 };
 
-/// Elements that are put between two moments at which others may run.
-const BUILT_AT_ONCE: usize = 1024;
+/// What reading the operation on an element takes beside its name and value, and what putting it takes, in the bytes that
+/// could be copied instead.
+const READ_BYTES: usize = 32;
+const PUT_BYTES: usize = 256;
 
 /// What a large change does, without having done it.
 pub struct Plan<'c> {
@@ -42,7 +45,7 @@ pub struct Built<'c> {
 
 impl<'c> Plan<'c> {
     /// That of a large change which does nothing to elements but put them, into one collection.
-    pub fn of(change: &'c Change<'c>) -> Option<Self> {
+    pub fn of(change: &'c Change<'c>, steps: &mut Steps<'_>) -> Option<Self> {
         if change.operations.len() < LARGE_CHANGE_BYTES {
             return None;
         }
@@ -52,6 +55,7 @@ impl<'c> Plan<'c> {
             let operation = operation.ok()?;
             let kind = element_kind(&operation);
             elements += usize::from(kind.is_some());
+            steps.done(READ_BYTES + bytes_of(&operation));
             match (kind, found) {
                 (Some(kind), None) => found = Some(kind),
                 (Some(kind), Some(known)) if kind == known && behind.is_empty() => {}
@@ -74,18 +78,16 @@ impl<'c> Plan<'c> {
         self.before.iter().any(clears) || slot.find(shared, self.change.database, self.change.key).is_none()
     }
 
-    /// Builds what the change puts. `pause` is called now and then.
-    pub fn build(self, shared: &Shared, pause: &mut dyn FnMut()) -> Built<'c> {
+    /// Builds what the change puts.
+    pub fn build(self, shared: &Shared, steps: &mut Steps<'_>) -> Built<'c> {
         let change = self.change;
         let mut beside = Slot::new();
         let mut body = KeyBody::new(change.key);
         body.make_room(self.kind, self.elements, &shared.hasher);
         let mut site = Site::new(shared, &mut beside.memory, change.database, change.key);
-        for (number, operation) in element_operations(change).enumerate() {
+        for operation in element_operations(change) {
             site.change_body(&mut body, |body, site| site.apply(body, change.stamp, &operation));
-            if number % BUILT_AT_ONCE == BUILT_AT_ONCE - 1 {
-                pause();
-            }
+            steps.done(PUT_BYTES + bytes_of(&operation));
         }
         Built { plan: self, body, digest: beside.memory.digest }
     }
@@ -133,6 +135,11 @@ impl<'c> Built<'c> {
 /// What a change does to elements.
 fn element_operations<'c>(change: &'c Change<'c>) -> impl Iterator<Item = Operation<'c>> {
     Operations::of(change).flatten().filter(|operation| element_kind(operation).is_some())
+}
+
+/// Bytes of the name and the value of what is put.
+fn bytes_of(operation: &Operation<'_>) -> usize {
+    if let Operation::Put { name, value, .. } = operation { name.len() + value.len() } else { 0 }
 }
 
 /// Operations beside those on elements: for each type one that removes it, and a few about the key's life.

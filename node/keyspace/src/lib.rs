@@ -54,6 +54,7 @@ mod slot;
 mod slot_walk;
 mod sorted;
 mod state;
+mod steps;
 mod stream;
 mod streams;
 mod summary;

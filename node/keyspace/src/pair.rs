@@ -32,8 +32,12 @@ impl Side {
 
     /// Elements of these numbers, each put by a command of its own.
     pub(crate) fn add(&mut self, kind: Kind, key: &[u8], numbers: Range<usize>) {
-        for number in numbers {
-            let name = format!("element {number}").into_bytes();
+        self.add_named(kind, key, numbers.map(|number| format!("element {number}").into_bytes()));
+    }
+
+    /// Elements of these names, each put by a command of its own.
+    pub(crate) fn add_named(&mut self, kind: Kind, key: &[u8], names: impl Iterator<Item = Vec<u8>>) {
+        for (number, name) in names.enumerate() {
             self.command(&[key], |access| match kind {
                 Kind::Hash => access.put_field(DB, key, &name, b"v").map(drop),
                 Kind::Set => access.add_member(DB, key, &name).map(drop),

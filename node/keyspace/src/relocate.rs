@@ -20,7 +20,9 @@ use crate::events::EventClass;
 use crate::groups::groups_put_again;
 use crate::holds::Holder;
 use crate::keyspace::Writer;
+use crate::log::LogBuffer;
 use crate::observe::Recorder;
+use crate::steps::{STEP_BYTES, Steps};
 use crate::stream::Stream;
 use crate::streams::copied_head;
 use crdt::change::{encode_operation, encode_subject};
@@ -31,8 +33,8 @@ use crdt::{
 /// Collections with so many elements are moved in steps. Builds for tests have large collections that are smaller.
 const RELOCATED_ELEMENTS_MIN: usize = crate::summary::LARGE_ELEMENTS_MIN;
 
-/// Elements, or cells of a table, that are read with the source's slot locked: some hundred microseconds. Builds for tests
-/// have fewer.
+/// Elements, or cells of a table, that are read with the source's slot locked, unless they have [`STEP_BYTES`] before: some
+/// hundred microseconds. Builds for tests have fewer.
 const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 512 } else { 2048 };
 
 /// A key that is to be moved or copied to another.
@@ -189,7 +191,7 @@ impl Writer {
     /// in each until the change is made: nothing stays frozen while a pause of writes is waited for. `clock` is the wall
     /// clock in Unix milliseconds. One relocation at a time may be made in a keyspace.
     ///
-    /// After a panic behind the stamp the keys stay frozen: the change is logged and is not here, so the node must end and
+    /// After a panic behind the stamp the keys stay frozen: the change may be logged and is not here, so the node must end and
     /// be started again ([`Keyspace::has_frozen`](crate::Keyspace::has_frozen)).
     pub fn relocate(
         &mut self,
@@ -232,11 +234,14 @@ impl Writer {
             freeze.hide();
             access.record_relocation(wish, lifetime, &mut contents)
         };
-        let operations = contents.into_operations(stamp, tail);
-        self.log_relocation(clock(), wish, stamp, [&operations, &removal]);
+        // SUBTLE: from here on it is written down, kept and sent by other threads too, each with all of it at hand. Where they
+        // share one core with a worker, two that never pause have it wait for two turns of the system's, which are 8 ms.
+        let mut steps = Steps::new(pause);
+        let operations = contents.into_operations(stamp, tail, &mut steps);
+        self.log_relocation(clock(), wish, stamp, [&operations, &removal], &mut steps);
         self.end_pipeline();
         let put = Change { stamp, tied: false, database: wish.to.0, key: wish.target, operations: &operations };
-        let built = Plan::of(&put).map(|plan| plan.build(&keyspace.shared, pause));
+        let built = Plan::of(&put, &mut steps).map(|plan| plan.build(&keyspace.shared, &mut steps));
         let mut access = self.access(clock(), &keys);
         let _holding = keyspace.shared.holds.begin(Holder::Move);
         access.stamp = Some(stamp);
@@ -277,17 +282,29 @@ impl Writer {
     }
 
     /// Logs what is put at the target and what goes at the source.
-    fn log_relocation(&mut self, now: UnixMillis, wish: &Relocation<'_>, stamp: Stamp, [put, removal]: [&[u8]; 2]) {
-        let access = self.access_none(now);
-        let pending = &mut access.writer.pending;
-        pending.bytes.reserve_exact(put.len() + wish.target.len() + AROUND_A_CHANGE_BYTES);
+    fn log_relocation(
+        &mut self,
+        now: UnixMillis,
+        wish: &Relocation<'_>,
+        stamp: Stamp,
+        [put, removal]: [&[u8]; 2],
+        steps: &mut Steps<'_>,
+    ) {
+        // SUBTLE: beside what the drain takes, or a panic on the way would have a part of it sent.
+        let mut logged = LogBuffer::default();
+        logged.bytes.reserve_exact(put.len() + wish.target.len() + AROUND_A_CHANGE_BYTES);
         for (database, key, operations) in [(wish.to, wish.target, put), (wish.from, wish.source, removal)] {
-            if !operations.is_empty() {
-                let mut subject = Vec::new();
-                encode_subject(&mut subject, database.0, key);
-                pending.append(stamp, false, &subject, operations, 0);
+            let mut subject = Vec::new();
+            encode_subject(&mut subject, database.0, key);
+            // Each piece is added to the change that the first one begins.
+            for piece in operations.chunks(STEP_BYTES) {
+                logged.append(stamp, false, &subject, piece, 0);
+                steps.done(piece.len());
             }
         }
+        let access = self.access_none(now);
+        debug_assert!(access.writer.pending.is_empty(), "what came before was handed to the drain");
+        access.writer.pending = logged;
     }
 }
 
@@ -375,8 +392,11 @@ impl Contents {
         match (self.kind, body.map(self.kind), &body.list, &body.stream) {
             (_, Some(map), _, _) => self.read_map(map, now),
             (Kind::List, _, Some(list), _) => {
-                let first = self.next;
+                let (first, full) = (self.next, self.texts.last.len() + STEP_BYTES);
                 for item in list.items_from(first).take(READ_AT_ONCE) {
+                    if self.texts.last.len() >= full {
+                        break;
+                    }
                     let text = list.text(&item);
                     self.texts.last.extend_from_slice(&(text.len() as u32).to_le_bytes());
                     self.texts.last.extend_from_slice(&text);
@@ -392,10 +412,13 @@ impl Contents {
     fn read_map(&mut self, map: &ElementMap, now: UnixMillis) -> bool {
         let cells = map.cells();
         let end = cells.min(self.next + READ_AT_ONCE);
-        for element in (self.next..end).filter_map(|at| map.cell(at)).map(ElementView::of) {
-            if !element.is_shown(now) {
+        let full = self.operations.last.len() + STEP_BYTES;
+        while self.next < end && self.operations.last.len() < full {
+            self.next += 1;
+            let Some(element) = map.cell(self.next - 1).map(ElementView::of).filter(|element| element.is_shown(now))
+            else {
                 continue;
-            }
+            };
             let name = element.name();
             match self.kind {
                 Kind::SortedSet => put_element(&mut self.operations.last, self.kind, name, &element.score().to_bytes()),
@@ -406,14 +429,16 @@ impl Contents {
                 encode_operation(&mut self.operations.last, Stamp::ZERO, &life);
             }
         }
-        self.next = end;
-        end < cells
+        self.next < cells
     }
 
     fn read_stream(&mut self, stream: &Stream) -> bool {
         let Some(from) = self.next_id.take() else { return false };
-        let mut value = Vec::new();
+        let (mut value, full) = (Vec::new(), self.operations.last.len() + STEP_BYTES);
         for item in stream.entries().items_from(from).take(READ_AT_ONCE) {
+            if self.operations.last.len() >= full {
+                break;
+            }
             let mut item = stream.shown(item);
             self.next += 1;
             item.ordinal = self.next as u64;
@@ -426,11 +451,11 @@ impl Contents {
     }
 
     /// The operations of the change, with what comes behind the elements.
-    fn into_operations(self, stamp: Stamp, tail: Vec<u8>) -> Vec<u8> {
+    fn into_operations(self, stamp: Stamp, tail: Vec<u8>, steps: &mut Steps<'_>) -> Vec<u8> {
         let Self { head: mut operations, operations: elements, texts, next, .. } = self;
         let positions = if texts.len() == 0 { 0 } else { next * LIST_POSITION_BYTES };
         operations.reserve_exact(elements.len() + texts.len() + positions + tail.len());
-        elements.into_all().for_each(|piece| operations.extend_from_slice(&piece));
+        elements.into_all().for_each(|piece| steps.append(&mut operations, &piece));
         let (mut name, mut index) = (Vec::new(), 0);
         for piece in texts.into_all() {
             let mut rest = &piece[..];
@@ -439,6 +464,7 @@ impl Contents {
                 name.clear();
                 Position::at_edge(Side::InFront, stamp, index).write_name(&mut name);
                 put_element(&mut operations, Kind::List, &name, text);
+                steps.done(text.len() + LIST_POSITION_BYTES);
                 index = index.saturating_add(1);
                 rest = behind;
             }

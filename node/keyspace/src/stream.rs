@@ -155,23 +155,19 @@ impl Stream {
         self.others.iter().for_each(|(name, element)| each(name, element));
     }
 
-    /// The same of so many entries from an id on, at most. Returns how many there were, and the id of the last one.
-    pub fn each_entry_from(
-        &self,
-        id: StreamId,
-        count: usize,
-        mut each: impl FnMut(&[u8], &Element),
-    ) -> (usize, Option<StreamId>) {
-        let (mut value, mut last, mut found) = (Vec::new(), None, 0);
-        for item in self.entries.items_from(id).take(count) {
-            found += 1;
-            match self.wide_of(&item) {
+    /// The same of the entries from an id on, until `each` has had enough, which it says by `false`. Returns where to go on.
+    pub fn each_entry_from(&self, id: StreamId, mut each: impl FnMut(&[u8], &Element) -> bool) -> Option<StreamId> {
+        let mut value = Vec::new();
+        for item in self.entries.items_from(id) {
+            let wants_more = match self.wide_of(&item) {
                 Some(element) => each(&item.id.name(), element),
                 None => each(&item.id.name(), &Element::written(item.dot, item.value_into(&mut value).into())),
+            };
+            if !wants_more {
+                return item.id.next();
             }
-            last = Some(item.id);
         }
-        (found, last)
+        None
     }
 
     /// Gives `each` the names of all elements.

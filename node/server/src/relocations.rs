@@ -135,9 +135,9 @@ fn work_off(node: &Weak<Node>, order: Order, pause: &mut dyn FnMut()) -> bool {
             }
             Err(_) if node.keyspace.has_frozen() => {
                 tracing::error!(
-                    "a move of a key failed behind its stamp: the node ends, and applies it when it starts"
+                    "a move of a key failed behind its stamp: the node ends, and applies it when it starts, if it is logged"
                 );
-                // What is logged is not here. Nothing may be answered, told or written down from now on.
+                // What may be logged is not here. Nothing may be answered, told or written down from now on.
                 std::process::abort();
             }
             Err(_) => {

@@ -371,5 +371,33 @@ fn a_slot_that_has_seen_something_out_of_order_gets_each_element_by_itself() {
     }
 }
 
+#[test]
+fn a_step_reads_no_more_bytes_where_elements_are_large() {
+    const ELEMENT: usize = STEP_BYTES / 4;
+    const COUNT: usize = READ_AT_ONCE / 4;
+    for kind in KINDS {
+        let mut one = Side::new(1);
+        let names = (0..COUNT).map(|number| [&number.to_le_bytes()[..], &[b'e'; ELEMENT]].concat());
+        one.add_named(kind, MOVE.source, names);
+        let before = one.seen(DB, MOVE.source);
+        let (mut contents, mut steps, mut longest) = (Contents::new(kind), 0, 0);
+        let bytes = |contents: &Contents| contents.operations.len() + contents.texts.len();
+        loop {
+            let had = bytes(&contents);
+            let is_more = one
+                .command(KEYS, |access| access.source_body(&MOVE, |body| contents.read_some(body, NOW)))
+                .expect("it is a large collection");
+            (steps, longest) = (steps + 1, longest.max(bytes(&contents) - had));
+            if !is_more {
+                break;
+            }
+        }
+        assert!(longest < STEP_BYTES + 2 * ELEMENT && bytes(&contents) > COUNT * ELEMENT, "{kind:?}: {longest} bytes");
+        assert!(steps >= COUNT / 5, "{kind:?}: {steps} steps");
+        assert!(matches!(one.relocate(&MOVE), Relocated::Done(_)));
+        assert!(one.seen(DB, MOVE.target) == before, "{kind:?}");
+    }
+}
+
 /// Elements of a target that is replaced.
 const LARGE: usize = 100;

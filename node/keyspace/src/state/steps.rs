@@ -11,8 +11,7 @@
 //! changes under the reader is read again, in one step: a slot that is written to all the time is read so. A change is known
 //! by its mark, which all changes of a batch may share, so nothing is read out while a batch is half applied.
 //!
-//! A step is some elements, whatever they take; and what is beside the elements of a stream, such as what its groups have
-//! pending, is one step.
+//! What is beside the elements of a stream, such as what its groups have pending, is one step.
 
 use super::Extent;
 use super::bytes::{begin_key, end_key, is_news, write_element, write_key, write_lives};
@@ -21,11 +20,12 @@ use crate::elements::{name_of, widened};
 use crate::entry::View;
 use crate::holds::Holder;
 use crate::keyspace::Keyspace;
+use crate::steps::STEP_BYTES;
 use crate::summary::LARGE_ELEMENTS_MIN;
 use crdt::{Element, Kind, Position, Stamp, StreamId, VersionVector};
 
-/// Elements, or cells of a table, that are read with the slot locked: some hundred microseconds. Builds for tests have
-/// fewer, so that their large collections take several steps.
+/// Elements, or cells of a table, that are read with the slot locked, unless they have [`STEP_BYTES`] before: some hundred
+/// microseconds. Builds for tests have fewer, so that their large collections take several steps.
 const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 48 } else { 1024 };
 
 /// A collection that is read in steps.
@@ -51,9 +51,9 @@ enum Cursor {
     /// The next cell of a table, and what tells whether its elements are where they were.
     Map(usize, (u16, usize)),
     /// Behind this position.
-    List(Option<Position>),
-    /// The next entry; nothing if there are none left.
-    Stream(Option<StreamId>),
+    List(Position),
+    /// The next entry.
+    Stream(StreamId),
 }
 
 /// What came of a step.
@@ -127,12 +127,16 @@ impl Keyspace {
     }
 }
 
-/// Reads some elements.
+/// Reads some elements into `out`, which is empty.
 fn step(body: &KeyBody, kind: Kind, cursor: &mut Option<Cursor>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Step {
+    // True until that is a step.
+    let mut count = 0;
     let mut put = |name: &[u8], element: &Element| {
         if is_news(element, reading.since, reading.extent) {
             write_element(out, reading.base, kind, name, element, reading.since);
         }
+        count += 1;
+        count < READ_AT_ONCE && out.len() < STEP_BYTES
     };
     if body.elements() == 0 || !body.keeps(kind) {
         return Step::Other;
@@ -150,43 +154,40 @@ fn step(body: &KeyBody, kind: Kind, cursor: &mut Option<Cursor>, reading: &Readi
                 None => 0,
             };
             let end = map.cells().min(from + READ_AT_ONCE);
-            for entry in (from..end).filter_map(|at| map.cell(at)) {
-                put(name_of(entry), &widened(entry));
-            }
+            let enough =
+                (from..end).find(|&at| map.cell(at).is_some_and(|entry| !put(name_of(entry), &widened(entry))));
+            let end = enough.map_or(end, |last| last + 1);
             *cursor = Some(Cursor::Map(end, layout));
             if end < map.cells() { Step::More } else { Step::Last }
         }
         (None, Some(list), _) => {
-            let behind = match cursor {
-                Some(Cursor::List(position)) => position.take(),
+            let behind = match cursor.take() {
+                Some(Cursor::List(position)) => Some(position),
                 Some(_) | None => None,
             };
-            let (mut name, mut last, mut count) = (Vec::new(), None, 0);
-            for item in list.items_behind(behind.as_ref()).take(READ_AT_ONCE) {
-                count += 1;
-                put(item.name_into(&mut name), &list.widened(&item));
-                last = Some(item);
+            let mut name = Vec::new();
+            for item in list.items_behind(behind.as_ref()) {
+                if !put(item.name_into(&mut name), &list.widened(&item)) {
+                    *cursor = Some(Cursor::List(item.position()));
+                    return Step::More;
+                }
             }
-            let last = last.map(|item| item.position());
-            *cursor = Some(Cursor::List(last));
             // SUBTLE: without another look behind the end, where pushes would have this go on for ever.
-            if count < READ_AT_ONCE { Step::Last } else { Step::More }
+            Step::Last
         }
         (None, None, Some(stream)) => {
             let from = match cursor {
                 Some(Cursor::Stream(from)) => *from,
-                Some(_) | None => Some(StreamId::ZERO),
+                Some(_) | None => StreamId::ZERO,
             };
-            let (count, last) = match from {
-                Some(from) => stream.each_entry_from(from, READ_AT_ONCE, &mut put),
-                None => (0, None),
-            };
-            if count < READ_AT_ONCE {
-                stream.each_other(&mut put);
-                return Step::Last;
+            if let Some(next) = stream.each_entry_from(from, &mut put) {
+                *cursor = Some(Cursor::Stream(next));
+                return Step::More;
             }
-            *cursor = Some(Cursor::Stream(last.and_then(StreamId::next)));
-            Step::More
+            stream.each_other(|name, element| {
+                put(name, element);
+            });
+            Step::Last
         }
         (None, None, None) => Step::Other,
     }

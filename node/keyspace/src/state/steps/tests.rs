@@ -1,5 +1,8 @@
 //! Large collections that are read in steps, while somebody writes to them between the steps.
 
+use crate::pair::Side;
+use crate::steps::STEP_BYTES;
+use crate::summary::LARGE_ELEMENTS_MIN;
 use crate::{Database, Drain, End, IdRequest, Keyspace, OpenBatch, Trim, TrimBy, Writer, slot_of};
 use crdt::{Kind, NodeNumber, Score, VersionVector};
 use parking_lot::Mutex;
@@ -153,5 +156,21 @@ fn what_another_node_gets_of_a_slot_is_of_one_moment() {
             assert_eq!(other.digest_of(slot_of(KEY)), other.digest_of(slot_of(KEY)));
             assert_eq!(other.digest_of(slot_of(KEY)).digest, read, "{kind:?}");
         }
+    }
+}
+
+#[test]
+fn a_step_has_fewer_elements_where_they_are_large() {
+    const COUNT: usize = 2 * LARGE_ELEMENTS_MIN;
+    for kind in KINDS {
+        let mut one = Side::new(1);
+        let names = (0..COUNT).map(|number| [&number.to_le_bytes()[..], &[b'e'; STEP_BYTES / 4]].concat());
+        one.add_named(kind, KEY, names);
+        let steps = between_steps(&one.keyspace, |_, _| ());
+        let (image, _) = one.keyspace.read_image(&[slot_of(KEY)], usize::MAX);
+        assert!(steps.load(Ordering::Relaxed) >= COUNT as u64 / 5, "{kind:?}: {steps:?}");
+        let other = Keyspace::new(2);
+        other.load_image(&image, NOW).unwrap();
+        assert_eq!(other.digest_of(slot_of(KEY)).digest, one.digest(KEY), "{kind:?}");
     }
 }
