@@ -154,6 +154,7 @@ fn writes_keys(command: &Command) -> bool {
         | Group::Stream
         | Group::Server => true,
         Group::Connection
+        | Group::Cluster
         | Group::Transactions
         | Group::PubSub
         | Group::Pelago
