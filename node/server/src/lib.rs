@@ -39,6 +39,7 @@ pub mod relocations;
 pub mod scripting;
 pub mod sentinel;
 pub mod setup;
+mod socket;
 pub mod tally;
 #[cfg(test)]
 mod testing;

@@ -10,6 +10,7 @@ use crate::memory_limit::keep_within_memory;
 use crate::metrics::watch_event_loop;
 use crate::node::Node;
 use crate::scripting::stage::CommandStack;
+use crate::socket::ClientSocket;
 use crate::tally::Tally;
 use crate::tls::watch_files;
 use crdt::Stamp;
@@ -270,7 +271,7 @@ async fn serve_dealt(node: Arc<Node>, mut dealt: mpsc::Receiver<Accepted>, mut s
 
 async fn serve_stream(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
     let local_address = stream.local_addr().unwrap_or(address);
-    serve_connection(worker, stream, address, local_address).await;
+    serve_connection(worker, ClientSocket::new(stream), address, local_address).await;
 }
 
 async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
