@@ -11,11 +11,13 @@ mod tests;
 mod threads;
 
 pub use service_manager::ServiceManager;
+pub(crate) use sockets::listen_at;
 pub use sockets::{Addresses, Sockets};
 
 use crate::acl::{self, FileError, USERS_FILE};
 use crate::certificates::CertificateFiles;
 use crate::config::{Config, ConfigError, Settings, Sources};
+use crate::doors::Listeners;
 use crate::logging::Logging;
 use crate::metrics::AllocatorFigures;
 use crate::node::{Node, Seams};
@@ -23,7 +25,6 @@ use crate::peers::{PeerSetup, StartError};
 use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
 use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, record_of};
 use crate::tls::TlsError;
-use crate::worker::Listeners;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
 use protocol::ClusterId;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use storage::{CatalogueError, CatalogueRows, SledCatalogue, StdFs};
+use storage::{Catalogue, CatalogueError, CatalogueRows, Fs, MirroredCatalogue, SledCatalogue, StdFs};
 use transport::{Bind, CertificateFacts, CredentialsError, IdentityError, NodeCredentials, Random, TransportSettings};
 
 /// What a process gives each of its nodes.
@@ -153,7 +154,7 @@ pub fn launch_on(sockets: Sockets, mut sources: Sources, options: &LaunchOptions
     node.tls.apply(&node.config.load())?;
     let replication = threads::start_replication(Arc::clone(&node), setup.finish(sockets.peer, &node))?;
     let plain = Some(sockets.resp).filter(|_| node.config.load().resp_plain);
-    let clients = Listeners { plain, tls: sockets.tls };
+    let clients = Listeners { plain: plain.map(Arc::new), tls: sockets.tls.map(Arc::new) };
     let threads = threads::Threads::start(Arc::clone(&node), replication, clients, sockets.http)?;
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || threads.run())?;
     Ok(Running { node, addresses, thread })
@@ -268,16 +269,18 @@ impl PeersOnThread {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(LaunchError::File { path: membership, error }),
         };
-        let (catalogue, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
-        let store = match persistence::is_on(config) {
-            true => {
-                let path = config.path(STORE_DIRECTORY.as_ref());
-                let fs = StdFs::open(&path).map_err(|error| LaunchError::File { path, error })?;
-                Some(StoreSetup::on_disk(Arc::new(fs)))
-            }
-            false => None,
-        };
-        let rows = CatalogueRows::new(Arc::new(catalogue));
+        let (sled, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
+        let (path, is_on) = (config.path(STORE_DIRECTORY.as_ref()), persistence::is_on(config));
+        let mut catalogue: Arc<dyn Catalogue> = Arc::new(sled);
+        let mut store = None;
+        // Also where nothing is kept now and was before: a copy of the catalogue must not say what is not so any more.
+        if is_on || path.is_dir() {
+            let fs = StdFs::open(&path).map_err(|error| LaunchError::File { path, error })?;
+            let fs: Arc<dyn Fs> = Arc::new(fs);
+            catalogue = Arc::new(MirroredCatalogue::open(catalogue, Arc::clone(&fs))?.0);
+            store = is_on.then(|| StoreSetup::on_disk(fs));
+        }
+        let rows = CatalogueRows::new(catalogue);
         Ok(Self { cluster, credentials, certificates, rows, bootstrap, store })
     }
 

@@ -18,6 +18,7 @@ pub mod console;
 pub mod dispatch;
 #[cfg(test)]
 mod document_check;
+pub mod doors;
 pub mod durability;
 pub mod http;
 pub mod info;

@@ -9,6 +9,7 @@ use crate::command::table::{Table, table};
 use crate::condition::Condition;
 use crate::config::Settings;
 use crate::console::Console;
+use crate::doors::Doors;
 use crate::durability::Durability;
 use crate::latency_monitor::LatencyMonitor;
 use crate::memory_limit::{self, MemoryLimit};
@@ -53,6 +54,8 @@ pub struct Node {
     pub config: Arc<Settings>,
     /// Who may do what.
     pub acl: Arc<Acl>,
+    /// Where clients connect.
+    pub doors: Doors,
     /// TLS for clients.
     pub tls: ClientTls,
     /// The connections there are.
@@ -120,6 +123,7 @@ impl Node {
         follow_latency_threshold(&config, &tallies, &latency);
         Self {
             acl,
+            doors: Doors::default(),
             tls: ClientTls::default(),
             memory_limit: MemoryLimit::new(seams.seed),
             keyspace,

@@ -5,6 +5,7 @@
 
 use crate::config::Reader;
 use crate::connection::serve_connection;
+use crate::doors::Listeners;
 use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES};
 use crate::memory_limit::keep_within_memory;
 use crate::metrics::watch_event_loop;
@@ -205,18 +206,10 @@ pub struct Workers {
 /// A connection that was accepted, where it comes from, and whether it begins with the handshake of TLS.
 type Accepted = (std::net::TcpStream, SocketAddr, bool);
 
-/// Where clients connect.
-#[derive(Debug)]
-pub struct Listeners {
-    /// Without TLS.
-    pub plain: Option<std::net::TcpListener>,
-    /// With it.
-    pub tls: Option<std::net::TcpListener>,
-}
-
 impl Workers {
     /// Starts `count` threads and one that accepts connections and deals them round robin.
     pub fn start(node: Arc<Node>, listeners: Listeners, count: usize) -> io::Result<Self> {
+        node.doors.open(listeners);
         let (stop, stopped) = watch::channel(false);
         let (mut threads, mut dealt_to) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
@@ -226,7 +219,7 @@ impl Workers {
             threads.push(start_thread(format!("worker-{index}"), move || serve_dealt(node, dealt, stopped))?);
         }
         let acceptor = Arc::clone(&node);
-        threads.push(start_thread("accept".to_owned(), move || accept(acceptor, listeners, dealt_to, stopped))?);
+        threads.push(start_thread("accept".to_owned(), move || accept(acceptor, dealt_to, stopped))?);
         Ok(Self { threads, stop, node })
     }
 
@@ -287,41 +280,69 @@ async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
     }
 }
 
-async fn accept(
-    node: Arc<Node>,
-    listeners: Listeners,
-    dealt_to: Vec<mpsc::Sender<Accepted>>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let accept_all = async {
-        let usable = |listener: std::net::TcpListener| {
-            listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
-        };
-        let (plain, tls) = match (listeners.plain.map(usable).transpose(), listeners.tls.map(usable).transpose()) {
-            (Ok(plain), Ok(tls)) => (plain, tls),
-            (Err(error), _) | (_, Err(error)) => {
-                return tracing::error!(%error, "a listener for clients cannot be used");
-            }
-        };
-        for deal in dealt_to.iter().cycle() {
-            let (stream, address, is_tls) = tokio::select! {
-                (stream, address) = accept_one(&node, plain.as_ref()) => (stream, address, false),
-                (stream, address) = accept_one(&node, tls.as_ref()) => (stream, address, true),
-            };
-            if deal.send((stream, address, is_tls)).await.is_err() {
-                return;
-            }
-        }
-    };
+async fn accept(node: Arc<Node>, dealt_to: Vec<mpsc::Sender<Accepted>>, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
-        () = accept_all => {}
+        () = accept_all(&node, &dealt_to) => {}
         () = end_silent_clients(Arc::clone(&node)) => {}
         () = keep_within_memory(Arc::clone(&node)) => {}
         () = watch_files(Arc::clone(&node)) => {}
         () = keep_clients_within_memory(Arc::clone(&node)) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
+    // Nobody is accepted any more, so nobody is to connect.
+    node.doors.open(Listeners::default());
+}
+
+/// Accepts connections wherever clients connect, and follows when that changes.
+async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
+    let usable = |listener: &Option<Arc<std::net::TcpListener>>| {
+        let Some(listener) = listener else { return Ok(None) };
+        let listener = listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Some)
+    };
+    let mut dealt_to = dealt_to.iter().cycle();
+    loop {
+        let listeners = node.doors.listeners();
+        let (plain, tls) = match (usable(&listeners.plain), usable(&listeners.tls)) {
+            (Ok(plain), Ok(tls)) => (plain, tls),
+            (Err(error), _) | (_, Err(error)) => {
+                return tracing::error!(%error, "a listener for clients cannot be used");
+            }
+        };
+        loop {
+            let accepted = tokio::select! {
+                (stream, address) = accept_one(node, plain.as_ref()) => (stream, address, false),
+                (stream, address) = accept_one(node, tls.as_ref()) => (stream, address, true),
+                () = node.doors.changed() => break,
+            };
+            let Some(deal) = dealt_to.next() else { return };
+            if deal.send(accepted).await.is_err() {
+                return;
+            }
+        }
+        for accepted in those_who_came(node, &listeners) {
+            let Some(deal) = dealt_to.next() else { return };
+            if deal.send(accepted).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Who has come to these doors, one of which may be closed now, and was not accepted yet.
+fn those_who_came(node: &Node, listeners: &Listeners) -> Vec<Accepted> {
+    let mut accepted = Vec::new();
+    for (listener, is_tls) in [(&listeners.plain, false), (&listeners.tls, true)] {
+        // The system says that it would have to wait when there is nobody left.
+        while accepted.len() < ACCEPTED_WAITING_MAX
+            && let Some(Ok((stream, address))) = listener.as_ref().map(|listener| listener.accept())
+        {
+            let prepared = stream.set_nonblocking(true).and_then(|()| prepare(node, stream));
+            accepted.extend(prepared.ok().map(|stream| (stream, address, is_tls)));
+        }
+    }
+    accepted
 }
 
 /// The next connection, ready to be handed to another thread. Errors of single connections are passed over; when the
@@ -330,7 +351,9 @@ async fn accept_one(node: &Node, listener: Option<&TcpListener>) -> (std::net::T
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         let accepted = match listener.accept().await {
-            Ok((stream, address)) => prepare(node, stream).map(|stream| (stream, address)),
+            Ok((stream, address)) => {
+                stream.into_std().and_then(|stream| prepare(node, stream)).map(|stream| (stream, address))
+            }
             Err(error) => Err(error),
         };
         match accepted {
@@ -346,9 +369,8 @@ async fn accept_one(node: &Node, listener: Option<&TcpListener>) -> (std::net::T
 /// How long the acceptor waits after an error.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
-fn prepare(node: &Node, stream: TcpStream) -> io::Result<std::net::TcpStream> {
+fn prepare(node: &Node, stream: std::net::TcpStream) -> io::Result<std::net::TcpStream> {
     stream.set_nodelay(true)?;
-    let stream = stream.into_std()?;
     let keepalive = node.config.load().tcp_keepalive;
     if !keepalive.is_zero() {
         let probes = socket2::TcpKeepalive::new().with_time(keepalive).with_interval((keepalive / 3).max(SECOND));

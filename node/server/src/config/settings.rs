@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::rewrite::{self, RewriteError};
 use super::sources::Origin;
 use super::table::{Applies, Config, SETTINGS, Setting};
-use super::value::ValueError;
+use super::value::{Rule, SettingValue, ValueError};
 use crate::command::glob;
 
 /// What is told of a change: the values before and after.
@@ -160,53 +161,133 @@ impl Settings {
 /// These settings with some changed, and the positions of those.
 fn with(before: &Config, pairs: &[(&str, &str)]) -> Result<(Config, Vec<usize>), SetError> {
     let mut after = before.clone();
-    let mut changed = Vec::with_capacity(pairs.len());
+    let mut targets: Vec<Target> = Vec::with_capacity(pairs.len());
     // What is derived may be told what it is already, as clients do that want to be sure.
     let new = || pairs.iter().filter(|(name, value)| !is_derived_as(before, name, value));
     for (name, _) in new() {
-        changed.push(changeable(name, &changed)?);
+        let target = changeable(name)?;
+        if targets.iter().any(|other| other.is(&target)) {
+            return Err(SetError::SetTwice(name.to_ascii_lowercase()));
+        }
+        targets.push(target);
     }
-    for (position, (name, value)) in changed.iter().zip(new()) {
-        (SETTINGS[*position].parse_into)(&mut after, value)
+    for (target, (name, value)) in targets.iter().zip(new()) {
+        target
+            .parse_into(&mut after, value)
             .map_err(|error| SetError::WrongValue { name: name.to_ascii_lowercase(), error })?;
     }
     match after.contradiction() {
         Some(sentence) => Err(SetError::Contradiction(sentence)),
-        None => Ok((after, changed)),
+        None => Ok((after, targets.iter().flat_map(Target::positions).collect())),
+    }
+}
+
+/// What a name means to `CONFIG SET`.
+enum Target {
+    /// The setting at a position of the table.
+    Setting(usize),
+    /// A part of one, and how it is read.
+    Part(&'static Derived, ParseInto),
+}
+
+impl Target {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Setting(position), Self::Setting(other)) => position == other,
+            (Self::Part(derived, _), Self::Part(other, _)) => derived.name == other.name,
+            (Self::Setting(_), Self::Part(..)) | (Self::Part(..), Self::Setting(_)) => false,
+        }
+    }
+
+    fn parse_into(&self, config: &mut Config, value: &str) -> Result<(), ValueError> {
+        match self {
+            Self::Setting(position) => (SETTINGS[*position].parse_into)(config, value),
+            Self::Part(_, parse_into) => parse_into(config, value),
+        }
+    }
+
+    /// The settings that change with it.
+    fn positions(&self) -> Vec<usize> {
+        match self {
+            Self::Setting(position) => vec![*position],
+            Self::Part(derived, _) => derived.of.iter().filter_map(|name| super::position(name)).collect(),
+        }
     }
 }
 
 /// Whether a name is derived from another setting and has this value.
 fn is_derived_as(config: &Config, name: &str, value: &str) -> bool {
-    DERIVED.iter().any(|(derived, show)| derived.eq_ignore_ascii_case(name) && show(config).eq_ignore_ascii_case(value))
+    derived(name).is_some_and(|derived| (derived.show)(config).eq_ignore_ascii_case(value))
 }
 
-/// The position of a setting that `CONFIG SET` may change and that is not among `others` yet.
-fn changeable(name: &str, others: &[usize]) -> Result<usize, SetError> {
-    if DERIVED.iter().any(|(derived, _)| derived.eq_ignore_ascii_case(name)) {
-        return Err(SetError::AppliesAtStart(name.to_ascii_lowercase()));
+fn derived(name: &str) -> Option<&'static Derived> {
+    DERIVED.iter().find(|derived| derived.name.eq_ignore_ascii_case(name))
+}
+
+/// What `CONFIG SET` changes under this name, if it may.
+fn changeable(name: &str) -> Result<Target, SetError> {
+    if let Some(derived) = derived(name) {
+        let part = derived.parse_into.map(|parse_into| Target::Part(derived, parse_into));
+        return part.ok_or_else(|| SetError::AppliesAtStart(name.to_ascii_lowercase()));
     }
     let position = super::position(name).ok_or_else(|| SetError::UnknownSetting(name.to_owned()))?;
     if SETTINGS[position].applies == Applies::AtStart {
         return Err(SetError::AppliesAtStart(name.to_ascii_lowercase()));
     }
-    if others.contains(&position) {
-        return Err(SetError::SetTwice(name.to_ascii_lowercase()));
-    }
-    Ok(position)
+    Ok(Target::Setting(position))
 }
 
 /// All names with how their values are shown: settings under each of their names, then what is derived.
-fn rows() -> impl Iterator<Item = Derived> {
+fn rows() -> impl Iterator<Item = (&'static str, Show)> {
     let named = |setting: &'static Setting| setting.names.iter().map(move |name| (*name, setting.show));
-    SETTINGS.iter().flat_map(named).chain(DERIVED.iter().copied())
+    SETTINGS.iter().flat_map(named).chain(DERIVED.iter().map(|derived| (derived.name, derived.show)))
 }
 
-/// A name that `CONFIG GET` answers for the sake of Redis' clients, from the value of another setting.
-type Derived = (&'static str, fn(&Config) -> String);
+type Show = fn(&Config) -> String;
+type ParseInto = fn(&mut Config, &str) -> Result<(), ValueError>;
+
+/// A name that is there for the sake of Redis' clients, and is a part of other settings.
+struct Derived {
+    name: &'static str,
+    /// The settings that it is a part of.
+    of: &'static [&'static str],
+    show: Show,
+    /// Reads it into them, if `CONFIG SET` takes it.
+    parse_into: Option<ParseInto>,
+}
 
 const DERIVED: &[Derived] = &[
-    ("bind", |config| config.resp.host().to_owned()),
-    ("port", |config| config.resp.port().to_string()),
-    ("appendonly", |config| if config.persistence == "on" { "yes".to_owned() } else { "no".to_owned() }),
+    Derived { name: "bind", of: &["resp"], show: |config| config.resp.host().to_owned(), parse_into: Some(parse_bind) },
+    Derived {
+        name: "port",
+        of: &["resp", "resp-plain"],
+        show: |config| if config.resp_plain { config.resp.port().to_string() } else { "0".to_owned() },
+        parse_into: Some(parse_port),
+    },
+    Derived {
+        name: "appendonly",
+        of: &["persistence"],
+        show: |config| if config.persistence == "on" { "yes".to_owned() } else { "no".to_owned() },
+        parse_into: None,
+    },
 ];
+
+/// As in Redis, 0 is for clients that come over TLS alone. The port is kept for when others are let in again.
+fn parse_port(config: &mut Config, text: &str) -> Result<(), ValueError> {
+    let port = <u64 as SettingValue>::parse(text, &Rule::Integer { low: 0, high: u16::MAX.into() })?;
+    config.resp_plain = port > 0;
+    if let Some(port) = u16::try_from(port).ok().filter(|port| *port > 0) {
+        config.resp = Address::new(config.resp.host(), port);
+    }
+    Ok(())
+}
+
+fn parse_bind(config: &mut Config, text: &str) -> Result<(), ValueError> {
+    let host = if text == "*" { "0.0.0.0" } else { text };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let written = format!("{host}:{}", config.resp.port());
+    config.resp = written.parse().map_err(|_| ValueError::Refused(ONE_ADDRESS))?;
+    Ok(())
+}
+
+const ONE_ADDRESS: &str = "one address is wanted, such as 127.0.0.1, or 0.0.0.0 for all of this machine";

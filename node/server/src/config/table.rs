@@ -138,12 +138,12 @@ settings! {
     node: String = ["node"], Node, AtStart, Rule::Name { optional: true }, "";
     /// The cluster's id, 32 hexadecimal digits; nodes of different clusters never speak to each other.
     cluster_id: String = ["cluster-id"], Node, AtStart, Rule::Text, "";
-    /// Where clients connect.
-    resp: Address = ["resp"], Node, AtStart, Rule::Address, "127.0.0.1:6379";
+    /// Where clients connect. Redis' names `port` and `bind` are its parts; with `CONFIG SET port 0` it is `resp-plain` that becomes `no`.
+    resp: Address = ["resp"], Node, AtOnce, Rule::Address, "127.0.0.1:6379";
     /// Whether clients may connect to `resp` without TLS. With `no` only `tls-port` takes them.
-    resp_plain: bool = ["resp-plain"], Node, AtStart, Rule::Flag, "yes";
+    resp_plain: bool = ["resp-plain"], Node, AtOnce, Rule::Flag, "yes";
     /// The port at the host of `resp` where clients connect over TLS; 0 for none.
-    tls_port: u64 = ["tls-port"], Node, AtStart, Rule::Integer { low: 0, high: 65_535 }, "0";
+    tls_port: u64 = ["tls-port"], Node, AtOnce, Rule::Integer { low: 0, high: 65_535 }, "0";
     /// The certificate that clients are shown, with those between it and its authority (PEM). It is read again when it changes.
     tls_cert_file: PathBuf = ["tls-cert-file"], Node, AtOnce, Rule::Path, "";
     /// The private key of that certificate (PEM).

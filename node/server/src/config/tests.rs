@@ -182,7 +182,14 @@ fn config_set_refuses_in_the_words_of_redis() {
         (&[("maxclients", "0")], failed("maxclients", "argument must be between 1 and 4294967295 inclusive")),
         (&[("timeout", "10"), ("timeout", "11")], failed("timeout", "duplicate parameter")),
         (&[("databases", "4")], failed("databases", "can't set immutable config")),
-        (&[("port", "4")], failed("port", "can't set immutable config")),
+        (&[("port", "65536")], failed("port", "argument must be between 0 and 65535 inclusive")),
+        (&[("port", "x")], failed("port", "argument couldn't be parsed into an integer")),
+        (&[("port", "7"), ("PORT", "8")], failed("port", "duplicate parameter")),
+        (&[("appendonly", "no")], failed("appendonly", "can't set immutable config")),
+        (
+            &[("bind", "10.0.0.1 10.0.0.2")],
+            failed("bind", "one address is wanted, such as 127.0.0.1, or 0.0.0.0 for all of this machine"),
+        ),
         (&[("ring-bytes", "64mb")], failed("ring-bytes", "can't set immutable config")),
         (&[("proto-max-bulk-len", "1zz")], failed("proto-max-bulk-len", "argument must be a memory value")),
         (&[("latency-tracking", "maybe")], failed("latency-tracking", "argument must be 'yes' or 'no'")),
@@ -197,6 +204,19 @@ fn config_set_refuses_in_the_words_of_redis() {
         assert_eq!(settings.set(pairs).unwrap_err().to_string(), *sentence);
     }
     settings.set(&[("save", ""), ("maxmemory", "0"), ("notify-keyspace-events", "")]).unwrap();
+}
+
+#[test]
+fn port_and_bind_are_parts_of_where_clients_connect() {
+    let settings = Settings::new(Config::default());
+    settings.set(&[("port", "7000"), ("bind", "::1")]).unwrap();
+    assert_eq!(settings.load().resp.to_string(), "[::1]:7000");
+    assert_eq!(settings.origin("resp"), Some(Origin::RunTime));
+    settings.set(&[("bind", "*"), ("tls-port", "7001"), ("port", "0")]).unwrap();
+    assert_eq!((settings.load().resp.to_string().as_str(), settings.load().resp_plain), ("0.0.0.0:7000", false));
+    assert_eq!((one(&settings, "port"), one(&settings, "bind")), ("0".to_owned(), "0.0.0.0".to_owned()));
+    settings.set(&[("port", "7002")]).unwrap();
+    assert!(settings.load().resp_plain);
 }
 
 #[test]

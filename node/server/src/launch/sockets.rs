@@ -2,6 +2,7 @@
 
 use super::LaunchError;
 use crate::config::{Address, Config, Sources};
+use crate::doors::tls_address;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -43,12 +44,9 @@ impl Sockets {
             move |error| LaunchError::Listen { whom, address, error }
         };
         let resp = listen(&config.resp, backlog).map_err(failed("clients", &config.resp))?;
-        let tls = match u16::try_from(config.tls_port) {
-            Ok(port) if port > 0 => {
-                let address = Address::new(config.resp.host(), port);
-                Some(listen(&address, backlog).map_err(failed("clients over TLS", &address))?)
-            }
-            Ok(_) | Err(_) => None,
+        let tls = match tls_address(config) {
+            Some(address) => Some(listen(&address, backlog).map_err(failed("clients over TLS", &address))?),
+            None => None,
         };
         let peer = bind_datagrams(&config.peer).map_err(failed("other nodes", &config.peer))?;
         let http = match &config.http {
@@ -93,8 +91,13 @@ fn resolve(address: &Address) -> io::Result<SocketAddr> {
 }
 
 fn listen(address: &Address, backlog: i32) -> io::Result<TcpListener> {
-    let address = resolve(address)?;
+    listen_at(resolve(address)?, backlog, false)
+}
+
+/// A socket that listens there, beside others that allow it if it is to.
+pub(crate) fn listen_at(address: SocketAddr, backlog: i32, beside_others: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_port(beside_others)?;
     // A node that is started again must not wait for connections of its life before to be forgotten.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

@@ -279,6 +279,39 @@ fn clients_come_over_tls_and_certificates_change_without_a_restart() {
 }
 
 #[test]
+fn the_door_over_tls_is_opened_moved_and_closed_while_the_node_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let shown = certificate();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    std::fs::write(path("clients.key"), &shown.1).unwrap();
+    std::fs::write(path("clients.pem"), &shown.0).unwrap();
+    let running = launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
+    let plain = running.addresses().resp;
+    let free = || std::net::TcpListener::bind((plain.ip(), 0)).unwrap().local_addr().unwrap();
+    let set = |line: String| ask(plain, &format!("CONFIG SET {line}\r\n"), "\r\n");
+    let asked = |address| ask_over_tls(address, &shown.0, None, &rustls::version::TLS13);
+    let pong = Ok("+PONG\r\n".to_owned());
+    until("service", || ask(plain, "PING\r\n", "\r\n") == "+PONG\r\n");
+    let (first, second) = (free(), free());
+    let files =
+        format!("tls-cert-file {} tls-key-file {} tls-auth-clients no", path("clients.pem"), path("clients.key"));
+    assert_eq!(set(format!("tls-port {} {files}", first.port())), "+OK\r\n");
+    assert_eq!(asked(first), pong);
+    let refused = set(format!("tls-port {}", plain.port()));
+    assert!(refused.contains("'tls-port') - Unable to listen on this port. Check server logs."), "{refused}");
+    assert_eq!(asked(first), pong, "the one before goes on");
+    assert_eq!(set(format!("tls-port {}", second.port())), "+OK\r\n");
+    assert_eq!(asked(second), pong);
+    until("the end of the first", || TcpStream::connect(first).is_err());
+    assert_eq!(set("tls-port 0".to_owned()), "+OK\r\n");
+    until("the end of the second", || TcpStream::connect(second).is_err());
+    assert_eq!(set("tls-port 0".to_owned()), "+OK\r\n");
+    running.node().console.request_stop(Stop::Now);
+    running.wait().unwrap();
+}
+
+#[test]
 fn users_survive_a_restart_in_the_nodes_own_file() {
     let home = tempfile::tempdir().unwrap();
     let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();

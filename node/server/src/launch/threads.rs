@@ -2,11 +2,12 @@
 
 use super::{LaunchError, StopError};
 use crate::console::Stop;
+use crate::doors::Listeners;
 use crate::http;
 use crate::node::Node;
 use crate::peers::{PeerSetup, Peers};
 use crate::relocations;
-use crate::worker::{Listeners, Workers};
+use crate::worker::Workers;
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,7 @@
 //! Membership at work: merging what peers know, handing out numbers, dialing, removing.
 
 use super::Peers;
+use crate::setup::record_of;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
@@ -44,6 +45,25 @@ impl Peers {
         self.membership_changed();
         self.take_number_that_waits();
         true
+    }
+
+    /// Tells others where clients connect, if that was changed while the node runs.
+    pub(super) fn follow_own_address(&mut self) {
+        let config = self.node.config.load();
+        if config.resp == self.clients_at {
+            return;
+        }
+        let told = record_of("", "", &config.resp, &config.peer, config.advertise.as_ref(), None).resp;
+        let known = self.membership.view().member(self.identity).map(|member| member.record.clone());
+        // Without a number nothing can be said to others yet.
+        let (Some(record), Some(stamp)) = (known, self.membership_stamp()) else { return };
+        self.clients_at = config.resp.clone();
+        drop(config);
+        tracing::info!(resp = told, "others are told where clients connect");
+        match self.membership.update(self.identity, MemberRecord { resp: told, ..record }, stamp) {
+            Ok(_) => _ = self.keep_membership(),
+            Err(error) => tracing::error!(%error, "others cannot be told where clients connect"),
+        }
     }
 
     /// Tries again to make durable what could not be, and to take a number that waits for the disk.

@@ -28,6 +28,7 @@ pub(crate) use flow::unpacked;
 pub use start::{PeerSetup, StartError};
 
 use crate::certificates::CertificateFiles;
+use crate::config::Address;
 use crate::console::Stop;
 use crate::node::Node;
 use audit::Audit;
@@ -104,6 +105,8 @@ pub struct Peers {
     /// The files of the certificate, and when to look at them next.
     certificates: Option<CertificateFiles>,
     certificates_at: Instant,
+    /// Where clients connected when others were told last.
+    clients_at: Address,
 }
 
 /// A connection to a peer.

@@ -191,6 +191,7 @@ impl Peers {
             batches: BatchFigures::default(),
             certificates: setup.certificates,
             certificates_at: began + CERTIFICATES_INTERVAL,
+            clients_at: node.config.load().resp.clone(),
             node,
         };
         peers.note_certificate(&facts);

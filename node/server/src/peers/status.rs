@@ -15,6 +15,7 @@ impl Peers {
     pub(super) fn housekeeping(&mut self) {
         self.note_moment();
         self.send_roots();
+        self.follow_own_address();
         self.keep_what_is_not_kept();
         self.seal_numbers();
         self.collect();

@@ -296,3 +296,19 @@ fn an_operators_seal_leaves_out_who_cannot_be_reached_and_is_reached_here() {
         assert!(seal.at < reach && peers.hub.closed_vector().of(number) >= seal.at);
     });
 }
+
+#[test]
+fn others_are_told_where_clients_connect_when_that_is_changed() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let told = |peers: &Peers| peers.membership.view().member(peers.identity).unwrap().record.resp.clone();
+        // A start has told what the admission says.
+        peers.housekeeping();
+        assert_eq!(told(&peers), "127.0.0.1:2");
+        peers.node.config.set(&[("port", "7000")]).unwrap();
+        peers.housekeeping();
+        assert_eq!(told(&peers), "127.0.0.1:7000");
+        let kept = crdt::Membership::decode(&peers.rows.membership().unwrap().unwrap()).unwrap();
+        assert_eq!(kept.view().member(peers.identity).unwrap().record.resp, "127.0.0.1:7000");
+    });
+}

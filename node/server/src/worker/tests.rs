@@ -16,7 +16,7 @@ fn start(count: usize) -> (Workers, SocketAddr, Arc<Node>) {
     let node = Arc::new(node());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let listeners = Listeners { plain: Some(listener), tls: None };
+    let listeners = Listeners { plain: Some(Arc::new(listener)), tls: None };
     (Workers::start(Arc::clone(&node), listeners, count).unwrap(), address, node)
 }
 

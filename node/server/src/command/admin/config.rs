@@ -3,6 +3,7 @@
 use super::help as help_lines;
 use crate::command::{Call, CommandError};
 use crate::config::SetError;
+use crate::doors::Listeners;
 
 pub fn get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let found = call.node.config.matching(&args[2..]);
@@ -25,16 +26,45 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         texts.push((name, value));
     }
     let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    let doors = try_doors(call, &texts)?;
     if let Some(tls) = names.iter().find(|name| name.to_ascii_lowercase().starts_with("tls-")) {
         try_tls(call, tls, &texts)?;
     }
     call.node.config.set(&texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    if let Some(doors) = doors {
+        call.node.doors.open(doors);
+    }
     // A lower limit counts for the next command already.
     call.node.memory_limit.measure(call.node);
     // Names only: a value may be a password.
     tracing::info!(client = call.client.id(), settings = names.join(" "), "settings were changed by a client");
     call.reply.ok();
     Ok(())
+}
+
+/// Listens where the settings will say that clients connect, if that changes. If it cannot be had, nothing changes.
+fn try_doors(call: &Call<'_, '_>, texts: &[(&str, &str)]) -> Result<Option<Listeners>, CommandError> {
+    let named = |wanted: &[&str]| {
+        let is_wanted = |(name, _): &&(&str, &str)| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+        texts.iter().find(is_wanted).map(|(name, _)| name.to_ascii_lowercase())
+    };
+    if named(&["port", "bind", "resp", "resp-plain", "tls-port"]).is_none() {
+        return Ok(None);
+    }
+    let (node, now) = (call.node, call.node.config.load());
+    let after = node.config.preview(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    node.doors.prepare(&now, &after).map_err(|error| {
+        tracing::warn!(%error, "clients go on connecting where they did");
+        let by_host = if now.resp.host() == after.resp.host() { None } else { named(&["bind"]) };
+        let (name, sentence) = match by_host {
+            Some(name) => (Some(name), "Failed to bind to specified addresses."),
+            None if error.is_tls => (named(&["tls-port"]), "Unable to listen on this port. Check server logs."),
+            None => (named(&["port"]), "Unable to listen on this port. Check server logs."),
+        };
+        let name = name.or_else(|| named(&["resp", "resp-plain", "tls-port", "bind", "port"])).unwrap_or_default();
+        let text = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {sentence}");
+        CommandError::Detailed(text)
+    })
 }
 
 /// Uses the files of TLS that the settings will name. If they cannot be used, nothing changes.
