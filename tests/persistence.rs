@@ -252,3 +252,54 @@ fn a_lost_catalogue_loses_no_keys_and_a_lost_store_comes_back_from_the_others() 
     assert_eq!(digest_of(&cluster.nodes[0]), digest);
     assert_ne!(number_of(&cluster.nodes[0]), number, "what it wrote under that number may be missing");
 }
+
+/// Nobody can be reached, and the others could not help: they have lost their catalogues.
+#[test]
+fn an_isolated_node_whose_host_has_lost_power_serves_what_it_has_and_takes_writes() {
+    let mut cluster = Cluster::start_with(&["us-east", "eu-west", "ap-south"], &["persistence=on"]);
+    fill(&mut cluster.nodes[0].client(), KEYS, 1);
+    cluster.nodes[1].client().must("INCRBY hits 5");
+    cluster.await_equal();
+    let (keys, number) = (keys_of(&cluster.nodes[0]), number_of(&cluster.nodes[0]));
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    // As after a power cut: the end of the journal is torn, and nothing says that all that was sent is in it.
+    let directory = store(&cluster.nodes[0]);
+    fs::remove_file(directory.join("sound")).expect("the store was sound");
+    let last = files(&directory, "journal-").pop().expect("there is a journal");
+    let bytes = fs::metadata(&last).expect("it is there").len();
+    fs::OpenOptions::new().write(true).open(&last).and_then(|file| file.set_len(bytes - 3)).expect("it is cut");
+    cluster.nodes[1..].iter().for_each(Node::remove_catalogue);
+    cluster.nodes[0].start();
+    assert_ne!(number_of(&cluster.nodes[0]), number, "others may have more of what it wrote under that number");
+    let kept = keys_of(&cluster.nodes[0]);
+    assert!(kept <= keys && kept > keys / 2, "{kept} of {keys}: what was torn is one batch");
+    let mut client = cluster.nodes[0].client();
+    client.must("INCRBY hits 2");
+    client.must("SET alone yes");
+    cluster.nodes[1..].iter_mut().for_each(Node::start);
+    cluster.await_equal();
+    for node in &cluster.nodes {
+        assert_eq!(node.client().must("GET alone").to_string(), "yes");
+        assert_eq!(node.client().must("GET hits").to_string(), "7");
+        assert_eq!(keys_of(node), keys + 1);
+    }
+}
+
+#[test]
+fn an_isolated_node_that_has_lost_its_catalogue_goes_on_as_it_was() {
+    let mut cluster = Cluster::start_with(&["us-east", "eu-west"], &["persistence=on"]);
+    fill(&mut cluster.nodes[0].client(), KEYS, 1);
+    cluster.await_equal();
+    let (digest, number) = (digest_of(&cluster.nodes[0]), number_of(&cluster.nodes[0]));
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    cluster.nodes.iter().for_each(Node::remove_catalogue_alone);
+    let checked = run(&["check", &cluster.nodes[0].directory.display().to_string()]);
+    assert!(checked.status.success() && text(&checked.stdout).contains("the next start takes its copy"), "{checked:?}");
+    cluster.nodes[0].start();
+    assert_eq!((digest_of(&cluster.nodes[0]), number_of(&cluster.nodes[0])), (digest, number));
+    assert!(cluster.nodes[0].log_text().contains("came back from its copy"), "{}", cluster.nodes[0].log_tail());
+    cluster.nodes[0].client().must("SET alone yes");
+    cluster.nodes[1].start();
+    cluster.await_equal();
+    assert_eq!(cluster.nodes[1].client().must("GET alone").to_string(), "yes");
+}

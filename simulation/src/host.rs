@@ -23,7 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::{CatalogueRows, MemoryCatalogue, SimulatedFs};
+use storage::{Catalogue, CatalogueRows, MemoryCatalogue, MirroredCatalogue, SimulatedFs};
 use tokio::task::spawn_local;
 use transport::{Authority, Bind, CertificateRequest, NodeCredentials, TransportSettings, Validity, WallClock};
 use turmoil::net::TcpListener;
@@ -161,7 +161,7 @@ impl Host {
             record: self.record(),
             boot,
             host_boot: format!("{}-{}", self.name, self.boot.get()),
-            rows: CatalogueRows::new(Arc::new(self.catalogue.clone())),
+            rows: CatalogueRows::new(self.mirrored().map_err(|error| error.to_string())?),
             bootstrap: self.bootstrap.borrow().clone(),
             store: self.store(),
             certificates: None,
@@ -187,6 +187,15 @@ impl Host {
         accepting.abort();
         keeping.into_iter().for_each(|task| task.abort());
         Ok(())
+    }
+
+    /// The catalogue, with its copy beside the keys if there is such a place.
+    fn mirrored(&self) -> storage::Result<Arc<dyn Catalogue>> {
+        let catalogue: Arc<dyn Catalogue> = Arc::new(self.catalogue.clone());
+        match is_on(&self.config) {
+            true => Ok(Arc::new(MirroredCatalogue::open(catalogue, Arc::new(self.files.clone()))?.0)),
+            false => Ok(catalogue),
+        }
     }
 
     /// Where the node keeps its keys, if its settings say so.

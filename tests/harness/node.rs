@@ -108,8 +108,18 @@ impl Node {
         self.wait_ended()
     }
 
-    /// Takes the catalogue away from a node that does not run: its numbers, and what it knew of the cluster.
+    /// Takes the catalogue away from a node that does not run, and the copy of it: its numbers, and what it knew of the
+    /// cluster.
     pub fn remove_catalogue(&self) {
+        self.remove_catalogue_alone();
+        match std::fs::remove_file(self.directory.join(CATALOGUE_COPY)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("the copy cannot be removed: {error}"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The same without the copy.
+    pub fn remove_catalogue_alone(&self) {
         assert!(!self.is_running(), "{} holds its catalogue open", self.name);
         std::fs::remove_dir_all(self.directory.join(CATALOGUE)).expect("the catalogue is in the directory");
     }
@@ -224,3 +234,5 @@ const LOG_LINES_SHOWN: usize = 40;
 pub const DATABASES: usize = 3;
 /// Where a node keeps its catalogue.
 const CATALOGUE: &str = "data";
+/// And its copy.
+const CATALOGUE_COPY: &str = "store/catalogue";

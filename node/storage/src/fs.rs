@@ -124,7 +124,12 @@ impl StoreError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::File { error, .. } => is_damage(error),
-            Self::NoRoom { .. } | Self::Paused | Self::Stopped | Self::Panicked(_) | Self::Foreign(_) | Self::Newer { .. } => false,
+            Self::NoRoom { .. }
+            | Self::Paused
+            | Self::Stopped
+            | Self::Panicked(_)
+            | Self::Foreign(_)
+            | Self::Newer { .. } => false,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a node keeps on disk: the journal and the images (bulk, in files of our own), and the catalogue (small and
-//! precious state, such as identity and membership, in sled).
+//! precious state, such as identity and membership, in sled, with a copy beside the journal).
 //!
 //! Nothing here decides what the bytes mean to the cluster: it keeps them, says when they are durable, and notices when
 //! they are not what they were. The rooms: `fs` is the seam to the disk, `journal` and `checkpoint` write, `store` opens,
@@ -19,6 +19,7 @@ mod journal;
 mod journal_reader;
 pub mod limits;
 mod memory;
+mod mirrored_catalogue;
 mod pins;
 mod record;
 mod rows;
@@ -44,6 +45,7 @@ pub use held_catalogue::HeldCatalogue;
 pub use journal::{Durable, Journal, JournalSettings, SyncJob, SyncOutcome};
 pub use journal_reader::JournalReader;
 pub use memory::MemoryCatalogue;
+pub use mirrored_catalogue::{CatalogueCopy, MirroredCatalogue};
 pub use pins::{Pin, Pins};
 pub use record::{Record, RecordView};
 pub use rows::{Boot, CatalogueRows, NodeFacts, NumberNeeded, Start};

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const KEY_BYTES_MAX: usize = 512;
 /// The longest row. Membership of 1023 nodes and large function libraries fit; bulk data does not belong here.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
+/// A copy of all rows: as many of the longest as a node has kinds of rows.
+pub const CATALOGUE_COPY_BYTES_MAX: usize = 64 << 20;
 /// sled's page cache: it is good for at least this much, and the catalogue is smaller.
 pub const CACHE_BYTES: u64 = 64 << 20;
 /// Damaged catalogues that are kept aside for inspection; further ones replace the last.

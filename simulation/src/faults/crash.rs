@@ -1,5 +1,6 @@
 //! A node ends without warning: its memory is gone; its disk stays as it was, forgets what was not flushed, or is lost.
 
+use super::disk::damage;
 use super::{Ending, Fault};
 use crate::broken::Broken;
 use crate::random::Random;
@@ -32,7 +33,8 @@ pub const LOST_DISK: Fault = Fault {
 /// The host, and then the process in the middle of its start.
 pub const INTERRUPTED_START: Fault = Fault {
     name: "interrupted-start",
-    summary: "a host loses power, and the process that starts on it then dies at any step that it takes on its disk",
+    summary: "a host loses power, at times its disk is damaged as well, and the process that starts on it then dies at any step \
+              that it takes on its disk",
     lasts_ms: (5, 300),
     strike: |world, random| {
         let live = world.live();
@@ -41,6 +43,10 @@ pub const INTERRUPTED_START: Fault = Fault {
         }
         let victim = *random.pick(&live);
         world.crash(victim, true);
+        // A start that finds damage writes down what it makes of it, and moves files aside.
+        for _ in 0..random.below(4) {
+            damage(world, random, victim);
+        }
         let files = world.hosts[victim].files.clone();
         files.fail_power_at(files.operations() + random.between(1, 60));
         world.restart(victim);

@@ -47,8 +47,8 @@ pub const SLOW_DISK: Fault = Fault {
 /// A host that goes down, and a file that is not what it was when it comes back.
 pub const ROT: Fault = Fault {
     name: "rot",
-    summary: "a process dies, and until it comes back a bit of one of its files flips, a sector cannot be read any more, or a file is \
-              lost",
+    summary: "a process dies, and until it comes back a bit of one of its files flips, a sector cannot be read any more, or a file or \
+              its catalogue is lost",
     lasts_ms: (50, 3000),
     strike: rot,
 };
@@ -76,23 +76,32 @@ fn rot(world: &mut World, random: &mut Random) -> Result<Option<Ending>, Broken>
     }
     let victim = *random.pick(&live);
     world.crash(victim, false);
-    let host = world.hosts[victim].clone();
-    let files = host.files.list().unwrap_or_default();
-    if !files.is_empty() {
-        let file = random.pick(&files);
-        if random.percent(25) {
-            // It is in the list.
-            let _ = host.files.remove(&file.name);
-        } else if random.percent(33) {
-            host.files.lose_sector(&file.name, random.word() % file.bytes.max(1));
-        } else {
-            host.files.flip(&file.name, random.word() % (file.bytes * 8).max(1));
-        }
-        world.observer.borrow_mut().lose_disk(&host.name);
-    }
+    damage(world, random, victim);
     Ok(Some(Box::new(move |world| {
         if !world.removed.contains(&victim) {
             world.restart(victim);
         }
     })))
+}
+
+/// Damages what is on the disk of a host whose process does not run: a file, or the catalogue, of which there is a copy among
+/// the files.
+pub(super) fn damage(world: &mut World, random: &mut Random, victim: usize) {
+    let host = world.hosts[victim].clone();
+    let files = host.files.list().unwrap_or_default();
+    if files.is_empty() {
+        return;
+    }
+    let file = random.pick(&files);
+    if random.percent(10) {
+        host.catalogue.lose_everything();
+    } else if random.percent(25) {
+        // It is in the list.
+        let _ = host.files.remove(&file.name);
+    } else if random.percent(33) {
+        host.files.lose_sector(&file.name, random.word() % file.bytes.max(1));
+    } else {
+        host.files.flip(&file.name, random.word() % (file.bytes * 8).max(1));
+    }
+    world.observer.borrow_mut().lose_disk(&host.name);
 }

@@ -6,7 +6,7 @@ use crate::setup::CATALOGUE_DIRECTORY;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use storage::{CatalogueError, CheckReport, HeldCatalogue, StdFs, StoreError, StoreFigures, check};
+use storage::{CatalogueCopy, CatalogueError, CheckReport, HeldCatalogue, StdFs, StoreError, StoreFigures, check};
 
 /// What a node's directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,15 +67,15 @@ pub fn check_store(directory: &Path) -> Result<StoreReport, CheckError> {
     }
     let mut report = StoreReport::default();
     let held = if catalogue.is_dir() { Some(HeldCatalogue::take(&catalogue)?) } else { None };
-    if let Some(held) = &held {
-        match held.verify() {
-            Ok(rows) => report.catalogue_rows = rows,
-            Err(CatalogueError::Damaged(reason)) => report.damage.push(format!("the catalogue is damaged: {reason}")),
-            Err(error) => return Err(error.into()),
-        }
+    let copy = CatalogueCopy::look(&StdFs::existing(&store))?;
+    match held.as_ref().map(HeldCatalogue::verify) {
+        Some(Ok(rows)) => report.catalogue_rows = rows,
+        Some(Err(CatalogueError::Damaged(reason))) => report.add_lost_catalogue(&format!("is damaged: {reason}"), copy),
+        Some(Err(error)) => return Err(error.into()),
+        None => report.add_lost_catalogue("is missing", copy),
     }
-    if held.is_none() {
-        report.damage.push("the catalogue is missing: a peer must give the node another number".to_owned());
+    if copy == CatalogueCopy::Damaged {
+        report.damage.push("the copy of the catalogue in the store is damaged".to_owned());
     }
     if store.is_dir() {
         report.add_store(check(Arc::new(StdFs::existing(&store)), None)?);
@@ -102,6 +102,19 @@ fn check_backup(backup: &Backup) -> Result<StoreReport, CheckError> {
 }
 
 impl StoreReport {
+    /// The catalogue cannot be used. What that costs depends on its copy.
+    fn add_lost_catalogue(&mut self, what: &str, copy: CatalogueCopy) {
+        match copy {
+            CatalogueCopy::Sound(rows) => {
+                self.catalogue_rows = rows;
+                self.notes.push(format!("the catalogue {what}; the next start takes its copy in the store"));
+            }
+            CatalogueCopy::Missing | CatalogueCopy::Damaged => {
+                self.damage.push(format!("the catalogue {what}: a peer must give the node another number"));
+            }
+        }
+    }
+
     fn add_store(&mut self, found: CheckReport) {
         self.store = found.figures;
         for problem in found.problems {
@@ -114,6 +127,7 @@ impl StoreReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use storage::{Catalogue, MirroredCatalogue};
 
     #[test]
     fn what_is_not_there_is_told() {
@@ -125,5 +139,24 @@ mod tests {
         drop(storage::SledCatalogue::open(&home.path().join(CATALOGUE_DIRECTORY)).unwrap());
         let report = check_store(home.path()).unwrap();
         assert!(report.damage.is_empty() && report.notes[0].starts_with("no keys are kept here"), "{report:?}");
+    }
+
+    #[test]
+    fn a_lost_catalogue_is_damage_unless_its_copy_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let (store, catalogue) = (home.path().join(STORE_DIRECTORY), home.path().join(CATALOGUE_DIRECTORY));
+        let (sled, _) = storage::SledCatalogue::open(&catalogue).unwrap();
+        let fs = Arc::new(StdFs::open(&store).unwrap());
+        let (mirrored, _) = MirroredCatalogue::open(Arc::new(sled), fs).unwrap();
+        mirrored.put("a", b"row").unwrap();
+        mirrored.flush().unwrap();
+        drop(mirrored);
+        std::fs::remove_dir_all(&catalogue).unwrap();
+        let report = check_store(home.path()).unwrap();
+        assert_eq!((report.damage.len(), report.catalogue_rows), (0, 1), "{report:?}");
+        assert!(report.notes[0].contains("is missing; the next start takes its copy"), "{report:?}");
+        std::fs::write(store.join("catalogue"), b"rubbish").unwrap();
+        let report = check_store(home.path()).unwrap();
+        assert_eq!(report.damage.len(), 2, "{report:?}");
     }
 }
