@@ -15,7 +15,7 @@ use crdt::{DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, 
 impl Keyspace {
     /// Applies a batch whose predecessor and dependencies have been applied. `previous` and `last` are the batch's
     /// bounds. The whole payload is checked before anything is applied. Changes that the node's vector covers already
-    /// are skipped. Returns how many changes there were.
+    /// are skipped. Keys that are being moved are waited for. Returns how many changes there were.
     pub fn apply(
         &self,
         origin: NodeNumber,
@@ -24,10 +24,16 @@ impl Keyspace {
         payload: &[u8],
         now: UnixMillis,
     ) -> Result<usize, DecodeError> {
-        self.apply_with_pauses(origin, (previous, last), payload, now, &mut |_| ())
+        loop {
+            match self.apply_with_pauses(origin, (previous, last), payload, now, &mut |_| ())? {
+                Some(changes) => return Ok(changes),
+                None => self.shared.frozen.wait(),
+            }
+        }
     }
 
-    /// The same, and calls `pause` between groups, when no slot is locked, with whether somebody waits for one.
+    /// The same, and calls `pause` between groups, when no slot is locked, with whether somebody waits for one. Nothing if
+    /// a key that it has to do with is being moved: then nothing was applied.
     pub fn apply_with_pauses(
         &self,
         origin: NodeNumber,
@@ -35,8 +41,13 @@ impl Keyspace {
         payload: &[u8],
         now: UnixMillis,
         pause: &mut dyn FnMut(bool),
-    ) -> Result<usize, DecodeError> {
+    ) -> Result<Option<usize>, DecodeError> {
         let changes = Arrival::of_batch(&self.shared, origin, (previous, last), payload)?;
+        let still = self.still();
+        let meets_frozen = |arrival: &Arrival<'_>| arrival.clears_database() || still.has_key(arrival.change.key);
+        if still.has_frozen() && changes.iter().any(meets_frozen) {
+            return Ok(None);
+        }
         self.shared.set_now(now);
         self.shared.observe(last);
         let seen = self.applied().of(origin);
@@ -54,7 +65,7 @@ impl Keyspace {
             self.apply_group(&group, &mut needed, mark, pause)?;
         }
         self.shared.raise(&[(origin, last)].into_iter().collect());
-        Ok(changes.len())
+        Ok(Some(changes.len()))
     }
 
     /// Raises the vector, at the end of a state catch-up or when a removed node's entry is sealed.
@@ -126,8 +137,7 @@ impl Keyspace {
         for &number in &needed.numbers {
             fetch_line(&raw const self.slots[usize::from(number)]);
         }
-        let keys = group.iter().map(|arrival| arrival.change.key);
-        let mut slots = self.lock_thawed(keys, || self.lock_slots(&needed.numbers));
+        let mut slots = self.lock_slots(&needed.numbers);
         let _holding = self.shared.holds.begin(Holder::Apply);
         let place_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), &group[at].place));
         let mut behind_run = 0;
@@ -160,7 +170,7 @@ impl Keyspace {
 
     /// Applies a group in which a whole database is removed.
     fn apply_to_all(&self, group: &[Arrival<'_>], mark: Stamp) -> Result<(), DecodeError> {
-        let mut slots = self.lock_thawed(std::iter::empty(), || self.lock_all_slots());
+        let mut slots = self.lock_all_slots();
         let _holding = self.shared.holds.begin(Holder::Apply);
         for arrival in group {
             if arrival.clears_database() {

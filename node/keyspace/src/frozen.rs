@@ -2,15 +2,16 @@
 //! moment at which the move has its stamp nobody reads them either.
 //!
 //! Whoever freezes keys holds their slots, and so does whoever looks: what was begun before goes on, and what comes after
-//! waits. Clients' commands are given again later by their connection; everybody else (batches of other regions, state
-//! sessions, images, the sweep) waits here, since each has a thread of its own.
+//! waits. Clients' commands are given again later by their connection; batches of other regions and state sessions by the
+//! thread of the peers, which has other things to do ([`Keyspace::still`]); the sweep and eviction pass by. Images and what
+//! removes all keys wait here.
 
 use crate::hash::slot_of;
 use crate::keyspace::Keyspace;
 use crate::lock::LockGuard;
 use crate::slot::Slot;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The frozen keys of a keyspace. In nearly all moments there are none, which one word says.
 #[derive(Debug, Default)]
@@ -21,6 +22,35 @@ pub struct Frozen {
     /// Slot and key, whatever the database.
     keys: Mutex<Vec<(u16, Box<[u8]>)>>,
     thawed: Condvar,
+    /// Counts moves.
+    moves: AtomicU64,
+    /// Written by who freezes keys, for that moment; read by who must not come upon a key that was not frozen at first.
+    beginning: RwLock<()>,
+}
+
+/// Nobody needs things as they are: keys may be frozen.
+#[derive(Debug)]
+pub struct Beginning<'k> {
+    frozen: &'k Frozen,
+    _beginning: RwLockWriteGuard<'k, ()>,
+}
+
+/// While this lives no key is frozen that is not frozen by now.
+#[derive(Debug)]
+pub struct Still<'k> {
+    frozen: &'k Frozen,
+    _beginning: RwLockReadGuard<'k, ()>,
+}
+
+impl Still<'_> {
+    /// Whether any key is frozen.
+    pub fn has_frozen(&self) -> bool {
+        self.frozen.is_any()
+    }
+
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        self.frozen.has_key(key)
+    }
 }
 
 /// Keys are frozen for as long as this lives; for good, if it goes by a panic when they are hidden: then what the log says of
@@ -28,15 +58,29 @@ pub struct Frozen {
 #[derive(Debug)]
 pub struct Freeze<'k>(&'k Frozen);
 
-impl Frozen {
+impl<'k> Beginning<'k> {
     /// Freezes keys. The caller holds their slots, and nothing is frozen: there is one who moves keys at a time.
-    pub fn freeze<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Freeze<'_> {
-        let mut frozen = self.keys.lock();
+    pub fn freeze<'b>(&self, keys: impl Iterator<Item = &'b [u8]>) -> Freeze<'k> {
+        let mut frozen = self.frozen.keys.lock();
         debug_assert!(frozen.is_empty(), "one move at a time");
         frozen.extend(keys.map(|key| (slot_of(key), Box::from(key))));
-        self.is_hidden.store(false, Ordering::Relaxed);
-        self.count.store(frozen.len(), Ordering::Release);
-        Freeze(self)
+        self.frozen.is_hidden.store(false, Ordering::Relaxed);
+        self.frozen.moves.fetch_add(1, Ordering::Relaxed);
+        self.frozen.count.store(frozen.len(), Ordering::Release);
+        Freeze(self.frozen)
+    }
+}
+
+impl Frozen {
+    /// Waits until nobody needs things as they are. The caller holds no slot.
+    pub fn begin(&self) -> Beginning<'_> {
+        Beginning { frozen: self, _beginning: self.beginning.write() }
+    }
+
+    /// Whether nobody needs things as they are.
+    #[cfg(test)]
+    pub fn can_begin(&self) -> bool {
+        self.beginning.try_write().is_some()
     }
 
     fn is_any(&self) -> bool {
@@ -52,7 +96,7 @@ impl Frozen {
     }
 
     /// Waits until nothing is frozen. The caller holds no slot.
-    fn wait(&self) {
+    pub fn wait(&self) {
         let mut keys = self.keys.lock();
         while !keys.is_empty() {
             self.thawed.wait(&mut keys);
@@ -86,6 +130,20 @@ impl Keyspace {
         self.shared.frozen.is_any()
     }
 
+    /// Has nobody begin to move keys meanwhile. The caller holds no slot, and nobody waits for this longer than a batch takes
+    /// to be applied.
+    pub fn still(&self) -> Still<'_> {
+        let frozen = &self.shared.frozen;
+        // Who has it may ask again, also when a move waits to begin.
+        Still { frozen, _beginning: frozen.beginning.read_recursive() }
+    }
+
+    /// The move that is under way, by a number of its own.
+    pub fn moving(&self) -> Option<u64> {
+        let frozen = &self.shared.frozen;
+        frozen.is_any().then(|| frozen.moves.load(Ordering::Relaxed))
+    }
+
     /// Whether one of these keys is frozen for whoever writes, or reads. The caller holds their slots, or looks again when it
     /// does: it has to come again later.
     pub fn meets_frozen(&self, keys: &[&[u8]], writes: bool) -> bool {
@@ -112,24 +170,15 @@ impl Keyspace {
         self.shared.frozen.has_slot(number)
     }
 
-    /// Locks something until none of these keys is frozen when it is locked; of no keys, until none is frozen at all.
-    pub(crate) fn lock_thawed<'k, T>(
-        &self,
-        keys: impl Iterator<Item = &'k [u8]> + Clone,
-        mut lock: impl FnMut() -> T,
-    ) -> T {
+    /// Locks all slots when no key is frozen.
+    pub(crate) fn lock_all_thawed(&self) -> Vec<LockGuard<'_, Slot>> {
         loop {
-            let locked = lock();
-            let frozen = &self.shared.frozen;
-            if !frozen.is_any() {
-                return locked;
+            let slots = self.lock_all_slots();
+            if !self.shared.frozen.is_any() {
+                return slots;
             }
-            let mut named = keys.clone().peekable();
-            if named.peek().is_some() && !named.any(|key| frozen.has_key(key)) {
-                return locked;
-            }
-            drop(locked);
-            frozen.wait();
+            drop(slots);
+            self.shared.frozen.wait();
         }
     }
 }

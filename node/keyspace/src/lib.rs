@@ -70,6 +70,7 @@ pub use crdt::{ExactFloat, Kind, Lifetime, Score, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use events::{EventClass, EventSink};
 pub use evict::{EVICTION_RESETS_MAX, Eviction, EvictionPolicy, EvictionRank, Evictor};
+pub use frozen::Still;
 pub use garbage::{GARBAGE_OBJECTS_MAX, GarbageFigures};
 pub use groups::{GivenConsumer, GivenGroup, GivenPending, GroupPlace, Wish};
 pub use hash::{SLOTS, slot_of};

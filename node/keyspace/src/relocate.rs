@@ -203,6 +203,7 @@ impl Writer {
         let keyspace = self.keyspace().clone();
         let keys = [wish.source, wish.target];
         let (freeze, mut contents) = {
+            let beginning = keyspace.shared.frozen.begin();
             let mut access = self.access(clock(), &keys);
             let _holding = keyspace.shared.holds.begin(Holder::Move);
             access.begin_command();
@@ -210,7 +211,7 @@ impl Writer {
                 return refusal;
             }
             match access.begin_relocation(wish) {
-                Ok(kind) => (keyspace.shared.frozen.freeze(keys.into_iter()), Contents::new(kind)),
+                Ok(kind) => (beginning.freeze(keys.into_iter()), Contents::new(kind)),
                 Err(outcome) => return outcome,
             }
         };

@@ -27,7 +27,7 @@ impl Keyspace {
     /// Applies a group that is a run.
     pub(crate) fn apply_run(&self, run: &[Arrival<'_>], mark: Stamp) -> Result<(), DecodeError> {
         let Some(first) = run.first() else { return Ok(()) };
-        let mut slot = self.lock_thawed(std::iter::once(first.change.key), || self.slot(first.place.slot));
+        let mut slot = self.slot(first.place.slot);
         let _holding = self.shared.holds.begin(Holder::Apply);
         slot.apply_run(&self.shared, run, mark)
     }

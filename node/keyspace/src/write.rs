@@ -337,9 +337,7 @@ impl Access<'_> {
     /// Removes every key of a database, or of all. Where nothing is locked yet, every slot is, when no key is being moved.
     pub fn clear(&mut self, which: Option<Database>) {
         if matches!(self.held, crate::access::Held::None) {
-            let keyspace = self.keyspace;
-            let slots = keyspace.lock_thawed(std::iter::empty(), || keyspace.lock_all_slots());
-            self.held = crate::access::Held::All(slots);
+            self.held = crate::access::Held::All(self.keyspace.lock_all_thawed());
         }
         let stamp = self.stamp();
         let shared = self.shared();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pair::{DB, NOW, Side};
-use crate::{Delta, EventSink, NewLifetime};
+use crate::{Delta, EventSink, Keyspace, NewLifetime, OpenBatch};
 use crdt::VersionVector;
 use std::sync::Arc;
 
@@ -351,6 +351,49 @@ fn a_batch_that_names_what_is_moved_is_applied_behind_it() {
     one.tell(&other);
     assert_eq!(one.command(KEYS, |access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 1);
     assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source));
+}
+
+#[test]
+fn a_batch_that_names_what_is_moved_can_be_left_alone_and_others_are_applied() {
+    let (mut one, mut other) = pair(Kind::Set);
+    let mut third = Side::new(3);
+    other.add(Kind::Set, MOVE.source, 9_000..9_001);
+    third.add(Kind::Set, b"{k}beside", 0..1);
+    let (names, beside) = (other.batches(), third.batches());
+    let try_apply = |keyspace: &Keyspace, side: &Side, batches: &[OpenBatch]| {
+        let [batch] = batches else { panic!("it is one") };
+        let bounds = (batch.previous, batch.last);
+        keyspace.apply_with_pauses(side.number, bounds, &batch.payload, NOW, &mut |_| ()).unwrap()
+    };
+    let (keyspace, mut beside_applied) = (one.keyspace.clone(), 0);
+    one.writer.relocate(&MOVE, &|| NOW, &|| Permission::Now, &mut || {
+        let before = keyspace.applied().of(other.number);
+        assert_eq!(try_apply(&keyspace, &other, &names), None);
+        assert_eq!(keyspace.applied().of(other.number), before);
+        beside_applied += usize::from(try_apply(&keyspace, &third, &beside) == Some(1));
+    });
+    assert!(beside_applied > 2, "{beside_applied}");
+    assert_eq!(try_apply(&one.keyspace, &other, &names), Some(1));
+    one.tell(&other);
+    other.hear(&third, &beside);
+    assert_eq!(one.command(KEYS, |access| access.set(DB, MOVE.source).unwrap().unwrap().len()), 1);
+    assert_eq!(one.digest(MOVE.source), other.digest(MOVE.source));
+}
+
+#[test]
+fn a_move_begins_between_two_batches() {
+    let (mut one, other) = pair(Kind::Set);
+    one.add(Kind::Set, b"{k}beside", 0..2_000);
+    let mut pauses = 0;
+    for batch in one.batches() {
+        let mut pause = |_| {
+            pauses += 1;
+            assert!(!other.keyspace.shared.frozen.can_begin());
+        };
+        let bounds = (batch.previous, batch.last);
+        other.keyspace.apply_with_pauses(one.number, bounds, &batch.payload, NOW, &mut pause).unwrap();
+    }
+    assert!(pauses > 1 && other.keyspace.shared.frozen.can_begin());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Peers;
 use super::keeping::Waiting;
 use crate::persistence::ReadBack;
-use crdt::{NodeNumber, VersionVector};
+use crdt::{NodeNumber, Stamp, VersionVector};
 use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode, SessionId};
 use std::sync::Arc;
 use storage::Record;
@@ -30,24 +30,14 @@ impl Peers {
                 self.when_closed(Waiting::SessionBegun { peer, session });
             }
             Event::ReadSlots { peer, session, from_slot, since, bytes_max } => {
-                let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
-                let next = (next < keyspace::SLOTS).then_some(next);
-                self.note_session(peer, since);
-                self.send_when_kept((peer, session), bytes, |bytes| Waiting::SlotsRead { peer, session, next, bytes });
+                self.do_without_record(Waiting::ReadSlots { peer, session, from_slot, since, bytes_max });
             }
             Event::MergeSlots { peer, session, payload } => {
                 let record = Record::Slots(payload.clone());
                 self.keep(Some(record), Waiting::MergeSlots { peer, session, payload });
             }
             Event::ReadListing { peer, session, slots, bytes_max } => {
-                let since = self.session_since(peer);
-                let (bytes, covered) = self.node.keyspace.list_slots(&slots, &since, bytes_max);
-                self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead {
-                    peer,
-                    session,
-                    covered,
-                    bytes,
-                });
+                self.do_without_record(Waiting::ReadListing { peer, session, slots, bytes_max });
             }
             Event::MergeListing { peer, session, payload } => {
                 let record = Record::Slots(payload.clone());
@@ -87,6 +77,25 @@ impl Peers {
         }
     }
 
+    pub(super) fn read_slots(
+        &mut self,
+        (peer, session): (NodeIdentity, SessionId),
+        from_slot: u16,
+        since: VersionVector,
+        bytes_max: usize,
+    ) {
+        let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
+        let next = (next < keyspace::SLOTS).then_some(next);
+        self.note_session(peer, since);
+        self.send_when_kept((peer, session), bytes, |bytes| Waiting::SlotsRead { peer, session, next, bytes });
+    }
+
+    pub(super) fn read_listing(&mut self, (peer, session): (NodeIdentity, SessionId), slots: &[u16], bytes_max: usize) {
+        let since = self.session_since(peer);
+        let (bytes, covered) = self.node.keyspace.list_slots(slots, &since, bytes_max);
+        self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead { peer, session, covered, bytes });
+    }
+
     pub(super) fn merge_slots(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
         let now = self.now();
         match self.merge(payload) {
@@ -111,10 +120,12 @@ impl Peers {
         self.sealing.fetched(peer);
     }
 
-    pub(super) fn apply(&mut self, batch: &Arc<Batch>) {
+    /// Applies a batch. False if a key of it is being moved: then nothing was done.
+    pub(super) fn apply(&mut self, batch: &Arc<Batch>) -> bool {
         let applied = self.apply_payload(batch);
         match applied {
-            Ok(changes) => {
+            Ok(None) => return false,
+            Ok(Some(changes)) => {
                 self.node.console.metrics.keyspace.changes_applied.add(changes as u64);
                 self.hub.batch_applied(batch.origin, batch.last, self.now());
             }
@@ -126,21 +137,26 @@ impl Peers {
                 self.hub.batch_failed(batch.origin, batch.last);
             }
         }
+        true
     }
 
-    fn apply_payload(&mut self, batch: &Batch) -> Result<usize, String> {
-        let keyspace = &self.node.keyspace;
-        let applied = keyspace.applied();
+    /// Somebody whose batch this one builds on, and it is not applied.
+    pub(super) fn missing_dependency(&self, batch: &Batch) -> Option<NodeNumber> {
+        let applied = self.node.keyspace.applied();
         let current = self.number();
         let over = |number| self.membership.view().sealed(number).is_some_and(|seal| applied.of(number) >= seal.at);
-        let missing = batch
-            .dependencies
-            .iter()
-            .find(|&(number, stamp)| applied.of(number) < stamp && Some(number) != current && !over(number));
-        if let Some((number, _)) = missing {
+        let is_missing = |&(number, stamp): &(NodeNumber, Stamp)| {
+            applied.of(number) < stamp && Some(number) != current && !over(number)
+        };
+        batch.dependencies.iter().find(is_missing).map(|(number, _)| number)
+    }
+
+    fn apply_payload(&mut self, batch: &Batch) -> Result<Option<usize>, String> {
+        if let Some(number) = self.missing_dependency(batch) {
             return Err(format!("it depends on what node {number} wrote in a batch that could not be applied"));
         }
-        if batch.previous.last > applied.of(batch.origin) {
+        let keyspace = &self.node.keyspace;
+        if batch.previous.last > keyspace.applied().of(batch.origin) {
             return Err("the batch before it could not be applied".to_owned());
         }
         let raw = batch.open().map_err(|error| error.to_string())?;

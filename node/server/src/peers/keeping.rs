@@ -7,6 +7,7 @@
 use super::Peers;
 use super::backup::BackupOrder;
 use super::flow::packed;
+use super::held::{Held, MOVE_LOOK};
 use crate::latency_monitor::Event;
 use crate::node::Node;
 use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
@@ -27,6 +28,8 @@ pub(super) struct Keeping {
     pub(super) store: Option<Persistence>,
     /// What is done when its records are written, in the order of the journal.
     waiting: VecDeque<Queued>,
+    /// What would have been done, and waits for a move of a key.
+    pub(super) held: Held,
     /// What is done when everything that was written up to a reading of the clock is closed, and in the journal.
     closing: VecDeque<(Stamp, Waiting)>,
     /// The end of the own chain, batches that wait included.
@@ -49,12 +52,12 @@ pub(super) struct Keeping {
 
 /// Something that waits for the journal.
 #[derive(Debug)]
-struct Queued {
+pub(super) struct Queued {
     /// Its record, or the next one if it has none: everything before is carried out when this is its turn.
     first: u64,
     /// It is done when so many records are written.
     position: u64,
-    then: Waiting,
+    pub(super) then: Waiting,
 }
 
 /// What is done once the journal has everything before it.
@@ -76,6 +79,10 @@ pub(super) enum Waiting {
     SessionBegun { peer: NodeIdentity, session: SessionId },
     /// A backup begins: everything that was acknowledged before is in the journal.
     Backup(BackupOrder),
+    /// Slots are read out for a state session.
+    ReadSlots { peer: NodeIdentity, session: SessionId, from_slot: u16, since: VersionVector, bytes_max: usize },
+    /// The same of slots that are listed.
+    ReadListing { peer: NodeIdentity, session: SessionId, slots: Vec<u16>, bytes_max: usize },
     /// Slots that were read out are sent: the changes in them are in the journal.
     SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
     /// The same of slots that were listed.
@@ -119,7 +126,8 @@ impl Keeping {
 
     /// When there is something to do without news.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        let move_looked_at = (!self.held.is_empty()).then(|| Instant::now() + MOVE_LOOK);
+        self.due.into_iter().chain(move_looked_at).min()
     }
 
     /// An own batch will be durable when so many records are. Where nothing is flushed for long, every second one is
@@ -151,8 +159,9 @@ impl Keeping {
     }
 
     /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
-    fn carried_out(&self, position: u64) -> u64 {
-        self.waiting.front().map_or(position, |queued| queued.first)
+    pub(super) fn carried_out(&self, position: u64) -> u64 {
+        let (held, waiting) = (self.held.iter().next(), self.waiting.front());
+        held.into_iter().chain(waiting).map(|queued| queued.first).fold(position, u64::min)
     }
 }
 
@@ -181,7 +190,7 @@ impl Peers {
     /// Keeps a record, if there is one, and everything before it; then does the other thing.
     pub(super) fn keep(&mut self, record: Option<Record>, then: Waiting) {
         let Some(store) = &mut self.keeping.store else {
-            self.carry_out(then);
+            self.carry_out(Queued { first: 0, position: 0, then });
             return;
         };
         if let Waiting::Publish(batch) = &then {
@@ -229,7 +238,7 @@ impl Peers {
     /// Whether state of a peer waits to be merged.
     pub(super) fn is_merging(&self) -> bool {
         let merges = |waiting: &Waiting| matches!(waiting, Waiting::MergeSlots { .. } | Waiting::MergeListing { .. });
-        self.keeping.waiting.iter().any(|queued| merges(&queued.then))
+        self.keeping.held.iter().chain(&self.keeping.waiting).any(|queued| merges(&queued.then))
     }
 
     /// Keeps a batch, then publishes or applies it.
@@ -243,26 +252,42 @@ impl Peers {
         while let Some(store) = &self.keeping.store {
             let written = store.progress().written();
             match self.keeping.waiting.pop_front_if(|queued| queued.position <= written) {
-                Some(queued) => self.carry_out(queued.then),
+                Some(queued) => self.carry_out(queued),
                 None => return,
             }
         }
     }
 
-    fn carry_out(&mut self, what: Waiting) {
+    /// Does something at once, without waiting for the journal.
+    pub(super) fn do_without_record(&mut self, then: Waiting) {
+        let first = self.keeping.store.as_ref().map_or(0, |store| store.disk.position());
+        self.carry_out(Queued { first, position: first, then });
+    }
+
+    /// Does it.
+    pub(super) fn do_now(&mut self, what: Waiting) {
         let now = self.now();
         match what {
             Waiting::Publish(batch) => {
                 self.audit.note_closed(batch.last);
                 self.hub.publish(batch, now);
             }
-            Waiting::Apply(batch) => self.apply(&batch),
+            Waiting::Apply(batch) => {
+                let is_applied = self.apply(&batch);
+                debug_assert!(is_applied, "it is applied where it can be put aside");
+            }
             Waiting::Settled => self.hub.open_batch_closed(now),
             Waiting::Moment(clock) => self.take_moment(clock),
             Waiting::Drained { peer, id } => self.answer_drain(peer, id),
             Waiting::Backup(order) => self.begin_backup(order),
             Waiting::Walked(walk) => self.take_walk(walk),
             Waiting::SessionBegun { peer, session } => self.hub.session_begun(peer, session, now),
+            Waiting::ReadSlots { peer, session, from_slot, since, bytes_max } => {
+                self.read_slots((peer, session), from_slot, since, bytes_max);
+            }
+            Waiting::ReadListing { peer, session, slots, bytes_max } => {
+                self.read_listing((peer, session), &slots, bytes_max);
+            }
             Waiting::SlotsRead { peer, session, next, bytes } => self.hub.slots_read(peer, session, next, bytes, now),
             Waiting::ListingRead { peer, session, covered, bytes } => {
                 self.hub.listing_read(peer, session, covered, bytes, now);
@@ -300,6 +325,7 @@ impl Peers {
     /// Looks at the disk: what is written is carried out, what is durable is told, and checkpoints go on.
     pub(super) fn look_at_disk(&mut self) {
         self.go_on_closing();
+        self.take_up_held();
         let closing = (!self.keeping.closing.is_empty()).then_some(CLOSING_INTERVAL);
         if !self.keeping.is_on() {
             self.keeping.due = closing.map(|wait| Instant::now() + wait);

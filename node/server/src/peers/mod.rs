@@ -12,6 +12,7 @@ mod control;
 mod cut;
 mod events;
 mod flow;
+mod held;
 mod keeping;
 mod known;
 mod membership;

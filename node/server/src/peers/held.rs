@@ -1,0 +1,102 @@
+//! What waits for a move of a key. A move takes seconds, and this thread has all links, the own batches and the disk to
+//! serve: so what comes upon a key that is being moved is put aside, and with it what must come behind it. Own batches go
+//! on, and batches of others that build on nothing that was put aside.
+
+use super::Peers;
+use super::keeping::{Queued, Waiting};
+use protocol::Batch;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Until it is looked again whether the move is over.
+pub(super) const MOVE_LOOK: Duration = Duration::from_millis(2);
+
+/// What was put aside, in the order of the journal.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    queue: VecDeque<Queued>,
+    /// The move for which it was.
+    moving: Option<u64>,
+}
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.queue.iter()
+    }
+}
+
+impl Peers {
+    /// Does what the journal has everything for by now, or puts it aside.
+    pub(super) fn carry_out(&mut self, queued: Queued) {
+        let is_first = self.keeping.held.is_empty();
+        match &queued.then {
+            // What is put aside is in no own batch's past.
+            Waiting::Publish(_) => self.do_now(queued.then),
+            Waiting::Apply(batch) => {
+                let batch = batch.clone();
+                if !((is_first || self.builds_on_what_is_applied(&batch)) && self.apply(&batch)) {
+                    self.put_aside(queued);
+                }
+            }
+            Waiting::MergeSlots { .. }
+            | Waiting::MergeListing { .. }
+            | Waiting::ReadSlots { .. }
+            | Waiting::ReadListing { .. } => {
+                let node = self.node.clone();
+                let still = node.keyspace.still();
+                if is_first && !still.has_frozen() {
+                    self.do_now(queued.then);
+                } else {
+                    drop(still);
+                    self.put_aside(queued);
+                }
+            }
+            Waiting::Settled
+            | Waiting::Moment(_)
+            | Waiting::Drained { .. }
+            | Waiting::Walked(_)
+            | Waiting::SessionBegun { .. }
+            | Waiting::Backup(_)
+            | Waiting::SlotsRead { .. }
+            | Waiting::ListingRead { .. }
+            | Waiting::SessionFinished { .. } => {
+                if is_first {
+                    self.do_now(queued.then);
+                } else {
+                    self.put_aside(queued);
+                }
+            }
+        }
+    }
+
+    fn put_aside(&mut self, queued: Queued) {
+        if self.keeping.held.is_empty() {
+            self.keeping.held.moving = self.node.keyspace.moving();
+        }
+        self.keeping.held.queue.push_back(queued);
+    }
+
+    /// Takes up again what was put aside, if the move is over that it waited for.
+    pub(super) fn take_up_held(&mut self) {
+        if self.keeping.held.is_empty()
+            || self.keeping.held.moving.is_some_and(|of| self.node.keyspace.moving() == Some(of))
+        {
+            return;
+        }
+        for queued in std::mem::take(&mut self.keeping.held).queue {
+            self.carry_out(queued);
+        }
+    }
+
+    /// Whether everything is applied that a batch builds on.
+    fn builds_on_what_is_applied(&self, batch: &Batch) -> bool {
+        self.missing_dependency(batch).is_none() && batch.previous.last <= self.node.keyspace.applied().of(batch.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What waits for a move of a key, and what goes on meanwhile.
+
+use super::*;
+use crate::peers::tests::{SlowDisk, founded, in_a_runtime, until, write};
+use crate::testing::STARTED_AT;
+use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::{Database, Drain, Keyspace, Permission, Relocated, Relocation, Writer};
+use protocol::{BatchTail, Compression, NodeIdentity, SessionId};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+const SOURCE: &[u8] = b"large";
+const TARGET: &[u8] = b"moved";
+/// A collection that is moved in steps, in builds for tests.
+const MEMBERS: u32 = 500;
+const PEER: NodeIdentity = NodeIdentity([9; 32]);
+
+/// Another node, and what it sends.
+struct Origin {
+    keyspace: Arc<Keyspace>,
+    writer: Writer,
+    drain: Drain,
+    tail: BatchTail,
+}
+
+impl Origin {
+    fn new(number: u16) -> Self {
+        let keyspace = Keyspace::new(number.into());
+        keyspace.set_number(NodeNumber::new(number).unwrap());
+        Self { writer: keyspace.writer(), keyspace, drain: Drain::default(), tail: BatchTail::default() }
+    }
+
+    /// A batch in which it writes a key, after what is in this vector.
+    fn batch(&mut self, key: &[u8], dependencies: VersionVector) -> Arc<Batch> {
+        write(&mut self.writer, key, b"v");
+        let open = self.drain.take(&self.keyspace).pop().unwrap();
+        let (first, last, changes) = (open.first, open.last, open.changes);
+        let raw = &open.payload;
+        let batch = Batch::seal(self.tail, first, last, dependencies, changes, raw, &mut Compression::default());
+        self.tail = batch.tail();
+        batch
+    }
+}
+
+/// A move that has frozen its keys and goes on when it is told to.
+fn moving(node: &Arc<crate::node::Node>) -> (Sender<()>, JoinHandle<Relocated>) {
+    let mut writer = node.keyspace.writer();
+    for member in 0..MEMBERS {
+        let mut access = writer.access(STARTED_AT, &[SOURCE]);
+        access.begin_command();
+        access.add_member(Database(0), SOURCE, &member.to_le_bytes()).unwrap();
+    }
+    let ((go_on, told), (begun, has_begun)) = (channel::<()>(), channel());
+    let keyspace = node.keyspace.clone();
+    let thread = std::thread::spawn(move || {
+        let wish = Relocation {
+            from: Database(0),
+            source: SOURCE,
+            to: Database(0),
+            target: TARGET,
+            keeps_source: false,
+            replaces: true,
+        };
+        let mut pause = || {
+            let _ = begun.send(());
+            // Until the other end is dropped.
+            let _ = told.recv();
+        };
+        keyspace.writer().relocate(&wish, &|| STARTED_AT, &|| Permission::Now, &mut pause)
+    });
+    has_begun.recv().unwrap();
+    assert!(node.keyspace.has_frozen());
+    (go_on, thread)
+}
+
+fn receive(peers: &mut Peers, batch: &Arc<Batch>) {
+    peers.keep_batch(batch, Waiting::Apply(Arc::clone(batch)));
+    // It is in the journal, if there is one.
+    let is_seen = |peers: &Peers| {
+        let is_held = |queued: &Queued| matches!(&queued.then, Waiting::Apply(held) if held.last == batch.last);
+        applied(peers, batch.origin) >= batch.last || peers.keeping.held.iter().any(is_held)
+    };
+    until(peers, |peers| is_seen(peers));
+}
+
+fn applied(peers: &Peers, origin: NodeNumber) -> Stamp {
+    peers.node.keyspace.applied().of(origin)
+}
+
+#[test]
+fn what_comes_upon_a_key_that_is_moved_is_put_aside_with_what_builds_on_it_and_all_else_goes_on() {
+    in_a_runtime(|| {
+        for disk in [None, Some(SlowDisk::new(1))] {
+            let (mut peers, mut writer) = founded(disk.as_ref());
+            let [mut one, mut two, mut three] = [5, 6, 7].map(Origin::new);
+            let (go_on, thread) = moving(&peers.node);
+            let waits = one.batch(SOURCE, VersionVector::new());
+            let behind = one.batch(b"behind", VersionVector::new());
+            let builds = two.batch(b"builds", [(waits.origin, waits.last)].into_iter().collect());
+            let other = three.batch(b"other", VersionVector::new());
+            for batch in [&waits, &behind, &builds, &other] {
+                receive(&mut peers, batch);
+            }
+            assert_eq!([5, 6].map(|number| applied(&peers, NodeNumber::new(number).unwrap())), [Stamp::ZERO; 2]);
+            assert_eq!(applied(&peers, other.origin), other.last);
+            assert_eq!(peers.keeping.held.iter().count(), 3);
+            assert!(peers.keeping.due().is_some(), "it is looked whether the move is over");
+            // What is written here leaves.
+            let last = write(&mut writer, b"own", b"v");
+            assert!(peers.close_logged() && !thread.is_finished());
+            until(&mut peers, |peers| peers.hub.closed_vector().of(last.author()) == last);
+            assert_eq!(peers.keeping.held.iter().count(), 3);
+            drop(go_on);
+            assert!(matches!(thread.join().unwrap(), Relocated::Done(_)));
+            until(&mut peers, |peers| peers.keeping.held.is_empty());
+            for batch in [&behind, &builds] {
+                assert_eq!(applied(&peers, batch.origin), batch.last);
+            }
+            assert!(peers.stop_disk());
+        }
+    });
+}
+
+#[test]
+fn state_is_neither_read_nor_merged_while_a_key_is_moved() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let (go_on, thread) = moving(&peers.node);
+        let (peer, session) = (PEER, SessionId(1));
+        let (payload, _) = Origin::new(5).keyspace.read_slots(0, &VersionVector::new(), 1 << 20);
+        let payload = crate::peers::flow::packed(&payload, &mut Compression::default()).unwrap();
+        peers.do_without_record(Waiting::ReadSlots {
+            peer,
+            session,
+            from_slot: 0,
+            since: VersionVector::new(),
+            bytes_max: 1 << 20,
+        });
+        peers.do_without_record(Waiting::ReadListing { peer, session, slots: vec![1], bytes_max: 1 << 20 });
+        peers.do_without_record(Waiting::MergeSlots { peer, session, payload });
+        let finished = VersionVector::from_iter([(NodeNumber::new(5).unwrap(), Stamp::from_bits(1 << 30 | 5))]);
+        peers.do_without_record(Waiting::SessionFinished { peer, session, vector: finished });
+        peers.turn();
+        assert!(peers.keeping.held.iter().count() == 4 && peers.is_merging());
+        drop(go_on);
+        assert!(matches!(thread.join().unwrap(), Relocated::Done(_)));
+        until(&mut peers, |peers| peers.keeping.held.is_empty());
+        assert!(!peers.is_merging());
+    });
+}
+
+#[test]
+fn a_checkpoint_that_begins_meanwhile_builds_on_nothing_that_was_put_aside() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(2);
+        let (mut peers, _) = founded(Some(&disk));
+        let (mut one, mut three) = (Origin::new(5), Origin::new(7));
+        let (go_on, thread) = moving(&peers.node);
+        let begins = peers.keeping.store.as_ref().unwrap().disk.position();
+        let (waits, other) = (one.batch(SOURCE, VersionVector::new()), three.batch(b"other", VersionVector::new()));
+        receive(&mut peers, &waits);
+        receive(&mut peers, &other);
+        let position = peers.keeping.store.as_ref().unwrap().disk.position();
+        assert!(position > begins);
+        assert_eq!(peers.keeping.carried_out(position), begins);
+        drop(go_on);
+        thread.join().unwrap();
+        until(&mut peers, |peers| peers.keeping.held.is_empty());
+        assert_eq!(peers.keeping.carried_out(position), position);
+        assert!(peers.stop_disk());
+    });
+}
