@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::figure::{Bar, Sheet, median};
 use crate::pipelines::{self, Pipelines};
-use crate::processor::{nanoseconds, waited_nanoseconds};
+use crate::processor::{busy_nanoseconds, nanoseconds};
 use crate::redis::Redis;
 use crate::wait;
 use std::time::Duration;
@@ -30,8 +30,9 @@ const LOAD_BUSY_MAX: f64 = 0.95;
 const REST_MAX: Duration = Duration::from_secs(120);
 
 /// One server, and what it did in each round.
-struct Server {
+struct Server<'a> {
     name: &'static str,
+    cores: &'a str,
     address: String,
     process: u32,
     turns: Vec<Turn>,
@@ -47,27 +48,29 @@ struct Turn {
     busy: f64,
     /// The share of one core that the load used.
     load_busy: f64,
-    /// The time for which its threads were ready and had no core, of all of it.
-    waited: f64,
+    /// The share of one core that others used of its cores.
+    others: f64,
 }
 
-/// Runs the trial: `durable` and `volatile` are clusters of one node.
+/// Runs the trial: `durable` and `volatile` are clusters of one node. All servers are on `cores`.
 pub fn run(
     durable: &Cluster,
     volatile: &Cluster,
     redis: &Redis,
+    cores: &str,
     plan: &Plan,
     setting: String,
 ) -> Result<Sheet, String> {
     let node = |name, cluster: &Cluster| {
         let node = &cluster.nodes[0];
-        Server { name, address: node.resp.clone(), process: node.process_id(), turns: Vec::new() }
+        Server { name, cores, address: node.resp.clone(), process: node.process_id(), turns: Vec::new() }
     };
     let mut servers = [
         node("node with everysec", durable),
         node("node without persistence", volatile),
         Server {
             name: "redis-server with everysec",
+            cores,
             address: redis.address.clone(),
             process: redis.process_id(),
             turns: Vec::new(),
@@ -102,16 +105,16 @@ fn ratio(one: &[Turn], other: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
     median(one.iter().zip(other).map(|(one, other)| of(one) / of(other)).collect())
 }
 
-impl Server {
+impl Server<'_> {
     fn turn(&self, load: pipelines::Plan, time: Duration) -> Result<Turn, String> {
         await_rest(&self.address);
         let mut pipelines = Pipelines::connect(&self.address, load)?;
         pipelines.run(time / 4)?;
         let own = std::process::id();
-        let before = (nanoseconds(self.process)?, nanoseconds(own)?, waited_nanoseconds(self.process)?);
+        let before = (nanoseconds(self.process)?, nanoseconds(own)?, busy_nanoseconds(self.cores)?);
         let (writes, took) = pipelines.run(time)?;
         let used = nanoseconds(self.process)?.saturating_sub(before.0) as f64;
-        let waited = waited_nanoseconds(self.process)?.saturating_sub(before.2) as f64;
+        let on_cores = busy_nanoseconds(self.cores)?.saturating_sub(before.2) as f64;
         let used_by_load = nanoseconds(own)?.saturating_sub(before.1) as f64;
         let (writes, seconds) = (writes as f64, took.as_secs_f64());
         Ok(Turn {
@@ -119,7 +122,7 @@ impl Server {
             nanoseconds: used / writes,
             busy: used / 1e9 / seconds,
             load_busy: used_by_load / 1e9 / seconds,
-            waited: waited / 1e9 / seconds,
+            others: (on_cores - used).max(0.0) / 1e9 / seconds,
         })
     }
 
@@ -131,16 +134,13 @@ impl Server {
         sheet.add(format!("{name}: share of a core in use"), busy, "", Bar::None);
         let load_busy = of(|turn| turn.load_busy);
         sheet.add(format!("{name}: share of a core that the load used"), load_busy, "", Bar::None);
-        let waited = of(|turn| turn.waited);
+        let others = of(|turn| turn.others);
         let used = format!("{name} used {busy:.2} of a core");
         if busy >= BUSY_MIN {
             return;
         }
-        // What waits for a core of which it does not have enough shares it with somebody who is not measured.
-        if waited > 1.0 - BUSY_MIN {
-            sheet.fault(format!(
-                "{used} and waited {waited:.2} for it: something else runs there, and nothing is measured"
-            ));
+        if others > 1.0 - BUSY_MIN {
+            sheet.fault(format!("{used} and others {others:.2} of the same: nothing is measured"));
         } else if load_busy > LOAD_BUSY_MAX {
             sheet.fault(format!("{used}: its throughput is that of the load, which had no more"));
         } else {

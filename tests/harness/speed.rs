@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::figure::{Bar, Sheet, median};
 use crate::flush::await_rest;
-use crate::processor::{nanoseconds, waited_nanoseconds};
+use crate::processor::{busy_nanoseconds, nanoseconds};
 use crate::redis::Redis;
 use crate::wait;
 use std::fmt;
@@ -109,25 +109,26 @@ struct Turn {
     rate: f64,
     /// The share of one core that it used.
     busy: f64,
-    /// The time for which its threads were ready and had no core, of all of it.
-    waited: f64,
+    /// The share of one core that others used of its cores.
+    others: f64,
 }
 
 /// One server.
 struct Server<'a> {
     name: &'static str,
+    cores: &'a str,
     address: &'a str,
     process: u32,
     peer: Option<u32>,
 }
 
-/// Runs the trial: the first node of the cluster is loaded.
-pub fn run(cluster: &Cluster, redis: &Redis, plan: &Plan, setting: String) -> Result<Sheet, String> {
+/// Runs the trial: the first node of the cluster is loaded. Both servers are on `cores`.
+pub fn run(cluster: &Cluster, redis: &Redis, cores: &str, plan: &Plan, setting: String) -> Result<Sheet, String> {
     let node = &cluster.nodes[0];
     let peer = cluster.nodes.get(1).map(|peer| peer.process_id());
     let servers = [
-        Server { name: "node", address: &node.resp, process: node.process_id(), peer },
-        Server { name: "redis-server", address: &redis.address, process: redis.process_id(), peer: None },
+        Server { name: "node", cores, address: &node.resp, process: node.process_id(), peer },
+        Server { name: "redis-server", cores, address: &redis.address, process: redis.process_id(), peer: None },
     ];
     let mut sheet = Sheet::new(setting);
     for case in &plan.commands {
@@ -159,11 +160,10 @@ fn show(case: &Case, servers: &[Server<'_>; 2], turns: &[Vec<Turn>; 2], sheet: &
     sheet.add(format!("{name}: processor time, of redis-server's"), ratio(|turn| turn.nanoseconds), "x", case.cost);
     sheet.add(format!("{name}: throughput, of redis-server's"), ratio(|turn| turn.rate), "x", case.rate);
     for (server, turns) in servers.iter().zip(turns) {
-        let (busy, waited) = (middle(turns, |turn| turn.busy), middle(turns, |turn| turn.waited));
-        if busy < BUSY_MIN && waited > 1.0 - BUSY_MIN {
+        let (busy, others) = (middle(turns, |turn| turn.busy), middle(turns, |turn| turn.others));
+        if busy < BUSY_MIN && others > 1.0 - BUSY_MIN {
             sheet.fault(format!(
-                "{name}: {} used {busy:.2} of a core and waited {waited:.2} for it: something else runs there, and no \
-                 throughput is measured",
+                "{name}: {} used {busy:.2} of a core and others {others:.2} of the same: no throughput is measured",
                 server.name
             ));
         } else if busy < BUSY_MIN {
@@ -189,7 +189,7 @@ impl Server<'_> {
         let took = begin.elapsed().as_secs_f64() * 1e9;
         wait::pause(AFTERWARDS);
         let at_end = self.used()?;
-        let [used, waited, of_peer] = [0, 1, 2].map(|of: usize| at_end[of].saturating_sub(at_begin[of]) as f64);
+        let [used, on_cores, of_peer] = [0, 1, 2].map(|of: usize| at_end[of].saturating_sub(at_begin[of]) as f64);
         let mut client = Client::connect(self.address).map_err(|error| format!("{}: {error}", self.name))?;
         client.must("FLUSHALL");
         Ok(Turn {
@@ -197,14 +197,14 @@ impl Server<'_> {
             nanoseconds_of_peer: of_peer / requests as f64,
             rate,
             busy: used / took,
-            waited: waited / took,
+            others: (on_cores - used).max(0.0) / took,
         })
     }
 
-    /// Nanoseconds that it used and waited for a core, and that its peer used.
+    /// Nanoseconds that it used, that anybody used of its cores, and that its peer used.
     fn used(&self) -> Result<[u64; 3], String> {
         let of_peer = self.peer.map_or(Ok(0), nanoseconds)?;
-        Ok([nanoseconds(self.process)?, waited_nanoseconds(self.process)?, of_peer])
+        Ok([nanoseconds(self.process)?, busy_nanoseconds(self.cores)?, of_peer])
     }
 }
 
