@@ -17,6 +17,7 @@ use bitflags::bitflags;
 use crdt::{Stamp, UnixMillis};
 use keyspace::Database;
 use resp::{Reply, Version};
+use std::cell::Cell;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -61,6 +62,8 @@ pub struct ClientState {
     pub written: Stamp,
     /// The last stamp of its worker before the pipeline that runs.
     pub pipeline_began: Stamp,
+    /// What those who see all commands were shown of its command.
+    pub showing: Showing,
     /// The ordinal of the last command.
     pub last_command: Option<usize>,
     /// Its own chance, from the node's seed and its number.
@@ -81,6 +84,48 @@ bitflags! {
         const TRACKS = 1 << 1;
         /// It does not want to be told of its own changes.
         const QUIET = 1 << 2;
+    }
+}
+
+/// How many of the commands that a request executes were shown to those who see all commands. A request may have to begin
+/// again before it has changed anything; what it had shown by then is not shown twice.
+#[derive(Debug, Default)]
+pub struct Showing {
+    shown: Cell<u32>,
+    /// How many were shown when it began before.
+    before: Cell<u32>,
+}
+
+impl Showing {
+    /// A request begins, perhaps once more.
+    pub fn begin(&self) {
+        self.shown.set(0);
+    }
+
+    /// One more command is executed. False if it was shown when the request began before.
+    pub fn is_new(&self) -> bool {
+        self.shown.set(self.shown.get().saturating_add(1));
+        self.shown.get() > self.before.get()
+    }
+
+    /// How many there were by now.
+    pub fn count(&self) -> u32 {
+        self.shown.get()
+    }
+
+    /// The request begins again, with so many commands done.
+    pub fn again_from(&self, count: u32) {
+        self.before.set(self.before.get().max(self.shown.get()));
+        self.shown.set(count);
+    }
+
+    /// The request has ended.
+    #[inline]
+    pub fn end(&self) {
+        if self.shown.get() | self.before.get() != 0 {
+            self.shown.set(0);
+            self.before.set(0);
+        }
     }
 }
 
@@ -133,6 +178,7 @@ impl ClientState {
             no_touch: false,
             written: Stamp::ZERO,
             pipeline_began: Stamp::ZERO,
+            showing: Showing::default(),
             last_command: None,
             random: Random::new(seed ^ presence.id.rotate_left(32)),
             presence,

@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Database, Keyspace, Place, Writer};
+use keyspace::{Access, Keyspace, Place, Writer};
 use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -100,11 +100,12 @@ pub fn dispatch_named(
                     execute(worker, client, reply, now, (entry, place), args, None)
                 };
                 match executed {
-                    Executed::Done => {}
-                    Executed::Frozen if flags.contains(Flags::SCRIPT) => {
-                        return Outcome::Paused(now + FROZEN_SCRIPT_LOOK_MS);
+                    Executed::Done => client.showing.end(),
+                    Executed::Frozen => {
+                        client.showing.again_from(0);
+                        let wait = if flags.contains(Flags::SCRIPT) { FROZEN_SCRIPT_LOOK_MS } else { FROZEN_LOOK_MS };
+                        return Outcome::Paused(now + wait);
                     }
-                    Executed::Frozen => return Outcome::Paused(now + FROZEN_LOOK_MS),
                 }
             }
         }
@@ -120,6 +121,7 @@ pub fn go_on(worker: &Worker, client: &mut ClientState, reply: &mut Reply) -> Ou
     match stage::go_on(worker, client, reply) {
         (Ran::Aside, _) => Outcome::Aside,
         (Ran::Ended(_) | Ran::Occupied, before) => {
+            client.showing.end();
             withhold_unwanted(client, reply, before);
             Outcome::Done
         }
@@ -393,6 +395,7 @@ fn execute(
             return Executed::Frozen;
         }
         if worker.node.monitors.is_watched() {
+            client.showing.begin();
             show(&worker.node, client, entry, args, now);
         }
         access.begin_command();
@@ -424,7 +427,7 @@ fn execute(
 #[cold]
 pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, (&client.presence.address, client.database), args, now);
+        show_from(node, client, &client.presence.address, args, now);
     }
 }
 
@@ -432,15 +435,18 @@ pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], no
 #[cold]
 pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, (&"lua", client.database), args, now);
+        show_from(node, client, &"lua", args, now);
     }
 }
 
-/// Shows a command that comes from somewhere, in its database.
+/// Shows a command of a client that comes from somewhere, in its database, unless it was shown already.
 #[cold]
-pub fn show_from(node: &Node, (source, database): (&dyn std::fmt::Display, Database), args: &[&[u8]], now: UnixMillis) {
+pub fn show_from(node: &Node, client: &ClientState, source: &dyn std::fmt::Display, args: &[&[u8]], now: UnixMillis) {
+    if !client.showing.is_new() {
+        return;
+    }
     let config = node.config.load();
-    let shown = Shown { now, database: database.0, source, words: args };
+    let shown = Shown { now, database: client.database.0, source, words: args };
     node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
 }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The refusal of a name that would make `CLIENT LIST` unreadable.
-pub(super) const BAD_NAME: CommandError =
+const BAD_NAME: CommandError =
     CommandError::Plain("ERR Client names cannot contain spaces, newlines or special characters.");
 
 pub(super) fn getname(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {

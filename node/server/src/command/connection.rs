@@ -9,7 +9,6 @@ use super::pubsub;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::acl::DEFAULT_USER;
 use crate::client::Replies;
-use crate::clients::is_client_name;
 use crate::info::REDIS_VERSION;
 use keyspace::{DATABASES, Database};
 use resp::Version;
@@ -211,13 +210,6 @@ fn echo(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What the options of a `HELLO` ask for.
-#[derive(Default)]
-struct Greeting<'a> {
-    credentials: Option<(&'a [u8], &'a [u8])>,
-    name: Option<&'a [u8]>,
-}
-
 fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let version = match args.get(1).map(|version| resp::parse_integer(version)) {
         None => call.reply.version(),
@@ -226,14 +218,7 @@ fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
         Some(Some(_)) => return Err(CommandError::Plain("NOPROTO unsupported protocol version")),
         Some(None) => return Err(CommandError::Plain("ERR Protocol version is not an integer or out of range")),
     };
-    let greeting = greeting(args.get(2..).unwrap_or_default())?;
-    // As in Redis it has the name also if it is turned away.
-    if let Some(name) = greeting.name {
-        client::rename(call, name)?;
-    }
-    if let Some((user, password)) = greeting.credentials {
-        authenticate(call, args[0], user, password)?;
-    }
+    greet(call, args[0], args.get(2..).unwrap_or_default())?;
     if !call.client.authenticated && call.node.acl.requires_password() {
         return Err(CommandError::Plain(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
@@ -261,20 +246,17 @@ fn hello(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn greeting<'a>(mut options: &[&'a [u8]]) -> Result<Greeting<'a>, CommandError> {
-    let mut greeting = Greeting::default();
+/// Does what the options of `HELLO` say, one after the other. As in Redis, what was done before one that fails stays done.
+fn greet(call: &mut Call<'_, '_>, command: &[u8], mut options: &[&[u8]]) -> Result<(), CommandError> {
     loop {
         options = match options {
-            [] => return Ok(greeting),
+            [] => return Ok(()),
             [option, user, password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                greeting.credentials = Some((user, password));
+                authenticate(call, command, user, password)?;
                 rest
             }
             [option, name, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                if !is_client_name(name) {
-                    return Err(client::BAD_NAME);
-                }
-                greeting.name = Some(name);
+                client::rename(call, name)?;
                 rest
             }
             [option, ..] => {

@@ -212,8 +212,7 @@ pub fn is_open(stage: &Stage<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
 /// Shows a command that runs a script to those who want to see commands: before those that the script calls.
 pub fn show(call: &Call<'_, '_>, args: &[&[u8]]) {
     if call.node.monitors.is_watched() {
-        let source = (&call.client.presence.address as &dyn std::fmt::Display, call.client.database);
-        crate::dispatch::show_from(call.node, source, args, call.now());
+        crate::dispatch::show_from(call.node, call.client, &call.client.presence.address, args, call.now());
     }
 }
 
@@ -273,8 +272,9 @@ fn evaluate_known(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -
     const UNKNOWN: CommandError = CommandError::Plain("NOSCRIPT No matching script. Please use EVAL.");
     show(call, args);
     let stage = stage(call)?;
-    split(args)?;
+    // As in Redis: what is no digest is refused before the keys are counted, and what nobody knows afterwards.
     let digest = parse_digest(args[1]).ok_or(UNKNOWN)?;
+    split(args)?;
     let mut machine = machine(stage)?;
     let compiled = match machine.find_digest(&digest) {
         Some(compiled) => compiled,

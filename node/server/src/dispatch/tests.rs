@@ -522,3 +522,88 @@ fn what_removes_all_keys_waits_for_the_end_of_a_move_and_looks_with_every_slot_l
         assert!(held.holds(0) && held.holds(keyspace::SLOTS - 1));
     }
 }
+
+/// The commands that were shown to who sees all of them, without when and where.
+fn shown(presence: &crate::clients::Presence) -> Vec<String> {
+    let mut reply = Reply::new(Version::Resp2);
+    presence.collect_all_mail(&mut reply);
+    let text = String::from_utf8_lossy(reply.bytes()).into_owned();
+    text.lines().filter_map(|line| Some(line.split_once("] ")?.1.replace('"', ""))).collect()
+}
+
+#[test]
+fn a_script_that_begins_again_shows_each_of_its_calls_once() {
+    let mut scene = Scene::new();
+    scene.check("monitor -> +OK;");
+    let watching = Arc::clone(&scene.client('a').0.presence);
+    // It comes upon a key that it has not declared, and begins again with all keys within its reach.
+    let script =
+        "eval redis.call('get',KEYS[1])redis.call('get','other')return(redis.call('set','third','v')) 1 declared";
+    let calls = ["get declared", "get other", "set third v"];
+    for round in 0..2 {
+        assert_eq!(scene.ask('b', script), "+OK;");
+        let lines = shown(&watching);
+        assert_eq!((lines[0].as_str(), &lines[1..]), (script, &calls.map(str::to_owned)[..]), "round {round}");
+    }
+}
+
+#[test]
+fn a_script_that_is_given_again_after_a_move_shows_each_of_its_calls_once() {
+    let mut scene = Scene::new();
+    scene.check("monitor -> +OK;");
+    let watching = Arc::clone(&scene.client('a').0.presence);
+    let script = "eval redis.call('get','x')return(redis.call('sadd','moved','late')) 0";
+    let mut asked = 0;
+    while_a_set_is_moved(&mut scene, |scene| {
+        assert_eq!(scene.try_ask('b', script), None);
+        asked += 1;
+    });
+    assert!(asked > 1, "{asked} times");
+    assert_eq!(scene.ask('b', script), ":1;");
+    let lines = shown(&watching);
+    let count = |wanted: &str| lines.iter().filter(|line| line.as_str() == wanted).count();
+    assert_eq!((count(script), count("get x"), count("sadd moved late")), (1, 1, 1), "{lines:?}");
+    // What was shown of one request says nothing about the next.
+    assert_eq!(scene.ask('b', script), ":0;");
+    assert_eq!(shown(&watching), [script, "get x", "sadd moved late"]);
+}
+
+/// As Redis 7.0.15 does: the options are done one after the other, and what was done before one that fails stays done.
+#[test]
+fn what_hello_has_done_before_an_option_that_fails_stays_done() {
+    let mut scene = Scene::with_password("pw");
+    let hello =
+        |scene: &mut Scene, line: &str| scene.ask('a', line).split([' ', ';']).next().unwrap_or_default().to_owned();
+    assert_eq!(hello(&mut scene, "hello 3 setname good auth default bad"), "-WRONGPASS");
+    scene.check("ping -> -NOAUTH Authentication required.;");
+    assert_eq!(hello(&mut scene, "hello 2 auth default pw setname b\nd"), "-ERR");
+    scene.check("client getname -> $4;good;");
+    assert_eq!(hello(&mut scene, "hello 2 setname x nosuch"), "-ERR");
+    scene.check("client getname -> $1;x;");
+    assert_eq!(hello(&mut scene, "hello 2 auth default wrong setname z"), "-WRONGPASS");
+    scene.check(
+        "
+        client getname -> $1;x;
+        acl setuser u on >p +@all -> +OK;
+        ",
+    );
+    assert_eq!(hello(&mut scene, "hello 2 auth u p foo"), "-ERR");
+    scene.check("acl whoami -> $1;u;");
+    assert_eq!(hello(&mut scene, "hello 2 auth u p auth default pw"), "*14");
+    scene.check("acl whoami -> $7;default;");
+}
+
+#[test]
+fn what_is_no_digest_is_refused_before_the_keys_are_counted() {
+    let mut scene = Scene::new();
+    let unknown = "0".repeat(40);
+    for (line, reply) in [
+        ("evalsha abc -1".to_owned(), "-NOSCRIPT No matching script. Please use EVAL.;"),
+        ("evalsha abc x".to_owned(), "-NOSCRIPT No matching script. Please use EVAL.;"),
+        (format!("evalsha {unknown} -1"), "-ERR Number of keys can't be negative;"),
+        (format!("evalsha_ro {unknown} 3 a"), "-ERR Number of keys can't be greater than number of args;"),
+        (format!("evalsha {unknown} 1 a"), "-NOSCRIPT No matching script. Please use EVAL.;"),
+    ] {
+        assert_eq!(scene.ask('a', &line), reply, "{line}");
+    }
+}

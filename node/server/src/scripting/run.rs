@@ -70,6 +70,7 @@ pub fn run(
     let (database, was_in_exec) = (call.client.database, call.client.is_in_exec);
     call.client.is_in_exec = true;
     let threshold_ns = threshold_ns(call.node);
+    let shown = call.client.showing.count();
     let mut is_again = true;
     while std::mem::take(&mut is_again) {
         let job = job(machine).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
@@ -89,6 +90,7 @@ pub fn run(
             machine.end();
             is_again = call.store.start_again_wide();
             if is_again {
+                call.client.showing.again_from(shown);
                 continue;
             }
             let refusal = call.node.scripts.running.refusal();
