@@ -313,6 +313,9 @@ fn shutdown(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
     if asked("save") && !asked("force") && !call.node.durability.is_on() {
         return Err(CommandError::Plain(saving::NOT_KEPT));
     }
+    if !asked("nosave") && !asked("force") {
+        saving::check_kept(&call.node.durability)?;
+    }
     tracing::warn!(client = call.client.id(), "a client asked the node to stop");
     call.node.console.request_stop(if asked("now") { Stop::Now } else { Stop::Orderly });
     // Redis hangs up without an answer.

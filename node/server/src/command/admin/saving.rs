@@ -2,9 +2,10 @@
 
 use super::integer;
 use crate::command::{Call, CommandError};
-use crate::durability::Wish;
+use crate::durability::{Durability, Wish};
 
 pub(super) const NOT_KEPT: &str = "ERR nothing is saved to disk: keys are in memory and in the other regions; start the node with persistence = on to keep them";
+const NOT_STOPPED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 const RUNNING: &str = "ERR Background save already in progress";
 
 /// `BGSAVE [SCHEDULE]`: begins a checkpoint.
@@ -56,6 +57,22 @@ pub(super) fn save(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandEr
     }
     call.client.wish = Some(Wish::Checkpoint { before });
     Ok(())
+}
+
+/// Refuses to stop a node whose disk does not keep what is written: what it has in memory would be lost.
+pub(super) fn check_kept(durability: &Durability) -> Result<(), CommandError> {
+    let health = durability.state().health;
+    match health.sentence().filter(|_| durability.is_on()) {
+        None => Ok(()),
+        Some(sentence) => {
+            tracing::error!(
+                disk = health.name(),
+                sentence,
+                "the node does not stop, as its disk does not keep what is written; SHUTDOWN NOSAVE or FORCE stops it all the same"
+            );
+            Err(CommandError::Plain(NOT_STOPPED))
+        }
+    }
 }
 
 /// When the last checkpoint was finished. Redis answers when it started if it has not saved since, and so do we.

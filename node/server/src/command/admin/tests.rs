@@ -194,6 +194,24 @@ fn shutdown_asks_the_node_to_stop_and_can_be_taken_back() {
     assert_eq!(node.console.stop_requested(), Some(Stop::Now));
 }
 
+#[test]
+fn a_node_whose_disk_does_not_keep_what_is_written_stops_only_when_that_is_meant() {
+    let node = Arc::new(node());
+    node.durability.set_policy(true, false);
+    node.durability.change_state(|state| state.health = storage::Health::Full("no space".to_owned()));
+    for line in ["SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOW"] {
+        assert_eq!(Caller::new(&node).call(line), "-ERR Errors trying to SHUTDOWN. Check logs.\r\n", "{line}");
+        assert_eq!(node.console.stop_requested(), None);
+    }
+    for line in ["SHUTDOWN NOSAVE", "SHUTDOWN FORCE", "SHUTDOWN SAVE FORCE"] {
+        assert_eq!(Caller::new(&node).call(line), "", "{line}");
+        assert_eq!(node.console.stop_requested(), Some(Stop::Orderly));
+        assert_eq!(Caller::new(&node).call("SHUTDOWN ABORT"), "+OK\r\n");
+    }
+    node.durability.change_state(|state| state.health = storage::Health::Sound);
+    assert_eq!(Caller::new(&node).call("SHUTDOWN"), "");
+}
+
 /// Everything that is timed takes five milliseconds here.
 #[test]
 fn the_latency_monitor_keeps_what_took_long_while_it_is_on() {
