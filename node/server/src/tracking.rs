@@ -227,7 +227,8 @@ impl Tracking {
         let is_last = clients.remove(&client).is_some() && clients.is_empty();
         if is_last {
             drop(clients);
-            self.table.clear();
+            // SUBTLE: whoever enters meanwhile reads only afterwards.
+            self.table.clear_while(|| !self.is_used());
             if holds_slots {
                 // The next one that leaves ends it.
                 return;
@@ -296,7 +297,7 @@ impl Tracking {
             return;
         }
         // SUBTLE: not with the clients locked, of whom is asked with a part of the table locked.
-        self.table.clear();
+        self.table.clear_while(|| true);
         let clients = self.clients.read();
         for tracker in clients.values() {
             self.send(&clients, tracker, None);

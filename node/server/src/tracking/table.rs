@@ -98,10 +98,15 @@ impl Table {
         None
     }
 
-    /// Forgets all.
-    pub(super) fn clear(&self) {
+    /// Forgets all, part by part, as long as `is_over` says so, which is asked with each part locked: what is remembered
+    /// after it has said no stays.
+    pub(super) fn clear_while(&self, is_over: impl Fn() -> bool) {
         for part in &self.parts {
-            for ((_, key), clients) in std::mem::take(&mut *part.lock()) {
+            let mut part = part.lock();
+            if !is_over() {
+                return;
+            }
+            for ((_, key), clients) in std::mem::take(&mut *part) {
                 self.uncount(&key, &clients);
             }
         }

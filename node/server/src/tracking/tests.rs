@@ -107,6 +107,69 @@ fn all_are_told_of_a_flush_once() {
     assert_eq!(scene.node.tracking.figures().keys, 0);
 }
 
+/// Several threads, as workers are. Nobody may miss a flush, or the change of a key that it has read, whoever else comes
+/// and goes meanwhile.
+#[test]
+fn nobody_misses_anything_while_others_come_and_go() {
+    const ROUNDS: usize = 60;
+    let scene = Scene::new();
+    let barrier = std::sync::Barrier::new(3);
+    std::thread::scope(|threads| {
+        // The last one that tracks goes while others come.
+        threads.spawn(|| {
+            for _ in 0..ROUNDS {
+                let last = scene.tracker("");
+                barrier.wait();
+                drop(last);
+                barrier.wait();
+                barrier.wait();
+            }
+        });
+        threads.spawn(|| {
+            let mut writer = scene.caller();
+            for _ in 0..ROUNDS {
+                barrier.wait();
+                barrier.wait();
+                writer.call("SET k v");
+                writer.call("FLUSHALL");
+                barrier.wait();
+            }
+        });
+        threads.spawn(|| {
+            for round in 0..ROUNDS {
+                barrier.wait();
+                let (mut reader, mut broadcast) = (scene.tracker(""), scene.tracker("BCAST PREFIX k"));
+                reader.call("GET k");
+                barrier.wait();
+                barrier.wait();
+                let key = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n";
+                let all = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+                for caller in [&mut reader, &mut broadcast] {
+                    assert_eq!(caller.mail(), format!("{key}{all}"), "round {round}");
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn a_table_is_not_cleared_of_what_somebody_who_came_meanwhile_has_read() {
+    let table = Table::default();
+    for number in 0..100_u64 {
+        table.remember(format!("k{number}").as_bytes(), 1, &|_| true);
+    }
+    let asked = Cell::new(0);
+    // After some parts were cleared somebody comes, and reads what was in them and what was not.
+    table.clear_while(|| {
+        asked.set(asked.get() + 1);
+        asked.get() <= 4
+    });
+    let left = table.keys();
+    assert!((1..100).contains(&left), "{left}");
+    table.clear_while(|| true);
+    assert_eq!((table.keys(), table.items()), (0, 0));
+}
+
 #[test]
 fn another_client_is_told_in_its_place_and_the_end_of_that_one_is_said() {
     let scene = Scene::new();
