@@ -41,12 +41,23 @@ fn what_a_script_writes_arrives_elsewhere_whole() {
     eventually("the last script has arrived", || clients[1].must("GET mirror").text().as_deref() == Some("500"));
 }
 
+/// The libraries and functions that `INFO` tells of.
+fn counted(client: &mut Client) -> [u64; 2] {
+    let text = client.must("INFO memory").text().unwrap_or_default();
+    ["number_of_libraries", "number_of_functions"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}: {text}"))
+    })
+}
+
 #[test]
 fn libraries_reach_every_region_and_survive_a_restart() {
     let mut cluster = Cluster::start(&REGIONS);
     let mut clients = cluster.clients();
     assert_eq!(clients[0].call(&["FUNCTION", "LOAD", LIBRARY]).text().as_deref(), Some("queues"));
     assert_eq!(clients[0].must("FCALL push 1 q a"), Reply::Integer(1));
+    // Before anybody has called it there.
+    eventually("the other region counts it", || counted(&mut clients[1]) == [1, 2]);
     eventually("the library has arrived", || clients[1].line("FCALL size 1 q") == Reply::Integer(1));
     clients[1].must("FLUSHALL");
     assert_eq!(clients[1].must("DBSIZE"), Reply::Integer(0));
@@ -56,6 +67,7 @@ fn libraries_reach_every_region_and_survive_a_restart() {
     cluster.nodes[0].stop();
     cluster.nodes[0].start();
     let mut again = cluster.nodes[0].client();
+    eventually("the node counts its libraries", || counted(&mut again) == [1, 2]);
     eventually("the node has its libraries", || again.line("FCALL size 1 q") == Reply::Integer(1));
     again.must("FUNCTION DELETE queues");
     let mut other = cluster.nodes[1].client();

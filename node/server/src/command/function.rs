@@ -7,13 +7,15 @@
 use super::scripting::{MERGES, is_flush, machine, show, split, stage};
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::command::glob::matches;
+use crate::node::Node;
 use crate::scripting::library::{self, Library};
 use crate::scripting::machine::{Job, Machine};
 use crate::scripting::run::{Plan, run};
 use crate::scripting::stage::Stage;
 use crdt::UnixMillis;
-use keyspace::{Access, Database, slot_of};
+use keyspace::{Access, Database, Watch, slot_of};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The hash that holds the code of each library.
 pub(crate) const KEY: &[u8] = b"functions";
@@ -170,23 +172,50 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) -> bool {
         return true;
     }
     let Some(node) = stage.node.upgrade() else { return true };
+    let Some((codes, watch)) = known(&node, now) else { return false };
+    machine.watch = Some(watch);
+    let libraries = loaded(&mut machine, codes);
+    node.scripts.note_libraries(&libraries);
+    machine.libraries.replace(libraries);
+    true
+}
+
+/// Counts the libraries, so that those that another region has loaded, or that were read from the disk, count before anybody
+/// calls them. With no slot locked. What is returned says when they have changed; nothing if a script holds them.
+pub fn count(node: &Arc<Node>) -> Option<Watch> {
+    let (codes, watch) = known(node, node.wall_clock())?;
+    let libraries = match codes.is_empty() {
+        true => BTreeMap::new(),
+        false => match Machine::new(Arc::clone(node)) {
+            Ok(mut machine) => loaded(&mut machine, codes),
+            Err(error) => {
+                tracing::warn!(%error, "the functions of libraries cannot be counted");
+                return None;
+            }
+        },
+    };
+    node.scripts.note_libraries(&libraries);
+    Some(watch)
+}
+
+/// The code of all libraries, and what says when it has changed. Nothing while a script holds them for very long.
+fn known(node: &Node, now: UnixMillis) -> Option<(BTreeMap<Vec<u8>, Vec<u8>>, Watch)> {
     let mut writer = node.keyspace.writer();
-    let Some(mut access) = writer.access_unless_busy(now, &[KEY]) else { return false };
-    let codes = codes(&mut access);
-    machine.watch = Some(access.watch(Database::SYSTEM, KEY));
-    drop(access);
+    let mut access = writer.access_unless_busy(now, &[KEY])?;
+    Some((codes(&mut access), access.watch(Database::SYSTEM, KEY)))
+}
+
+fn loaded(machine: &mut Machine, codes: BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<String, Library> {
     let mut libraries: BTreeMap<String, Library> = BTreeMap::new();
     for (name, code) in codes {
-        match library::load(&mut machine, &code, LOAD_TIME_MAX_NS) {
+        match library::load(machine, &code, LOAD_TIME_MAX_NS) {
             Ok(library) => drop(libraries.insert(library.name.clone(), library)),
             Err(error) => {
                 tracing::error!(library = %String::from_utf8_lossy(&name), %error, "a library cannot be loaded")
             }
         }
     }
-    node.scripts.note_libraries(&libraries);
-    machine.libraries.replace(libraries);
-    true
+    libraries
 }
 
 /// The code of all libraries, by name.

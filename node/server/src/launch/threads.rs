@@ -1,6 +1,7 @@
 //! The threads of a node: their start, their end in order, and what happens when one fails.
 
 use super::{LaunchError, StopError};
+use crate::command::function;
 use crate::console::Stop;
 use crate::doors::Listeners;
 use crate::http;
@@ -8,6 +9,7 @@ use crate::node::Node;
 use crate::peers::{PeerSetup, Peers};
 use crate::relocations;
 use crate::worker::Workers;
+use keyspace::Watch;
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -177,11 +179,17 @@ fn start_console(
     std::thread::Builder::new().name("console".to_owned()).spawn(body)
 }
 
-/// Takes the samples that rates are made of, for ever.
-async fn sample(node: &Node) {
+/// Takes the samples that rates are made of, and counts libraries that have changed, for ever.
+async fn sample(node: &Arc<Node>) {
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+    let mut libraries: Option<Watch> = None;
     loop {
         ticks.tick().await;
+        if libraries.as_ref().is_none_or(|watch| watch.changed(node.wall_clock())) {
+            // Scripts may hold them, and they are loaded to be counted: probes do not wait for that.
+            let node = Arc::clone(node);
+            libraries = tokio::task::spawn_blocking(move || function::count(&node)).await.ok().flatten();
+        }
         node.console.metrics.sample_rates(node, node.monotonic_ns() / 1_000_000);
     }
 }

@@ -47,7 +47,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Notes the libraries that a worker has found.
+    /// Notes the libraries that a worker has found, or who counts them.
     pub fn note_libraries(&self, libraries: &BTreeMap<String, Library>) {
         let functions = libraries.values().map(|library| library.functions.len()).sum();
         let bytes = libraries.values().map(|library| library.code.len()).sum();
@@ -56,12 +56,12 @@ impl Scripts {
         self.library_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of the code of all libraries, as the last worker that looked has found.
+    /// Bytes of the code of all libraries, as whoever looked last has found: within a fifth of a second of a change.
     pub fn library_bytes(&self) -> usize {
         self.library_bytes.load(Ordering::Relaxed)
     }
 
-    /// How many libraries and functions there are, as the last worker that looked has found.
+    /// How many libraries and functions there are, found likewise.
     pub fn functions(&self) -> (usize, usize) {
         (self.libraries.load(Ordering::Relaxed), self.functions.load(Ordering::Relaxed))
     }
