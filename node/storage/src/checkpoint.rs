@@ -556,6 +556,9 @@ pub fn read_image(
     Ok(None)
 }
 
+/// What an image holds.
+type Blocks<'a> = Vec<Cow<'a, [u8]>>;
+
 /// The blocks of an image, all checked, and put together where they are in several frames.
 fn blocks_of<'a>(
     bytes: &'a [u8],
@@ -563,7 +566,7 @@ fn blocks_of<'a>(
     owner: StoreOwner,
     group: u16,
     checkpoint: u64,
-) -> Result<Result<Vec<Cow<'a, [u8]>>, ImageFault>, StoreError> {
+) -> Result<Result<Blocks<'a>, ImageFault>, StoreError> {
     if !bytes.starts_with(IMAGE_MAGIC) {
         let at = 0;
         return Ok(Err(if bytes.len() < IMAGE_MAGIC.len() { ImageFault::Short(at) } else { ImageFault::Checksum(at) }));
