@@ -199,13 +199,13 @@ pub fn count(node: &Arc<Node>) -> Option<Watch> {
 }
 
 /// The code of all libraries, and what says when it has changed. Nothing while a script holds them for very long.
-fn known(node: &Node, now: UnixMillis) -> Option<(BTreeMap<Vec<u8>, Vec<u8>>, Watch)> {
+fn known(node: &Node, now: UnixMillis) -> Option<(Codes, Watch)> {
     let mut writer = node.keyspace.writer();
     let mut access = writer.access_unless_busy(now, &[KEY])?;
     Some((codes(&mut access), access.watch(Database::SYSTEM, KEY)))
 }
 
-fn loaded(machine: &mut Machine, codes: BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<String, Library> {
+fn loaded(machine: &mut Machine, codes: Codes) -> BTreeMap<String, Library> {
     let mut libraries: BTreeMap<String, Library> = BTreeMap::new();
     for (name, code) in codes {
         match library::load(machine, &code, LOAD_TIME_MAX_NS) {
@@ -218,8 +218,11 @@ fn loaded(machine: &mut Machine, codes: BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<
     libraries
 }
 
-/// The code of all libraries, by name.
-pub(crate) fn codes(access: &mut Access<'_>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+/// Code of libraries, by name.
+type Codes = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The code of all libraries.
+pub(crate) fn codes(access: &mut Access<'_>) -> Codes {
     let fields = access.hash(Database::SYSTEM, KEY).ok().flatten();
     fields.iter().flat_map(|fields| fields.iter()).map(|(name, code)| (name.to_vec(), code.into_owned())).collect()
 }

@@ -27,6 +27,26 @@ fn a_script_calls_commands_and_answers_what_it_returns() {
     assert_eq!(caller.call("GET k"), "$1\r\nv\r\n");
 }
 
+/// As Redis 7.0.15 answers them.
+#[test]
+fn tables_are_lists_up_to_the_first_gap_unless_a_name_says_otherwise() {
+    let mut caller = caller();
+    for (script, reply) in [
+        ("return {1, nil, 3}", "*1\r\n:1\r\n"),
+        ("return {[1]='a', [3]='c'}", "*1\r\n$1\r\na\r\n"),
+        ("return {[2]='b', [1]='a'}", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("local t = {} t[3] = 3 t[2] = 2 t[1] = 1 return t", "*3\r\n:1\r\n:2\r\n:3\r\n"),
+        ("return {1, 2, name='z', [0]=7, [1.5]=8}", "*2\r\n:1\r\n:2\r\n"),
+        ("return {'x', err='E y'}", "-E y\r\n"),
+        ("return {1, {2, {3, {4, err='E in'}}}, ok=5}", "*2\r\n:1\r\n*2\r\n:2\r\n*2\r\n:3\r\n-E in\r\n"),
+        ("return {1, 2, ok='fine'}", "+fine\r\n"),
+        ("return {{}, {1, ok='s'}, {}}", "*3\r\n*0\r\n+s\r\n*0\r\n"),
+        ("return {false, 1}", "*2\r\n$-1\r\n:1\r\n"),
+    ] {
+        assert_eq!(eval(&mut caller, script), reply, "{script}");
+    }
+}
+
 #[test]
 fn an_error_says_where() {
     let mut caller = caller();
