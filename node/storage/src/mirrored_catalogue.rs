@@ -52,17 +52,17 @@ impl MirroredCatalogue {
         Ok((mirrored, !rows.is_empty()))
     }
 
-    /// Makes the copy say what the catalogue says, or removes it.
-    fn copy(&self) -> Result<()> {
+    /// Makes the copy say what the catalogue says, or removes it: then false.
+    fn copy(&self) -> Result<bool> {
         let bytes = encode(&self.catalogue.rows("")?)?;
-        let Err(error) = replace_file(&*self.fs, CATALOGUE_COPY, &bytes) else { return Ok(()) };
+        let Err(error) = replace_file(&*self.fs, CATALOGUE_COPY, &bytes) else { return Ok(true) };
         tracing::debug!(%error, "the catalogue's copy could not be written");
         remove_if_there(&*self.fs, CATALOGUE_COPY).map_err(from_store)?;
         // It can come back by a power cut alone. A catalogue that is on the same disk cannot be flushed either.
         if let Err(error) = self.fs.sync_directory() {
             tracing::warn!(%error, "the catalogue's copy may be an old one after a power cut");
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -86,11 +86,13 @@ impl Catalogue for MirroredCatalogue {
     }
 
     fn flush(&self) -> Result<()> {
-        if self.has_changed.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.copy()
-        {
-            self.has_changed.store(true, Ordering::Release);
-            return Err(error);
+        if self.has_changed.swap(false, Ordering::AcqRel) {
+            let copied = self.copy();
+            if !matches!(copied, Ok(true)) {
+                // The next flush tries it again, also if nothing is written until then.
+                self.has_changed.store(true, Ordering::Release);
+            }
+            copied?;
         }
         self.catalogue.flush()
     }
@@ -211,8 +213,16 @@ mod tests {
         fs.set_faults(DiskFaults { capacity_bytes: 0, ..DiskFaults::default() });
         mirrored.put("a", b"second").unwrap();
         mirrored.flush().unwrap();
-        fs.crash();
         assert_eq!(opened(&MemoryCatalogue::new(), &fs).1, [], "what it said is not so any more");
+        fs.set_faults(DiskFaults::default());
+        mirrored.flush().unwrap();
+        let second = [("a".to_owned(), b"second".to_vec())];
+        assert_eq!(opened(&MemoryCatalogue::new(), &fs).1, second, "nothing was written since");
+        fs.set_faults(DiskFaults { capacity_bytes: 0, ..DiskFaults::default() });
+        mirrored.put("a", b"third").unwrap();
+        mirrored.flush().unwrap();
+        fs.crash();
+        assert_eq!(opened(&MemoryCatalogue::new(), &fs).1, [], "that it is gone is durable");
         // It is made again as soon as it can be, and who cannot is no reason not to go on.
         fs.set_faults(DiskFaults { syncs_fail: true, ..DiskFaults::default() });
         let again = Arc::new(catalogue.clone());
@@ -220,7 +230,7 @@ mod tests {
         fs.set_faults(DiskFaults::default());
         let (mirrored, _) = MirroredCatalogue::open(Arc::new(catalogue), Arc::new(fs.clone())).unwrap();
         mirrored.flush().unwrap();
-        assert_eq!(opened(&MemoryCatalogue::new(), &fs).1, [("a".to_owned(), b"second".to_vec())]);
+        assert_eq!(opened(&MemoryCatalogue::new(), &fs).1, [("a".to_owned(), b"third".to_vec())]);
     }
 
     #[test]

@@ -429,6 +429,7 @@ impl Peers {
                 store.disk.command(Command::Cover(position));
                 store.note_sound_checkpoint();
                 self.note_kept_again();
+                self.copy_catalogue();
                 tracing::info!(number, images, bytes, "a checkpoint is finished");
                 self.end_checkpoint(false);
             }
@@ -561,6 +562,13 @@ impl Peers {
             Ok(()) => self.keeping.is_incomplete = false,
             // The next checkpoint tries it again.
             Err(error) => tracing::error!(%error, "that no keys are missing any more cannot be noted"),
+        }
+    }
+
+    /// The disk works: what of the catalogue could not be written on it, such as its copy, is written now.
+    fn copy_catalogue(&self) {
+        if let Err(error) = self.rows.catalogue().flush() {
+            tracing::warn!(%error, "the catalogue could not be made durable");
         }
     }
 
