@@ -187,7 +187,7 @@ impl Access<'_> {
 }
 
 impl Writer {
-    /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps, and `may_write` is asked
+    /// Moves or copies a key, in short steps if it holds much. `pause` is called between steps, which may be as short as some ten microseconds, and `may_write` is asked
     /// in each until the change is made: nothing stays frozen while a pause of writes is waited for. `clock` is the wall
     /// clock in Unix milliseconds. One relocation at a time may be made in a keyspace.
     ///

@@ -12,7 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The way to the thread.
@@ -53,7 +53,8 @@ struct Order {
     outcome: oneshot::Sender<Relocated>,
 }
 
-/// Between two steps of some hundred microseconds: whoever shares the core is not kept waiting.
+/// The thread works for so long without a pause, and pauses for so long: whoever shares the core is not kept waiting.
+const WORK_MAX: Duration = Duration::from_micros(250);
 const STEP_PAUSE: Duration = Duration::from_micros(100);
 
 /// How often it is looked whether writes are still paused.
@@ -104,7 +105,13 @@ pub fn stamp_of(outcome: Option<Relocated>) -> Stamp {
 
 /// Starts the thread; it ends with the node.
 pub fn start(node: &Arc<Node>) -> io::Result<()> {
-    start_with(node, || std::thread::park_timeout(STEP_PAUSE))
+    let mut rested = Instant::now();
+    start_with(node, move || {
+        if rested.elapsed() >= WORK_MAX {
+            std::thread::park_timeout(STEP_PAUSE);
+            rested = Instant::now();
+        }
+    })
 }
 
 fn start_with(node: &Arc<Node>, mut pause: impl FnMut() + Send + 'static) -> io::Result<()> {
