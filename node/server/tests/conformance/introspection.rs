@@ -127,10 +127,8 @@ fn commands_are_documented_as_since_when_and_of_which_family() {
     for (name, documentation) in there {
         let Some(ours) = here.get(&name) else { continue };
         compared += 1;
-        // There is no family of commands about a cluster whose nodes divide the keys.
-        let is_cluster = documentation.1 == "cluster";
         assert_eq!(ours.0, documentation.0, "since when there is {name}");
-        assert!(is_cluster || ours.1 == documentation.1, "{name} is of {}, in Redis of {}", ours.1, documentation.1);
+        assert_eq!(ours.1, documentation.1, "{name}");
     }
     assert!(compared > 350, "{compared}");
 }
