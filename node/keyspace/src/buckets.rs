@@ -9,9 +9,10 @@
 //!
 //! A table moves all its entries at once when it grows. A slot's table is small, so that is not felt; that of a
 //! collection of millions of elements, or of a slot with millions of keys of one `{tag}`, holds up the write that makes
-//! it grow, and whoever waits for the slot, for about as long as it takes to look at each of them.
+//! it grow, and whoever waits for the slot, for some 50 ns an entry.
 
 use crate::entry::{Entry, fetch_line};
+use smallvec::SmallVec;
 
 /// Cells of a bucket.
 const CELLS: usize = 7;
@@ -45,6 +46,9 @@ const ORDER_FACTOR: u32 = 0x9e37_79b1;
 
 /// Random cells that are tried before the next ones are.
 const RANDOM_TRIES: usize = 32;
+
+/// Entries that are moved together when a table changes its size.
+const MOVED_AT_ONCE: usize = 16;
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug)]
@@ -312,9 +316,22 @@ impl<W> Buckets<W> {
         let fresh = (0..buckets).map(|_| Bucket::empty()).collect();
         let old = std::mem::replace(&mut self.buckets, fresh);
         self.len = 0;
-        for (at, cell) in old.into_iter().flat_map(|bucket| bucket.cells).enumerate() {
-            if let Some(entry) = cell {
-                moved(at, self.put(hash_of(&entry), entry));
+        let cells = old.into_iter().flat_map(|bucket| bucket.cells).enumerate();
+        let mut entries = cells.filter_map(|(at, cell)| Some((at, 0, cell?)));
+        // The hash of an entry is that of its name, which is wherever the entry is, and its new bucket is anywhere. Of
+        // several entries at a time memory is asked for the one and then for the other, and not waited for.
+        let mut some: SmallVec<[(usize, u64, Entry<W>); MOVED_AT_ONCE]> = SmallVec::new();
+        loop {
+            some.extend(entries.by_ref().take(MOVED_AT_ONCE).inspect(|(_, _, entry)| entry.fetch()));
+            if some.is_empty() {
+                return;
+            }
+            for (_, hash, entry) in &mut some {
+                *hash = hash_of(entry);
+                self.fetch_bucket(*hash);
+            }
+            for (at, hash, entry) in some.drain(..) {
+                moved(at, self.put(hash, entry));
             }
         }
     }
