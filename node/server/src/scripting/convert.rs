@@ -6,10 +6,6 @@ use resp::{Reply, Version};
 /// How deep a value is answered: what is deeper is an error in its place.
 const DEPTH_MAX: usize = 1000;
 
-/// How deep tables are walked. A walk that finds something else at the end is in vain, with all that is in it; what is deeper
-/// is looked at element by element.
-const PLAIN_DEPTH_MAX: usize = 2;
-
 /// Writes a value as a reply. `script_version` is the version that the script has chosen.
 pub fn answer(value: &Value, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
     match value {
@@ -37,10 +33,6 @@ fn truncated(number: f64) -> i64 {
 }
 
 fn answer_table(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
-    // Nearly all are lists, for which no name need be looked up.
-    if depth <= PLAIN_DEPTH_MAX && table.raw_len() > 0 && answer_plain(table, reply, script_version, depth)? {
-        return Ok(());
-    }
     if let Value::String(text) = table.raw_get::<Value>("err")? {
         reply.error(&text.to_string_lossy());
         return Ok(());
@@ -84,27 +76,6 @@ fn answer_table(table: &Table, reply: &mut Reply, script_version: Version, depth
         return Ok(());
     }
     answer_array(table, reply, script_version, depth)
-}
-
-/// Writes a table that has elements from 1 on and nothing else, in one walk. False, with nothing written, if there is anything
-/// else in it, or they come in another order.
-fn answer_plain(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<bool> {
-    let (before, place) = (reply.len(), reply.deferred());
-    let (mut length, mut is_plain) = (0, true);
-    table.for_each(|key: Value, value: Value| {
-        is_plain &= super::number(&key) == Some((length + 1) as f64);
-        if !is_plain {
-            return Ok(());
-        }
-        length += 1;
-        answer(&value, reply, script_version, depth)
-    })?;
-    if is_plain {
-        reply.finish_array(place, length);
-    } else {
-        reply.truncate(before);
-    }
-    Ok(is_plain)
 }
 
 /// Writes a table that is known to be a sequence.
