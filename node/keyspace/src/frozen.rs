@@ -24,6 +24,8 @@ pub struct Frozen {
     thawed: Condvar,
     /// Counts moves.
     moves: AtomicU64,
+    /// Somebody waits for a moment in which no key is frozen.
+    is_stillness_wanted: AtomicBool,
     /// Written by who freezes keys, for that moment; read by who must not come upon a key that was not frozen at first.
     beginning: RwLock<()>,
 }
@@ -136,6 +138,16 @@ impl Keyspace {
         let frozen = &self.shared.frozen;
         // Who has it may ask again, also when a move waits to begin.
         Still { frozen, _beginning: frozen.beginning.read_recursive() }
+    }
+
+    /// Says whether somebody waits for a moment in which no key is frozen. Whoever begins the next move looks.
+    pub fn want_stillness(&self, is_wanted: bool) {
+        self.shared.frozen.is_stillness_wanted.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has said so.
+    pub fn is_stillness_wanted(&self) -> bool {
+        self.shared.frozen.is_stillness_wanted.load(Ordering::Relaxed)
     }
 
     /// The move that is under way, by a number of its own.

@@ -59,6 +59,10 @@ const STEP_PAUSE: Duration = Duration::from_micros(100);
 
 /// How often it is looked whether writes are still paused.
 const PAUSED_LOOK: Duration = Duration::from_millis(2);
+/// Between two looks whether somebody still waits for the end of the move before, and how many are taken: the thread of the
+/// peers looks every two milliseconds, and may be busy.
+const STILLNESS_LOOK: Duration = Duration::from_millis(1);
+const STILLNESS_LOOKS_MAX: u32 = 100;
 
 impl Relocations {
     /// Hands an order in. Nothing if there is no thread for it.
@@ -119,6 +123,7 @@ fn start_with(node: &Arc<Node>, mut pause: impl FnMut() + Send + 'static) -> io:
     let weak = Arc::downgrade(node);
     let body = move || {
         while let Ok(order) = taken.recv() {
+            let_others_first(&weak);
             if !work_off(&weak, order, &mut pause) {
                 return;
             }
@@ -127,6 +132,17 @@ fn start_with(node: &Arc<Node>, mut pause: impl FnMut() + Send + 'static) -> io:
     std::thread::Builder::new().name("relocate".to_owned()).spawn(body)?;
     *node.relocations.orders.lock() = Some(orders);
     Ok(())
+}
+
+/// Clients may order one move behind the other. What waits for a moment without any gets it, unless it does not come for so
+/// long.
+fn let_others_first(node: &Weak<Node>) {
+    for _ in 0..STILLNESS_LOOKS_MAX {
+        if !node.upgrade().is_some_and(|node| node.keyspace.is_stillness_wanted()) {
+            return;
+        }
+        std::thread::park_timeout(STILLNESS_LOOK);
+    }
 }
 
 /// Carries an order out as soon as writes are not paused. False if the node is gone.

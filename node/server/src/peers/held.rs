@@ -17,11 +17,18 @@ pub(super) struct Held {
     queue: VecDeque<Queued>,
     /// The move for which it was.
     moving: Option<u64>,
+    /// It is being taken up again, and is not in the queue meanwhile: nothing else is done before it.
+    is_taken_up: bool,
 }
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether what comes now has to wait until the others were done, or were put aside again.
+    pub(super) fn is_taken_up(&self) -> bool {
+        self.is_taken_up
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
@@ -73,7 +80,10 @@ impl Peers {
         }
     }
 
-    fn put_aside(&mut self, queued: Queued) {
+    pub(super) fn put_aside(&mut self, queued: Queued) {
+        if queued.then.needs_stillness() {
+            self.node.keyspace.want_stillness(true);
+        }
         if self.keeping.held.is_empty() {
             self.keeping.held.moving = self.node.keyspace.moving();
         }
@@ -87,9 +97,14 @@ impl Peers {
         {
             return;
         }
-        for queued in std::mem::take(&mut self.keeping.held).queue {
-            self.carry_out(queued);
-        }
+        self.node.keyspace.want_stillness(false);
+        // SUBTLE: what is done here may keep something, and what was written meanwhile would be done then: before what came
+        // before it and is still to be taken up.
+        let queue = std::mem::take(&mut self.keeping.held).queue;
+        self.keeping.held.is_taken_up = true;
+        queue.into_iter().for_each(|queued| self.carry_out(queued));
+        self.keeping.held.is_taken_up = false;
+        self.carry_out_kept();
     }
 
     /// Whether everything is applied that a batch builds on.

@@ -95,6 +95,16 @@ pub(super) enum Waiting {
     SessionFinished { peer: NodeIdentity, session: SessionId, vector: VersionVector },
 }
 
+impl Waiting {
+    /// Whether it is done only while no key is being moved.
+    pub(super) fn needs_stillness(&self) -> bool {
+        matches!(
+            self,
+            Self::MergeSlots { .. } | Self::MergeListing { .. } | Self::ReadSlots { .. } | Self::ReadListing { .. }
+        )
+    }
+}
+
 /// Until what could not be closed is tried again, if the disk has no news before: pipelines end within moments.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(10);
 /// Between two rounds of work that is done in place.
@@ -160,8 +170,8 @@ impl Keeping {
 
     /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
     pub(super) fn carried_out(&self, position: u64) -> u64 {
-        let (held, waiting) = (self.held.iter().next(), self.waiting.front());
-        held.into_iter().chain(waiting).map(|queued| queued.first).fold(position, u64::min)
+        // What is put aside is not in the order of the journal: what has no record comes before those that are not written.
+        self.held.iter().chain(self.waiting.front()).map(|queued| queued.first).fold(position, u64::min)
     }
 }
 
@@ -250,6 +260,9 @@ impl Peers {
     /// Does what waited for records that are written by now.
     pub(super) fn carry_out_kept(&mut self) {
         while let Some(store) = &self.keeping.store {
+            if self.keeping.held.is_taken_up() {
+                return;
+            }
             let written = store.progress().written();
             match self.keeping.waiting.pop_front_if(|queued| queued.position <= written) {
                 Some(queued) => self.carry_out(queued),
@@ -261,7 +274,12 @@ impl Peers {
     /// Does something at once, without waiting for the journal.
     pub(super) fn do_without_record(&mut self, then: Waiting) {
         let first = self.keeping.store.as_ref().map_or(0, |store| store.disk.position());
-        self.carry_out(Queued { first, position: first, then });
+        let queued = Queued { first, position: first, then };
+        if self.keeping.held.is_taken_up() {
+            self.put_aside(queued);
+        } else {
+            self.carry_out(queued);
+        }
     }
 
     /// Does it.

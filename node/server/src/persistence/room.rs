@@ -3,7 +3,8 @@
 //!
 //! Where the images of the checkpoint before would fit once more nothing else is asked. Where they would not, a block of
 //! each group that is to be written is read out and thrown away: keys may have gone since, or only some groups have
-//! changed. Of a group no more is expected than its last image took, nor more than its block suggests: what is refused does
+//! changed. Of a group no more is expected than its last image took, nor more than its block and half of what that suggests of
+//! the rest: what is refused does
 //! clearly not fit, and what does not fit by little is found out on the way.
 
 use super::walk::{is_unchanged, slots_of};
@@ -40,7 +41,10 @@ impl Room {
         let slots = slots_of(group);
         if !is_unchanged(keyspace, &slots, unchanged_since) {
             let read = keyspace.read_image_into(&slots, IMAGE_BLOCK_BYTES, block).max(1);
-            let suggested = block.len() as u64 * slots.len() as u64 / read as u64;
+            // The slots that were read are known. What is told of the others by them is halved, and no more is told by one
+            // that is larger than a block.
+            let others = block.len().min(IMAGE_BLOCK_BYTES) * (slots.len() - read.min(slots.len())) / read;
+            let suggested = (block.len() + others / 2) as u64;
             self.bytes += suggested.min(writer.bytes_before(group));
             block.shrink_to(2 * IMAGE_BLOCK_BYTES);
         }

@@ -171,3 +171,70 @@ fn a_checkpoint_that_begins_meanwhile_builds_on_nothing_that_was_put_aside() {
         assert!(peers.stop_disk());
     });
 }
+
+#[test]
+fn what_was_written_while_others_are_taken_up_again_is_not_done_before_them() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(2);
+        let (mut peers, _) = founded(Some(&disk));
+        let mut one = Origin::new(5);
+        let (go_on, thread) = moving(&peers.node);
+        let reads = |node: u64| Waiting::ReadSlots {
+            peer: PEER,
+            session: SessionId(node),
+            from_slot: 0,
+            since: VersionVector::new(),
+            bytes_max: 1 << 20,
+        };
+        peers.do_without_record(reads(1));
+        let waits = one.batch(SOURCE, VersionVector::new());
+        receive(&mut peers, &waits);
+        assert!(peers.node.keyspace.is_stillness_wanted());
+        let behind = one.batch(b"behind", VersionVector::new());
+        let not_written_yet = disk.gate.lock();
+        peers.keep_batch(&behind, Waiting::Apply(Arc::clone(&behind)));
+        assert_eq!(peers.keeping.held.iter().count(), 2);
+        drop(not_written_yet);
+        drop(go_on);
+        thread.join().unwrap();
+        // It is written when the read keeps what it has read.
+        while peers.keeping.store.as_ref().unwrap().progress().written()
+            < peers.keeping.store.as_ref().unwrap().disk.position()
+        {
+            peers.keeping.store.as_mut().unwrap().disk.poll(0);
+            std::thread::yield_now();
+        }
+        peers.take_up_held();
+        until(&mut peers, |peers| peers.keeping.held.is_empty() && applied(peers, behind.origin) == behind.last);
+        assert!(!peers.node.keyspace.is_stillness_wanted());
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
+fn a_checkpoint_builds_on_nothing_that_was_put_aside_behind_what_has_no_record() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(3);
+        let (mut peers, _) = founded(Some(&disk));
+        let mut one = Origin::new(5);
+        let (go_on, thread) = moving(&peers.node);
+        let begins = peers.keeping.store.as_ref().unwrap().disk.position();
+        let not_written_yet = disk.gate.lock();
+        let waits = one.batch(SOURCE, VersionVector::new());
+        peers.keep_batch(&waits, Waiting::Apply(Arc::clone(&waits)));
+        peers.do_without_record(Waiting::ReadListing {
+            peer: PEER,
+            session: SessionId(1),
+            slots: vec![1],
+            bytes_max: 1 << 20,
+        });
+        drop(not_written_yet);
+        until(&mut peers, |peers| peers.keeping.held.iter().count() == 2);
+        let position = peers.keeping.store.as_ref().unwrap().disk.position();
+        assert_eq!(peers.keeping.carried_out(position), begins);
+        drop(go_on);
+        thread.join().unwrap();
+        until(&mut peers, |peers| peers.keeping.held.is_empty());
+        assert!(peers.stop_disk());
+    });
+}
