@@ -23,11 +23,12 @@ fn told(client: &mut Client) -> BTreeMap<String, Fields> {
 fn collect(docs: &Reply, all: &mut BTreeMap<String, Fields>) {
     for pair in docs.elements().chunks(2) {
         let fields = pair[1].elements().chunks(2);
-        let mut fields: Fields = fields.map(|pair| (pair[0].text().unwrap(), pair[1].clone())).collect();
+        let mut fields: Fields =
+            fields.map(|pair| (pair[0].text().expect("a field has a name"), pair[1].clone())).collect();
         if let Some(subcommands) = fields.remove("subcommands") {
             collect(&subcommands, all);
         }
-        all.insert(pair[0].text().unwrap(), fields);
+        all.insert(pair[0].text().expect("a command has a name"), fields);
     }
 }
 

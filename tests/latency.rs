@@ -15,8 +15,8 @@ fn form(reply: &Reply) -> String {
         Reply::Integer(_) => ":".to_owned(),
         // Of a graph the words; how high the columns are is another matter.
         Reply::Verbatim(_) | Reply::Bulk(_) if reply.text().is_some_and(|text| text.contains("high")) => {
-            let text = reply.text().unwrap();
-            text.lines().next().unwrap().replace(|letter: char| letter.is_ascii_digit(), "")
+            let text = reply.text().expect("LATENCY answers a text");
+            text.lines().next().expect("it has a line").replace(|letter: char| letter.is_ascii_digit(), "")
         }
         Reply::Array(elements) => elements.iter().fold("*".to_owned(), |mut text, element| {
             let _ = write!(text, "({})", form(element));
