@@ -99,19 +99,18 @@ pub fn dispatch_named(
                 } else {
                     execute(worker, client, reply, now, (entry, place), args, None)
                 };
-                match executed {
-                    Executed::Done => client.showing.end(),
-                    Executed::Frozen => {
-                        client.showing.again_from(0);
-                        let wait = if flags.contains(Flags::SCRIPT) { FROZEN_SCRIPT_LOOK_MS } else { FROZEN_LOOK_MS };
-                        return Outcome::Paused(now + wait);
-                    }
+                if matches!(executed, Executed::Frozen) {
+                    client.showing.again_from(0);
+                    let wait = if flags.contains(Flags::SCRIPT) { FROZEN_SCRIPT_LOOK_MS } else { FROZEN_LOOK_MS };
+                    return Outcome::Paused(now + wait);
                 }
             }
         }
         Err(Unknown::Attack) => client.closing = true,
         Err(Unknown::Refused(error)) => refuse(client, reply, None, &error),
     }
+    // Also if it was refused when it came again.
+    client.showing.end();
     withhold_unwanted(client, reply, before);
     Outcome::Done
 }

@@ -5,7 +5,7 @@
 
 use crate::config::{Address, Config};
 use crate::launch::listen_at;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -25,6 +25,8 @@ pub struct Listeners {
 #[derive(Debug, Default)]
 pub struct Doors {
     open: Mutex<Listeners>,
+    /// Held by who changes the settings: what was prepared for one change is not opened after another.
+    changing: Mutex<()>,
     changed: Notify,
 }
 
@@ -39,6 +41,11 @@ pub struct DoorError {
 }
 
 impl Doors {
+    /// From the look at what listens now to [`Doors::open`] nobody else changes that, or the settings that say it.
+    pub fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock()
+    }
+
     /// Listens on these from now on. Those who accept are told.
     pub fn open(&self, listeners: Listeners) {
         *self.open.lock() = listeners;
@@ -67,6 +74,12 @@ impl Doors {
         let moved = |is_tls, old: &Option<Arc<TcpListener>>, from: Option<Address>, to: Option<Address>| match to {
             None => Ok(None),
             to if to == from && old.is_some() => Ok(old.clone()),
+            // The system would choose one, and nobody would be told which.
+            Some(address) if address.port() == 0 => Err(DoorError {
+                is_tls,
+                address,
+                error: io::Error::new(io::ErrorKind::InvalidInput, "a port is needed"),
+            }),
             Some(address) => match listen_instead(old.as_deref(), from.as_ref(), &address, backlog) {
                 Ok(listener) => Ok(Some(Arc::new(listener))),
                 Err(error) => Err(DoorError { is_tls, address, error }),

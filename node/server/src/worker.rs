@@ -307,7 +307,9 @@ async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
         let (plain, tls) = match (usable(&listeners.plain), usable(&listeners.tls)) {
             (Ok(plain), Ok(tls)) => (plain, tls),
             (Err(error), _) | (_, Err(error)) => {
-                return tracing::error!(%error, "a listener for clients cannot be used");
+                tracing::error!(%error, "a listener for clients cannot be used; it is tried again");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
             }
         };
         loop {

@@ -26,6 +26,7 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         texts.push((name, value));
     }
     let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    let _changing = call.node.doors.change();
     let doors = try_doors(call, &texts)?;
     if let Some(tls) = names.iter().find(|name| name.to_ascii_lowercase().starts_with("tls-")) {
         try_tls(call, tls, &texts)?;
