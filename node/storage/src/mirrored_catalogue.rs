@@ -22,34 +22,51 @@ pub struct MirroredCatalogue {
 
 /// The copy.
 pub(crate) const CATALOGUE_COPY: &str = "catalogue";
+/// The row that says that rows come back from the copy, and that some may not be there yet.
+const COMING_BACK: &str = "coming-back";
 const MAGIC: &[u8; 8] = b"PELAGOK\n";
 const ROWS_KIND: u8 = 0xf3;
 const VERSION: u8 = 1;
 const HERE: Place = Place { file: 0, sequence: 0 };
 
 impl MirroredCatalogue {
-    /// A catalogue with its copy in that directory. One that has no rows gets those of the copy; true if there were any.
+    /// A catalogue with its copy in that directory. One that has no rows gets those of the copy; true if there were any. One
+    /// into which rows had begun to come back, and that has perhaps not all of them, is damaged without its copy.
     pub fn open(catalogue: Arc<dyn Catalogue>, fs: Arc<dyn Fs>) -> Result<(Self, bool)> {
         let mirrored = Self { catalogue, fs, has_changed: AtomicBool::new(true) };
+        let there = mirrored.catalogue.rows("")?;
+        let has_begun = there.iter().any(|(key, _)| key == COMING_BACK);
         let mut rows = Rows::new();
-        if mirrored.catalogue.rows("")?.is_empty() {
+        if there.is_empty() || has_begun {
             match read_copy(&*mirrored.fs)? {
                 Some(Some(copied)) => rows = copied,
                 Some(None) => tracing::error!("the copy of the catalogue in the store is damaged"),
                 None => {}
             }
         }
-        for (key, row) in &rows {
-            mirrored.catalogue.put(key, row)?;
+        if rows.is_empty() {
+            let sentence = "it was coming back from its copy in the store, which is lost or damaged now";
+            return if has_begun { Err(CatalogueError::Damaged(sentence.to_owned())) } else { Ok((mirrored, false)) };
         }
-        if !rows.is_empty() {
-            mirrored.catalogue.flush()?;
-            tracing::warn!(
-                rows = rows.len(),
-                "the catalogue was lost or damaged, and came back from its copy in the store"
-            );
+        mirrored.bring_back(&rows)?;
+        tracing::warn!(
+            rows = rows.len(),
+            "the catalogue was lost or damaged, and came back from its copy in the store"
+        );
+        Ok((mirrored, true))
+    }
+
+    /// SUBTLE: a disk that is full, or the end of the process, may leave some of the rows. Without the others a node would
+    /// go on under a number that it may not have, so it is durable that they were not all there before any of them is.
+    fn bring_back(&self, rows: &Rows) -> Result<()> {
+        self.catalogue.put(COMING_BACK, b"")?;
+        self.catalogue.flush()?;
+        for (key, row) in rows {
+            self.catalogue.put(key, row)?;
         }
-        Ok((mirrored, !rows.is_empty()))
+        self.catalogue.flush()?;
+        self.catalogue.remove(COMING_BACK)?;
+        self.catalogue.flush()
     }
 
     /// Makes the copy say what the catalogue says, or removes it: then false.
@@ -201,6 +218,25 @@ mod tests {
         assert_eq!(lost.rows("").unwrap(), rows, "it is durable before anybody builds on it");
         let (kept, came_back) = MirroredCatalogue::open(Arc::new(lost), Arc::new(fs)).unwrap();
         assert!(!came_back && kept.rows("").unwrap() == rows);
+    }
+
+    #[test]
+    fn rows_that_came_back_in_part_are_not_taken_for_all() {
+        let fs = SimulatedFs::new(4);
+        let rows = written(&fs);
+        fs.crash();
+        let partial = MemoryCatalogue::new();
+        for row in [COMING_BACK, "an older row"] {
+            partial.put(row, b"").unwrap();
+        }
+        partial.put("a", b"second").unwrap();
+        partial.flush().unwrap();
+        let without_copy = MirroredCatalogue::open(Arc::new(partial.clone()), Arc::new(SimulatedFs::new(5)));
+        assert!(matches!(without_copy, Err(CatalogueError::Damaged(_))));
+        partial.remove("an older row").unwrap();
+        assert_eq!(opened(&partial, &fs).1, rows);
+        partial.crash();
+        assert_eq!(partial.rows("").unwrap(), rows);
     }
 
     #[test]
