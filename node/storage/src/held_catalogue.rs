@@ -3,8 +3,7 @@
 //! sled has no way to open a database without writing to it, so what is read is a copy.
 
 use crate::catalogue::{Catalogue, CatalogueError, Result};
-use crate::limits::{OPEN_TRIES, OPEN_WAIT};
-use crate::sled_catalogue::{BLOBS_DIRECTORY, DATABASE_FILE, SledCatalogue, file_error};
+use crate::sled_catalogue::{BLOBS_DIRECTORY, DATABASE_FILE, SledCatalogue, file_error, when_free};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -59,17 +58,11 @@ impl HeldCatalogue {
 
 /// Shares the lock that a node has for itself.
 fn lock(directory: &Path, database: &File) -> Result<()> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match flock(database, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => return Ok(()),
-            // The process before may be at its end just now.
-            Err(Errno::WOULDBLOCK) if tries < OPEN_TRIES => std::thread::sleep(OPEN_WAIT),
-            Err(Errno::WOULDBLOCK) => return Err(CatalogueError::InUse(directory.to_owned())),
-            Err(error) => return Err(file_error("lock", directory, error.into())),
-        }
-    }
+    when_free(|| match flock(database, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(CatalogueError::InUse(directory.to_owned())),
+        Err(error) => Err(file_error("lock", directory, error.into())),
+    })
 }
 
 /// Copies the files of a directory, without what is below it.

@@ -156,9 +156,8 @@ impl std::fmt::Debug for SledCatalogue {
 }
 
 fn open_database(directory: &Path) -> Result<sled::Db> {
-    let mut tries = 0;
-    loop {
-        let opened = guarded(directory, || {
+    when_free(|| {
+        guarded(directory, || {
             sled::Config::new()
                 .path(directory)
                 .mode(sled::Mode::LowSpace)
@@ -166,12 +165,18 @@ fn open_database(directory: &Path) -> Result<sled::Db> {
                 .use_compression(false)
                 .flush_every_ms(None)
                 .open()
-        });
+        })
+    })
+}
+
+/// Tries again for a moment while another process has it: that may be at its end just now.
+pub(crate) fn when_free<T>(mut take: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
         tries += 1;
-        match opened {
-            // The process before may be at its end just now.
+        match take() {
             Err(CatalogueError::InUse(_)) if tries < OPEN_TRIES => std::thread::sleep(OPEN_WAIT),
-            Ok(_) | Err(_) => return opened,
+            taken => return taken,
         }
     }
 }
