@@ -74,6 +74,14 @@ fn moving(node: &Arc<crate::node::Node>) -> (Sender<()>, JoinHandle<Relocated>) 
     (go_on, thread)
 }
 
+/// A node on a disk of its own with a move under way, and another region.
+fn beside_a_move(seed: u64) -> (SlowDisk, Peers, Origin, (Sender<()>, JoinHandle<Relocated>)) {
+    let disk = SlowDisk::new(seed);
+    let (peers, _) = founded(Some(&disk));
+    let moves = moving(&peers.node);
+    (disk, peers, Origin::new(5), moves)
+}
+
 fn receive(peers: &mut Peers, batch: &Arc<Batch>) {
     peers.keep_batch(batch, Waiting::Apply(Arc::clone(batch)));
     // It is in the journal, if there is one.
@@ -175,10 +183,7 @@ fn a_checkpoint_that_begins_meanwhile_builds_on_nothing_that_was_put_aside() {
 #[test]
 fn what_was_written_while_others_are_taken_up_again_is_not_done_before_them() {
     in_a_runtime(|| {
-        let disk = SlowDisk::new(2);
-        let (mut peers, _) = founded(Some(&disk));
-        let mut one = Origin::new(5);
-        let (go_on, thread) = moving(&peers.node);
+        let (disk, mut peers, mut one, (go_on, thread)) = beside_a_move(2);
         let reads = |node: u64| Waiting::ReadSlots {
             peer: PEER,
             session: SessionId(node),
@@ -214,10 +219,7 @@ fn what_was_written_while_others_are_taken_up_again_is_not_done_before_them() {
 #[test]
 fn a_checkpoint_builds_on_nothing_that_was_put_aside_behind_what_has_no_record() {
     in_a_runtime(|| {
-        let disk = SlowDisk::new(3);
-        let (mut peers, _) = founded(Some(&disk));
-        let mut one = Origin::new(5);
-        let (go_on, thread) = moving(&peers.node);
+        let (disk, mut peers, mut one, (go_on, thread)) = beside_a_move(3);
         let begins = peers.keeping.store.as_ref().unwrap().disk.position();
         let not_written_yet = disk.gate.lock();
         let waits = one.batch(SOURCE, VersionVector::new());
