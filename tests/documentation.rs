@@ -9,7 +9,7 @@ use tests::reply::Reply;
 /// Fields that are the same. Summaries, complexity and history are in words of our own, and true of this server.
 const COMPARED: &[&str] = &["since", "group", "doc_flags", "deprecated_since", "arguments"];
 /// `docs/differences.md` says why Redis has these alone.
-const NOT_OFFERED: &[&str] = &["migrate", "psync", "replconf", "restore-asking", "sync"];
+const NOT_OFFERED: &[&str] = &["psync", "replconf", "restore-asking", "sync"];
 
 type Fields = BTreeMap<String, Reply>;
 

@@ -10,6 +10,7 @@ mod instruments;
 mod latency;
 mod libraries;
 mod membership;
+mod migrate;
 mod outage;
 mod persistence;
 mod push;

@@ -1,5 +1,6 @@
 //! What an element of a collection takes, beside `redis-server`: the same commands are sent to both, and each one's memory
-//! is looked at before and after.
+//! is looked at before and after. Other collections of the same kind are written first and stay, so that what a process
+//! takes once (buffers, code that runs for the first time) is not counted as the elements'.
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -86,11 +87,12 @@ impl Shape {
         }
     }
 
-    /// Writes so many collections.
-    fn write(self, client: &mut Client, collections: usize, elements: usize, seed: u64) {
+    /// Writes so many collections, whose keys begin so.
+    fn write(self, client: &mut Client, keys: &str, collections: usize, elements: usize, seed: u64) {
         let mut random = Random::new(seed);
         let mut queue = Queue { client, queued: 0, words: 0 };
-        let key = |collection: usize| format!("collection:{collection:06}");
+        let key = |collection: usize| format!("{keys}:{collection:06}");
+        let large = key(0);
         let below = |random: &mut Random, bound: usize| random.below(bound).to_string();
         match self {
             Self::ListOfIds | Self::ListOfSmall | Self::ListOfRandom => {
@@ -139,18 +141,18 @@ impl Shape {
                 });
             }),
             Self::LargeHash => (0..elements).for_each(|element| {
-                queue.push(&["HSET", "large", &format!("field:{element:010}"), &format!("value:{element:010}")]);
+                queue.push(&["HSET", &large, &format!("field:{element:010}"), &format!("value:{element:010}")]);
             }),
             Self::LargeSet => {
-                (0..elements).for_each(|element| queue.push(&["SADD", "large", &format!("member:{element:010}")]));
+                (0..elements).for_each(|element| queue.push(&["SADD", &large, &format!("member:{element:010}")]));
             }
             Self::LargeSortedSet => (0..elements).for_each(|element| {
                 let score = below(&mut random, 1_000_000);
-                queue.push(&["ZADD", "large", &score, &format!("member:{element:010}")]);
+                queue.push(&["ZADD", &large, &score, &format!("member:{element:010}")]);
             }),
             Self::LargeStream => (0..elements).for_each(|_| {
                 let (sensor, value) = (below(&mut random, 1_000), below(&mut random, 1_000_000));
-                queue.push(&["XADD", "large", "*", "sensor", &sensor, "value", &value]);
+                queue.push(&["XADD", &large, "*", "sensor", &sensor, "value", &value]);
             }),
         }
         settle(queue.client, &mut queue.queued);
@@ -172,6 +174,8 @@ fn values(random: &mut Random) -> [String; 5] {
 
 /// What an element may take, against Redis.
 const NO_MORE: Bar = Bar::AtMost(1.0);
+/// Of so many parts of what is measured one is written before.
+const WRITTEN_BEFORE: usize = 4;
 /// Words that are sent at once.
 const PIPELINE_WORDS: usize = 4_000;
 
@@ -206,16 +210,21 @@ pub fn run(
         let (name, _) = Shape::ALL[Shape::ALL.iter().position(|(_, known)| *known == shape).unwrap_or_default()];
         let elements = shape.elements(plan.elements);
         let collections = (plan.elements / elements).max(1);
+        let write = |client: &mut Client| shape.write(client, "collection", collections, elements, plan.seed);
+        let before = |client: &mut Client| {
+            let (some, part) = if collections == 1 {
+                (1, elements / WRITTEN_BEFORE)
+            } else {
+                (collections / WRITTEN_BEFORE, elements)
+            };
+            shape.write(client, "before", some.max(1), part.max(1), plan.seed + 1);
+        };
         let cluster = start();
         let node = &cluster.nodes[0];
-        let own = grown(node.process_id(), plan, &mut node.client(), |client| {
-            shape.write(client, collections, elements, plan.seed);
-        })?;
+        let own = grown(node.process_id(), plan, &mut node.client(), before, write)?;
         drop(cluster);
         let redis = start_redis()?;
-        let theirs = grown(redis.process_id(), plan, &mut redis.client(), |client| {
-            shape.write(client, collections, elements, plan.seed);
-        })?;
+        let theirs = grown(redis.process_id(), plan, &mut redis.client(), before, write)?;
         let each = |bytes: u64| bytes as f64 / (collections * elements) as f64;
         sheet.add(format!("{name}: an element here"), each(own), "B", Bar::None);
         sheet.add(format!("{name}: an element of Redis"), each(theirs), "B", Bar::None);
@@ -224,11 +233,18 @@ pub fn run(
     Ok(sheet)
 }
 
-/// Bytes by which a process' memory grows while this is written.
-fn grown(process: u32, plan: &Plan, client: &mut Client, write: impl FnOnce(&mut Client)) -> Result<u64, String> {
+/// Bytes by which a process' memory grows while this is written, after that was.
+fn grown(
+    process: u32,
+    plan: &Plan,
+    client: &mut Client,
+    before: impl FnOnce(&mut Client),
+    write: impl FnOnce(&mut Client),
+) -> Result<u64, String> {
+    before(client);
     wait::pause(plan.rest);
-    let before = resident_bytes(process)?;
+    let held = resident_bytes(process)?;
     write(client);
     wait::pause(plan.rest);
-    Ok(resident_bytes(process)?.saturating_sub(before))
+    Ok(resident_bytes(process)?.saturating_sub(held))
 }

@@ -8,6 +8,7 @@ use crate::clients::{Look, Marks, Presence};
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
+use crate::migration::Migration;
 use crate::peers::ControlReply;
 use crate::pubsub::Subscriptions;
 use crate::relocations::Relocating;
@@ -138,6 +139,8 @@ pub enum Order {
     Arrival(Box<Awaited>),
     /// A large collection that is moved.
     Relocation(Relocating),
+    /// Keys that go to another server.
+    Migration(Box<Migration>),
     /// For a piece of a backup.
     Chunk(oneshot::Receiver<ChunkReply>),
 }
@@ -226,6 +229,11 @@ impl ClientState {
     /// Its number.
     pub fn id(&self) -> u64 {
         self.presence.id
+    }
+
+    /// Its number, if it caches what it reads and does not want to be told of its own changes.
+    pub fn quiet_for(&self) -> Option<u64> {
+        self.special.contains(Special::QUIET).then(|| self.id())
     }
 
     /// Notes what sets it apart now.

@@ -5,6 +5,7 @@
 use crate::acl;
 use crate::client::{ClientState, Order, Replies, Special};
 use crate::command::acl::note_denied;
+use crate::command::migrate::without_passwords;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
@@ -165,6 +166,9 @@ fn withhold_unwanted(client: &mut ClientState, reply: &mut Reply, before: usize)
         }
         if let Some(Order::Relocation(relocating)) = &mut client.order {
             relocating.is_silent = true;
+        }
+        if let Some(Order::Migration(migration)) = &mut client.order {
+            migration.is_silent = true;
         }
         withhold(client, reply, before);
     }
@@ -426,7 +430,7 @@ fn execute(
 #[cold]
 pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, client, &client.presence.address, args, now);
+        show_from(node, client, &client.presence.address, &without_passwords(entry, args), now);
     }
 }
 
@@ -481,7 +485,7 @@ fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: 
 
 /// Serves the clients that wait for keys that have changed, before anybody else sees these.
 #[inline]
-fn serve_waiting(worker: &Worker, now: UnixMillis) {
+pub(crate) fn serve_waiting(worker: &Worker, now: UnixMillis) {
     if worker.node.blocking.is_ready() {
         // While nothing may be served, their own threads look again.
         let _ = worker.node.blocking.serve(&worker.node, &mut worker.writer(), now);
@@ -510,7 +514,8 @@ fn note_if_slow(
     }
     let (address, name) = (client.presence.address.to_string(), client.presence.names().name);
     let metrics = &worker.node.console.metrics;
-    metrics.slow_log.note(now / 1000, taken, args, &address, &name, entries_max);
+    let args = without_passwords(entry, args);
+    metrics.slow_log.note(now / 1000, taken, &args, &address, &name, entries_max);
     metrics.console.slow_commands.increment();
 }
 

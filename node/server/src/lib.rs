@@ -28,6 +28,7 @@ pub mod limits;
 pub mod logging;
 pub mod memory_limit;
 pub mod metrics;
+pub mod migration;
 pub mod monitors;
 pub mod node;
 pub mod notifications;

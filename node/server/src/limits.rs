@@ -178,3 +178,25 @@ pub const PUBLISHED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of small messages that are kept in one piece: large enough that their number does not matter, small beside what
 /// is written at once.
 pub const OUTBOX_PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes of requests from which on `MIGRATE` sends what it has dumped and waits for the answers: about a millisecond of a
+/// worker's time, and on a path of a tenth of a second still ten megabytes a second. One value may be larger.
+pub const MIGRATED_AT_ONCE_BYTES: usize = 1 << 20;
+
+/// Keys that it sends before it waits: all their answers fit into the buffers of a socket, so that a target that reads nothing
+/// while it cannot write is not waited for in vain.
+pub const MIGRATED_AT_ONCE_KEYS: usize = 256;
+
+/// Bytes that all clients' `MIGRATE` together may have dumped and not sent yet, or sent without an answer: the largest value
+/// that Redis takes, twice. Beyond it one is refused.
+pub const MIGRATING_BYTES_MAX: usize = 1 << 30;
+
+/// The longest time that `MIGRATE` waits for one answer, whatever it is told.
+pub const MIGRATE_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes of one line that a target of `MIGRATE` may answer.
+pub const TARGET_REPLY_BYTES_MAX: usize = 64 << 10;
+
+/// Threads of one worker that ask the resolver for names: of `MIGRATE`, and of addresses to listen at. More names wait, each
+/// as long as its client says.
+pub const RESOLVING_MAX: usize = 4;

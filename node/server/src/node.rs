@@ -13,6 +13,7 @@ use crate::doors::Doors;
 use crate::durability::Durability;
 use crate::latency_monitor::LatencyMonitor;
 use crate::memory_limit::{self, MemoryLimit};
+use crate::migration::Migrations;
 use crate::monitors::Monitors;
 use crate::notifications::Notifications;
 use crate::peers::Control;
@@ -72,6 +73,8 @@ pub struct Node {
     pub condition: Condition,
     /// The way to the thread that moves large collections.
     pub relocations: Relocations,
+    /// What is being sent to other servers.
+    pub migrations: Migrations,
     /// What is there while the node reads its disk.
     pub readiness: Readiness,
     /// The scripts that are known and those that run.
@@ -135,6 +138,7 @@ impl Node {
             arrivals: Arrivals::default(),
             condition: Condition::default(),
             relocations: Relocations::default(),
+            migrations: Migrations::default(),
             readiness: Readiness::default(),
             scripts: Scripts::default(),
             tallies,

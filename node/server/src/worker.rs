@@ -6,7 +6,9 @@
 use crate::config::Reader;
 use crate::connection::serve_connection;
 use crate::doors::Listeners;
-use crate::limits::{ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES, RESOLVING_MAX,
+};
 use crate::memory_limit::keep_within_memory;
 use crate::metrics::watch_event_loop;
 use crate::node::Node;
@@ -240,7 +242,8 @@ fn start_thread<F>(name: String, body: impl FnOnce() -> F + Send + 'static) -> i
 where
     F: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(RESOLVING_MAX).build()?;
     std::thread::Builder::new().name(name).spawn(move || LocalSet::new().block_on(&runtime, body()))
 }
 

@@ -29,7 +29,7 @@ type Keys = &'static [&'static str];
 const ALONE: &[&str] =
     &[
     "spop", "srandmember", "hrandfield", "zrandmember", "randomkey", "scan", "sscan", "hscan", "zscan", "time", "reset",
-    "swapdb", "watch", "hello", "auth",
+    "swapdb", "watch", "hello", "auth", "migrate",
 ];
 /// Commands that would empty the databases all the time, that are tried in every sequence anyway, or that are answered alike
 /// whatever was called before.
@@ -53,6 +53,7 @@ const RARE: &[&str] = &[
     "role",
     "failover",
     "config|resetstat",
+    "migrate",
 ];
 /// Of these no pick of many stands.
 const RARE_KINDS: &[&str] = &["cluster", "|help", "module", "memory", "latency", "slowlog", "pubsub", "info"];
@@ -118,7 +119,8 @@ impl<'a> Generator<'a> {
         let mut words: Vec<Vec<u8>> = name.split('|').map(|word| self.cased(word)).collect();
         if let Some(others) = self.special(name) {
             words.extend(others);
-            if self.random.percent(4) {
+            // Nobody is asked for a name that a word was spoilt into.
+            if name != "migrate" && self.random.percent(4) {
                 self.spoil(&mut words);
             }
             return words;

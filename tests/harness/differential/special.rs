@@ -38,6 +38,7 @@ pub const UNFIT: &[&str] = &[
     "geosearch",
     "wait",
     "waitaof",
+    "migrate",
 ];
 /// The families that are.
 pub const DATA_GROUPS: &[&str] =
@@ -89,8 +90,24 @@ impl Generator<'_> {
             "config|set" => (0..1 + self.random.below(2))
                 .flat_map(|_| [self.word(pools::SETTINGS), self.word(pools::SETTING_VALUES)])
                 .collect(),
+            "migrate" => self.to_nobody(),
             _ => return None,
         })
+    }
+
+    /// Keys that are to go where nobody listens.
+    fn to_nobody(&mut self) -> Vec<Vec<u8>> {
+        let key = if self.random.percent(60) { self.word(pools::ALL_KEYS) } else { Vec::new() };
+        let mut words = vec![bytes("127.0.0.1"), bytes("1"), key, self.word(&["0", "1", "-1", "x"])];
+        words.push(self.word(&["100", "1000", "0", "-1", "x"]));
+        for _ in 0..self.random.below(3) {
+            words.push(self.word(&["COPY", "replace", "AUTH", "auth2", "pw1", "nonsense"]));
+        }
+        if self.random.percent(50) {
+            words.push(self.word(&["KEYS", "keys"]));
+            words.extend((0..self.random.below(3)).map(|_| self.word(pools::ALL_KEYS)).collect::<Vec<_>>());
+        }
+        words
     }
 
     /// A call of any command, as an argument of another.

@@ -45,14 +45,19 @@ pub const COMMANDS: &[Command] = &[
 
 fn dump(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let db = call.db();
-    let Some(object) = object_of(call.store, db, args[1])? else {
-        call.reply.null();
-        return Ok(());
-    };
+    match payload_of(call.store, db, args[1])? {
+        Some(payload) => call.reply.bulk(&payload),
+        None => call.reply.null(),
+    }
+    Ok(())
+}
+
+/// What a key holds, as `RESTORE` takes it.
+pub(crate) fn payload_of(store: &mut Access<'_>, db: Database, key: &[u8]) -> Result<Option<Vec<u8>>, CommandError> {
+    let Some(object) = object_of(store, db, key)? else { return Ok(None) };
     let mut bytes = Vec::new();
     payload::write(&mut bytes, &object).map_err(|_| CommandError::Plain("ERR the value has no serialized form"))?;
-    call.reply.bulk(&bytes);
-    Ok(())
+    Ok(Some(bytes))
 }
 
 /// What a key holds, in the form in which it is serialized.

@@ -231,6 +231,7 @@ fn write_info(reply: &mut Reply, entry: &Entry) {
     write_names(reply, command.flags.names().chain(movable));
     let (first, last, step) = match key_searches::of_command(&entry.full_name) {
         Some([Search { begin: Begin::Keyword(..), .. }, ..]) => (0, 0, 0),
+        Some([Search { begin: Begin::Index(first), find: Find::One, .. }, ..]) => (*first, *first, 1),
         Some(_) | None => command.keys.range(),
     };
     [first, last, step].into_iter().for_each(|number| reply.integer(number));
@@ -265,7 +266,7 @@ fn write_key_specifications(reply: &mut Reply, entry: &Entry) {
         return searches.iter().for_each(|search| write_known_search(reply, search));
     }
     let uses = entry.uses.all();
-    let varies = entry.uses.vary();
+    let varies = entry.uses.vary().then_some("variable_flags");
     let last_use = uses.last().copied().unwrap_or(Use::ANY);
     match entry.command.keys {
         Keys::None | Keys::Queued => reply.set(0),
@@ -296,24 +297,26 @@ fn write_key_specifications(reply: &mut Reply, entry: &Entry) {
         Keys::Computed(_) | Keys::Open { .. } => {
             reply.set(1);
             let used = uses.first().copied().unwrap_or(last_use);
-            write_known_search(reply, &Search { used, begin: Begin::Unknown, find: Find::Unknown });
+            let search = Search { used, begin: Begin::Unknown, find: Find::Unknown, is_incomplete: false };
+            write_known_search(reply, &search);
         }
     }
 }
 
 fn write_known_search(reply: &mut Reply, search: &Search) {
-    write_search(reply, search.used, false, search.begin);
+    write_search(reply, search.used, search.is_incomplete.then_some("incomplete"), search.begin);
     match search.find {
+        Find::All => write_find(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 0)]),
         Find::One => write_find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
         Find::FirstHalf => write_find(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]),
         Find::Unknown => write_find(reply, "unknown", &[]),
     }
 }
 
-fn write_search(reply: &mut Reply, used: Use, varies: bool, begin: Begin) {
+fn write_search(reply: &mut Reply, used: Use, note: Option<&'static str>, begin: Begin) {
     reply.map(3);
     reply.bulk(b"flags");
-    write_names(reply, used.names().chain(varies.then_some("variable_flags")));
+    write_names(reply, used.names().chain(note));
     reply.bulk(b"begin_search");
     match begin {
         Begin::Index(index) => write_step(reply, "index", &[("index", index)]),

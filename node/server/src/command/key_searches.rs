@@ -18,6 +18,8 @@ pub enum Begin {
 pub enum Find {
     /// That one.
     One,
+    /// That one and all that follow.
+    All,
     /// The first half of all that follow.
     FirstHalf,
     /// Only the command itself knows.
@@ -33,14 +35,17 @@ pub struct Search {
     pub begin: Begin,
     /// Which they are.
     pub find: Find,
+    /// It may find what is no key, or not all of them: the command is to be asked.
+    pub is_incomplete: bool,
 }
 
 const fn search(used: Use, begin: Begin, find: Find) -> Search {
-    Search { used, begin, find }
+    Search { used, begin, find, is_incomplete: false }
 }
 
 const READ: Use = Use::READ_ONLY.union(Use::ACCESS);
 const STORED: Use = Use::OVERWRITE.union(Use::UPDATE);
+const TAKEN: Use = Use::READ_WRITE.union(Use::ACCESS).union(Use::DELETE);
 const FIRST: Search = search(READ, Begin::Index(1), Find::One);
 const ELSEWHERE: Search = search(READ, Begin::Unknown, Find::Unknown);
 
@@ -66,6 +71,13 @@ const SEARCHES: &[(&str, &[Search])] = &[
             FIRST,
             search(STORED, Begin::Keyword("STORE", 5), Find::One),
             search(STORED, Begin::Keyword("STOREDIST", 5), Find::One),
+        ],
+    ),
+    (
+        "migrate",
+        &[
+            search(TAKEN, Begin::Index(3), Find::One),
+            Search { is_incomplete: true, ..search(TAKEN, Begin::Keyword("KEYS", -2), Find::All) },
         ],
     ),
     ("xread", &[search(READ, Begin::Keyword("STREAMS", 1), Find::FirstHalf)]),

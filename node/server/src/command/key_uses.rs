@@ -202,8 +202,8 @@ const LIST: &[(&[Use], &[&str])] = &[
     (
         &[TAKEN_FROM],
         &[
-            "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "rpop", "spop",
-            "zmpop", "zpopmax", "zpopmin",
+            "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "migrate", "rpop",
+            "spop", "zmpop", "zpopmax", "zpopmin",
         ],
     ),
     (&[Use::REMOVE.union(Use::DELETE)], &["del", "unlink"]),

@@ -24,6 +24,7 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod introspection;
 pub mod list;
+pub mod migrate;
 pub mod pelago;
 pub mod pubsub;
 pub mod scripting;
@@ -255,6 +256,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::object::COMMANDS,
     generic::sort::COMMANDS,
     dump::COMMANDS,
+    migrate::COMMANDS,
     hash::COMMANDS,
     hash::expiry::COMMANDS,
     set::COMMANDS,

@@ -4,6 +4,7 @@
 use super::{Connection, PAUSE_LOOK};
 use crate::client::Order;
 use crate::durability::Wish;
+use crate::migration;
 use crate::relocations::stamp_of;
 use crdt::UnixMillis;
 use std::future::poll_fn;
@@ -46,6 +47,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 let outcome = self.attend(&mut relocating.outcome).await?.ok();
                 self.client.written = self.client.written.max(stamp_of(outcome));
                 relocating.answer(outcome, &mut self.reply);
+                return Ok(self.worker.node.wall_clock());
+            }
+            Some(Order::Migration(wish)) => {
+                let migrated = self.attend(migration::carry_out(self.worker, &wish)).await?;
+                self.client.written = self.client.written.max(migrated.stamp);
+                if !wish.is_silent {
+                    migrated.answer(&mut self.reply);
+                }
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Chunk(answer)) => self.answered(answer).await?,

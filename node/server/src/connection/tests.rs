@@ -2,6 +2,7 @@
 
 mod arriving;
 mod mail;
+mod migrating;
 mod waiting;
 
 use super::*;

@@ -66,7 +66,9 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
 fn note_missing(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], keys: &[&[u8]]) {
     let says = |word: &[u8]| args.get(2..).unwrap_or_default().iter().any(|other| other.eq_ignore_ascii_case(word));
     let (read, only_first): (&[&[u8]], bool) = match &*entry.full_name {
-        "getex" | "getdel" | "getset" | "xack" | "xclaim" | "xautoclaim" | "xreadgroup" | "pfmerge" => (keys, false),
+        "getex" | "getdel" | "getset" | "xack" | "xclaim" | "xautoclaim" | "xreadgroup" | "pfmerge" | "migrate" => {
+            (keys, false)
+        }
         "set" if says(b"get") => (keys, false),
         "bitfield" if !says(b"set") && !says(b"incrby") => (keys, false),
         "copy" | "sort" | "georadius" | "georadiusbymember" => (keys.get(..1).unwrap_or_default(), false),

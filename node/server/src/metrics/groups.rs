@@ -20,6 +20,8 @@ metric_group! {
         blocked: Gauge,
         /// Commands that were not let wait because clients wait for too many keys already.
         waits_refused: Counter,
+        /// MIGRATE commands that were refused because all of them together had too many bytes under way.
+        migrations_refused: Counter,
         /// Requests that were not the Redis protocol; each closes its connection.
         protocol_errors: Counter,
         /// Connections closed because more waited for them than client-output-buffer-limit allows.

@@ -251,6 +251,7 @@ impl Metrics {
         self.console.monitor_left_out.mirror(node.monitors.left_out());
         own.blocked.set_count((node.blocking.count() + node.arrivals.count()) as u64);
         own.waits_refused.mirror(node.blocking.refused());
+        own.migrations_refused.mirror(node.migrations.refused());
         own.protocol_errors.mirror(totals.protocol_errors);
         own.connections_closed_output_limit.mirror(totals.output_limit_closed);
         self.keyspace.hits.mirror(totals.hits);

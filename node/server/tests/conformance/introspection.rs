@@ -61,12 +61,15 @@ const LOADING_OF_REPLICAS: &str = "no_async_loading";
 /// Not in the slow log at all, where Redis hides what passwords are set to.
 const SECRET: &[(&str, &str)] = &[("config|set", "skip_slowlog")];
 
+/// In Redis they may wait for another server with their keys held, and everybody else waits too.
+const NEVER_WAITS_WITH_KEYS: &[(&str, &str)] = &[("migrate", "noscript"), ("migrate", "no_multi")];
+
 /// What `COMMAND INFO` says of a command, in words that can be compared. Key specifications without their notes.
 fn described(name: &str, info: Answer) -> Vec<String> {
     let parts = list(info);
     let mut flags = names(parts[2].clone());
     flags.remove(LOADING_OF_REPLICAS);
-    flags.retain(|flag| !SECRET.contains(&(name, flag.as_str())));
+    flags.retain(|flag| !SECRET.iter().chain(NEVER_WAITS_WITH_KEYS).any(|left| *left == (name, flag.as_str())));
     let mut described = vec![
         format!("arity {}", parts[1]),
         format!("flags {flags:?}"),

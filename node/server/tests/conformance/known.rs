@@ -4,9 +4,9 @@ use super::Server;
 use super::redis::Redis;
 use super::reply::Answer;
 
-/// What is not offered, with the reason in `docs/differences.md`: replication between Redis servers, and moving keys to
-/// another one over a connection of the server's own.
-const LEFT_OUT: &[&str] = &["migrate", "psync", "replconf", "restore-asking", "sync"];
+/// What is not offered, with the reason in `docs/differences.md`: replication between Redis servers, and what the nodes of a
+/// divided cluster say to each other.
+const LEFT_OUT: &[&str] = &["psync", "replconf", "restore-asking", "sync"];
 
 /// So many of a hundred commands and subcommands of Redis 7.0 must be known.
 const KNOWN_PERCENT_MIN: usize = 98;
