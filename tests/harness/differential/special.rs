@@ -90,13 +90,13 @@ impl Generator<'_> {
             "config|set" => (0..1 + self.random.below(2))
                 .flat_map(|_| [self.word(pools::SETTINGS), self.word(pools::SETTING_VALUES)])
                 .collect(),
-            "migrate" => self.to_nobody(),
+            "migrate" => self.keys_for_nobody(),
             _ => return None,
         })
     }
 
     /// Keys that are to go where nobody listens.
-    fn to_nobody(&mut self) -> Vec<Vec<u8>> {
+    fn keys_for_nobody(&mut self) -> Vec<Vec<u8>> {
         let key = if self.random.percent(60) { self.word(pools::ALL_KEYS) } else { Vec::new() };
         let mut words = vec![bytes("127.0.0.1"), bytes("1"), key, self.word(&["0", "1", "-1", "x"])];
         words.push(self.word(&["100", "1000", "0", "-1", "x"]));

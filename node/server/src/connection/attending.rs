@@ -52,8 +52,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Some(Order::Migration(wish)) => {
                 let migrated = self.attend(migration::carry_out(self.worker, &wish)).await?;
                 self.client.written = self.client.written.max(migrated.stamp);
-                if !wish.is_silent {
-                    migrated.answer(&mut self.reply);
+                let error = migrated.error();
+                if let Some((ordinal, error)) = self.client.last_command.zip(error.as_ref()) {
+                    self.client.tally.failed(ordinal, error);
+                }
+                match error {
+                    _ if wish.is_silent => {}
+                    Some(error) => self.reply.error(&error),
+                    None => self.reply.ok(),
                 }
                 return Ok(self.worker.node.wall_clock());
             }
