@@ -17,5 +17,6 @@ mod push;
 mod scripting;
 mod semantics;
 mod sentinel;
+mod setup;
 mod tidy;
 mod tls;

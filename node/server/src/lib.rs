@@ -20,6 +20,7 @@ pub mod dispatch;
 mod document_check;
 pub mod doors;
 pub mod durability;
+mod files;
 pub mod http;
 pub mod info;
 pub mod latency_monitor;

@@ -1,12 +1,13 @@
 //! Directories: a new cluster's authority with its first nodes, and the directory of a node that is to be added.
 //!
-//! A directory that was made here is all that `launch` needs. Nothing that exists is ever written over, and what a
-//! failed attempt made is removed again, so that it can simply be repeated.
+//! A directory that was made here is all that `launch` needs, and durable. Nothing that exists is ever written over, and
+//! what a failed attempt made is removed again, so that it can simply be repeated.
 
 #[cfg(test)]
 mod tests;
 
 use crate::config::Address;
+use crate::files;
 use crdt::membership::{MemberRecord, Membership, MembershipError};
 use crdt::{NodeNumber, Stamp, UnixMillis};
 use protocol::{ClusterId, NodeIdentity};
@@ -308,7 +309,11 @@ fn check_free(directory: &Path) -> Result<(), SetupError> {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
-    fs::write(path, bytes).map_err(|error| SetupError::File { doing: "write", path: path.to_owned(), error })
+    files::replace(path, bytes, files::COMMON_MODE).map_err(|error| SetupError::File {
+        doing: "write",
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn seconds(now: UnixMillis) -> i64 {
@@ -328,12 +333,7 @@ struct Made {
 impl Made {
     fn directory(&mut self, path: &Path) -> Result<(), SetupError> {
         let failed = |error| SetupError::File { doing: "create", path: path.to_owned(), error };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        if !path.exists() {
-            fs::create_dir(path).map_err(failed)?;
-        }
+        files::make_directory(path).map_err(failed)?;
         self.directories.push(path.to_owned());
         Ok(())
     }

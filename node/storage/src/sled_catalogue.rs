@@ -42,6 +42,8 @@ const SEAL_KEY: &[u8] = b"seal";
 const ROW_PREFIX: &str = "row/";
 /// sled's own name of its log.
 pub(crate) const DATABASE_FILE: &str = "db";
+/// sled's own name of what it was opened with first.
+const SETTINGS_FILE: &str = "conf";
 /// sled's own name of the place for large rows.
 pub(crate) const BLOBS_DIRECTORY: &str = "blobs";
 
@@ -139,6 +141,10 @@ impl Catalogue for SledCatalogue {
         }
         self.in_database(|database| database.flush())?;
         sync(&self.directory.join(DATABASE_FILE))?;
+        if written.durable == Seal::default() {
+            // The database cannot be opened without it, and sled leaves it to the system.
+            sync(&self.directory.join(SETTINGS_FILE))?;
+        }
         // Rows of half a megabyte and more are files of their own.
         for blob in fs::read_dir(self.directory.join(BLOBS_DIRECTORY)).into_iter().flatten().flatten() {
             sync(&blob.path())?;

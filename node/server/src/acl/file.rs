@@ -1,9 +1,9 @@
 //! Users in files and settings: one `user NAME RULE...` a line, as `ACL LIST` shows them.
 
 use super::user::Rights;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::files;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why users were not read or written. Nothing was changed then.
@@ -116,17 +116,5 @@ pub fn write(path: &Path, lines: &[Vec<u8>]) -> Result<(), FileError> {
     };
     let mut text = lines.join(&b'\n');
     text.push(b'\n');
-    write_whole(path, &text).map_err(failed)
-}
-
-fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    files::replace(path, &text, files::PRIVATE_MODE).map_err(failed)
 }
