@@ -244,7 +244,8 @@ impl DiskWorker {
     /// Something could not be written or made durable. From here on what is sent may be missing after a restart, so the
     /// store is marked before anything of it is sent.
     fn failed(&mut self, error: &StoreError, now_ms: u64) {
-        if matches!(error, StoreError::Paused) {
+        // Nothing was tried, and what was given up is known to be missing already.
+        if matches!(error, StoreError::Paused) && self.progress.health() != Health::Sound {
             return;
         }
         self.progress.failures.fetch_add(1, Ordering::Relaxed);

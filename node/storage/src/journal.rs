@@ -112,7 +112,8 @@ pub struct Journal {
     unsynced: Vec<Unsynced>,
     names_unsynced: bool,
     syncing: bool,
-    retry_at_ms: u64,
+    /// When a file last could not be begun or written, until one can be.
+    failed_at_ms: Option<u64>,
     /// Records before this are covered by a checkpoint.
     covered: u64,
     has_hole: bool,
@@ -188,7 +189,7 @@ impl Journal {
             unsynced: Vec::new(),
             names_unsynced: false,
             syncing: false,
-            retry_at_ms: 0,
+            failed_at_ms: None,
             covered: 0,
             has_hole: false,
             given_up: 0,
@@ -276,12 +277,12 @@ impl Journal {
         }
         let result = self.write_buffer(now_ms);
         if let Err(error) = &result {
-            let retry_at_ms = self.retry_at_ms;
+            let failed_at_ms = self.failed_at_ms;
             self.given_up += self.buffered.len() as u64;
             self.give_up(self.next, now_ms);
             if matches!(error, StoreError::Paused) {
                 // SUBTLE: nothing was tried. Who writes without a pause would put the next attempt off for ever.
-                self.retry_at_ms = retry_at_ms;
+                self.failed_at_ms = failed_at_ms;
             }
         }
         self.buffer.clear();
@@ -293,7 +294,7 @@ impl Journal {
 
     fn write_buffer(&mut self, now_ms: u64) -> Result<(), StoreError> {
         if self.current.is_none() {
-            if now_ms < self.retry_at_ms {
+            if self.rests(now_ms) {
                 return Err(StoreError::Paused);
             }
             let first = self.buffered.first().map_or(self.next, |record| record.sequence);
@@ -325,14 +326,19 @@ impl Journal {
 
     /// Tries, after a failure and when its pause is over, whether files can be written again. True if they can.
     pub fn reopen(&mut self, now_ms: u64) -> Result<bool, StoreError> {
-        if self.current.is_some() || now_ms < self.retry_at_ms || !self.buffered.is_empty() {
+        if self.current.is_some() || self.rests(now_ms) || !self.buffered.is_empty() {
             return Ok(self.current.is_some());
         }
         let begun = self.begin_segment(self.next, now_ms);
         if begun.is_err() {
-            self.retry_at_ms = now_ms + RETRY_MS;
+            self.failed_at_ms = Some(now_ms);
         }
         begun.map(|()| true)
+    }
+
+    /// Whether it is too early, after a failure, to try again. The clock may have been set back meanwhile.
+    fn rests(&self, now_ms: u64) -> bool {
+        self.failed_at_ms.is_some_and(|failed_at_ms| now_ms.abs_diff(failed_at_ms) < RETRY_MS)
     }
 
     fn begin_segment(&mut self, first: u64, now_ms: u64) -> Result<(), StoreError> {
@@ -355,6 +361,7 @@ impl Journal {
         }
         let length = bytes.len() as u64;
         self.current = Some(Open { number, file, bytes: length });
+        self.failed_at_ms = None;
         self.segments.lock().push_back(Segment {
             number,
             first,
@@ -373,7 +380,7 @@ impl Journal {
         self.unsynced.clear();
         self.durable = Durable { from: up_to, to: up_to };
         self.has_hole = true;
-        self.retry_at_ms = now_ms + RETRY_MS;
+        self.failed_at_ms = Some(now_ms);
     }
 
     /// A flush of everything written, if there is anything to flush.

@@ -250,6 +250,45 @@ fn a_store_that_is_written_without_a_pause_is_mended_all_the_same() {
 }
 
 #[test]
+fn a_store_that_was_mended_loses_nothing_when_the_clock_is_set_back() {
+    let (fs, mut node) = with_checkpoint();
+    node.now_ms += 3_600_000;
+    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    node.write();
+    node.pass(1);
+    fs.set_faults(DiskFaults::default());
+    node.pass(1_500);
+    assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
+    assert_eq!(node.disk.progress().health(), Health::Sound);
+    let given_up = node.disk.progress().given_up.load(Ordering::Relaxed);
+    node.now_ms -= 3_600_000;
+    // Enough for some segments.
+    for _ in 0..100 {
+        node.write();
+        node.pass(1);
+    }
+    assert_eq!(node.disk.progress().given_up.load(Ordering::Relaxed), given_up);
+    let promised = node.disk.progress().durable().to;
+    fs.crash();
+    let (_, back) = recover(&fs).unwrap();
+    assert_eq!((0..promised).find(|number| !back.all().contains(number)), None);
+    assert!(back.sound.is_some());
+}
+
+#[test]
+fn a_disk_that_fails_is_tried_again_though_the_clock_is_set_back() {
+    let (fs, mut node) = with_checkpoint();
+    node.now_ms += 3_600_000;
+    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
+    node.write();
+    node.pass(1);
+    fs.set_faults(DiskFaults::default());
+    node.now_ms -= 3_600_000;
+    node.pass(1_500);
+    assert!(node.disk.progress().can_heal());
+}
+
+#[test]
 fn who_waits_for_the_disk_is_told_of_a_flush_and_of_a_failure() {
     let until = Instant::now() + Duration::from_secs(60);
     let (_, mut disk, _told) = on_threads();
