@@ -10,6 +10,7 @@ use crate::keyspace::Keyspace;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who is told of changes of keys.
 pub trait KeyObserver: Send + Sync {
@@ -95,11 +96,17 @@ impl Keyspace {
     }
 
     /// Ends [`Access::await_key`] if `is_over` says so, which is asked with the key's slot locked: nobody begins to wait
-    /// for the key meanwhile. False if somebody holds the slot who will for very long, who may be this thread itself: then
-    /// the key tells on, and it is to be asked for again later.
+    /// for the key meanwhile. False if somebody holds the slot for longer than `patience`, who may be this thread itself:
+    /// then the key tells on, and it is to be asked for again later.
     #[must_use]
-    pub fn stop_awaiting(&self, database: Database, key: &[u8], is_over: impl FnOnce() -> bool) -> bool {
-        let Some(mut slot) = self.slot_unless_busy(slot_of(key)) else { return false };
+    pub fn stop_awaiting(
+        &self,
+        database: Database,
+        key: &[u8],
+        patience: Duration,
+        is_over: impl FnOnce() -> bool,
+    ) -> bool {
+        let Some(mut slot) = self.slot_within(slot_of(key), patience) else { return false };
         if is_over() {
             slot.memory.awaited_mut().keys.remove(&(database.0, Box::from(key)));
             slot.memory.tidy();
@@ -115,6 +122,7 @@ mod tests {
     use crdt::NodeNumber;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     const NOW: u64 = crdt::STAMP_EPOCH_MS + 1;
 
@@ -145,13 +153,13 @@ mod tests {
         let mut access = writer.access(NOW, &[b"k"]);
         access.await_key(Database(0), b"k", &(Arc::clone(&of_key) as Arc<dyn KeyObserver>));
         keyspace.set_busy(true);
-        assert!(!keyspace.stop_awaiting(Database(0), b"k", || true));
+        assert!(!keyspace.stop_awaiting(Database(0), b"k", Duration::ZERO, || true));
         assert!(!keyspace.stop_observing(|| true));
         change(&mut access, b"a");
         assert_eq!(counted(), (1, 1), "its slot tells on");
         drop(access);
         keyspace.set_busy(false);
-        assert!(keyspace.stop_awaiting(Database(0), b"k", || true));
+        assert!(keyspace.stop_awaiting(Database(0), b"k", Duration::ZERO, || true));
         assert!(keyspace.stop_observing(|| true));
         change(&mut writer.access(NOW, &[b"k"]), b"b");
         assert_eq!(counted(), (1, 1));

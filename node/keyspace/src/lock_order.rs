@@ -105,6 +105,27 @@ impl Keyspace {
         slot.try_lock().or_else(|| self.wait_for_slot(number))
     }
 
+    /// A slot, unless somebody holds it for longer than `patience`.
+    pub(crate) fn slot_within(&self, number: u16, patience: Duration) -> Option<LockGuard<'_, Slot>> {
+        let slot = &self.slots[usize::from(number)];
+        slot.try_lock().or_else(|| match patience {
+            Duration::ZERO => None,
+            _ => self.while_waiting(|| slot.try_lock_for(patience)),
+        })
+    }
+
+    /// Slots, unless somebody holds one of them for longer than `patience`.
+    fn slots_within(&self, numbers: &[u16], patience: Duration) -> Option<LockedSlots<'_>> {
+        let mut first = None;
+        for _ in 0..ROUNDS_MAX {
+            match self.try_lock_slots(numbers, first.take()) {
+                Ok(slots) => return Some(slots),
+                Err(contended) => first = Some((contended, self.slot_within(contended, patience)?)),
+            }
+        }
+        None
+    }
+
     #[cold]
     fn wait_for_slot(&self, number: u16) -> Option<LockGuard<'_, Slot>> {
         while !self.is_busy() {
@@ -173,6 +194,13 @@ impl Writer {
             }
             _ => Held::Few(keyspace.slots_unless_busy(&slots_of(keys))?),
         };
+        Some(Access::new(keyspace, state, held, now))
+    }
+
+    /// Like [`Writer::access`], but nothing if a slot is held by somebody else for longer than `patience`.
+    pub fn access_within<'a>(&'a mut self, now: UnixMillis, keys: &[&[u8]], patience: Duration) -> Option<Access<'a>> {
+        let (keyspace, state) = self.parts();
+        let held = Held::Few(keyspace.slots_within(&slots_of(keys), patience)?);
         Some(Access::new(keyspace, state, held, now))
     }
 

@@ -12,6 +12,10 @@
 //! first of them is woken for that. The thread that serves takes the value for the client and hands over the reply, so none
 //! is taken for a client that has gone. Nothing is served while writes are paused or refused.
 //!
+//! **A key that somebody else holds** is waited for only for a moment, since others stand behind whoever serves; so is one
+//! that a script has written and holds until its end. It is *put off* then, also one that is being moved: the thread of the
+//! first who waits for it looks again every few milliseconds, and nobody else does until the key changes again.
+//!
 //! While nobody waits, a command looks at one word.
 
 use crate::command::{Call, CommandError};
@@ -21,7 +25,7 @@ use crdt::{ExactFloat, Stamp, UnixMillis};
 use keyspace::{Access, Database, KeyObserver, Keyspace, Kind, Writer};
 use parking_lot::Mutex;
 use resp::{Reply, Version};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -64,7 +68,8 @@ struct Room {
     refused: AtomicU64,
     inner: Mutex<Inner>,
     /// Held by the one thread that serves, so that the order is kept, and by whoever leaves the queues, so that nobody moves
-    /// up in one that is being walked. No slot is locked by whoever waits for it.
+    /// up in one that is being walked. No slot is locked by whoever waits for it, and whoever holds it waits for none for
+    /// long.
     serving: Mutex<()>,
 }
 
@@ -77,10 +82,13 @@ struct Inner {
     by_client: HashMap<u64, Arc<Waiter>>,
     /// Keys that have changed, the first one first; each is there once.
     ready: VecDeque<Key>,
+    /// Keys that have changed and could not be looked at. Each has somebody who waits for it, and the thread of one of them
+    /// looks again.
+    put_off: BTreeSet<Key>,
     /// What all who wait take together, see [`Waiter::bytes`].
     bytes: usize,
-    /// Keys that may tell of their changes though nobody waits for them: when the last one left, a script held their slots
-    /// for very long. No more than those that were waited for when it began to.
+    /// Keys that may tell of their changes though nobody waits for them: when the last one left, somebody held their slots.
+    /// No more than those that were waited for when they were locked.
     left: HashSet<Key>,
 }
 
@@ -88,8 +96,19 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Queue {
     waiters: VecDeque<Arc<Waiter>>,
-    /// The key is among those that have changed. Then the queue is kept, also if nobody is left in it.
-    is_ready: bool,
+    change: Change,
+}
+
+/// Whether a key has changed that is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Change {
+    /// It has not since it was looked at.
+    #[default]
+    Seen,
+    /// It is among those that are ready. Then the queue is kept, also if nobody is left in it.
+    Ready,
+    /// It is among those that are put off.
+    PutOff,
 }
 
 /// A client that waits.
@@ -247,7 +266,10 @@ impl Blocking {
             }
         }
         self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.stop_awaiting(&node.keyspace, waiter.keys.iter().map(|key| (waiter.database.0, key.clone())));
+        // Also of some that were held when others left.
+        let left = self.room.inner.lock().take_left(LEFT_LOOKED_AT);
+        let own = waiter.keys.iter().map(|key| (waiter.database.0, key.clone()));
+        self.stop_awaiting(&node.keyspace, own.chain(left));
         // It may have been called to serve others.
         self.call_next();
     }
@@ -261,9 +283,14 @@ impl Blocking {
 
     /// Has keys tell of their changes no more if nobody waits for them, and notes those whose slots cannot be locked now.
     fn stop_awaiting(&self, keyspace: &Keyspace, keys: impl Iterator<Item = Key>) {
+        let mut patience = SLOT_PATIENCE;
         let is_left = |name: &Key| {
             let is_over = || self.room.inner.lock().first(name).is_none();
-            !keyspace.stop_awaiting(Database(name.0), &name.1, is_over)
+            let is_left = !keyspace.stop_awaiting(Database(name.0), &name.1, patience, is_over);
+            if is_left {
+                patience = Duration::ZERO;
+            }
+            is_left
         };
         let left: Vec<Key> = keys.filter(is_left).collect();
         if !left.is_empty() {
@@ -278,40 +305,54 @@ impl Blocking {
         waiter.is_some_and(|waiter| waiter.end(outcome))
     }
 
-    /// Serves whoever waits for keys that have changed. If that must not be now, says until when to wait.
-    pub fn serve(&self, node: &Node, writer: &mut Writer, now: UnixMillis) -> Option<UnixMillis> {
-        let _turn = self.is_ready().then(|| self.room.serving.lock());
-        let mut later = Vec::new();
-        while self.is_ready() {
-            if let Some(until) = node.condition.paused_until(now, true) {
-                return Some(until);
-            }
-            if node.condition.writes_refused().is_some() || node.condition.is_busy() {
-                return Some(now + REFUSED_LOOK_MS);
-            }
-            let key = self.room.inner.lock().next_ready(&self.room.is_ready);
-            if let Some((database, key)) = key
-                && !self.serve_key(writer, now, Database(database), &key)
-            {
-                later.push((database, key));
-            }
+    /// Serves whoever waits for keys that have changed: what the thread does that may have changed them. If that must not be
+    /// now, or somebody else holds a key, those do it later who wait.
+    pub fn serve(&self, node: &Node, writer: &mut Writer, now: UnixMillis) {
+        let _turn = self.room.serving.lock();
+        let round = self.serve_ready(node, writer, now, SLOT_PATIENCE);
+        if let Some(first) = round.put_off.and_then(|key| self.room.inner.lock().first(&key).cloned()) {
+            first.call();
         }
-        if later.is_empty() {
-            return None;
-        }
-        self.room.inner.lock().put_back(later, &self.room.is_ready);
-        self.call_next();
-        Some(now + FROZEN_LOOK_MS)
     }
 
-    /// False if it has to be done later, because a key is being moved or held by a script for very long.
-    fn serve_key(&self, writer: &mut Writer, now: UnixMillis, database: Database, key: &[u8]) -> bool {
-        let name: Key = (database.0, key.into());
+    /// Serves whoever waits for keys that have changed, also those that were put off: what the thread of somebody does who
+    /// waits. If something is left, says when to do it again at the latest.
+    pub fn serve_again(&self, node: &Node, writer: &mut Writer, now: UnixMillis) -> Option<UnixMillis> {
+        let _turn = self.room.serving.lock();
+        // What somebody held for long, he may hold still.
+        let is_again = self.room.inner.lock().take_back(&self.room.is_ready);
+        let patience = if is_again { Duration::ZERO } else { SLOT_PATIENCE };
+        let round = self.serve_ready(node, writer, now, patience);
+        round.refused_until.or_else(|| round.put_off.map(|_| now + PUT_OFF_LOOK_MS))
+    }
+
+    /// With the turn to serve.
+    fn serve_ready(&self, node: &Node, writer: &mut Writer, now: UnixMillis, mut patience: Duration) -> Round {
+        let mut round = Round::default();
+        while self.is_ready() {
+            round.refused_until = refused_until(node, now);
+            if round.refused_until.is_some() {
+                break;
+            }
+            let key = self.room.inner.lock().next_ready(&self.room.is_ready);
+            let Some(key) = key else { continue };
+            if !self.serve_key(writer, now, &key, patience) {
+                self.room.inner.lock().put_off(&key);
+                round.put_off = Some(key);
+                patience = Duration::ZERO;
+            }
+        }
+        round
+    }
+
+    /// False if it has to be done later, because a key is being moved or held by somebody else.
+    fn serve_key(&self, writer: &mut Writer, now: UnixMillis, name: &Key, patience: Duration) -> bool {
+        let (database, key) = (Database(name.0), &*name.1);
         let mut place = 0;
         loop {
-            let waiter = self.room.inner.lock().queues.get(&name).and_then(|queue| queue.waiters.get(place).cloned());
+            let waiter = self.room.inner.lock().queues.get(name).and_then(|queue| queue.waiters.get(place).cloned());
             let Some(waiter) = waiter else { return true };
-            match waiter.try_serve(writer, now, key) {
+            match waiter.try_serve(writer, now, key, patience) {
                 Tried::Served => {
                     // Its own thread takes it out of the other queues.
                     self.room.inner.lock().take_from(database, key, &waiter);
@@ -319,7 +360,7 @@ impl Blocking {
                 Tried::Nothing => place += 1,
                 Tried::Later => return false,
                 // Only those are looked at still who want to know it.
-                Tried::KeyIsGone => match self.room.inner.lock().next_to_tell(&name, place + 1) {
+                Tried::KeyIsGone => match self.room.inner.lock().next_to_tell(name, place + 1) {
                     Some(next) => place = next,
                     None => return true,
                 },
@@ -331,7 +372,7 @@ impl Blocking {
     fn call_next(&self) {
         let first = {
             let inner = self.room.inner.lock();
-            inner.ready.iter().find_map(|key| inner.first(key).cloned())
+            inner.ready.iter().chain(&inner.put_off).find_map(|key| inner.first(key).cloned())
         };
         if let Some(first) = first {
             first.call();
@@ -342,24 +383,51 @@ impl Blocking {
 /// What waiting for a key takes beside the bytes of the key.
 const AWAITED_KEY_BYTES: usize = 200;
 
-/// Milliseconds after which it is looked again whether a key is still being moved.
-const FROZEN_LOOK_MS: u64 = 5;
+/// How long somebody who holds a key is waited for, once in a round: longer than commands hold one, and so short that it
+/// does not matter to those who stand behind whoever serves.
+const SLOT_PATIENCE: Duration = Duration::from_millis(1);
+
+/// At how many keys it is looked, when somebody leaves, that others could not have tell of their changes no more.
+const LEFT_LOOKED_AT: usize = 64;
+
+/// Milliseconds after which it is looked again whether a key is still being moved or held by somebody else.
+const PUT_OFF_LOOK_MS: u64 = 5;
 
 /// Milliseconds after which it is looked again whether writes are still refused.
 const REFUSED_LOOK_MS: u64 = 100;
 
+/// What came of serving.
+#[derive(Default)]
+struct Round {
+    /// Nothing more may be served before this.
+    refused_until: Option<UnixMillis>,
+    /// One of the keys that were put off.
+    put_off: Option<Key>,
+}
+
+/// Until when nobody may be served, if so.
+fn refused_until(node: &Node, now: UnixMillis) -> Option<UnixMillis> {
+    let is_refused = || node.condition.writes_refused().is_some() || node.condition.is_busy();
+    node.condition.paused_until(now, true).or_else(|| is_refused().then_some(now + REFUSED_LOOK_MS))
+}
+
 impl KeyObserver for Room {
     fn changed(&self, database: u8, key: &[u8]) {
-        let mut inner = self.inner.lock();
+        let mut locked = self.inner.lock();
+        let inner = &mut *locked;
         let name: Key = (database, key.into());
         let Some(queue) = inner.queues.get_mut(&name) else { return };
         let Some(first) = queue.waiters.front().cloned() else { return };
-        if !std::mem::replace(&mut queue.is_ready, true) {
+        let known = std::mem::replace(&mut queue.change, Change::Ready);
+        if known == Change::PutOff {
+            inner.put_off.remove(&name);
+        }
+        if known != Change::Ready {
             inner.ready.push_back(name);
         }
         // SUBTLE: the call comes last: whoever is called looks at this word first, and nobody calls again.
         self.is_ready.store(true, Ordering::Release);
-        drop(inner);
+        drop(locked);
         first.call();
     }
 }
@@ -369,7 +437,7 @@ impl Inner {
         let next = self.ready.pop_front();
         if let Some(name) = &next {
             if let Some(queue) = self.queues.get_mut(name) {
-                queue.is_ready = false;
+                queue.change = Change::Seen;
             }
             self.tidy(name);
         }
@@ -379,15 +447,35 @@ impl Inner {
         next
     }
 
-    /// Notes keys again that could not be looked at, if somebody still waits for them.
-    fn put_back(&mut self, keys: Vec<Key>, is_ready: &AtomicBool) {
-        for name in keys {
-            if let Some(queue) = self.queues.get_mut(&name).filter(|queue| !queue.is_ready) {
-                queue.is_ready = true;
-                self.ready.push_back(name);
+    /// Notes a key that could not be looked at, if somebody still waits for it and it has not changed again.
+    fn put_off(&mut self, name: &Key) {
+        if let Some(queue) = self.queues.get_mut(name).filter(|queue| queue.change == Change::Seen) {
+            queue.change = Change::PutOff;
+            self.put_off.insert(name.clone());
+        }
+    }
+
+    /// Makes ready what was put off. False if nothing was.
+    fn take_back(&mut self, is_ready: &AtomicBool) -> bool {
+        let keys = std::mem::take(&mut self.put_off);
+        for name in &keys {
+            if let Some(queue) = self.queues.get_mut(name) {
+                queue.change = Change::Ready;
             }
         }
-        is_ready.store(!self.ready.is_empty(), Ordering::Release);
+        let is_any = !keys.is_empty();
+        self.ready.extend(keys);
+        if is_any {
+            is_ready.store(true, Ordering::Release);
+        }
+        is_any
+    }
+
+    /// Some of the keys that may tell of their changes though nobody waits for them.
+    fn take_left(&mut self, most: usize) -> Vec<Key> {
+        let some: Vec<Key> = self.left.iter().take(most).cloned().collect();
+        some.iter().for_each(|name| _ = self.left.remove(name));
+        some
     }
 
     /// Takes a client out of the queue of a key, if it is there.
@@ -413,8 +501,10 @@ impl Inner {
 
     /// Drops the queue of a key if it says nothing any more.
     fn tidy(&mut self, name: &Key) {
-        if self.queues.get(name).is_some_and(|queue| queue.waiters.is_empty() && !queue.is_ready) {
+        let is_over = |queue: &Queue| queue.waiters.is_empty() && queue.change != Change::Ready;
+        if self.queues.get(name).is_some_and(is_over) {
             self.queues.remove(name);
+            self.put_off.remove(name);
         }
     }
 }
@@ -425,7 +515,7 @@ enum Tried {
     /// It waits for another kind, or has just ended waiting.
     Nothing,
     KeyIsGone,
-    /// The key, or the target of a move, is being moved itself, or held by a script that runs for very long.
+    /// The key, or the target of a move, is being moved itself, or held by somebody else.
     Later,
 }
 
@@ -466,11 +556,11 @@ impl Waiter {
         keys + self.also.as_ref().map_or(0, |key| key.len())
     }
 
-    fn try_serve(&self, writer: &mut Writer, now: UnixMillis, key: &[u8]) -> Tried {
+    fn try_serve(&self, writer: &mut Writer, now: UnixMillis, key: &[u8], patience: Duration) -> Tried {
         let mut keys = vec![key];
         keys.extend(self.also.as_deref());
         let keyspace = Arc::clone(writer.keyspace());
-        let Some(mut access) = writer.access_unless_busy(now, &keys) else { return Tried::Later };
+        let Some(mut access) = writer.access_within(now, &keys, patience) else { return Tried::Later };
         if keyspace.meets_frozen(&keys, true) {
             return Tried::Later;
         }

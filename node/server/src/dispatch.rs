@@ -487,8 +487,7 @@ fn looks_frozen(keyspace: &Keyspace, client: &ClientState, entry: &Entry, args: 
 #[inline]
 pub(crate) fn serve_waiting(worker: &Worker, now: UnixMillis) {
     if worker.node.blocking.is_ready() {
-        // While nothing may be served, their own threads look again.
-        let _ = worker.node.blocking.serve(&worker.node, &mut worker.writer(), now);
+        worker.node.blocking.serve(&worker.node, &mut worker.writer(), now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What threads do to each other that serve, end and leave; the scenes of clients are in `connection::tests::waiting`.
 
 use super::*;
+use crate::condition::Paused;
 use crate::testing::{STARTED_AT, node};
 use keyspace::End;
 use std::task::Wake;
@@ -46,29 +47,88 @@ fn length(node: &Node, key: &[u8]) -> usize {
 }
 
 #[test]
-fn waiting_can_be_ended_while_the_one_who_serves_waits_for_the_slot() {
+fn nobody_waits_for_a_slot_with_the_turn_to_serve() {
+    let node = node();
+    let (waiting, other) = (waiter(1, b"q", || true), waiter(2, b"p", || true));
+    enter(&node, &waiting);
+    enter(&node, &other);
+    push(&node, b"q", b"a");
+    // As a script that runs on another thread, and has not run for long yet: whoever waited for it would wait here for ever.
+    let mut writer = node.keyspace.writer();
+    let access = writer.access(STARTED_AT, &[b"q"]);
+    node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT);
+    assert!(!node.blocking.is_ready(), "commands have nothing to look for");
+    assert!(waiting.is_called(Waker::noop()), "it is to look again");
+    for _ in 0..2 {
+        let until = node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT);
+        assert_eq!((until, waiting.is_called(Waker::noop())), (Some(STARTED_AT + PUT_OFF_LOOK_MS), false));
+    }
+    // Others are served, and leave.
+    push(&node, b"p", b"b");
+    node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT);
+    assert!(matches!(other.outcome(), Some(Outcome::Served { .. })), "{:?}", other.outcome());
+    node.blocking.leave(&node, &other);
+    assert!(waiting.is_called(Waker::noop()), "who leaves may be the one who would have looked again");
+    // So does the one who waits for it; the key tells on until somebody has its slot.
+    assert!(node.blocking.unblock(1, false));
+    node.blocking.leave(&node, &waiting);
+    assert_eq!((node.blocking.count(), node.blocking.room.inner.lock().left.len()), (0, 1));
+    drop(access);
+    assert_eq!((waiting.outcome(), length(&node, b"q")), (Some(Outcome::Nothing), 1));
+    enter(&node, &other);
+    node.blocking.leave(&node, &other);
+    let inner = node.blocking.room.inner.lock();
+    assert!(inner.queues.is_empty() && inner.put_off.is_empty() && inner.left.is_empty(), "{inner:?}");
+}
+
+#[test]
+fn a_key_that_was_put_off_is_served_also_if_nothing_may_be_served_meanwhile() {
+    let node = Arc::new(node());
+    let pauses = {
+        let node = Arc::clone(&node);
+        move || {
+            node.condition.pause(Paused::Writes, UnixMillis::MAX);
+            true
+        }
+    };
+    let [first, last] = [(1, b"held"), (3, b"last")].map(|(client, key)| waiter(client, key, || true));
+    let middle = waiter(2, b"free", pauses);
+    [&first, &middle, &last].into_iter().for_each(|waiter| enter(&node, waiter));
+    let keys: [&[u8]; 3] = [b"held", b"free", b"last"];
+    keys.into_iter().for_each(|key| push(&node, key, b"a"));
+    let mut script = node.keyspace.writer();
+    let access = script.access(STARTED_AT, &[b"held"]);
+    // It is found to run for long between two keys.
+    node.keyspace.set_busy(true);
+    let until = node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT);
+    assert_eq!((until, node.blocking.is_ready()), (Some(UnixMillis::MAX), true));
+    drop(access);
+    node.keyspace.set_busy(false);
+    node.condition.end_pause();
+    assert_eq!(node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT), None);
+    for waiter in [&first, &middle, &last] {
+        assert!(matches!(waiter.outcome(), Some(Outcome::Served { .. })), "{waiter:?}: {:?}", waiter.outcome());
+        node.blocking.leave(&node, waiter);
+    }
+}
+
+#[test]
+fn a_key_that_was_put_off_and_changes_again_is_ready() {
     let node = node();
     let waiting = waiter(1, b"q", || true);
     enter(&node, &waiting);
     push(&node, b"q", b"a");
-    std::thread::scope(|scope| {
-        // As a transaction that names the key and holds `CLIENT UNBLOCK`.
+    {
         let mut writer = node.keyspace.writer();
-        let access = writer.access(STARTED_AT, &[b"q"]);
-        scope.spawn(|| node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT));
-        while node.blocking.is_ready() {
-            yield_now();
-        }
-        for _ in 0..TURNS {
-            assert!(waiting.outcome.try_lock().is_some(), "whoever serves holds what it must not");
-            yield_now();
-        }
-        assert!(node.blocking.unblock(1, false));
-        drop(access);
-    });
-    assert_eq!((waiting.outcome(), length(&node, b"q")), (Some(Outcome::Nothing), 1));
+        let _access = writer.access(STARTED_AT, &[b"q"]);
+        node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT);
+    }
+    assert!(!node.blocking.is_ready());
+    push(&node, b"q", b"b");
+    // Before the next command of whoever pushed it.
+    node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT);
+    assert_eq!((waiting.outcome().is_some(), length(&node, b"q")), (true, 1));
     node.blocking.leave(&node, &waiting);
-    assert_eq!(node.blocking.count(), 0);
 }
 
 #[test]
@@ -96,7 +156,7 @@ fn nobody_is_passed_over_when_another_leaves_meanwhile() {
     enter(&node, &first);
     enter(&node, &second);
     push(&node, b"q", b"a");
-    assert_eq!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT), None);
+    assert_eq!(node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT), None);
     assert!(matches!(second.outcome(), Some(Outcome::Served { .. })), "{:?}", second.outcome());
     let leaver = leaver.lock().take().unwrap();
     leaver.join().unwrap();
@@ -145,7 +205,7 @@ fn a_key_that_changes_often_is_looked_at_once() {
     assert_eq!(node.blocking.room.inner.lock().ready.len(), 100);
     node.blocking.leave(&node, &again);
     waiting[1..].iter().for_each(|waiter| node.blocking.leave(&node, waiter));
-    assert_eq!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT), None);
+    assert_eq!(node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT), None);
     let inner = node.blocking.room.inner.lock();
     assert!(inner.queues.is_empty() && inner.ready.is_empty() && inner.bytes == 0, "{inner:?}");
 }
@@ -180,7 +240,10 @@ fn leaving_and_serving_do_not_wait_for_a_script_that_was_put_aside() {
     let access = script.access(STARTED_AT, &[b"p", b"q"]);
     node.keyspace.set_busy(true);
     node.blocking.leave(&node, &leaver);
-    assert!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT).is_some(), "it is to be done later");
+    assert!(
+        node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT).is_some(),
+        "it is to be done later"
+    );
     assert_eq!((node.blocking.count(), stayer.outcome()), (1, None));
     node.blocking.tidy(&node.keyspace);
     assert_eq!(node.blocking.room.inner.lock().left.len(), 1, "it is still held");
@@ -188,7 +251,7 @@ fn leaving_and_serving_do_not_wait_for_a_script_that_was_put_aside() {
     node.keyspace.set_busy(false);
     node.blocking.tidy(&node.keyspace);
     assert!(node.blocking.room.inner.lock().left.is_empty());
-    assert_eq!(node.blocking.serve(&node, &mut node.keyspace.writer(), STARTED_AT), None);
+    assert_eq!(node.blocking.serve_again(&node, &mut node.keyspace.writer(), STARTED_AT), None);
     assert!(matches!(stayer.outcome(), Some(Outcome::Served { .. })), "{:?}", stayer.outcome());
     node.blocking.leave(&node, &stayer);
 }

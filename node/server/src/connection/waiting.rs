@@ -108,7 +108,7 @@ impl Turn<'_> {
         }
         let node = &self.worker.node;
         let now = node.wall_clock();
-        let until = node.blocking.serve(node, &mut self.worker.writer(), now);
+        let until = node.blocking.serve_again(node, &mut self.worker.writer(), now);
         let span = until.map(|until| Duration::from_millis(until.saturating_sub(now)).min(PAUSE_LOOK));
         *pause = span.map(|span| Box::pin(tokio::time::sleep(span)));
         true
