@@ -178,6 +178,13 @@ impl Delivery {
         }
     }
 
+    /// An entry is delivered otherwise than in its turn.
+    pub(super) fn take_late(&mut self, id: StreamId) {
+        if self.late.remove(&id).is_some() {
+            self.entries_read = self.entries_read.map(|read| read.saturating_add(1));
+        }
+    }
+
     /// What is to be delivered.
     pub(super) fn new_ids(&self, known: &Known, entries: &impl EntryDots) -> Vec<StreamId> {
         let late = self.late.iter().map(|(id, stamp)| EntryDot { stamp: *stamp, id: *id });

@@ -202,14 +202,17 @@ impl GroupMut<'_> {
             self.delivery().pending.release(id);
             return false;
         };
-        let pending = &mut self.delivery().pending;
-        let before = pending.find(id).copied();
+        let delivery = self.delivery();
+        let before = delivery.pending.find(id).copied();
         if before.is_none() && !claim.forces {
             return false;
         }
         if before.is_some_and(|before| now.saturating_sub(before.delivered_ms) < claim.idle_ms_min) {
             return false;
         }
+        // What is pending was delivered: nobody is given it as new.
+        delivery.take_late(id);
+        let pending = &mut delivery.pending;
         let (consumer, _) = pending.enter(name, now);
         pending.note_seen(consumer, now);
         let once = before.map_or(1, |before| before.deliveries);
