@@ -20,3 +20,4 @@ mod sentinel;
 mod setup;
 mod tidy;
 mod tls;
+mod volumes;

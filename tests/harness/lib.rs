@@ -48,5 +48,6 @@ pub mod speed;
 pub mod stalls;
 pub mod steady;
 pub mod texts;
+pub mod volume;
 pub mod wait;
 pub mod zipf;

@@ -26,17 +26,19 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn sync_file(&self, name: &str) -> io::Result<()>;
     /// Bytes that may still be written.
     fn space(&self) -> io::Result<u64>;
-    /// What tells a file from every copy of it.
+    /// What tells a file from every copy of it, and where it is.
     fn file_id(&self, name: &str) -> io::Result<FileId>;
 }
 
-/// What tells a file from every copy of it. Renaming does not change it, and nobody can choose it.
+/// What tells a file from every copy of it, and where it is. Renaming does not change it, and nobody can choose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// Its number in its file system. Free again when the file is gone.
     pub inode: u64,
     /// When it was made, in nanoseconds; 0 where the file system does not say.
     pub born_ns: u64,
+    /// Which mount of its file system it is seen under; 0 where the system does not say.
+    pub mount: u64,
 }
 
 /// A file that is being written.

@@ -20,6 +20,7 @@ mod journal_reader;
 pub mod limits;
 mod memory;
 mod mirrored_catalogue;
+mod mount;
 mod pins;
 mod record;
 mod rows;

@@ -33,6 +33,8 @@ struct Disk {
     made: u64,
     /// Counts crashes: handles of an earlier life are dead.
     life: u64,
+    /// Counts the times at which it lost what was not durable, and came back.
+    mount: u64,
     random: u64,
 }
 
@@ -96,6 +98,7 @@ impl SimulatedFs {
             fails_at: None,
             made: 0,
             life: 0,
+            mount: 1,
             random: seed,
         })))
     }
@@ -139,7 +142,8 @@ impl SimulatedFs {
         disk.power_fails_at = None;
     }
 
-    /// The host loses power and comes back with what its disk has kept.
+    /// The host loses power and comes back with what its disk has kept; or, if it says that it has stayed up, only the disk
+    /// went away and came back.
     pub fn crash(&self) {
         self.disk().crash();
     }
@@ -275,6 +279,7 @@ impl Disk {
     fn crash(&mut self) {
         self.life += 1;
         self.power_fails_at = None;
+        self.mount += 1;
         let kept = self.draw(self.changes.len() as u64 + 1) as usize;
         for change in std::mem::take(&mut self.changes).into_iter().take(kept) {
             change.carry_out(&mut self.durable_names);
@@ -394,7 +399,7 @@ impl Fs for SimulatedFs {
 
     fn file_id(&self, name: &str) -> io::Result<FileId> {
         let disk = self.operate()?;
-        Ok(FileId { inode: disk.files[disk.index(name)?].id, born_ns: 0 })
+        Ok(FileId { inode: disk.files[disk.index(name)?].id, born_ns: 0, mount: disk.mount })
     }
 }
 

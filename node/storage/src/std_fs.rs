@@ -1,6 +1,7 @@
 //! The real disk: a directory of the operating system.
 
 use crate::fs::{FileFacts, FileId, Fs, FsFile};
+use crate::mount::mount_of;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -108,10 +109,11 @@ impl Fs for StdFs {
     }
 
     fn file_id(&self, name: &str) -> io::Result<FileId> {
-        let facts = fs::metadata(self.path(name))?;
+        let path = self.path(name);
+        let facts = fs::metadata(&path)?;
         let born = facts.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let born_ns = born.map_or(0, |born| u64::try_from(born.as_nanos()).unwrap_or(u64::MAX));
-        Ok(FileId { inode: facts.ino(), born_ns })
+        Ok(FileId { inode: facts.ino(), born_ns, mount: mount_of(&path, &facts) })
     }
 }
 

@@ -368,9 +368,19 @@ impl Peers {
 }
 
 /// Whether everything that the life before has sent is in the store, as far as the store can tell.
+///
+/// SUBTLE: a disk that died with its volume can no longer be told that the store is not sound. What the system had not
+/// written by then is gone when the volume is mounted again, although the host has stayed up.
 fn may_be_whole(found: &FoundStore, start: &storage::Start) -> bool {
-    let before = start.before.as_ref().map(|boot| Life { generation: boot.generation, nonce: boot.nonce });
-    before.is_some() && found.sound_life() == before && !start.host_crashed
+    let Some(before) = &start.before else { return false };
+    let life = Life { generation: before.generation, nonce: before.nonce };
+    let lost_volume = !before.ended_cleanly && found.witness().is_none_or(|witness| witness.is_remounted);
+    if lost_volume && !start.host_crashed {
+        tracing::warn!(
+            "the volume was mounted anew since the process before wrote to it: what that had not made durable may be gone"
+        );
+    }
+    found.sound_life() == Some(life) && !start.host_crashed && !lost_volume
 }
 
 /// Whether the directory is a copy of what this node left, which others may have more of than it says itself, and which

@@ -56,6 +56,33 @@ fn a_number_whose_tail_may_be_missing_is_given_up_whichever_step_of_a_start_was_
     });
 }
 
+/// The disk has failed, so nothing could be noted on it, and the volume was mounted again while the host stayed up.
+#[test]
+fn a_number_whose_tail_was_lost_with_a_volume_is_given_up_although_the_host_has_stayed_up() {
+    in_a_runtime(|| {
+        let (disk, rows, number) = crashed(15);
+        let mut peers = prepared(Some(&disk), &rows, 2, "first boot").unwrap();
+        assert!(peers.load());
+        let fresh = peers.number().unwrap();
+        assert_ne!(fresh, number);
+        until(&mut peers, |peers| peers.has_read_all());
+        drop(peers);
+        // A process that is killed has lost nothing, and one that has ended in order left nothing to be lost.
+        let mut peers = prepared(Some(&disk), &rows, 3, "first boot").unwrap();
+        assert!(peers.load());
+        assert_eq!(peers.number(), Some(fresh));
+        until(&mut peers, |peers| peers.has_read_all());
+        assert!(peers.stop_disk());
+        peers.rows.end_cleanly().unwrap();
+        drop(peers);
+        disk.files.crash();
+        rows.crash();
+        let mut peers = prepared(Some(&disk), &rows, 4, "first boot").unwrap();
+        assert!(peers.load());
+        assert_eq!(peers.number(), Some(fresh));
+    });
+}
+
 #[test]
 fn a_node_whose_numbers_are_used_up_does_not_go_on_under_the_last_one_when_it_is_restarted() {
     in_a_runtime(|| {
