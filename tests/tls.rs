@@ -3,6 +3,7 @@
 use crate::libraries::interpreter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::node::text;
 use tests::place::{free_stream_address, own_host};
@@ -26,7 +27,7 @@ impl Identity {
 
 /// A node that is reached over TLS alone, and who may reach it.
 struct Guarded {
-    _cluster: Cluster,
+    cluster: Cluster,
     address: String,
     server: Identity,
     client: Identity,
@@ -51,7 +52,7 @@ fn guarded() -> Guarded {
     ]);
     assert!(cluster.nodes[0].stop().success(), "the node ends in order");
     cluster.nodes[0].start();
-    Guarded { _cluster: cluster, address, server, client, _directory: directory }
+    Guarded { cluster, address, server, client, _directory: directory }
 }
 
 impl Guarded {
@@ -87,6 +88,35 @@ fn redis_cli_is_served_over_tls_if_both_sides_are_who_they_say() {
         let refused = guarded.redis_cli(authority, own, &["GET", "k"]);
         assert_ne!(said(&refused), "v", "{what} was answered");
     }
+}
+
+#[test]
+fn a_port_becomes_one_for_tls_and_two_ports_change_places() {
+    if Redis::start("what redis-cli does over TLS").is_none() {
+        return;
+    }
+    let mut guarded = guarded();
+    let plain = guarded.cluster.nodes[0].resp.clone();
+    let port = |address: &str| address.rsplit_once(':').expect("an address has a port").1.to_owned();
+    let (first, second) = (port(&plain), port(&guarded.address));
+    let over_tls = |guarded: &Guarded| {
+        let served = guarded.redis_cli(&guarded.server, Some(&guarded.client), &["PING"]);
+        text(&served.stdout).trim().to_owned() + &text(&served.stderr)
+    };
+    let mut early = guarded.cluster.nodes[0].client();
+    early.must("PING");
+    early.must(&format!("CONFIG SET port 0 tls-port {first}"));
+    let second_address = std::mem::replace(&mut guarded.address, plain.clone());
+    assert_eq!(over_tls(&guarded), "PONG");
+    // Who was there goes on as it came.
+    early.must("PING");
+    early.must(&format!("CONFIG SET port {first} tls-port {second}"));
+    Client::connect(&plain).expect("the node takes connections").must("PING");
+    early.must(&format!("CONFIG SET tls-port {first} port {second}"));
+    assert_eq!(over_tls(&guarded), "PONG");
+    Client::connect(&second_address).expect("the node takes connections").must("PING");
+    let refused = early.line(&format!("CONFIG SET port {first}"));
+    assert!(refused.to_string().contains("Unable to listen on this port"), "{refused}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::arrivals::Awaited;
 use crate::backups::ChunkReply;
 use crate::blocking::Waiting;
 use crate::clients::{Look, Marks, Presence};
+use crate::command::admin::config::Moving;
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
@@ -141,6 +142,8 @@ pub enum Order {
     Relocation(Relocating),
     /// Keys that go to another server.
     Migration(Box<Migration>),
+    /// Settings that wait for the resolver of names.
+    Settings(Box<Moving>),
     /// For a piece of a backup.
     Chunk(oneshot::Receiver<ChunkReply>),
 }

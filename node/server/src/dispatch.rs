@@ -170,6 +170,9 @@ fn withhold_unwanted(client: &mut ClientState, reply: &mut Reply, before: usize)
         if let Some(Order::Migration(migration)) = &mut client.order {
             migration.is_silent = true;
         }
+        if let Some(Order::Settings(moving)) = &mut client.order {
+            moving.is_silent = true;
+        }
         withhold(client, reply, before);
     }
 }

@@ -175,6 +175,10 @@ pub const OUTGOING_MESSAGES_BYTES_MAX: usize = 8 << 20;
 /// behind them for as long as a slow path takes.
 pub const PUBLISHED_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of changes that a transaction, a script or a function may make and still go on writing: all of it becomes one batch,
+/// which the journal and the peers take as a whole. Beyond it commands that write are refused.
+pub const GROUP_BYTES_MAX: usize = 2 << 30;
+
 /// Bytes of small messages that are kept in one piece: large enough that their number does not matter, small beside what
 /// is written at once.
 pub const OUTBOX_PIECE_BYTES: usize = 16 * 1024;
@@ -200,3 +204,6 @@ pub const TARGET_REPLY_BYTES_MAX: usize = 64 << 10;
 /// Threads of one worker that ask the resolver for names: of `MIGRATE`, and of addresses to listen at. More names wait, each
 /// as long as its client says.
 pub const RESOLVING_MAX: usize = 4;
+
+/// How long `CONFIG SET bind` waits for the resolver of names: somewhat longer than that tries two servers.
+pub const RESOLVING_TIME_MAX: Duration = Duration::from_secs(15);

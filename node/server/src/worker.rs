@@ -5,7 +5,7 @@
 
 use crate::config::Reader;
 use crate::connection::serve_connection;
-use crate::doors::Listeners;
+use crate::doors::{Came, Listeners, all_who_came};
 use crate::limits::{
     ACCEPTED_WAITING_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, READ_BUFFER_BYTES, RESOLVING_MAX,
 };
@@ -19,6 +19,7 @@ use crate::tls::watch_files;
 use crdt::Stamp;
 use keyspace::{EXPECTED_MAX, Place, Writer};
 use std::cell::{RefCell, RefMut};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -300,9 +301,9 @@ async fn accept(node: Arc<Node>, dealt_to: Vec<mpsc::Sender<Accepted>>, mut stop
 async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
     let usable = |listener: &Option<Arc<std::net::TcpListener>>| {
         let Some(listener) = listener else { return Ok(None) };
-        let listener = listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener).map(Some)
+        let socket = listener.try_clone()?;
+        socket.set_nonblocking(true)?;
+        Ok(Some((Arc::clone(listener), TcpListener::from_std(socket)?)))
     };
     let mut dealt_to = dealt_to.iter().cycle();
     loop {
@@ -310,6 +311,7 @@ async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
         let (plain, tls) = match (usable(&listeners.plain), usable(&listeners.tls)) {
             (Ok(plain), Ok(tls)) => (plain, tls),
             (Err(error), _) | (_, Err(error)) => {
+                let error: io::Error = error;
                 tracing::error!(%error, "a listener for clients cannot be used; it is tried again");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
@@ -317,8 +319,8 @@ async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
         };
         loop {
             let accepted = tokio::select! {
-                (stream, address) = accept_one(node, plain.as_ref()) => (stream, address, false),
-                (stream, address) = accept_one(node, tls.as_ref()) => (stream, address, true),
+                accepted = accept_one(node, plain.as_ref(), false) => accepted,
+                accepted = accept_one(node, tls.as_ref(), true) => accepted,
                 () = node.doors.changed() => break,
             };
             let Some(deal) = dealt_to.next() else { return };
@@ -326,41 +328,27 @@ async fn accept_all(node: &Node, dealt_to: &[mpsc::Sender<Accepted>]) {
                 return;
             }
         }
-        for accepted in those_who_came(node, &listeners) {
+        let mut came = node.doors.take_early();
+        let now = node.doors.listeners();
+        let closed = listeners.all().filter(|(listener, _)| !now.has_any(listener));
+        closed.for_each(|(listener, is_tls)| came.extend(all_who_came(listener, is_tls)));
+        for Came { stream, address, is_tls } in came {
+            let Ok(stream) = stream.set_nonblocking(true).and_then(|()| prepare(node, stream)) else { continue };
             let Some(deal) = dealt_to.next() else { return };
-            if deal.send(accepted).await.is_err() {
+            if deal.send((stream, address, is_tls)).await.is_err() {
                 return;
             }
         }
     }
 }
 
-/// Who has come to these doors, one of which may be closed now, and was not accepted yet.
-fn those_who_came(node: &Node, listeners: &Listeners) -> Vec<Accepted> {
-    let mut accepted = Vec::new();
-    for (listener, is_tls) in [(&listeners.plain, false), (&listeners.tls, true)] {
-        // The system says that it would have to wait when there is nobody left.
-        while accepted.len() < ACCEPTED_WAITING_MAX
-            && let Some(Ok((stream, address))) = listener.as_ref().map(|listener| listener.accept())
-        {
-            let prepared = stream.set_nonblocking(true).and_then(|()| prepare(node, stream));
-            accepted.extend(prepared.ok().map(|stream| (stream, address, is_tls)));
-        }
-    }
-    accepted
-}
-
 /// The next connection, ready to be handed to another thread. Errors of single connections are passed over; when the
 /// process has no file left, waiting a little is all there is to do.
-async fn accept_one(node: &Node, listener: Option<&TcpListener>) -> (std::net::TcpStream, SocketAddr) {
-    let Some(listener) = listener else { return std::future::pending().await };
+async fn accept_one(node: &Node, door: Option<&(Arc<std::net::TcpListener>, TcpListener)>, is_tls: bool) -> Accepted {
+    let Some((listener, socket)) = door else { return std::future::pending().await };
     loop {
-        let accepted = match listener.accept().await {
-            Ok((stream, address)) => {
-                stream.into_std().and_then(|stream| prepare(node, stream)).map(|stream| (stream, address))
-            }
-            Err(error) => Err(error),
-        };
+        let accepted = poll_fn(|context| node.doors.poll_accept((listener, is_tls), socket, context)).await;
+        let accepted = accepted.and_then(|(stream, address)| Ok((prepare(node, stream.into_std()?)?, address, is_tls)));
         match accepted {
             Ok(accepted) => return accepted,
             Err(error) => {

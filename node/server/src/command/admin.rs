@@ -4,7 +4,7 @@
 //! `CONFIG` is handled in `admin::config`, `MEMORY` and `SLOWLOG` in `admin::diagnosis`, `LATENCY` in `admin::latency`. Commands that make
 //! no sense on a node whose regions all write are refused with a sentence that says what there is instead.
 
-mod config;
+pub(crate) mod config;
 mod diagnosis;
 mod latency;
 mod saving;

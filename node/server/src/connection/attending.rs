@@ -52,15 +52,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Some(Order::Migration(wish)) => {
                 let migrated = self.attend(migration::carry_out(self.worker, &wish)).await?;
                 self.client.written = self.client.written.max(migrated.stamp);
-                let error = migrated.error();
-                if let Some((ordinal, error)) = self.client.last_command.zip(error.as_ref()) {
-                    self.client.tally.failed(ordinal, error);
-                }
-                match error {
-                    _ if wish.is_silent => {}
-                    Some(error) => self.reply.error(&error),
-                    None => self.reply.ok(),
-                }
+                self.answer_late(migrated.error(), wish.is_silent);
+                return Ok(self.worker.node.wall_clock());
+            }
+            Some(Order::Settings(moving)) => {
+                let moved = self.attend(moving.carry_out(&self.worker.node, self.presence.id)).await?;
+                self.answer_late(moved.err().map(|error| error.to_string()), moving.is_silent);
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Chunk(answer)) => self.answered(answer).await?,
@@ -71,6 +68,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Err(sentence) => self.reply.error(&format!("ERR {sentence}")),
         }
         Ok(self.worker.node.wall_clock())
+    }
+
+    /// Answers that the last command was done, or its error.
+    fn answer_late(&mut self, error: Option<String>, is_silent: bool) {
+        if let Some((ordinal, error)) = self.client.last_command.zip(error.as_ref()) {
+            self.client.tally.failed(ordinal, error);
+        }
+        match error {
+            _ if is_silent => {}
+            Some(error) => self.reply.error(&error),
+            None => self.reply.ok(),
+        }
     }
 
     /// Waits for what the last command asked of the disk, and answers it.

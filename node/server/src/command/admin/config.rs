@@ -1,9 +1,11 @@
 //! `CONFIG`: the settings of this node while it runs.
 
 use super::help as help_lines;
+use crate::client::Order;
 use crate::command::{Call, CommandError};
-use crate::config::SetError;
-use crate::doors::Listeners;
+use crate::config::{Config, SetError};
+use crate::doors::{Doors, Listeners, LookedUp};
+use crate::node::Node;
 
 pub fn get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let found = call.node.config.matching(&args[2..]);
@@ -25,36 +27,91 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         let value = std::str::from_utf8(value).map_err(|_| not_text(name))?;
         texts.push((name, value));
     }
-    let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
-    let _changing = call.node.doors.change();
-    let doors = try_doors(call, &texts)?;
-    if let Some(tls) = names.iter().find(|name| name.to_ascii_lowercase().starts_with("tls-")) {
-        try_tls(call, tls, &texts)?;
+    if let Some(host) = unknown_host(call.node, &texts)? {
+        if call.client.is_in_exec {
+            return Err(CommandError::Plain(
+                "ERR CONFIG SET failed (possibly related to argument 'bind') - A name is not looked up inside a transaction: everything in it would wait.",
+            ));
+        }
+        let texts = texts.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        call.client.order = Some(Order::Settings(Box::new(Moving { host, texts, is_silent: false })));
+        return Ok(());
     }
-    call.node.config.set(&texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
-    if let Some(doors) = doors {
-        call.node.doors.open(doors);
-    }
-    // A lower limit counts for the next command already.
-    call.node.memory_limit.measure(call.node);
-    // Names only: a value may be a password.
-    tracing::info!(client = call.client.id(), settings = names.join(" "), "settings were changed by a client");
+    apply(call.node, call.client.id(), &texts, None)?;
     call.reply.ok();
     Ok(())
 }
 
+/// A change of the settings that waits for the resolver of names.
+#[derive(Debug)]
+pub struct Moving {
+    /// The name.
+    host: String,
+    texts: Vec<(String, String)>,
+    /// The client does not want the reply.
+    pub is_silent: bool,
+}
+
+impl Moving {
+    /// Makes the change when it is known what the name stands for.
+    pub async fn carry_out(&self, node: &Node, client: u64) -> Result<(), CommandError> {
+        let looked_up = LookedUp::ask(self.host.clone()).await;
+        let texts: Vec<(&str, &str)> = self.texts.iter().map(|(name, value)| (&**name, &**value)).collect();
+        apply(node, client, &texts, Some(&looked_up))
+    }
+}
+
+/// Changes settings, all or none.
+fn apply(node: &Node, client: u64, texts: &[(&str, &str)], looked_up: Option<&LookedUp>) -> Result<(), CommandError> {
+    let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    let _changing = node.doors.change();
+    let doors = try_doors(node, texts, looked_up)?;
+    if let Some(tls) = names.iter().find(|name| name.to_ascii_lowercase().starts_with("tls-")) {
+        try_tls(node, tls, texts)?;
+    }
+    node.config.set(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+    if let Some(doors) = doors {
+        node.doors.open(doors);
+    }
+    // A lower limit counts for the next command already.
+    node.memory_limit.measure(node);
+    // Names only: a value may be a password.
+    tracing::info!(client, settings = names.join(" "), "settings were changed by a client");
+    Ok(())
+}
+
+/// The first of these settings that is changed.
+fn named(texts: &[(&str, &str)], wanted: &[&str]) -> Option<String> {
+    let is_wanted = |(name, _): &&(&str, &str)| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+    texts.iter().find(is_wanted).map(|(name, _)| name.to_ascii_lowercase())
+}
+
+/// What the settings would be.
+fn preview(node: &Node, texts: &[(&str, &str)]) -> Result<Config, CommandError> {
+    node.config.preview(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))
+}
+
+/// A name that has to be looked up first.
+fn unknown_host(node: &Node, texts: &[(&str, &str)]) -> Result<Option<String>, CommandError> {
+    if named(texts, &["bind", "resp"]).is_none() {
+        return Ok(None);
+    }
+    Ok(Doors::unknown_host(&node.config.load(), &preview(node, texts)?))
+}
+
 /// Listens where the settings will say that clients connect, if that changes. If it cannot be had, nothing changes.
-fn try_doors(call: &Call<'_, '_>, texts: &[(&str, &str)]) -> Result<Option<Listeners>, CommandError> {
-    let named = |wanted: &[&str]| {
-        let is_wanted = |(name, _): &&(&str, &str)| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
-        texts.iter().find(is_wanted).map(|(name, _)| name.to_ascii_lowercase())
-    };
+fn try_doors(
+    node: &Node,
+    texts: &[(&str, &str)],
+    looked_up: Option<&LookedUp>,
+) -> Result<Option<Listeners>, CommandError> {
+    let named = |wanted: &[&str]| named(texts, wanted);
     if named(&["port", "bind", "resp", "resp-plain", "tls-port"]).is_none() {
         return Ok(None);
     }
-    let (node, now) = (call.node, call.node.config.load());
-    let after = node.config.preview(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
-    node.doors.prepare(&now, &after).map_err(|error| {
+    let now = node.config.load();
+    let after = preview(node, texts)?;
+    node.doors.prepare(&now, &after, looked_up).map_err(|error| {
         tracing::warn!(%error, "clients go on connecting where they did");
         let by_host = if now.resp.host() == after.resp.host() { None } else { named(&["bind"]) };
         let (name, sentence) = match by_host {
@@ -69,9 +126,9 @@ fn try_doors(call: &Call<'_, '_>, texts: &[(&str, &str)]) -> Result<Option<Liste
 }
 
 /// Uses the files of TLS that the settings will name. If they cannot be used, nothing changes.
-fn try_tls(call: &Call<'_, '_>, name: &str, texts: &[(&str, &str)]) -> Result<(), CommandError> {
-    let config = call.node.config.preview(texts).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
-    call.node.tls.apply(&config).map_err(|error| {
+fn try_tls(node: &Node, name: &str, texts: &[(&str, &str)]) -> Result<(), CommandError> {
+    let config = preview(node, texts)?;
+    node.tls.apply(&config).map_err(|error| {
         tracing::error!(%error, "the settings of TLS are not changed");
         CommandError::Detailed(format!(
             "ERR CONFIG SET failed (possibly related to argument '{name}') - Unable to update TLS configuration. Check server \
