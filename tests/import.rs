@@ -3,6 +3,7 @@
 pub mod contents;
 mod files;
 mod live;
+mod lives;
 
 use contents::Contents;
 use serde_json::Value;

@@ -45,6 +45,8 @@ fn what_scripts_rely_on_is_understood() {
         "pelago import f.rdb --salvage --restart",
         "pelago import --from redis://:p@h:6379/0 --via h:1 --until-synced",
         "pelago import --from redis://h:6379 --cut-over --pause 10 --connections 8 --allow-skipped",
+        "pelago import --from redis://h:6379 --until-synced --release",
+        "pelago import --release --via h:1",
         "pelago export f.rdb --via h:1 --json",
         "pelago export f.rdb --from-backup d --json",
         "pelago backup --via h:1 --out d --json",
@@ -83,6 +85,7 @@ fn what_does_not_fit_is_refused() {
         ("pelago import", "<FILE>"),
         ("pelago import f.rdb --from redis://h", "cannot be used with"),
         ("pelago import f.rdb --until-synced", "cannot be used with"),
+        ("pelago import f.rdb --release", "cannot be used with"),
         ("pelago import --from h:6379", "redis://"),
         ("pelago frobnicate", "unrecognized subcommand"),
     ];

@@ -16,7 +16,7 @@ use tests::redis::Redis;
 use tests::wait;
 
 /// Fills a Redis, and lets it copy without the pause that waits for more replicas.
-fn prepare(redis: &mut Client, keys: usize) {
+pub fn prepare(redis: &mut Client, keys: usize) {
     redis.must("CONFIG SET repl-diskless-sync-delay 0");
     // What is written while nobody follows must still be there.
     redis.must("CONFIG SET repl-backlog-size 256mb");
@@ -89,10 +89,10 @@ fn write(random: &mut Random) -> String {
 }
 
 /// `pelago import` that runs beside the test.
-struct Import(Option<Child>, Vec<String>);
+pub struct Import(Option<Child>, Vec<String>);
 
 impl Import {
-    fn start(words: &[&str]) -> Self {
+    pub fn start(words: &[&str]) -> Self {
         let words: Vec<String> =
             ["import"].iter().chain(words).chain(&["--json"]).map(|&word| word.to_owned()).collect();
         let process = binary::command().args(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -115,7 +115,7 @@ impl Drop for Import {
     }
 }
 
-fn url(redis: &Redis) -> String {
+pub fn url(redis: &Redis) -> String {
     format!("redis://{}", redis.address)
 }
 
@@ -175,7 +175,7 @@ fn an_import_that_was_killed_goes_on_without_repeating_anything() {
     }
     writer.stop();
     source.must("SELECT 0");
-    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced"]);
+    let (told, is_success) = report(&["import", "--from", &from, "--via", &node.resp, "--until-synced", "--release"]);
     assert!(is_success, "{told}");
     assert_eq!(told["stream"]["is_resumed"], true, "{told}");
     assert_same(&mut source, &mut client, &[]);

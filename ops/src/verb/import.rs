@@ -11,10 +11,12 @@ mod lanes;
 pub(super) mod libraries;
 mod link;
 mod live;
+mod lives;
 mod loader;
 pub(super) mod pages;
 pub(super) mod progress;
 mod refusals;
+mod release;
 mod requests;
 mod watch;
 
@@ -44,7 +46,7 @@ pub(super) use loader::Tally;
 #[derive(Debug, Args)]
 pub struct Import {
     /// An RDB file of Redis 2.6 to 8 or Valkey
-    #[arg(value_name = "FILE", required_unless_present = "from", conflicts_with = "from")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["from", "release"], conflicts_with = "from")]
     file: Option<PathBuf>,
     /// A running Redis or Valkey: `redis://user:password@host:port/database`, of which only the host is needed; the
     /// password may be in PELAGO_SOURCE_PASSWORD instead, and without a database all of them are imported
@@ -63,6 +65,10 @@ pub struct Import {
     /// clients move then
     #[arg(long, conflicts_with_all = ["file", "dry_run"])]
     cut_over: bool,
+    /// Give keys their own ends: as long as an import can be gone on with, they end only when the source says so. Goes with the
+    /// last run of --until-synced where nothing is cut over; alone, it ends all live imports into the cluster
+    #[arg(long, conflicts_with_all = ["file", "cut_over", "dry_run"])]
+    release: bool,
     /// How long the source refuses writes at a cut-over
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pause: u64,
@@ -116,6 +122,13 @@ impl Import {
         if self.dry_run {
             return self.compare();
         }
+        match (self.release, &self.from, self.until_synced) {
+            (true, None, _) => return self.release(),
+            (true, Some(_), false) => {
+                return Err(Failure::Arguments("with --from, --release goes with --until-synced".to_owned()));
+            }
+            (true, Some(_), true) | (false, ..) => {}
+        }
         let began = Instant::now();
         let stop = Stop::on_signals()?;
         let imported = match (&self.file, &self.from) {
@@ -139,6 +152,7 @@ impl Import {
                     source,
                     into: &self.into,
                     until: self.until(),
+                    releases: self.release,
                     restart: self.restart,
                     stop: &stop,
                     json: self.json,
@@ -161,6 +175,22 @@ impl Import {
         } else {
             Until::Told
         }
+    }
+
+    /// Ends every live import, and releases what they hold.
+    fn release(&self) -> Result<ExitCode> {
+        let (holding, mut target) = (self.into.holding()?, self.into.wire()?);
+        let notes = release::notes(&mut target)?;
+        for note in &notes {
+            target.call(&[b"DEL", note.as_bytes()])?;
+        }
+        let released = release::release(&mut target, &holding, release::Fields::Sought)?;
+        terminal::line(if self.json {
+            json!({ "phase": "done", "ended": notes, "lives": released.json() }).to_string()
+        } else {
+            notes.iter().map(|note| format!("Ended {note}.")).chain([released.line()]).collect::<Vec<_>>().join("\n")
+        });
+        Ok(ExitCode::SUCCESS)
     }
 
     fn compare(&self) -> Result<ExitCode> {
@@ -251,7 +281,7 @@ impl Report {
                 "commands": followed.passed.commands, "unknown": followed.passed.unknown,
                 "in_other_databases": followed.passed.elsewhere, "refused": followed.refusals.json(),
                 "is_complete": followed.is_complete, "behind_bytes": followed.behind,
-                "source_paused_ms": followed.paused_ms, "is_resumed": *beginning == Beginning::WentOn,
+                "source_paused_ms": followed.paused_ms, "lives": followed.lives.json(), "is_resumed": *beginning == Beginning::WentOn,
                 "is_after_interruption": *beginning == Beginning::CopiedAgain,
             }),
         };
@@ -272,7 +302,9 @@ fn stream_lines(followed: &follow::Followed) -> Vec<String> {
     for (text, count) in followed.refusals.iter() {
         line(count, &format!("commands refused: {text}"));
     }
+    lines.push(followed.lives.line());
     lines.push(match (followed.is_complete, followed.paused_ms) {
+        (true, 0) if matches!(followed.lives, release::Lives::Released(_)) => "Everything is here.".to_owned(),
         (true, 0) => {
             "Everything that the source had at that moment is here; the same command goes on from there.".to_owned()
         }

@@ -1,7 +1,7 @@
 //! From the source's stream of commands to transactions at the target.
 //!
 //! The stream is a replica's: the effects of commands, in order, absolute where it matters. Commands are sent on as they
-//! came, byte for byte. Several are put into one transaction that ends by noting the place in the stream, so that every
+//! came, byte for byte, but for deadlines, which are held. Several are put into one transaction that ends by noting the place in the stream, so that every
 //! command takes effect once, whenever and however an import is interrupted. The exception is a transaction that the target
 //! refuses to queue: its commands go one by one and the place is noted after them, so an interruption among them repeats
 //! those that had arrived.
@@ -9,6 +9,7 @@
 use super::address::Source;
 use super::holding::Holding;
 use super::link::Place;
+use super::lives;
 use crate::failure::{Failure, Result};
 use crate::reply::write_request;
 use resp::{Limits, Parser, Progress};
@@ -175,11 +176,20 @@ impl<'h> Commands<'h> {
         group.select(database);
         if is_flush_of_all && self.source.database.is_some() {
             write_request(&mut group.requests, &[b"FLUSHDB"]);
-        } else {
+        } else if !self.hold(bytes, group) {
             group.requests.extend_from_slice(bytes);
         }
         group.count += 1;
         self.passed.commands += 1;
+    }
+
+    /// Sends a command on with its deadline held, if it names one.
+    fn hold(&self, bytes: &[u8], group: &mut Group) -> bool {
+        if !lives::may_name_a_deadline(&self.name) {
+            return false;
+        }
+        let words: Vec<&[u8]> = self.parser.borrowed_arguments(bytes).into_iter().flatten().collect();
+        lives::hold(&self.name, &words, &mut group.requests)
     }
 
     /// Sends `words` on instead of the command that came.
@@ -311,6 +321,13 @@ mod tests {
         let (lines, passed) = taken("redis://h", &sent);
         assert_eq!(lines, ["SELECT 0", "SET a 1", "SELECT 3", "SET b 2", "del a"]);
         assert_eq!(passed.commands, 3);
+    }
+
+    #[test]
+    fn deadlines_are_held() {
+        let (lines, passed) = taken("redis://h", &["SET a 1 PXAT 5", "SET b 1", "set c 1 EX 5 KEEPTTL"]);
+        let expected = ["SELECT 0", "SET a 1 PXAT 35000000000005", "SET b 1", "set c 1 EX 35000000005 KEEPTTL"];
+        assert_eq!((lines.as_slice(), passed.commands), (&expected.map(str::to_owned)[..], 3));
     }
 
     #[test]

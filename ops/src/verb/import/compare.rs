@@ -5,9 +5,11 @@ use super::address::Source;
 use super::file::Dump;
 use super::holding::{Holding, keys};
 use super::lanes::select;
-use super::loader::{now, value_of};
+use super::lives;
+use super::loader::value_of;
 use super::pages::{KEYS_AT_ONCE, Pages, Told, ask, knows_deadlines};
 use super::progress::Progress;
+use super::release;
 use crate::failure::Result;
 use crate::terminal::grouped;
 use crate::wire::Wire;
@@ -27,6 +29,8 @@ pub struct Comparison {
     extra: u64,
     /// Keys that the target could not hold anyway, or does not show.
     not_compared: u64,
+    /// Keys that are equal, and whose lives are held.
+    held: u64,
     examples: Vec<String>,
 }
 
@@ -44,6 +48,7 @@ impl Comparison {
             (self.different, "keys differ"),
             (self.deadlines, "keys differ only in when they expire"),
             (self.extra, "keys are only at the target"),
+            (self.held, "keys of those that are equal end only when the source says so: an import holds their lives"),
             (self.not_compared, "keys cannot be compared: the target does not know their kind or database"),
         ];
         let rows = rows.iter().filter(|(count, _)| *count > 0);
@@ -56,7 +61,7 @@ impl Comparison {
         json!({
             "equal": self.equal, "missing": self.missing, "different": self.different,
             "deadlines_differ": self.deadlines, "only_at_target": self.extra, "not_compared": self.not_compared,
-            "examples": self.examples, "is_equal": self.is_equal(),
+            "lives_held": self.held, "examples": self.examples, "is_equal": self.is_equal(),
         })
     }
 
@@ -68,6 +73,7 @@ impl Comparison {
 
     fn note(&mut self, expected: &Entry, found: &Told<'_>, deadline: Option<u64>, slack: u64) {
         let (database, key) = (expected.database, expected.key.as_slice());
+        let own = deadline.and_then(lives::own);
         match found {
             Told::Gone => {
                 self.missing += 1;
@@ -82,11 +88,12 @@ impl Comparison {
                 if !found.is_some_and(|found| is_same(&expected.object, &found)) {
                     self.different += 1;
                     self.example("differs", database, key);
-                } else if !is_near(expected.deadline, deadline, slack) {
+                } else if !is_near(expected.deadline, own.or(deadline), slack) {
                     self.deadlines += 1;
                     self.example("expires at another time", database, key);
                 } else {
                     self.equal += 1;
+                    self.held += u64::from(own.is_some());
                 }
             }
         }
@@ -162,7 +169,7 @@ impl Comparer {
 
     /// Expects this key, of which only the value of a kind that the target holds must be there.
     fn expect(&mut self, entry: &Entry, kind: Kind) -> Result<()> {
-        if entry.deadline.is_some_and(|deadline| deadline <= now()) || entry.object.is_empty() {
+        if entry.deadline.is_some_and(|deadline| deadline <= self.holding.now()) || entry.object.is_empty() {
             return Ok(());
         }
         if entry.database >= self.holding.databases || !self.holding.holds(kind) {
@@ -203,7 +210,10 @@ impl Comparer {
             }
             let seen = self.seen.get(&database).copied().unwrap_or_default();
             let notes = if database == 0 { self.notes()? } else { 0 };
-            self.found.extra += count.saturating_sub(seen + notes);
+            let more = count.saturating_sub(seen + notes);
+            // What the source has ended, and not said yet, stands here as long as its life is held.
+            let over = if more > 0 { release::over(&mut self.wire, database, self.holding.now())? } else { 0 };
+            self.found.extra += more.saturating_sub(over);
         }
         Ok(self.found)
     }

@@ -6,6 +6,7 @@ use super::holding::Holding;
 use super::link::{self, Keeper, Link, Place, Start};
 use super::progress::{Progress, lag};
 use super::refusals::Refusals;
+use super::release::Lives;
 use super::watch::{SourceWatch, Until};
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
@@ -27,6 +28,8 @@ pub struct Followed {
     pub behind: u64,
     /// How long the source refuses writes from now on, if it was paused.
     pub paused_ms: u64,
+    /// What became of the lives that were held meanwhile.
+    pub lives: Lives,
 }
 
 /// What following needs.

@@ -9,13 +9,16 @@ use super::link::{self, Ending, Keeper, Link, Place, Start};
 use super::loader::{Tally, unreadable};
 use super::pages::{Pages, knows_deadlines};
 use super::progress::Progress;
+use super::release::{self, Fields, Lives};
 use super::watch::Until;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
+use crate::terminal;
 use rdb::{Entry, Item, Reader};
+use serde_json::json;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a live import has brought.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Live<'l> {
     pub into: &'l Destination,
     /// When following ends.
     pub until: Until,
+    /// It is the last run even if it is not cut over: keys are given their own ends.
+    pub releases: bool,
     /// Begin anew, whatever the target has noted.
     pub restart: bool,
     /// Ends it earlier.
@@ -105,16 +110,51 @@ impl Live<'_> {
             stop: self.stop,
             json: self.json,
         };
-        let followed = follower.follow(link, keeper)?;
-        if followed.is_complete && matches!(self.until, Until::HandedOver(_)) {
-            self.forget(&mut client, &marker)?;
+        let mut followed = follower.follow(link, keeper)?;
+        if followed.is_complete && (self.releases || matches!(self.until, Until::HandedOver(_))) {
+            self.finish(&mut client, &marker, &holding, &mut followed)?;
         }
         Ok(Imported { tally, followed: Ok(followed), beginning })
     }
 
-    /// The import is over: nothing will go on from where it was.
-    fn forget(&self, client: &mut Client, marker: &str) -> Result<()> {
-        client.call(&["DEL", marker]).map(drop)
+    /// The import is over: nothing will go on from where it was. That is noted first, because whoever went on after lives
+    /// are released would meet keys that have ended too early.
+    fn finish(&self, client: &mut Client, marker: &str, holding: &Holding, followed: &mut Followed) -> Result<()> {
+        if followed.paused_ms > 0 {
+            self.say_that_clients_can_move(followed.paused_ms);
+        }
+        let began = Instant::now();
+        client.call(&["DEL", marker])?;
+        followed.lives = self.release(holding).map_err(|failure| {
+            Failure::Arguments(format!(
+                "everything has arrived, but not all keys were given their own ends ({failure}); pelago import --release does \
+                 it"
+            ))
+        })?;
+        followed.paused_ms = followed.paused_ms.saturating_sub(began.elapsed().as_millis() as u64);
+        Ok(())
+    }
+
+    fn release(&self, holding: &Holding) -> Result<Lives> {
+        let mut target = self.into.wire()?;
+        let others = release::notes(&mut target)?;
+        if !others.is_empty() {
+            return Ok(Lives::HeldForOthers(others));
+        }
+        let fields = Fields::of(&mut self.source.connect()?)?;
+        release::release(&mut target, holding, fields).map(Lives::Released)
+    }
+
+    /// Before keys are released, which takes a while if they are many and does not concern the clients.
+    fn say_that_clients_can_move(&self, paused_ms: u64) {
+        terminal::line(if self.json {
+            json!({ "phase": "handed_over", "source_paused_ms": paused_ms }).to_string()
+        } else {
+            format!(
+                "Everything is here. The source refuses writes for another {} s: the clients can move.",
+                paused_ms / 1000
+            )
+        });
     }
 
     /// The full copy that comes first.
@@ -126,7 +166,7 @@ impl Live<'_> {
         let what = format!("the copy from {}", self.source.address);
         let all: u64 = keys(&mut self.source.connect()?)?.values().sum();
         let progress = Progress::of_keys(all);
-        let mut loader = self.into.loader_for(holding)?;
+        let mut loader = self.into.loader_for(holding)?.holding_lives();
         let mut reader = Reader::continuing(stream, received).map_err(|error| unreadable(&what, 0, error))?;
         let mut entry = Entry::default();
         let (mut modules, held) = (0, loader.kinds());

@@ -2,6 +2,7 @@
 
 use super::holding::Holding;
 use super::lanes::{Batch, Lanes, Shared, lock};
+use super::lives::Lives;
 use super::refusals::Refusals;
 use super::requests::{self, Skip, Written};
 use crate::failure::{Failure, Result};
@@ -84,7 +85,7 @@ pub struct Loader {
     lanes: Lanes,
     holding: Holding,
     batch: Batch,
-    now: u64,
+    lives: Lives,
     /// What became of everything so far, but for refusals, which the connections count.
     pub tally: Tally,
 }
@@ -92,7 +93,13 @@ pub struct Loader {
 impl Loader {
     /// One that writes over these connections.
     pub fn new(lanes: Lanes, holding: Holding) -> Self {
-        Self { lanes, holding, batch: Batch::default(), now: now(), tally: Tally::default() }
+        let lives = Lives::Own { now: holding.now() };
+        Self { lanes, holding, batch: Batch::default(), lives, tally: Tally::default() }
+    }
+
+    /// Holds the lives of keys, because a stream follows that says when they are over.
+    pub fn holding_lives(self) -> Self {
+        Self { lives: Lives::Held, ..self }
     }
 
     /// What the connections tell.
@@ -119,7 +126,7 @@ impl Loader {
             self.batch.database = entry.database;
         }
         self.tally.keys += 1;
-        match requests::write(entry, kind, &self.holding, self.now, &mut self.batch.requests) {
+        match requests::write(entry, kind, &self.holding, self.lives, &mut self.batch.requests) {
             Written::Requests { replies, loses_deadlines } => {
                 self.batch.replies += replies;
                 self.tally.written += 1;
@@ -148,7 +155,9 @@ impl Loader {
 
     /// Sends what is ready.
     fn flush(&mut self) -> Result<()> {
-        self.now = now();
+        if let Lives::Own { now } = &mut self.lives {
+            *now = self.holding.now();
+        }
         if self.batch.replies == 0 {
             return if self.lanes.is_broken() { self.end().map(drop) } else { Ok(()) };
         }

@@ -15,7 +15,7 @@ pub struct Pages {
     /// The database, and the key that was told last.
     entry: Entry,
     cursor: Option<Vec<u8>>,
-    pattern: Option<&'static [u8]>,
+    filter: Option<[&'static [u8]; 2]>,
     keys: Texts,
     requests: Vec<u8>,
 }
@@ -36,22 +36,27 @@ impl Pages {
     pub fn new(wire: &mut Wire, database: u32) -> Result<Self> {
         select(wire, database)?;
         let (entry, cursor) = (Entry { database, ..Entry::default() }, Some(b"0".to_vec()));
-        Ok(Self { entry, cursor, pattern: None, keys: Texts::new(), requests: Vec::new() })
+        Ok(Self { entry, cursor, filter: None, keys: Texts::new(), requests: Vec::new() })
     }
 
     /// As [`Pages::new`], only those whose names are like this.
     pub fn matching(wire: &mut Wire, database: u32, pattern: &'static [u8]) -> Result<Self> {
-        Ok(Self { pattern: Some(pattern), ..Self::new(wire, database)? })
+        Ok(Self { filter: Some([b"MATCH", pattern]), ..Self::new(wire, database)? })
+    }
+
+    /// As [`Pages::new`], only those of this type.
+    pub fn of_kind(wire: &mut Wire, database: u32, kind: &'static [u8]) -> Result<Self> {
+        Ok(Self { filter: Some([b"TYPE", kind]), ..Self::new(wire, database)? })
     }
 
     /// The next page; nothing at the end. A page may be empty.
     pub fn next(&mut self, wire: &mut Wire) -> Result<Option<&Texts>> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
         self.requests.clear();
-        match self.pattern {
+        match self.filter {
             None => write_request(&mut self.requests, &[b"SCAN", &cursor, b"COUNT", PAGE_KEYS]),
-            Some(pattern) => {
-                write_request(&mut self.requests, &[b"SCAN", &cursor, b"COUNT", PAGE_KEYS, b"MATCH", pattern]);
+            Some([option, value]) => {
+                write_request(&mut self.requests, &[b"SCAN", &cursor, b"COUNT", PAGE_KEYS, option, value]);
             }
         }
         wire.send(&self.requests)?;
@@ -155,6 +160,24 @@ fn hear(
         }
     }
     Ok(())
+}
+
+/// The deadlines of these keys of the database that a server is in, in Unix milliseconds.
+pub fn deadlines<'k>(wire: &mut Wire, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<Option<u64>>> {
+    let (mut requests, mut asked) = (Vec::new(), 0);
+    for key in keys {
+        write_request(&mut requests, &[b"PEXPIRETIME", key]);
+        asked += 1;
+    }
+    wire.send(&requests)?;
+    let mut deadlines = Vec::with_capacity(asked);
+    for _ in 0..asked {
+        deadlines.push(match wire.next()? {
+            Answer::Integer(deadline) => u64::try_from(deadline).ok(),
+            _ => return Err(not_understood(wire)),
+        });
+    }
+    Ok(deadlines)
 }
 
 /// Whether a server tells deadlines as such, as Redis does from 7.0 on.

@@ -6,6 +6,7 @@
 mod stream;
 
 use super::holding::Holding;
+use super::lives::Lives;
 use crate::reply::write_request;
 use rdb::{Entry, Hash, Kind, Object, SortedSet, Texts, score_text};
 use std::io::Write as _;
@@ -91,10 +92,10 @@ impl Requests<'_> {
     }
 }
 
-/// Appends the requests that make this key, whatever stood there before. `now` is in Unix milliseconds. Of a kind that the
-/// target does not hold, the value need not have been read.
-pub fn write(entry: &Entry, kind: Kind, holding: &Holding, now: u64, out: &mut Vec<u8>) -> Written {
-    let skip = if entry.deadline.is_some_and(|deadline| deadline <= now) {
+/// Appends the requests that make this key, whatever stood there before. Of a kind that the target does not hold, the value
+/// need not have been read.
+pub fn write(entry: &Entry, kind: Kind, holding: &Holding, lives: Lives, out: &mut Vec<u8>) -> Written {
+    let skip = if entry.deadline.is_some_and(|deadline| lives.is_over(deadline)) {
         Some(Skip::Expired)
     } else if entry.database >= holding.databases {
         Some(Skip::Database)
@@ -109,10 +110,10 @@ pub fn write(entry: &Entry, kind: Kind, holding: &Holding, now: u64, out: &mut V
         return Written::Skipped(skip);
     }
     if let Object::String(value) = &entry.object {
-        write_string(out, &entry.key, value, entry.deadline);
+        write_string(out, &entry.key, value, entry.deadline.map(|deadline| lives.deadline(deadline)));
         return Written::Requests { replies: 1, loses_deadlines: 0 };
     }
-    write_collection(entry, holding, now, out)
+    write_collection(entry, holding, lives, out)
 }
 
 /// Nothing is allocated for the most frequent of all.
@@ -132,7 +133,7 @@ fn write_string(out: &mut Vec<u8>, key: &[u8], value: &[u8], deadline: Option<u6
     }
 }
 
-fn write_collection(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8>) -> Written {
+fn write_collection(entry: &Entry, holding: &Holding, lives: Lives, out: &mut Vec<u8>) -> Written {
     let start = out.len();
     let key = entry.key.as_slice();
     let mut requests = Requests { out, count: 0 };
@@ -145,7 +146,7 @@ fn write_collection(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8
         Object::List(elements) => requests.add_in_pieces(b"RPUSH", key, elements.iter(), 1),
         Object::Set(members) => requests.add_in_pieces(b"SADD", key, members.iter(), 1),
         Object::SortedSet(sorted) => write_sorted_set(&mut requests, key, sorted),
-        Object::Hash(hash) => loses_deadlines = write_hash(&mut requests, key, hash, holding, now),
+        Object::Hash(hash) => loses_deadlines = write_hash(&mut requests, key, hash, holding, lives),
         Object::Stream(stream) => stream::write_stream(&mut requests, key, stream),
         Object::String(_) | Object::Module(_) => {}
     }
@@ -155,7 +156,7 @@ fn write_collection(entry: &Entry, holding: &Holding, now: u64, out: &mut Vec<u8
         return Written::Skipped(Skip::Expired);
     }
     if let Some(deadline) = entry.deadline {
-        requests.add(&[b"PEXPIREAT", key, deadline.to_string().as_bytes()]);
+        requests.add(&[b"PEXPIREAT", key, lives.deadline(deadline).to_string().as_bytes()]);
     }
     let mut replies = requests.count;
     // Whole or not at all, unless it is so large that it had better come in pieces.
@@ -180,13 +181,14 @@ fn write_sorted_set(requests: &mut Requests<'_>, key: &[u8], sorted: &SortedSet)
 }
 
 /// Says of how many fields the deadlines are lost. Fields that have expired stay away.
-fn write_hash(requests: &mut Requests<'_>, key: &[u8], hash: &Hash, holding: &Holding, now: u64) -> u64 {
-    let live = || hash.iter().filter(|(_, _, deadline)| *deadline == 0 || *deadline > now);
+fn write_hash(requests: &mut Requests<'_>, key: &[u8], hash: &Hash, holding: &Holding, lives: Lives) -> u64 {
+    let live = || hash.iter().filter(|(_, _, deadline)| *deadline == 0 || !lives.is_over(*deadline));
     requests.add_in_pieces(b"HSET", key, live().flat_map(|(field, value, _)| [field, value]), 2);
     let mut lost = 0;
     for (field, _, deadline) in live().filter(|(_, _, deadline)| *deadline != 0) {
         if holding.knows(b"hpexpireat") {
-            requests.add(&[b"HPEXPIREAT", key, deadline.to_string().as_bytes(), b"FIELDS", b"1", field]);
+            let deadline = lives.deadline(deadline).to_string();
+            requests.add(&[b"HPEXPIREAT", key, deadline.as_bytes(), b"FIELDS", b"1", field]);
         } else {
             lost += 1;
         }
@@ -213,8 +215,12 @@ mod tests {
 
     /// The requests as lines.
     fn lines(entry: &Entry, holding: &Holding) -> (Vec<String>, Written) {
+        lines_with(entry, holding, Lives::Own { now: 1000 })
+    }
+
+    fn lines_with(entry: &Entry, holding: &Holding, lives: Lives) -> (Vec<String>, Written) {
         let mut out = Vec::new();
-        let written = write(entry, entry.object.kind(), holding, 1000, &mut out);
+        let written = write(entry, entry.object.kind(), holding, lives, &mut out);
         let (mut parser, mut rest, mut lines) = (resp::Parser::new(), &out[..], Vec::new());
         let limits = resp::Limits { bulk_bytes_max: 1 << 30, authenticated: true };
         while let Ok(resp::Progress::Request(length)) = parser.next(rest, limits) {
@@ -261,6 +267,19 @@ mod tests {
         assert_eq!(written, Written::Requests { replies: 1, loses_deadlines: 1 });
         let (lines, _) = lines(&one, &Holding::knowing(&["hset", "hpexpireat"]));
         assert_eq!(lines, ["MULTI", "HSET k g w", "HPEXPIREAT k 5000 FIELDS 1 g", "EXEC"]);
+    }
+
+    /// The source has not said so yet, and may have renewed it since.
+    #[test]
+    fn what_is_over_comes_too_while_its_end_is_the_source_s_to_tell() {
+        let holding = Holding::knowing(&["set", "hset", "hpexpireat"]);
+        let (lines, _) = lines_with(&entry(Object::String(b"v".to_vec()), Some(1000)), &holding, Lives::Held);
+        assert_eq!(lines, ["SET k v PXAT 35000000001000"]);
+        let mut hash = Hash::default();
+        hash.push(b"f", b"v", 7);
+        let (lines, _) = lines_with(&entry(Object::Hash(hash), Some(9)), &holding, Lives::Held);
+        let expected = "MULTI|HSET k f v|HPEXPIREAT k 35000000000007 FIELDS 1 f|PEXPIREAT k 35000000000009|EXEC";
+        assert_eq!(lines.join("|"), expected);
     }
 
     #[test]
