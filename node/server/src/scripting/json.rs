@@ -17,7 +17,6 @@ pub struct Settings {
     invalid_encoded: Cell<Invalid>,
     invalid_decoded: Cell<bool>,
     keep_buffer: Cell<bool>,
-    is_changed: Cell<bool>,
 }
 
 /// What becomes of a number that JSON has not.
@@ -43,7 +42,6 @@ impl Default for Settings {
             invalid_encoded: Cell::new(Invalid::Refused),
             invalid_decoded: Cell::new(true),
             keep_buffer: Cell::new(true),
-            is_changed: Cell::new(false),
         }
     }
 }
@@ -51,18 +49,16 @@ impl Default for Settings {
 impl Settings {
     /// Takes back what a script has set.
     pub fn reset(&self) {
-        if self.is_changed.replace(false) {
-            let fresh = Self::default();
-            self.depth_encoded_max.set(fresh.depth_encoded_max.get());
-            self.depth_decoded_max.set(fresh.depth_decoded_max.get());
-            self.precision.set(fresh.precision.get());
-            self.sparse_to_object.set(fresh.sparse_to_object.get());
-            self.sparse_ratio.set(fresh.sparse_ratio.get());
-            self.sparse_safe.set(fresh.sparse_safe.get());
-            self.invalid_encoded.set(fresh.invalid_encoded.get());
-            self.invalid_decoded.set(fresh.invalid_decoded.get());
-            self.keep_buffer.set(fresh.keep_buffer.get());
-        }
+        let fresh = Self::default();
+        self.depth_encoded_max.set(fresh.depth_encoded_max.get());
+        self.depth_decoded_max.set(fresh.depth_decoded_max.get());
+        self.precision.set(fresh.precision.get());
+        self.sparse_to_object.set(fresh.sparse_to_object.get());
+        self.sparse_ratio.set(fresh.sparse_ratio.get());
+        self.sparse_safe.set(fresh.sparse_safe.get());
+        self.invalid_encoded.set(fresh.invalid_encoded.get());
+        self.invalid_decoded.set(fresh.invalid_decoded.get());
+        self.keep_buffer.set(fresh.keep_buffer.get());
     }
 }
 
@@ -76,23 +72,17 @@ pub fn library(lua: &Lua, settings: &Rc<Settings>) -> Result<Table> {
     table.set("encode", of(encode)?)?;
     table.set("decode", of(decode)?)?;
     table.set("encode_sparse_array", of(set_sparse)?)?;
-    table.set(
-        "encode_max_depth",
-        of(|lua, s, args| set_depth(lua, s, &s.depth_encoded_max, &args, "encode_max_depth"))?,
-    )?;
-    table.set(
-        "decode_max_depth",
-        of(|lua, s, args| set_depth(lua, s, &s.depth_decoded_max, &args, "decode_max_depth"))?,
-    )?;
+    table
+        .set("encode_max_depth", of(|lua, s, args| set_depth(lua, &s.depth_encoded_max, &args, "encode_max_depth"))?)?;
+    table
+        .set("decode_max_depth", of(|lua, s, args| set_depth(lua, &s.depth_decoded_max, &args, "decode_max_depth"))?)?;
     table.set("encode_number_precision", of(set_precision)?)?;
-    table.set(
-        "encode_keep_buffer",
-        of(|lua, s, args| set_switch(lua, s, &s.keep_buffer, &args, "encode_keep_buffer"))?,
-    )?;
+    table
+        .set("encode_keep_buffer", of(|lua, s, args| set_switch(lua, &s.keep_buffer, &args, "encode_keep_buffer"))?)?;
     table.set("encode_invalid_numbers", of(set_invalid)?)?;
     table.set(
         "decode_invalid_numbers",
-        of(|lua, s, args| set_switch(lua, s, &s.invalid_decoded, &args, "decode_invalid_numbers"))?,
+        of(|lua, s, args| set_switch(lua, &s.invalid_decoded, &args, "decode_invalid_numbers"))?,
     )?;
     table.set("null", null())?;
     table.set("_NAME", "cjson")?;
@@ -111,7 +101,7 @@ fn set_sparse(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiV
     let integer = |at: usize, known: &Cell<usize>| match args.get(at) {
         None | Some(Value::Nil) => Ok(()),
         Some(value) => match to_number(value) {
-            Some(number) if number >= 0.0 => {
+            Some(number) if (0.0..=f64::from(i32::MAX)).contains(&number) => {
                 known.set(number as usize);
                 Ok(())
             }
@@ -126,7 +116,7 @@ fn set_sparse(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiV
     };
     integer(1, &settings.sparse_ratio)?;
     integer(2, &settings.sparse_safe)?;
-    set_switch(lua, settings, &settings.sparse_to_object, &args, "encode_sparse_array")?;
+    set_switch(lua, &settings.sparse_to_object, &args, "encode_sparse_array")?;
     Ok(MultiValue::from_vec(vec![
         Value::Boolean(settings.sparse_to_object.get()),
         Value::Number(settings.sparse_ratio.get() as f64),
@@ -134,7 +124,7 @@ fn set_sparse(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiV
     ]))
 }
 
-fn set_depth(lua: &Lua, settings: &Settings, known: &Cell<usize>, args: &MultiValue, name: &str) -> Result<MultiValue> {
+fn set_depth(lua: &Lua, known: &Cell<usize>, args: &MultiValue, name: &str) -> Result<MultiValue> {
     if let Some(value) = args.front().filter(|value| !value.is_nil()) {
         match to_number(value) {
             Some(depth) if (1.0..=f64::from(i32::MAX)).contains(&depth) => known.set((depth as usize).min(DEPTH_MAX)),
@@ -143,7 +133,6 @@ fn set_depth(lua: &Lua, settings: &Settings, known: &Cell<usize>, args: &MultiVa
                 return Err(fail(lua, &sentence));
             }
         }
-        settings.is_changed.set(true);
     }
     Ok(MultiValue::from_vec(vec![Value::Number(known.get() as f64)]))
 }
@@ -157,21 +146,18 @@ fn set_precision(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<Mul
                 return Err(fail(lua, sentence));
             }
         }
-        settings.is_changed.set(true);
     }
     Ok(MultiValue::from_vec(vec![Value::Number(settings.precision.get() as f64)]))
 }
 
-fn set_switch(lua: &Lua, settings: &Settings, known: &Cell<bool>, args: &MultiValue, name: &str) -> Result<MultiValue> {
+fn set_switch(lua: &Lua, known: &Cell<bool>, args: &MultiValue, name: &str) -> Result<MultiValue> {
     match args.front() {
         None | Some(Value::Nil) => {}
         Some(Value::Boolean(value)) => {
             known.set(*value);
-            settings.is_changed.set(true);
         }
         Some(Value::String(text)) if &*text.as_bytes() == b"on" || &*text.as_bytes() == b"off" => {
             known.set(&*text.as_bytes() == b"on");
-            settings.is_changed.set(true);
         }
         Some(_) => return Err(fail(lua, &format!("bad argument #1 to '{name}' (invalid option)"))),
     }
@@ -191,7 +177,6 @@ fn set_invalid(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<Multi
         },
         Some(_) => return Err(fail(lua, "bad argument #1 to 'encode_invalid_numbers' (invalid option)")),
     };
-    settings.is_changed.set(true);
     settings.invalid_encoded.set(chosen);
     let shown = match chosen {
         Invalid::Refused => Value::Boolean(false),

@@ -123,6 +123,28 @@ fn nothing_of_a_script_is_left_for_the_next() {
     assert_eq!(eval(&mut caller, "return rawget(_G, 'x')"), "$-1\r\n");
     assert_eq!(eval(&mut caller, "return ('x'):upper() .. string.format('%d', 5)"), "$2\r\nX5\r\n");
     assert_eq!(eval(&mut caller, "return {loadstring(string.char(27) .. 'Lua')}"), "*0\r\n");
+    // Settings of libraries, each alone, also one that is set beside one that is refused.
+    let settings = "return {cjson.encode_sparse_array(), tostring(cjson.encode_max_depth()), \
+                    tostring(cjson.decode_max_depth()), tostring(cjson.encode_number_precision()), \
+                    tostring(cjson.encode_keep_buffer()), tostring(cjson.encode_invalid_numbers()), \
+                    tostring(cjson.decode_invalid_numbers()), select(2, cjson.encode_sparse_array()), \
+                    select(3, cjson.encode_sparse_array())}";
+    let before = eval(&mut caller, settings);
+    for change in [
+        "encode_sparse_array(true)",
+        "encode_sparse_array(nil, 0)",
+        "encode_sparse_array(nil, nil, 1)",
+        "encode_sparse_array('none', 7, 7)",
+        "encode_max_depth(3)",
+        "decode_max_depth(3)",
+        "encode_number_precision(3)",
+        "encode_keep_buffer(false)",
+        "encode_invalid_numbers('null')",
+        "decode_invalid_numbers(false)",
+    ] {
+        eval(&mut caller, &format!("cjson.{change} return 1"));
+        assert_eq!(eval(&mut caller, settings), before, "{change}");
+    }
     // What one puts into a library by a function that asks nobody is seen by nobody else.
     eval(&mut caller, "table.insert(math, 'mine') return 1");
     assert_eq!(eval(&mut caller, "return math[1] == nil and #math"), ":0\r\n");
