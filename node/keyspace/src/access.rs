@@ -351,8 +351,12 @@ impl<'a> Access<'a> {
     pub fn watch(&mut self, database: Database, key: &[u8]) -> Watch {
         let flag = Arc::new(AtomicBool::new(false));
         let now = self.now;
-        let deadline = self.visible(database, key).and_then(|entry| next_end(entry, now));
-        self.locked(key).memory.watch(database.0, key, flag.clone());
+        let visible = self.visible(database, key);
+        let (is_visible, deadline) = (visible.is_some(), visible.and_then(|entry| next_end(entry, now)));
+        let shared = self.shared();
+        let slot = self.locked(key);
+        let began_over = !is_visible && slot.find(shared, database.0, key).is_some();
+        slot.memory.watch(database.0, key, flag.clone(), began_over);
         Watch { flag, deadline }
     }
 

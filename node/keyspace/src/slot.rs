@@ -5,7 +5,7 @@
 //! through the same door, [`Slot::apply`].
 
 use crate::awaited::Awaited;
-use crate::body::{KeyBody, KeyEntry, has_content, key_of, lifetime_of};
+use crate::body::{KeyBody, KeyEntry, has_content, is_there, key_of, lifetime_of};
 use crate::buckets::Buckets;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
@@ -101,7 +101,16 @@ pub struct RememberedReset {
     pub by: Stamp,
 }
 
-type Watched = HashMap<(u8, Box<[u8]>), Vec<Arc<AtomicBool>>>;
+type Watched = HashMap<(u8, Box<[u8]>), Vec<Watcher>>;
+
+/// Somebody who watches a key.
+#[derive(Debug)]
+struct Watcher {
+    /// Raised at the key's next change.
+    flag: Arc<AtomicBool>,
+    /// The key was over when this began: that it is removed is no change.
+    began_over: bool,
+}
 
 impl Slot {
     /// An empty slot.
@@ -194,9 +203,18 @@ impl Slot {
             }
         }
         if !seen.only_acknowledges() {
-            self.memory.touched(change.database, change.key);
+            self.touched(shared, change.database, change.key);
         }
         Ok(())
+    }
+
+    /// Tells watchers that a key may have changed, perhaps only by the removal of what was over.
+    #[inline]
+    pub fn touched(&mut self, shared: &Shared, database: u8, key: &[u8]) {
+        if self.memory.rare.is_some() {
+            let is_there = self.find(shared, database, key).is_some_and(|entry| is_there(entry, shared.now()));
+            self.memory.tell(database, key, is_there);
+        }
     }
 
     /// A whole write of a string by an author of whom alone the key (if it is there) is: the common case, in place.
@@ -480,7 +498,7 @@ impl Memory {
     /// Tells whoever watches keys of this slot that they have changed.
     pub fn touch_all(&mut self) {
         let watched = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.watched)).unwrap_or_default();
-        watched.into_values().flatten().for_each(|flag| flag.store(true, Ordering::Release));
+        watched.into_values().flatten().for_each(|watcher| watcher.flag.store(true, Ordering::Release));
         self.rare.iter().for_each(|rare| rare.awaited.tell_all());
     }
 
@@ -532,29 +550,35 @@ impl Memory {
     #[inline]
     pub fn touched(&mut self, database: u8, key: &[u8]) {
         if self.rare.is_some() {
-            self.tell(database, key);
+            self.tell(database, key, true);
         }
     }
 
-    /// Registers a flag that is raised at the key's next change.
-    pub fn watch(&mut self, database: u8, key: &[u8], flag: Arc<AtomicBool>) {
+    /// Registers a flag that is raised at the key's next change; `began_over` says that the key is over and not removed yet.
+    pub fn watch(&mut self, database: u8, key: &[u8], flag: Arc<AtomicBool>, began_over: bool) {
         let watched = &mut self.rare.get_or_insert_default().watched;
         // Flags that nobody holds any more go when the slot is watched again; until then they are bounded by its keys.
-        watched.retain(|_, flags| {
-            flags.retain(|flag| Arc::strong_count(flag) > 1);
-            !flags.is_empty()
+        watched.retain(|_, watchers| {
+            watchers.retain(|watcher| Arc::strong_count(&watcher.flag) > 1);
+            !watchers.is_empty()
         });
-        watched.entry((database, key.into())).or_default().push(flag);
+        watched.entry((database, key.into())).or_default().push(Watcher { flag, began_over });
     }
 
     #[cold]
-    fn tell(&mut self, database: u8, key: &[u8]) {
+    fn tell(&mut self, database: u8, key: &[u8], is_there: bool) {
         let Some(rare) = &mut self.rare else { return };
         rare.awaited.tell(database, key);
-        if !rare.watched.is_empty() {
-            let flags = rare.watched.remove(&(database, Box::from(key)));
-            flags.into_iter().flatten().for_each(|flag| flag.store(true, Ordering::Release));
-            self.tidy();
+        if rare.watched.is_empty() {
+            return;
         }
+        let name = (database, Box::from(key));
+        let watchers = rare.watched.remove(&name).unwrap_or_default();
+        let (stay, told): (Vec<_>, Vec<_>) = watchers.into_iter().partition(|watcher| watcher.began_over && !is_there);
+        told.into_iter().for_each(|watcher| watcher.flag.store(true, Ordering::Release));
+        if !stay.is_empty() {
+            rare.watched.insert(name, stay);
+        }
+        self.tidy();
     }
 }

@@ -288,7 +288,7 @@ impl Keyspace {
             slot.change_key(&self.shared, key.database, key.key, |body, site| {
                 merge.key(site, body, key, arrived.extent);
             });
-            slot.memory.touched(key.database, key.key);
+            slot.touched(&self.shared, key.database, key.key);
         }
         if arrived.extent == Extent::Listing && !is_new {
             let nothing = ArrivedKey { lives: Some(Vec::new()), ..ArrivedKey::default() };
@@ -296,7 +296,7 @@ impl Keyspace {
                 slot.change_key(&self.shared, database, &key, |body, site| {
                     merge.key(site, body, &nothing, Extent::Listing);
                 });
-                slot.memory.touched(database, &key);
+                slot.touched(&self.shared, database, &key);
             }
         }
         let context = slot.memory.context_or_new();

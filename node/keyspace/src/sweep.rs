@@ -385,6 +385,22 @@ mod tests {
         assert!(swept.is_cut_short && swept.expired == REMOVALS_A_LOOK_MAX as u64, "{swept:?}");
     }
 
+    #[test]
+    fn who_watches_a_key_that_is_over_does_not_see_it_removed_and_sees_another() {
+        let (keyspace, mut writer) = filled(2, |number| format!("k{number}"));
+        let now = NOW + 2_000;
+        let watches = [b"k0", b"k1"].map(|key| writer.access(now, &[key]).watch(DB, key));
+        assert_eq!(keyspace.sweep(&mut writer, now, &policy(200, &|| false)).expired, 2);
+        assert_eq!(watches.each_ref().map(|watch| watch.changed(now)), [false, false]);
+        let mut access = writer.access(now, &[b"k0"]);
+        access.begin_command();
+        access.put_string(DB, b"k0", b"v", NewLifetime::Set(Lifetime::Never));
+        // Also if nothing is left of that.
+        access.begin_command();
+        access.delete(DB, b"k0");
+        assert_eq!(watches.each_ref().map(|watch| watch.changed(now)), [true, false]);
+    }
+
     /// A hash whose fields end at the same moment, all but one.
     fn filled_hash(fields: usize) -> (Arc<Keyspace>, Writer) {
         let (keyspace, mut writer) = filled(0, |_| String::new());
