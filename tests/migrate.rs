@@ -90,11 +90,14 @@ fn keys_go_to_another_cluster_in_all_its_regions_and_from_all_of_ones_own() {
     // Into another database, by somebody who has to say who it is.
     let mut target = there.nodes[0].client();
     target.must("ACL SETUSER mover on >secret ~* +restore +select");
-    let mut source = here.nodes[0].client();
+    let (mut source, mut monitor) = (here.nodes[0].client(), here.nodes[0].client());
     source.must("SET k v");
+    monitor.must("MONITOR");
     let told = migrate(&mut source, &there.nodes[0].resp, "k 3 5000 AUTH2 mover wrong");
     assert!(told.contains("Target instance replied with error: WRONGPASS"), "{told}");
     assert_eq!(migrate(&mut source, &there.nodes[0].resp, "k 3 5000 AUTH2 mover secret"), "OK");
+    let shown = [(); 2].map(|()| monitor.receive().expect("a command is shown").to_string());
+    assert!(shown.iter().all(|line| line.ends_with("\"AUTH2\" \"(redacted)\" \"(redacted)\"")), "{shown:?}");
     target.must("SELECT 3");
     assert_eq!(target.must("GET k").text().as_deref(), Some("v"));
     assert_eq!(source.must("EXISTS k").integer(), Some(0));

@@ -243,9 +243,13 @@ fn start_thread<F>(name: String, body: impl FnOnce() -> F + Send + 'static) -> i
 where
     F: Future<Output = ()>,
 {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(RESOLVING_MAX).build()?;
-    std::thread::Builder::new().name(name).spawn(move || LocalSet::new().block_on(&runtime, body()))
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(RESOLVING_MAX).thread_name("resolve").build()?;
+    std::thread::Builder::new().name(name).spawn(move || {
+        LocalSet::new().block_on(&runtime, body());
+        // A name that is being looked up holds up nobody who stops the node.
+        runtime.shutdown_background();
+    })
 }
 
 async fn serve_dealt(node: Arc<Node>, mut dealt: mpsc::Receiver<Accepted>, mut stopped: watch::Receiver<bool>) {
