@@ -99,6 +99,10 @@ impl Import {
         Self(Some(process.expect("the program under test starts")), words)
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|process| process.try_wait().is_ok_and(|status| status.is_some()))
+    }
+
     fn wait(mut self) -> (Value, bool) {
         let words: Vec<&str> = self.1.iter().map(String::as_str).collect();
         let process = self.0.take().expect("it runs");
@@ -229,6 +233,33 @@ fn a_link_that_breaks_is_opened_again() {
     // The database was empty at first: nothing had to be removed before the hash was written.
     let commands = client.must("INFO commandstats").text().expect("a text");
     assert!(commands.contains("cmdstat_hset:") && !commands.contains("cmdstat_del:"), "{commands}");
+}
+
+/// How far the source is, is asked over a connection of its own.
+#[test]
+fn every_connection_to_the_source_is_opened_again() {
+    let Some(redis) = Redis::start("how every connection is opened again") else { return };
+    let cluster = Cluster::start(&["only"]);
+    let (node, mut source) = (&cluster.nodes[0], redis.client());
+    prepare(&mut source, 10);
+    let mut import = Import::start(&["--from", &url(&redis), "--via", &node.resp]);
+    let mut last = 0;
+    for _ in 0..3 {
+        wait::until("somebody asks how far the source is", || {
+            assert!(!import.has_ended(), "the import goes on");
+            let clients = source.must("CLIENT LIST TYPE normal").text().expect("a text");
+            let asking = clients.lines().find(|client| client.contains("cmd=info")).ok_or("nobody")?;
+            let id = asking.split(' ').find_map(|fact| fact.strip_prefix("id=")?.parse().ok()).expect("a number");
+            if id > std::mem::replace(&mut last, id) { Ok(()) } else { Err("the same as before".to_owned()) }
+        });
+        source.must("CLIENT KILL TYPE normal");
+    }
+    source.must("SET last 1");
+    let mut client = node.client();
+    wait::until("the last write has arrived", || {
+        assert!(!import.has_ended(), "the import goes on");
+        if client.must("EXISTS last").integer() == Some(1) { Ok(()) } else { Err("not yet".to_owned()) }
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::link::{self, Keeper, Link, Place, Start};
 use super::progress::{Progress, lag};
 use super::refusals::Refusals;
 use super::release::Lives;
-use super::watch::{SourceWatch, Until};
+use super::watch::{REOPEN_TIME, SourceWatch, Until};
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
 use crate::terminal::grouped;
@@ -54,7 +54,7 @@ impl Follower<'_> {
     /// Follows. The link is opened again when it breaks, as long as the source still has what follows.
     pub fn follow(mut self, mut link: Link, mut keeper: Keeper) -> Result<Followed> {
         let mut followed = Followed::default();
-        let mut watch = SourceWatch::new(self.source, self.until)?;
+        let mut watch = SourceWatch::new(self.source, self.until);
         let progress = Progress::of_text();
         loop {
             let broken = match self.follow_link(&mut link, &keeper, &mut watch, &progress, &mut followed) {
@@ -69,6 +69,7 @@ impl Follower<'_> {
             drop(keeper);
             link = self.reopen(&link.place, &broken)?;
             keeper = Keeper::start(&link)?;
+            watch.begin_again();
         }
         progress.end();
         followed.behind = watch.behind(link.place.offset);
@@ -101,7 +102,7 @@ impl Follower<'_> {
         &mut self,
         link: &mut Link,
         keeper: &Keeper,
-        watch: &mut SourceWatch,
+        watch: &mut SourceWatch<'_>,
         progress: &Progress,
         followed: &mut Followed,
     ) -> std::result::Result<(), Ended> {
@@ -261,7 +262,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// A source says something every ten seconds, if only PING.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-const REOPEN_TIME: Duration = Duration::from_secs(60);
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
