@@ -73,9 +73,9 @@ impl Keyspace {
         numbers.iter().any(|&number| self.slot(number).memory.last_imaged() > since)
     }
 
-    /// Bytes of changes that workers have handed over and no batch contains yet.
+    /// Memory of the changes that workers have handed over and no batch contains yet.
     pub fn undrained_bytes(&self) -> u64 {
-        self.logs.lock().iter().map(|log| log.buffer.lock().bytes.len() as u64).sum()
+        self.logs.lock().iter().map(|log| log.buffer.lock().memory() as u64).sum()
     }
 }
 

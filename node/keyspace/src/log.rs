@@ -65,6 +65,11 @@ impl LogBuffer {
         self.records.is_empty()
     }
 
+    /// Bytes that it takes, with the room that it has grown.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.records.capacity() * size_of::<Record>()
+    }
+
     /// Forgets everything, keeps the memory up to a bound.
     pub fn clear(&mut self) {
         self.records.clear();

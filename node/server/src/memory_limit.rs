@@ -182,12 +182,14 @@ const FILLED_A_SECOND_MAX: u64 = 1_000_000_000;
 /// Between two looks while there is much room, or no limit.
 const LOOK_RARELY: Duration = Duration::from_millis(100);
 
-/// Bytes that are used and do not count against the limit: batches kept for peers, batches that wait for others, and what
-/// waits for the disk. They have limits of their own, and no eviction makes them smaller: it makes them larger.
+/// Bytes that are used and do not count against the limit: batches kept for peers, batches that wait for others, what
+/// waits for the disk, and changes that no batch contains yet, because the disk is slow. They have limits of their own, and
+/// no eviction makes them smaller: it makes them larger, since it is a change as well.
 pub fn not_counted(node: &Node) -> u64 {
     let replication = &node.console.metrics.replication;
     let held = replication.ring_bytes.value().saturating_add(replication.waiting_bytes.value());
     let held = u64::try_from(held).unwrap_or_default().saturating_add(node.durability.state().queued_bytes);
+    let held = held.saturating_add(node.keyspace.undrained_bytes());
     // What was removed is on its way out: nobody else need go for it.
     held.saturating_add(node.keyspace.garbage().bytes)
 }

@@ -239,8 +239,8 @@ settings! {
     /// How far clocks may differ before changes are held and writes refused.
     max_clock_drift: Duration = ["max-clock-drift"], Replication, AtStart, written(1_000, 86_400_000), "60s";
 
-    /// The memory limit; 0 is none. Buffers that have limits of their own do not count: the ring, batches that wait, the
-    /// journal's queue; nor do collections that were removed and wait to be freed.
+    /// The memory limit; 0 is none. Buffers that have limits of their own do not count: the ring, batches that wait, changes
+    /// that no batch contains yet, the journal's queue; nor do collections that were removed and wait to be freed.
     maxmemory: u64 = ["maxmemory"], Memory, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
     /// What is evicted at the memory limit, in every region: an eviction replicates.
     maxmemory_policy: String = ["maxmemory-policy"], Memory, AtOnce, Rule::Choice(&[
