@@ -17,7 +17,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             tokio::task::yield_now().await;
         }
         drop(rest);
-        self.client.written = self.worker.last_stamp();
+        // What it waits for may be of another writer, and later.
+        self.client.written = self.client.written.max(self.worker.last_stamp());
         self.worker.node.wall_clock()
     }
 }

@@ -54,6 +54,34 @@ fn a_founded_node_serves_clients_and_probes_and_stops_when_a_client_says_so() {
 }
 
 #[test]
+fn a_node_that_is_to_stop_at_once_keeps_what_it_has_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let start = || launch(sources(&made.nodes[0]), &LaunchOptions::default()).unwrap();
+    let running = start();
+    // Until a node takes writes it answers an error.
+    let counted = |running: &Running| ask(running.addresses().resp, "INCRBY counter 0\r\n", "\r\n");
+    until("service", || counted(&running) == ":0\r\n");
+    let mut stream = TcpStream::connect(running.addresses().resp).unwrap();
+    let mut sends = stream.try_clone().unwrap();
+    // The node hangs up meanwhile.
+    let sender = std::thread::spawn(move || sends.write_all("INCR counter\r\n".repeat(200_000).as_bytes()).is_ok());
+    let (mut answers, mut bytes) = (0, [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut bytes) {
+        answers += bytes[..read].iter().filter(|byte| **byte == b':').count();
+        running.node().console.request_stop(Stop::Now);
+    }
+    let _ = sender.join().unwrap();
+    running.wait().unwrap();
+    let running = start();
+    until("service", || counted(&running).starts_with(':'));
+    let kept: usize = counted(&running)[1..].trim_end().parse().unwrap();
+    assert!(answers > 0 && kept >= answers, "{kept} of {answers}");
+    running.node().console.request_stop(Stop::Now);
+    running.wait().unwrap();
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused_in_a_sentence() {
     let home = tempfile::tempdir().unwrap();
     let made = found_cluster(home.path(), &[plan("us-east"), plan("eu-west")], wall_clock()).unwrap();

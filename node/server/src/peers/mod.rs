@@ -55,6 +55,8 @@ pub struct Peers {
     keeping: keeping::Keeping,
     /// Keys that are still being read from the disk.
     still_read: Option<reading::StillRead>,
+    /// What is on the disk cannot be read: this life does not end in order.
+    is_unreadable: bool,
     /// What the start has found on the disk and not read yet.
     loading: Option<start::Loading>,
     membership: Membership,
@@ -395,24 +397,25 @@ impl Peers {
         Some(stamp)
     }
 
+    /// However it stops, what clients were told is on the disk afterwards; only peers may be made to wait for it.
     async fn stop(mut self, stop: Stop) {
         let node = self.node.clone();
-        if stop == Stop::Orderly {
-            tokio::select! {
-                () = self.hand_over() => {}
-                () = node.console.stopping_now() => tracing::info!("the node does not wait for its peers"),
-            }
-        }
-        self.transport.shutdown().await;
-    }
-
-    /// Waits for a bounded time until linked peers have what was written here, and says goodbye.
-    async fn hand_over(&mut self) {
         let until = Instant::now() + STOP_DRAIN_TIME;
         // Until then clients may still be told that their writes are done. Where nobody says so (a node without threads
         // of its own, in a simulation) the time is short.
-        let node = self.node.clone();
         let _ = tokio::time::timeout(SERVED_LAST_TIME, node.console.served_last()).await;
+        if stop == Stop::Orderly {
+            tokio::select! {
+                () = self.hand_over(until) => {}
+                () = node.console.stopping_now() => tracing::info!("the node does not wait for its peers"),
+            }
+        }
+        self.end_store();
+        self.transport.shutdown().await;
+    }
+
+    /// Waits, but not for ever, until linked peers have what was written here, and says goodbye.
+    async fn hand_over(&mut self, until: Instant) {
         let mut is_closed = self.close_logged();
         self.pump();
         while !(is_closed && self.is_published() && self.peers_have_all()) && Instant::now() < until {
@@ -431,8 +434,15 @@ impl Peers {
         }
         self.hub.say_goodbye();
         self.pump();
+    }
+
+    /// Brings what was written here to the disk, and ends this life in order, if it was one.
+    fn end_store(&mut self) {
         if !self.stop_disk() {
             tracing::error!("not everything could be made durable: the next start takes this one for a crash");
+            return;
+        }
+        if self.is_unreadable {
             return;
         }
         if let Err(error) = self.rows.end_cleanly() {

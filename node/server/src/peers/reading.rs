@@ -67,7 +67,7 @@ impl Peers {
             None => {}
             Some(Ok(loaded)) => self.finish_reading(loaded),
             Some(Err(error)) => {
-                self.still_read = None;
+                (self.still_read, self.is_unreadable) = (None, true);
                 // What has been read is served no longer.
                 self.node.readiness.end();
                 tracing::error!(%error, "the node cannot go on: its keys cannot be read from the disk");

@@ -157,6 +157,7 @@ impl Peers {
             rows: setup.rows,
             keeping: super::keeping::Keeping::default(),
             still_read: None,
+            is_unreadable: false,
             loading,
             membership: recovered.membership,
             hub,

@@ -1,5 +1,6 @@
 //! Starts whose disk has less than it should, and ends that come too early.
 
+use super::super::STOP_DRAIN_TIME;
 use super::super::tests::{SlowDisk, begun, in_a_runtime, until, write};
 use super::*;
 use std::sync::Arc;
@@ -214,7 +215,7 @@ fn a_node_that_stops_while_it_reads_listens_to_no_peer() {
         write(&mut writer, b"open", b"v");
         let is_over = std::cell::Cell::new(false);
         let ends = async {
-            peers.hand_over().await;
+            peers.hand_over(Instant::now() + STOP_DRAIN_TIME).await;
             is_over.set(true);
         };
         let lets_go = async {
