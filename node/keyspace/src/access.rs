@@ -220,6 +220,12 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Bytes of changes that the writer has made and not handed over: of a group, all so far.
+    #[inline]
+    pub fn pending_bytes(&self) -> usize {
+        self.writer.pending.bytes.len()
+    }
+
     /// The wall clock that this access goes by, in Unix milliseconds.
     pub fn now(&self) -> UnixMillis {
         self.now

@@ -21,10 +21,13 @@ use std::borrow::Cow;
 pub const PATCHES_BYTES_MIN: usize = 64 << 10;
 
 impl Access<'_> {
-    /// Writes parts of a string: the pieces in `patch`, which must be valid. The caller has seen to it that the key holds a
-    /// string or nothing, and that it stays within the length allowed.
+    /// Writes parts of a string: the pieces in `patch`. The caller has seen to it that the key holds a string or nothing, and
+    /// that it stays within the length allowed.
+    ///
+    /// # Panics
+    /// If the patch is not valid: no node could read the batch that contained it, nor what comes behind it.
     pub fn patch_string(&mut self, database: Database, key: &[u8], patch: &[u8]) {
-        debug_assert!(crdt::patch::check(patch).is_ok(), "patches are made by commands");
+        assert!(crdt::patch::check(patch).is_ok(), "patches are made by commands");
         if self.patch_in_place(database, key, patch) {
             return;
         }

@@ -105,11 +105,20 @@ impl Batch {
         })
     }
 
-    /// Reads the header of an encoded batch and checks the whole; the changes stay packed.
+    /// Reads the header of an encoded batch from a peer and checks the whole; the changes stay packed.
     pub fn decode(encoded: Bytes) -> Result<Arc<Batch>, FrameError> {
         if encoded.len() > limits::BATCH_BYTES_MAX {
             return Err(FrameError::TooLong { what: "a batch", bytes: encoded.len() });
         }
+        Self::decode_up_to(encoded, limits::BATCH_BYTES_MAX)
+    }
+
+    /// The same with a batch that this node has kept itself. One that is too large to travel is kept all the same.
+    pub fn decode_kept(encoded: Bytes) -> Result<Arc<Batch>, FrameError> {
+        Self::decode_up_to(encoded, usize::MAX)
+    }
+
+    fn decode_up_to(encoded: Bytes, raw_bytes_max: usize) -> Result<Arc<Batch>, FrameError> {
         let mut reader = Reader::new(&encoded);
         if reader.byte()? != FORMAT {
             return Err(FrameError::Unknown("batch format"));
@@ -138,7 +147,7 @@ impl Batch {
         }
         let dependencies = reader.vector(last)?;
         let changes = reader.integer_to(u64::from(u32::MAX), "the changes of a batch")? as u32;
-        let raw_len = reader.integer_to(limits::BATCH_BYTES_MAX as u64, "the size of a batch")? as usize;
+        let raw_len = reader.integer_to(raw_bytes_max as u64, "the size of a batch")? as usize;
         let compressed = flags & FLAG_COMPRESSED != 0;
         let payload_len = reader.rest().len();
         let honest = if compressed { raw_len / limits::EXPANSION_MAX <= payload_len } else { raw_len == payload_len };

@@ -6,7 +6,8 @@
 //! What is packed is packed once, for every link, the ring and the disk.
 
 use crate::limits::{
-    COMPRESS_FROM_BYTES, PROBE_SAMPLE_BYTES, SAVED_ONE_OF, SCRATCH_BYTES_MAX, UNTRIED_BYTES_MAX, UNTRIED_BYTES_MIN,
+    COMPRESS_FROM_BYTES, COMPRESS_UP_TO_BYTES, PROBE_SAMPLE_BYTES, SAVED_ONE_OF, SCRATCH_BYTES_MAX, UNTRIED_BYTES_MAX,
+    UNTRIED_BYTES_MIN,
 };
 use lz4_flex::block::{compress_into, get_maximum_output_size};
 
@@ -76,7 +77,7 @@ impl Compression {
     /// Whether to compress all of it: a sample says so, unless the samples before it have said for long that it does not
     /// pay.
     fn is_to_be_tried(&mut self, raw: &[u8]) -> bool {
-        if raw.len() < COMPRESS_FROM_BYTES {
+        if !(COMPRESS_FROM_BYTES..=COMPRESS_UP_TO_BYTES).contains(&raw.len()) {
             return false;
         }
         if let Some(untried) = self.untried.checked_sub(raw.len() as u64) {

@@ -20,6 +20,8 @@ pub const NUMBERS_OF_ONE_NODE_MAX: usize = crdt::NODE_NUMBERS_MAX as usize;
 pub const EXPANSION_MAX: usize = 256;
 /// Batches from this size of changes on are compressed; smaller ones hardly shrink.
 pub const COMPRESS_FROM_BYTES: usize = 128;
+/// Raw changes of more bytes are never compressed: positions in a block have 32 bits.
+pub const COMPRESS_UP_TO_BYTES: usize = 1 << 31;
 /// Bytes out of the middle of a batch that are tried before the whole of it is, if it has at least four times as many:
 /// records that are alike lie closer together than that, and what does not get smaller costs a sixteenth of a try.
 pub const PROBE_SAMPLE_BYTES: usize = 16 << 10;

@@ -213,6 +213,7 @@ mod tests {
         let raw = vec![0; crate::limits::BATCH_BYTES_MAX + 1];
         let huge = Batch::seal(tail, at(20, 1), at(20, 1), VersionVector::new(), 1, &raw, &mut Compression::default());
         assert!(Batch::decode(huge.bytes().clone()).is_err());
+        assert_eq!(Batch::decode_kept(huge.bytes().clone()).unwrap(), huge);
         ring.push(huge);
         assert_eq!(ring.after(node, at(10, 1)), Following::Behind);
         assert_eq!((ring.after(node, at(20, 1)), ring.bytes()), (Following::UpToDate, 0));

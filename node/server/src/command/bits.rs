@@ -90,7 +90,6 @@ const fn mask(offset: u64) -> u8 {
 
 /// A bit offset inside the largest string there may be. `#n` counts in units of `unit` bits.
 fn bit_offset(text: &[u8], unit: Option<u32>, bytes_max: u64) -> Result<u64, CommandError> {
-    const REFUSAL: CommandError = CommandError::Plain("ERR bit offset is not an integer or out of range");
     let (digits, unit) = match (text, unit) {
         ([b'#', digits @ ..], Some(unit)) => (digits, i64::from(unit)),
         (digits, Some(_) | None) => (digits, 1),
@@ -99,8 +98,10 @@ fn bit_offset(text: &[u8], unit: Option<u32>, bytes_max: u64) -> Result<u64, Com
         .and_then(|offset| offset.checked_mul(unit))
         .and_then(|offset| u64::try_from(offset).ok())
         .filter(|offset| offset >> 3 < bytes_max)
-        .ok_or(REFUSAL)
+        .ok_or(OFFSET_OUT_OF_RANGE)
 }
+
+const OFFSET_OUT_OF_RANGE: CommandError = CommandError::Plain("ERR bit offset is not an integer or out of range");
 
 fn setbit(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let (db, key) = (call.db(), args[1]);

@@ -5,6 +5,7 @@ use super::{KeyList, collect_keys};
 use crate::client::Special;
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags};
+use crate::limits::GROUP_BYTES_MAX;
 use crate::tracking::Quiet;
 use keyspace::EventClass;
 use std::time::Duration;
@@ -19,9 +20,12 @@ pub fn run_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Re
     (entry.command.handler)(call, args)
 }
 
-/// The same of a command in a transaction or of a script: the latency monitor hears of it as of one that stands alone.
+/// The same of a command in a transaction or of a script, whose changes all have to fit into one batch: the latency monitor hears of it as of one that stands alone.
 #[inline]
 pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+    if call.store.pending_bytes() > GROUP_BYTES_MAX && entry.command.flags.contains(Flags::WRITE) {
+        return Err(CommandError::Plain("ERR what is written at once would be more than one batch can hold"));
+    }
     if !call.node.latency.is_on() {
         return run_handler(call, entry, args);
     }

@@ -167,7 +167,7 @@ impl<'a> Replay<'a> {
     }
 
     fn batch(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let batch = Batch::decode(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string())?;
+        let batch = Batch::decode_kept(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string())?;
         let origin = batch.origin;
         if batch.last <= self.vector.of(origin) {
             return Ok(());

@@ -1,9 +1,10 @@
 //! `BITFIELD`: integers of 1 to 64 bits anywhere in a string.
 
-use super::bit_offset;
+use super::{OFFSET_OUT_OF_RANGE, bit_offset};
 use crate::command::number;
 use crate::command::string::string_bytes_max;
 use crate::command::{Call, Command, CommandError, Flags, Group, Keys, Merge};
+use crdt::change::NAME_BYTES_MAX;
 use crdt::patch::Piece;
 use keyspace::EventClass;
 use smallvec::SmallVec;
@@ -86,7 +87,12 @@ impl Field {
         };
         let bits_max = if is_signed { 64 } else { 63 };
         let bits = number::parse_integer(digits).filter(|bits| (1..=bits_max).contains(bits)).ok_or(REFUSAL)? as u32;
-        Ok(Self { is_signed, bits, offset: bit_offset(offset, Some(bits), bytes_max)? })
+        let field = Self { is_signed, bits, offset: bit_offset(offset, Some(bits), bytes_max)? };
+        // Where its first bit may be, its last may not.
+        if field.end() > NAME_BYTES_MAX {
+            return Err(OFFSET_OUT_OF_RANGE);
+        }
+        Ok(field)
     }
 
     /// The bytes a string needs to hold it.
