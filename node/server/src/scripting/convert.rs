@@ -1,28 +1,129 @@
 //! Values of Lua to replies and replies to values of Lua, by the rules of Redis 7.
 
-use mlua::{Either, Lua, Result, Table, Value};
+use super::effort::Effort;
+use mlua::{Either, Lua, LuaString, Result, Table, Value};
 use resp::{Reply, Version};
 
 /// How deep a value is answered: what is deeper is an error in its place.
 const DEPTH_MAX: usize = 1000;
 
-/// Writes a value as a reply. `script_version` is the version that the script has chosen.
-pub fn answer(value: &Value, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Boolean(value) => match (script_version, *value) {
-            (Version::Resp3, value) => reply.boolean(value),
-            (Version::Resp2, true) => reply.integer(1),
-            (Version::Resp2, false) => reply.null(),
-        },
-        Value::Table(_) if depth >= DEPTH_MAX => reply.error("ERR reached lua stack limit"),
-        Value::Table(table) => answer_table(table, reply, script_version, depth + 1)?,
-        other => match super::number(other) {
-            Some(number) => reply.integer(truncated(number)),
-            None => reply.null(),
-        },
+/// A reply that a value is written as.
+pub struct Answer<'a> {
+    /// What is written so far.
+    pub reply: &'a mut Reply,
+    /// The version that the script has chosen.
+    pub script_version: Version,
+    /// What it takes.
+    pub effort: &'a Effort<'a>,
+}
+
+impl Answer<'_> {
+    /// Writes a value, which is so deep in that which is answered.
+    pub fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
+        self.effort.step(self.reply.len())?;
+        match value {
+            Value::String(text) => {
+                let text = text.as_bytes();
+                self.make_room(text.len())?;
+                self.reply.bulk(&text);
+            }
+            Value::Boolean(value) => match (self.script_version, *value) {
+                (Version::Resp3, value) => self.reply.boolean(value),
+                (Version::Resp2, true) => self.reply.integer(1),
+                (Version::Resp2, false) => self.reply.null(),
+            },
+            Value::Table(_) if depth >= DEPTH_MAX => self.reply.error("ERR reached lua stack limit"),
+            Value::Table(table) => self.table(table, depth + 1)?,
+            other => match super::number(other) {
+                Some(number) => self.reply.integer(truncated(number)),
+                None => self.reply.null(),
+            },
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Writes a table that is known to be a sequence.
+    pub fn sequence(&mut self, table: &Table) -> Result<()> {
+        self.array(table, 1)
+    }
+
+    /// Sees to it that so many bytes more may be written.
+    fn make_room(&self, bytes: usize) -> Result<()> {
+        self.effort.step(self.reply.len() + bytes)
+    }
+
+    /// A text that is written as a line.
+    fn line(&self, text: &LuaString) -> Result<String> {
+        // Bytes that are no text take three, here and in the reply.
+        self.make_room(text.as_bytes().len() * 6)?;
+        Ok(text.to_string_lossy())
+    }
+
+    fn table(&mut self, table: &Table, depth: usize) -> Result<()> {
+        if let Value::String(text) = table.raw_get::<Value>("err")? {
+            let text = self.line(&text)?;
+            self.reply.error(&text);
+            return Ok(());
+        }
+        if let Value::String(text) = table.raw_get::<Value>("ok")? {
+            let text = self.line(&text)?;
+            self.reply.simple(&text);
+            return Ok(());
+        }
+        if let Some(number) = super::number(&table.raw_get::<Value>("double")?) {
+            self.reply.double(number);
+            return Ok(());
+        }
+        if let Value::Table(map) = table.raw_get::<Value>("map")? {
+            let (place, mut pairs) = (self.reply.deferred(), 0);
+            for pair in map.pairs::<Value, Value>() {
+                let (key, value) = pair?;
+                self.value(&key, depth)?;
+                self.value(&value, depth)?;
+                pairs += 1;
+            }
+            self.reply.finish_map(place, pairs);
+            return Ok(());
+        }
+        if let Value::Table(set) = table.raw_get::<Value>("set")? {
+            let (place, mut members) = (self.reply.deferred(), 0);
+            for pair in set.pairs::<Value, Value>() {
+                self.value(&pair?.0, depth)?;
+                members += 1;
+            }
+            self.reply.finish_set(place, members);
+            return Ok(());
+        }
+        if let Value::String(digits) = table.raw_get::<Value>("big_number")? {
+            let digits = self.line(&digits)?;
+            self.reply.big_number(&digits);
+            return Ok(());
+        }
+        if let Value::Table(verbatim) = table.raw_get::<Value>("verbatim_string")?
+            && let (Value::String(format), Value::String(text)) =
+                (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
+        {
+            let format = self.line(&format)?;
+            self.make_room(text.as_bytes().len())?;
+            self.reply.verbatim(&format, &text.as_bytes());
+            return Ok(());
+        }
+        self.array(table, depth)
+    }
+
+    fn array(&mut self, table: &Table, depth: usize) -> Result<()> {
+        let (place, mut length) = (self.reply.deferred(), 0);
+        loop {
+            let value: Value = table.raw_get(length as i64 + 1)?;
+            if value.is_nil() {
+                break;
+            }
+            self.value(&value, depth)?;
+            length += 1;
+        }
+        self.reply.finish_array(place, length);
+        Ok(())
+    }
 }
 
 /// A number without its fraction, as the processors that Redis is built for do it.
@@ -30,71 +131,6 @@ fn truncated(number: f64) -> i64 {
     // 2^63: the first that does not fit.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     if (-BEYOND..BEYOND).contains(&number) { number as i64 } else { i64::MIN }
-}
-
-fn answer_table(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
-    if let Value::String(text) = table.raw_get::<Value>("err")? {
-        reply.error(&text.to_string_lossy());
-        return Ok(());
-    }
-    if let Value::String(text) = table.raw_get::<Value>("ok")? {
-        reply.simple(&text.to_string_lossy());
-        return Ok(());
-    }
-    if let Some(number) = super::number(&table.raw_get::<Value>("double")?) {
-        reply.double(number);
-        return Ok(());
-    }
-    if let Value::Table(map) = table.raw_get::<Value>("map")? {
-        let (place, mut pairs) = (reply.deferred(), 0);
-        for pair in map.pairs::<Value, Value>() {
-            let (key, value) = pair?;
-            answer(&key, reply, script_version, depth)?;
-            answer(&value, reply, script_version, depth)?;
-            pairs += 1;
-        }
-        reply.finish_map(place, pairs);
-        return Ok(());
-    }
-    if let Value::Table(set) = table.raw_get::<Value>("set")? {
-        let (place, mut members) = (reply.deferred(), 0);
-        for pair in set.pairs::<Value, Value>() {
-            answer(&pair?.0, reply, script_version, depth)?;
-            members += 1;
-        }
-        reply.finish_set(place, members);
-        return Ok(());
-    }
-    if let Value::String(digits) = table.raw_get::<Value>("big_number")? {
-        reply.big_number(&digits.to_string_lossy());
-        return Ok(());
-    }
-    if let Value::Table(verbatim) = table.raw_get::<Value>("verbatim_string")?
-        && let (Value::String(format), Value::String(text)) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
-    {
-        reply.verbatim(&format.to_string_lossy(), &text.as_bytes());
-        return Ok(());
-    }
-    answer_array(table, reply, script_version, depth)
-}
-
-/// Writes a table that is known to be a sequence.
-pub fn answer_sequence(table: &Table, reply: &mut Reply, script_version: Version) -> Result<()> {
-    answer_array(table, reply, script_version, 1)
-}
-
-fn answer_array(table: &Table, reply: &mut Reply, script_version: Version, depth: usize) -> Result<()> {
-    let (place, mut length) = (reply.deferred(), 0);
-    loop {
-        let value: Value = table.raw_get(length as i64 + 1)?;
-        if value.is_nil() {
-            break;
-        }
-        answer(&value, reply, script_version, depth)?;
-        length += 1;
-    }
-    reply.finish_array(place, length);
-    Ok(())
 }
 
 /// An element of a sequence: text goes to its place without a handle in between.

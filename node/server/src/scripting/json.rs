@@ -1,5 +1,6 @@
 //! The library `cjson`: values as JSON, with the choices and the words of lua-cjson 2.1.
 
+use super::effort::{Effort, PIECE_BYTES};
 use super::{fail, number, printed, to_number, type_name};
 use mlua::{LightUserData, Lua, MultiValue, Result, Table, Value};
 use std::cell::Cell;
@@ -191,7 +192,7 @@ fn encode(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiValue
         return Err(fail(lua, "bad argument #1 to 'encode' (expected 1 argument)"));
     }
     let mut out = Vec::new();
-    write(lua, settings, &mut out, &args[0], 0)?;
+    write(&Effort::new(lua), settings, &mut out, &args[0], 0)?;
     Ok(MultiValue::from_vec(vec![Value::String(lua.create_string(&out)?)]))
 }
 
@@ -199,18 +200,20 @@ fn refuse(lua: &Lua, value: &Value, reason: &str) -> mlua::Error {
     fail(lua, &format!("Cannot serialise {}: {reason}", type_name(value)))
 }
 
-fn write(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<()> {
+fn write(effort: &Effort<'_>, settings: &Settings, out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<()> {
+    effort.step(out.len())?;
+    let lua = effort.lua;
     match value {
         Value::Nil => out.extend_from_slice(b"null"),
         Value::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::String(text) => write_text(out, &text.as_bytes()),
+        Value::String(text) => write_text(effort, out, &text.as_bytes())?,
         Value::LightUserData(LightUserData(place)) if place.is_null() => out.extend_from_slice(b"null"),
         Value::Table(table) => {
             let depth = depth + 1;
             if depth > settings.depth_encoded_max.get() {
                 return Err(fail(lua, &format!("Cannot serialise, excessive nesting ({depth})")));
             }
-            write_table(lua, settings, out, table, depth)?;
+            write_table(effort, settings, out, table, depth)?;
         }
         other => match number(other) {
             Some(number) if number.is_finite() => {
@@ -227,33 +230,51 @@ fn write(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, value: &Value, depth
     Ok(())
 }
 
-fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+fn write_text(effort: &Effort<'_>, out: &mut Vec<u8>, text: &[u8]) -> Result<()> {
     out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'/' => out.extend_from_slice(b"\\/"),
-            8 => out.extend_from_slice(b"\\b"),
-            9 => out.extend_from_slice(b"\\t"),
-            10 => out.extend_from_slice(b"\\n"),
-            12 => out.extend_from_slice(b"\\f"),
-            13 => out.extend_from_slice(b"\\r"),
-            0..32 | 127 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            other => out.push(other),
+    for piece in text.chunks(PIECE_BYTES) {
+        effort.step(out.len() + piece.len())?;
+        // What is written as it is goes in one piece.
+        for run in piece.split_inclusive(|byte| is_escaped(*byte)) {
+            match run.split_last() {
+                Some((&last, plain)) if is_escaped(last) => {
+                    out.extend_from_slice(plain);
+                    write_escaped(out, last);
+                }
+                _ => out.extend_from_slice(run),
+            }
         }
     }
     out.push(b'"');
+    Ok(())
 }
 
-fn write_table(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
-    if let Some(length) = array_length(lua, settings, table)? {
+fn is_escaped(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | b'/' | 0..32 | 127)
+}
+
+fn write_escaped(out: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        b'"' | b'\\' | b'/' => byte,
+        8 => b'b',
+        9 => b't',
+        10 => b'n',
+        12 => b'f',
+        13 => b'r',
+        other => return out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+fn write_table(effort: &Effort<'_>, settings: &Settings, out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
+    let lua = effort.lua;
+    if let Some(length) = array_length(effort, settings, table, out.len())? {
         out.push(b'[');
         for index in 1..=length {
             if index > 1 {
                 out.push(b',');
             }
-            write(lua, settings, out, &table.raw_get(index as i64)?, depth)?;
+            write(effort, settings, out, &table.raw_get(index as i64)?, depth)?;
         }
         out.push(b']');
         return Ok(());
@@ -272,21 +293,22 @@ fn write_table(lua: &Lua, settings: &Settings, out: &mut Vec<u8>, table: &Table,
                 out.extend_from_slice(b"\":");
             }
             (Value::String(text), None) => {
-                write_text(out, &text.as_bytes());
+                write_text(effort, out, &text.as_bytes())?;
                 out.push(b':');
             }
             _ => return Err(refuse(lua, &key, "table key must be a number or string")),
         }
-        write(lua, settings, out, &value, depth)?;
+        write(effort, settings, out, &value, depth)?;
     }
     out.push(b'}');
     Ok(())
 }
 
 /// The length of a table that is an array; nothing if it is an object.
-fn array_length(lua: &Lua, settings: &Settings, table: &Table) -> Result<Option<usize>> {
+fn array_length(effort: &Effort<'_>, settings: &Settings, table: &Table, written: usize) -> Result<Option<usize>> {
     let (mut largest, mut items) = (0.0f64, 0usize);
     for pair in table.pairs::<Value, Value>() {
+        effort.step(written)?;
         match number(&pair?.0) {
             Some(key) if key >= 1.0 && key.trunc() == key => {
                 largest = largest.max(key);
@@ -301,7 +323,7 @@ fn array_length(lua: &Lua, settings: &Settings, table: &Table) -> Result<Option<
     let ratio = settings.sparse_ratio.get();
     if ratio > 0 && largest > (items * ratio) as f64 && largest > settings.sparse_safe.get() as f64 {
         if !settings.sparse_to_object.get() {
-            return Err(refuse(lua, &Value::Table(table.clone()), "excessively sparse array"));
+            return Err(refuse(effort.lua, &Value::Table(table.clone()), "excessively sparse array"));
         }
         return Ok(None);
     }
@@ -311,6 +333,7 @@ fn array_length(lua: &Lua, settings: &Settings, table: &Table) -> Result<Option<
 /// Text that is being read.
 struct Reader<'l, 'd> {
     lua: &'l Lua,
+    effort: Effort<'l>,
     settings: &'l Settings,
     text: &'d [u8],
     at: usize,
@@ -375,7 +398,7 @@ fn decode(lua: &Lua, settings: &Settings, args: MultiValue) -> Result<MultiValue
     if bytes.len() >= 2 && (bytes[0] == 0 || bytes[1] == 0) {
         return Err(fail(lua, "JSON parser does not support UTF-16 or UTF-32"));
     }
-    let mut reader = Reader { lua, settings, text: &bytes, at: 0 };
+    let mut reader = Reader { lua, effort: Effort::new(lua), settings, text: &bytes, at: 0 };
     let token = reader.next();
     let value = reader.value(token, 0)?;
     let end = reader.next();
@@ -392,6 +415,7 @@ impl Reader<'_, '_> {
     }
 
     fn value(&mut self, token: Token, depth: usize) -> Result<Value> {
+        self.effort.step(0)?;
         match token.kind {
             Kind::Text(ref text) => self.lua.create_string(text).map(Value::String),
             Kind::Number(number) => Ok(Value::Number(number)),

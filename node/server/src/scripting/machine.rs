@@ -80,6 +80,11 @@ impl Words {
         self.ends.clear();
     }
 
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds one.
     pub fn push(&mut self, word: &[u8]) {
         self.bytes.extend_from_slice(word);
@@ -145,6 +150,25 @@ pub struct Exchange {
     rests: Cell<bool>,
 }
 
+/// Bytes of a buffer that is kept for the next script.
+const KEPT_BYTES: usize = 1 << 20;
+
+impl Exchange {
+    /// Gives back the memory of buffers that one script made large.
+    fn give_back(&self) {
+        let mut words = self.words.borrow_mut();
+        if words.bytes.capacity() > KEPT_BYTES {
+            *words = Words::default();
+        }
+        for reply in [&self.reply, &self.answer] {
+            let mut reply = reply.borrow_mut();
+            if reply.len() > KEPT_BYTES {
+                reply.replace_buffer(Vec::new());
+            }
+        }
+    }
+}
+
 /// A script that was compiled here.
 pub struct Compiled {
     /// Its source.
@@ -153,6 +177,12 @@ pub struct Compiled {
     pub function: Function,
     /// What its environment reads from.
     pub environment: Table,
+}
+
+/// Where Lua finds what is asked how long a script has run.
+struct Watched {
+    exchange: Rc<Exchange>,
+    node: Arc<Node>,
 }
 
 /// The virtual machine of a worker.
@@ -218,6 +248,7 @@ impl Machine {
             chance: Cell::new(natives::UNSEEDED),
             rests: Cell::new(true),
         });
+        lua.set_app_data(Watched { exchange: Rc::clone(&exchange), node: Arc::clone(&node) });
         let json = Rc::new(json::Settings::default());
         let stack = DefaultStack::new(SCRIPT_STACK_BYTES).map_err(mlua::Error::external)?;
         let (inner, shared, settings) = (lua.clone(), Rc::clone(&exchange), Rc::clone(&json));
@@ -361,6 +392,7 @@ impl Machine {
         if self.exchange.failed.borrow().as_ref().is_some_and(|failure| failure.text.contains("not enough memory")) {
             let _ = self.lua.gc_collect();
         }
+        self.exchange.give_back();
         self.exchange.run.note_memory(self.lua.used_memory());
     }
 
@@ -400,6 +432,18 @@ fn is_small(bytes: usize) -> bool {
 
 /// What a word takes in Lua at least.
 const WORD_BYTES: usize = 16;
+
+/// A look at a script in the middle of work on its values, which Lua does not see.
+pub(super) fn look_at_work(lua: &Lua) -> mlua::Result<()> {
+    let watched = lua.app_data_ref::<Watched>();
+    let Some((exchange, node)) =
+        watched.as_ref().map(|watched| (Rc::clone(&watched.exchange), Arc::clone(&watched.node)))
+    else {
+        return Ok(());
+    };
+    drop(watched);
+    look(lua, &exchange, &node).map(|_| ())
+}
 
 /// A look at a script that runs. Nothing runs while the machine rests, and a kill that comes then has come too late.
 fn look(lua: &Lua, exchange: &Rc<Exchange>, node: &Node) -> mlua::Result<VmState> {

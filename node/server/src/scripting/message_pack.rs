@@ -1,5 +1,6 @@
 //! The library `cmsgpack`: values as MessagePack.
 
+use super::effort::Effort;
 use super::{fail, number, to_number, type_name};
 use mlua::{Lua, LuaString, MultiValue, Result, Table, Value};
 
@@ -27,18 +28,23 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     if args.is_empty() {
         return Err(fail(lua, "bad argument #0 to 'pack' (MessagePack pack needs input.)"));
     }
-    let mut out = Vec::new();
+    let (mut out, effort) = (Vec::new(), Effort::new(lua));
     for value in &args {
-        encode(&mut out, value, 0)?;
+        encode(&effort, &mut out, value, 0)?;
     }
     lua.create_string(&out)
 }
 
-fn encode(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<()> {
+fn encode(effort: &Effort<'_>, out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<()> {
+    effort.step(out.len())?;
     match value {
         Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
-        Value::String(text) => encode_text(out, &text.as_bytes()),
-        Value::Table(table) if depth < DEPTH_MAX => encode_table(out, table, depth)?,
+        Value::String(text) => {
+            let text = text.as_bytes();
+            effort.step(out.len() + text.len())?;
+            encode_text(out, &text);
+        }
+        Value::Table(table) if depth < DEPTH_MAX => encode_table(effort, out, table, depth)?,
         other => match number(other) {
             Some(number) => encode_number(out, number),
             None => out.push(0xc0),
@@ -109,27 +115,28 @@ fn encode_number(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-fn encode_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
-    let pairs: Vec<(Value, Value)> = table.pairs::<Value, Value>().collect::<Result<_>>()?;
-    let mut largest = 0.0f64;
-    let is_array = pairs.iter().all(|(key, _)| match number(key) {
-        Some(key) if key > 0.0 && key.trunc() == key => {
-            largest = largest.max(key);
-            true
+fn encode_table(effort: &Effort<'_>, out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
+    let (mut count, mut largest, mut is_array) = (0, 0.0f64, true);
+    for pair in table.pairs::<Value, Value>() {
+        effort.step(out.len())?;
+        count += 1;
+        match number(&pair?.0) {
+            Some(key) if key > 0.0 && key.trunc() == key => largest = largest.max(key),
+            _ => is_array = false,
         }
-        _ => false,
-    });
-    if is_array && largest == pairs.len() as f64 {
-        header(out, pairs.len(), 0x90, 0xdc);
-        for index in 1..=pairs.len() {
-            encode(out, &table.raw_get(index)?, depth + 1)?;
+    }
+    if is_array && largest == count as f64 {
+        header(out, count, 0x90, 0xdc);
+        for index in 1..=count {
+            encode(effort, out, &table.raw_get(index)?, depth + 1)?;
         }
         return Ok(());
     }
-    header(out, pairs.len(), 0x80, 0xde);
-    for (key, value) in &pairs {
-        encode(out, key, depth + 1)?;
-        encode(out, value, depth + 1)?;
+    header(out, count, 0x80, 0xde);
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
+        encode(effort, out, &key, depth + 1)?;
+        encode(effort, out, &value, depth + 1)?;
     }
     Ok(())
 }
@@ -149,6 +156,9 @@ fn header(out: &mut Vec<u8>, length: usize, fixed: u8, long: u8) {
 /// Data that is being unpacked.
 struct Decoder<'l, 'd> {
     lua: &'l Lua,
+    effort: Effort<'l>,
+    /// Bytes of what is returned beside Lua's own.
+    returned: usize,
     data: &'d [u8],
     at: usize,
 }
@@ -179,6 +189,7 @@ impl Decoder<'_, '_> {
     }
 
     fn value(&mut self, depth: usize) -> std::result::Result<Value, Refused> {
+        self.effort.step(self.returned)?;
         if depth > UNPACKED_DEPTH_MAX {
             return Err(Refused::Malformed);
         }
@@ -291,11 +302,14 @@ fn unpack_full(lua: &Lua, args: &MultiValue, function: &str, limit: f64, offset:
     }
     let places = limit != 0.0 || offset != 0.0;
     let most = if limit == 0.0 { f64::INFINITY } else { limit };
-    let mut decoder = Decoder { lua, data: &data, at: offset as usize };
+    let mut decoder = Decoder { lua, effort: Effort::new(lua), returned: 0, data: &data, at: offset as usize };
     let mut values = Vec::new();
     while decoder.at < data.len() && (values.len() as f64) < most {
         match decoder.value(0) {
-            Ok(value) => values.push(value),
+            Ok(value) => {
+                values.push(value);
+                decoder.returned += size_of::<Value>();
+            }
             Err(Refused::Missing) => return Err(fail(lua, "Missing bytes in input.")),
             Err(Refused::Malformed) => return Err(fail(lua, "Bad data format in input.")),
             Err(Refused::Lua(error)) => return Err(error),

@@ -12,12 +12,14 @@
 //!   put aside while its worker serves others.
 //! - [`running`]: what others know of scripts that run, and how they end them.
 //! - [`convert`]: values of Lua to replies and back.
+//! - [`effort`]: what such work takes, as part of what the script may take.
 //! - [`library`]: libraries of functions.
 //! - [`json`], [`message_pack`], [`structs`], [`bits`]: the libraries that Redis has beside Lua's own.
 
 pub mod bits;
 pub mod cache;
 pub mod convert;
+pub mod effort;
 pub mod json;
 pub mod library;
 pub mod machine;

@@ -1,5 +1,6 @@
 //! The library `struct`: values packed as C lays them out.
 
+use super::effort::Effort;
 use super::{fail, to_number, type_name};
 use mlua::{Lua, LuaString, MultiValue, Result, Table, Value};
 
@@ -158,9 +159,10 @@ fn number_argument(lua: &Lua, args: &MultiValue, at: usize, function: &str) -> R
 
 fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     let mut format = Format::new(&text_argument(lua, &args, 0, "pack")?, "pack");
-    let mut packed = Vec::new();
+    let (mut packed, effort) = (Vec::new(), Effort::new(lua));
     let mut at = 1;
     while let Some((item, padding)) = format.next(lua, packed.len())? {
+        effort.step(packed.len())?;
         packed.resize(packed.len() + padding, 0);
         match item {
             Item::Padding => packed.push(0),
@@ -195,12 +197,15 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
                 if text.len() < size {
                     return Err(fail(lua, &format!("bad argument #{} to 'pack' (string too short)", at + 1)));
                 }
+                effort.step(packed.len() + size)?;
                 packed.extend_from_slice(&text[..size]);
             }
             Item::Terminated => {
                 let text = text_argument(lua, &args, at, "pack")?;
                 at += 1;
-                packed.extend_from_slice(&text.as_bytes());
+                let text = text.as_bytes();
+                effort.step(packed.len() + text.len())?;
+                packed.extend_from_slice(&text);
                 packed.push(0);
             }
         }
@@ -217,9 +222,10 @@ fn unpack(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
         return Err(fail(lua, "offset must be 1 or greater"));
     }
     let mut at = start as usize - 1;
-    let mut values: Vec<Value> = Vec::new();
+    let (mut values, effort): (Vec<Value>, _) = (Vec::new(), Effort::new(lua));
     while let Some((item, padding)) = format.next(lua, at)? {
-        at += padding;
+        effort.step(values.len() * size_of::<Value>())?;
+        at = at.saturating_add(padding);
         let rest = data.get(at..).unwrap_or_default();
         let need = |size: usize| {
             let short = || fail(lua, "bad argument #2 to 'unpack' (data string too short)");

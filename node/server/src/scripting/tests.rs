@@ -333,6 +333,44 @@ fn what_a_script_returned_is_gone_before_the_next_one_needs_the_room() {
 }
 
 #[test]
+fn what_is_made_of_values_of_a_script_counts_as_its_memory() {
+    let mut caller = caller();
+    for made in [
+        "return t",
+        "return {map = {[t] = t}}",
+        "return cjson.encode(t)",
+        "return cmsgpack.pack(t)",
+        "return struct.pack(string.rep('s', 600), unpack(t))",
+        "return redis.call('rpush', 'k', unpack(t))",
+        "return redis.log(redis.LOG_DEBUG, unpack(t))",
+    ] {
+        // One text, six hundred times.
+        let script = format!("local s, t = string.rep('x', 2^20), {{}} for i = 1, 600 do t[i] = s end {made}");
+        let reply = eval(&mut caller, &script);
+        let shown: String = reply.chars().take(100).collect();
+        assert!(shown.starts_with("-ERR not enough memory"), "{made}: {shown}");
+        assert!(eval(&mut caller, "return string.rep('x', 1e5)").len() > 100_000);
+    }
+}
+
+#[test]
+fn work_on_values_without_end_is_put_aside_and_ended() {
+    let node = Arc::new(node());
+    node.config.set(&[("busy-reply-threshold", "1")]).unwrap();
+    let mut caller = Caller::new(&node);
+    for made in ["t", "cjson.encode(t)", "{pcall(cjson.encode, t)}", "cmsgpack.pack(t)"] {
+        // Nothing in it takes much, and all together more than there is.
+        let script = format!("local t = 1 for i = 1, 15 do t = {{t, t, t, t, t, t, t, t}} end return {made}");
+        assert!(caller.is_put_aside(&[b"EVAL", script.as_bytes(), b"0"]), "{made}");
+        assert!(Caller::beside(&caller).call("GET k").starts_with("-BUSY "), "{made}");
+        node.scripts.running.end_all();
+        let ended = String::from_utf8(caller.go_on()).unwrap();
+        assert!(ended.contains("Script killed by user with SCRIPT KILL"), "{ended}");
+        assert_eq!(eval(&mut caller, "return cjson.encode({1})"), "$3\r\n[1]\r\n");
+    }
+}
+
+#[test]
 fn a_script_that_begins_again_does_so_out_of_a_coroutine_too() {
     let mut caller = caller();
     let script = "coroutine.resume(coroutine.create(function() redis.call('strlen', ARGV[1]) end)) \

@@ -7,6 +7,7 @@ use super::{
     Answer, Exchange, Failure, Job, PAUSE, Question, is_small, natives, plain_text, unlimited, unwind, whole_reply,
 };
 use crate::limits::{SCRIPT_CROWDED_BYTES, SCRIPT_MEMORY_BYTES_MAX};
+use crate::scripting::effort::Effort;
 use crate::scripting::{convert, json, number, printed, type_name};
 use corosensei::Yielder;
 use mlua::{Function, Lua, MultiValue, Table, Value};
@@ -60,7 +61,7 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
             scope.create_function(move |lua, (is_well, value, is_sequence): (Option<bool>, Value, bool)| {
                 let ended = is_well.map(|is_well| Ended { is_well, value, is_sequence });
                 unlimited(lua, || {
-                    let (function, environment, keys, argv) = ask(exchange, out, first, ended);
+                    let (function, environment, keys, argv) = ask(lua, exchange, out, first, ended);
                     let is_crowded = lua.used_memory() > SCRIPT_CROWDED_BYTES.max(kept.get() + kept.get() / 4);
                     Ok((function, environment, keys, argv, is_crowded))
                 })
@@ -104,9 +105,9 @@ struct Ended {
 }
 
 /// Takes what a run has ended with, and gives what is to be run next.
-fn ask(exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, ended: Option<Ended>) -> Asked {
+fn ask(lua: &Lua, exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, ended: Option<Ended>) -> Asked {
     if let Some(ended) = &ended
-        && let Err(error) = note_end(exchange, ended)
+        && let Err(error) = note_end(lua, exchange, ended)
     {
         exchange.failed.replace(Some(Failure { text: format!("ERR {}", plain_text(&error)), place: None }));
     }
@@ -120,12 +121,13 @@ fn ask(exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, ended: Opti
 }
 
 /// Notes what a run has returned, or the error that it ended with.
-fn note_end(exchange: &Exchange, Ended { is_well, value, is_sequence }: &Ended) -> mlua::Result<()> {
+fn note_end(lua: &Lua, exchange: &Exchange, Ended { is_well, value, is_sequence }: &Ended) -> mlua::Result<()> {
     if *is_well {
-        let (reply, version) = (&mut exchange.answer.borrow_mut(), exchange.version.get());
+        let (reply, effort) = (&mut exchange.answer.borrow_mut(), Effort::new(lua));
+        let mut answer = convert::Answer { reply, script_version: exchange.version.get(), effort: &effort };
         return match value {
-            Value::Table(table) if *is_sequence => convert::answer_sequence(table, reply, version),
-            value => convert::answer(value, reply, version, 0),
+            Value::Table(table) if *is_sequence => answer.sequence(table),
+            value => answer.value(value, 0),
         };
     }
     let failure = match value {
@@ -152,7 +154,7 @@ fn call(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlu
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
     }
-    if let Err(text) = take_words(exchange, args) {
+    if let Err(text) = take_words(lua, exchange, args)? {
         return Ok(Err(text.to_owned()));
     }
     out.suspend(Question::Call);
@@ -187,7 +189,7 @@ fn check(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> ml
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
     }
-    take_words(exchange, args).map_err(|text| whole_reply(text.to_owned()))?;
+    take_words(lua, exchange, args)?.map_err(|text| whole_reply(text.to_owned()))?;
     out.suspend(Question::Check);
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
@@ -196,23 +198,30 @@ fn check(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> ml
     exchange.allowed.get().ok_or_else(unknown)
 }
 
-fn take_words(exchange: &Exchange, args: &MultiValue) -> Result<(), &'static str> {
+/// Notes the words of a call. The inner error is the text of a refusal.
+fn take_words(lua: &Lua, exchange: &Exchange, args: &MultiValue) -> mlua::Result<Result<(), &'static str>> {
     if args.is_empty() {
-        return Err("ERR Please specify at least one argument for this redis lib call");
+        return Ok(Err("ERR Please specify at least one argument for this redis lib call"));
     }
     let mut words = exchange.words.borrow_mut();
     words.clear();
+    // One text may be many of the words.
+    let effort = Effort::new(lua);
     for value in args {
         match value {
-            Value::String(text) => words.push(&text.as_bytes()),
+            Value::String(text) => {
+                let text = text.as_bytes();
+                effort.step(words.bytes() + text.len())?;
+                words.push(&text);
+            }
             other => match number(other) {
                 Some(number) if number.trunc() == number && number.abs() < 1e15 && number != 0.0 => {
                     words.push(itoa::Buffer::new().format(number as i64).as_bytes());
                 }
                 Some(number) => words.push(printed(number, 17).as_bytes()),
-                None => return Err("ERR Lua redis lib command arguments must be strings or integers"),
+                None => return Ok(Err("ERR Lua redis lib command arguments must be strings or integers")),
             },
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }

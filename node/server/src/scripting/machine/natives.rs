@@ -2,6 +2,7 @@
 //! and numbers by chance.
 
 use super::{Exchange, plain, position, whole_reply};
+use crate::scripting::effort::Effort;
 use crate::scripting::{bits, json, library, message_pack, structs};
 use mlua::{Lua, MultiValue, Table, Value};
 use resp::Version;
@@ -62,7 +63,7 @@ fn redis(lua: &Lua, exchange: &Rc<Exchange>) -> mlua::Result<Table> {
             lua.create_string(crate::scripting::cache::digest_of(&text))
         })?,
     )?;
-    redis.set("log", lua.create_function(|_, args: MultiValue| log(&args).map_err(whole_reply))?)?;
+    redis.set("log", lua.create_function(|lua, args: MultiValue| log(lua, &args)?.map_err(whole_reply))?)?;
     let shared = Rc::clone(exchange);
     redis.set(
         "setresp",
@@ -95,26 +96,33 @@ fn redis(lua: &Lua, exchange: &Rc<Exchange>) -> mlua::Result<Table> {
     Ok(redis)
 }
 
-/// `redis.log`.
-fn log(args: &MultiValue) -> Result<(), String> {
+/// `redis.log`. The inner error is a whole reply.
+fn log(lua: &Lua, args: &MultiValue) -> mlua::Result<Result<(), String>> {
     if args.len() < 2 {
-        return Err("ERR redis.log() requires two arguments or more.".to_owned());
+        return Ok(Err("ERR redis.log() requires two arguments or more.".to_owned()));
     }
     let Some(level) = crate::scripting::number(&args[0]) else {
-        return Err("ERR First argument must be a number (log level).".to_owned());
+        return Ok(Err("ERR First argument must be a number (log level).".to_owned()));
     };
     if !(0.0..=3.0).contains(&level) {
-        return Err("ERR Invalid debug level.".to_owned());
+        return Ok(Err("ERR Invalid debug level.".to_owned()));
     }
-    let words: Vec<String> = args.iter().skip(1).map(|value| value.to_string().unwrap_or_default()).collect();
-    let message = words.join(" ");
+    let (mut message, effort) = (String::new(), Effort::new(lua));
+    for (at, value) in args.iter().skip(1).enumerate() {
+        let length = if let Value::String(text) = value { text.as_bytes().len() } else { 0 };
+        effort.step(message.len() + length)?;
+        if at > 0 {
+            message.push(' ');
+        }
+        message.push_str(&value.to_string().unwrap_or_default());
+    }
     match level as u8 {
         0 => tracing::trace!(target: "script", "{message}"),
         1 => tracing::debug!(target: "script", "{message}"),
         2 => tracing::info!(target: "script", "{message}"),
         _ => tracing::warn!(target: "script", "{message}"),
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// The state of the generator before it has a seed. It goes on from script to script, as in Redis.
