@@ -34,10 +34,10 @@ impl Volume {
         self.attach().expect("it was mounted before");
     }
 
-    /// Takes all space that is left, but for what the next small file needs: returns the file that has it.
+    /// Takes all space that is left, with one file, which it returns.
     pub fn fill(&self) -> PathBuf {
         let path = self.directory.join("filling");
-        let mut file = File::create(&path).expect("there is room for a name");
+        let mut file = File::options().create(true).append(true).open(&path).expect("there is room for a name");
         for bytes in [1 << 20, 4 << 10, 1] {
             while std::io::Write::write_all(&mut file, &vec![7; bytes]).is_ok() {}
         }

@@ -23,7 +23,7 @@ use crate::metrics::AllocatorFigures;
 use crate::node::{Node, Seams};
 use crate::peers::{PeerSetup, StartError};
 use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
-use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, record_of};
+use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, RESERVE_FILE, record_of};
 use crate::tls::TlsError;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -33,7 +33,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use storage::{Catalogue, CatalogueError, CatalogueRows, Fs, MirroredCatalogue, SledCatalogue, StdFs};
+use storage::{
+    Catalogue, CatalogueError, CatalogueRows, Fs, MirroredCatalogue, Reserve, ReservedCatalogue, SledCatalogue, StdFs,
+};
 use transport::{Bind, CertificateFacts, CredentialsError, IdentityError, NodeCredentials, Random, TransportSettings};
 
 /// What a process gives each of its nodes.
@@ -269,7 +271,8 @@ impl PeersOnThread {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(LaunchError::File { path: membership, error }),
         };
-        let (sled, _) = SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref()))?;
+        let reserve = Reserve::at(&config.path(RESERVE_FILE.as_ref()));
+        let (sled, _) = reserve.lend(|| SledCatalogue::open(&config.path(CATALOGUE_DIRECTORY.as_ref())))?;
         let (path, is_on) = (config.path(STORE_DIRECTORY.as_ref()), persistence::is_on(config));
         let mut catalogue: Arc<dyn Catalogue> = Arc::new(sled);
         let mut store = None;
@@ -277,10 +280,11 @@ impl PeersOnThread {
         if is_on || path.is_dir() {
             let fs = StdFs::open(&path).map_err(|error| LaunchError::File { path, error })?;
             let fs: Arc<dyn Fs> = Arc::new(fs);
-            catalogue = Arc::new(MirroredCatalogue::open(catalogue, Arc::clone(&fs))?.0);
+            catalogue = Arc::new(reserve.lend(|| MirroredCatalogue::open(catalogue, Arc::clone(&fs)))?.0);
             store = is_on.then(|| StoreSetup::on_disk(fs));
         }
-        let rows = CatalogueRows::new(catalogue);
+        let rows = CatalogueRows::new(Arc::new(ReservedCatalogue::new(catalogue, reserve)));
+        rows.catalogue().keep_room();
         Ok(Self { cluster, credentials, certificates, rows, bootstrap, store })
     }
 

@@ -359,5 +359,7 @@ const AUTHORITY_DIRECTORY: &str = "ca";
 pub const CONFIGURATION_FILE: &str = "pelago.toml";
 /// The membership at the time of the admission, in a node's directory.
 pub(crate) const MEMBERSHIP_FILE: &str = "membership";
+/// What is kept of the disk for the catalogue, in a node's directory.
+pub(crate) const RESERVE_FILE: &str = "reserve";
 /// The catalogue in a node's directory.
 pub(crate) const CATALOGUE_DIRECTORY: &str = "data";

@@ -23,6 +23,8 @@ pub trait Catalogue: Send + Sync {
     fn rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
     /// Makes everything written so far durable. Takes as long as the disk takes: tens of milliseconds.
     fn flush(&self) -> Result<()>;
+    /// Takes room on the disk for later writes, where it has given up some and there is enough. Called now and then.
+    fn keep_room(&self) {}
 }
 
 /// Why the catalogue cannot do it. The operator acts on it; a node stops rather than go on without its numbers.

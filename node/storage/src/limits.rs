@@ -10,6 +10,11 @@ pub const ROW_BYTES_MAX: usize = 16 << 20;
 pub const CATALOGUE_COPY_BYTES_MAX: usize = 64 << 20;
 /// sled's page cache: it is good for at least this much, and the catalogue is smaller.
 pub const CACHE_BYTES: u64 = 64 << 20;
+/// Bytes of the disk that are kept for the catalogue: some times what it is lent, as somebody else may take that.
+pub const RESERVE_BYTES: u64 = 8 << 20;
+/// Bytes of these that the catalogue is lent at a time. sled writes segments of half a megabyte, and a copy of its rows comes to
+/// that.
+pub const RESERVE_LENT_BYTES: u64 = 2 << 20;
 /// Damaged catalogues that are kept aside for inspection; further ones replace the last.
 pub const MOVED_ASIDE_MAX: usize = 100;
 /// What decoding a typed row may take in memory.

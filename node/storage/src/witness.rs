@@ -94,7 +94,10 @@ mod tests {
         std::fs::rename(path("store"), path("moved")).unwrap();
         let moved = StdFs::existing(&path("moved"));
         assert_eq!(read(&moved).unwrap(), Some(Witness { life: FIRST, is_original: true, is_remounted: false }));
-        assert_eq!(read(&StdFs::existing(&path("backup"))).unwrap(), Some(Witness { life: FIRST, is_original: false, is_remounted: false }));
+        assert_eq!(
+            read(&StdFs::existing(&path("backup"))).unwrap(),
+            Some(Witness { life: FIRST, is_original: false, is_remounted: false })
+        );
         // A later life, and what the copy has written into its file, as `rsync --inplace` and `cp` over it do.
         leave(&moved, SECOND).unwrap();
         assert_eq!(read(&moved).unwrap(), Some(Witness { life: SECOND, is_original: true, is_remounted: false }));

@@ -71,6 +71,7 @@ impl Peers {
         if self.is_unkept {
             self.keep_membership();
         }
+        self.rows.catalogue().keep_room();
         self.take_number_that_waits();
         if self.refusals.no_number && self.number_needed.is_none() && self.number_to_take.is_none() {
             self.note_number_needed(NumberNeeded::NoneLeft);
