@@ -126,6 +126,30 @@ fn an_import_that_failed_goes_on_where_it_was() {
     assert_eq!(node.client().must("KEYS pelago:import:*").elements().len(), 0);
 }
 
+/// What a region has not sent when it is cut off would come on top of what was imported again.
+#[test]
+fn a_file_goes_on_in_another_region_only_when_all_of_it_is_there() {
+    let Some(redis) = Redis::start("how an import goes on in another region") else { return };
+    let cluster = Cluster::start(&["a", "b"]);
+    let mut source = redis.client();
+    fill(&mut source, 20_000);
+    let file = saved(&mut source);
+    let failed = run(&["import", &file, "--via", &breaking(&cluster.nodes[0].resp, 150_000)]);
+    assert!(!failed.status.success(), "{}", text(&failed.stdout));
+    cluster.await_equal();
+    cluster.cut_all();
+    // What the first run had not sent could be anything.
+    cluster.nodes[0].client().must("SET unsent 1");
+    let early = run(&["import", &file, "--via", &cluster.nodes[1].resp]);
+    let said = text(&early.stderr);
+    assert!(!early.status.success() && said.contains("has written through a-1"), "{said:?}");
+    cluster.heal_all();
+    let (told, is_success) = report(&["import", &file, "--via", &cluster.nodes[1].resp]);
+    assert!(is_success && told["copy"]["resumed"].as_u64() > Some(100), "{told}");
+    cluster.await_equal();
+    assert_same(&mut source, &mut cluster.nodes[0].client(), &["unsent"]);
+}
+
 /// Leads to an address; a connection ends after so many bytes to there.
 fn breaking(address: &str, most: u64) -> String {
     let listener = TcpListener::bind("127.79.0.1:0").expect("the system has a free port");

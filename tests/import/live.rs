@@ -317,6 +317,37 @@ fn where_nobody_may_follow_every_key_is_copied() {
     assert_same(&mut source, &mut node.client(), &[]);
 }
 
+/// A region is cut off with what it has not sent, and with the note of how far it was: the other region's note is older.
+#[test]
+fn an_import_goes_on_in_another_region_when_all_of_it_is_there_and_repeats_nothing() {
+    let Some(redis) = Redis::start("how an import goes on in another region") else { return };
+    let cluster = Cluster::start(&["a", "b"]);
+    let mut source = redis.client();
+    prepare(&mut source, 10);
+    source.must("INCR counted");
+    let from = url(&redis);
+    let through = |node: usize| ["import", "--from", &from, "--via", &cluster.nodes[node].resp, "--until-synced"];
+    let (told, is_success) = report(&through(0));
+    assert!(is_success, "{told}");
+    cluster.await_equal();
+    cluster.cut(0);
+    source.must("INCR counted");
+    let (told, is_success) = report(&through(0));
+    assert!(is_success && told["stream"]["is_resumed"] == true, "{told}");
+    let early = run(&through(1));
+    cluster.heal_all();
+    for node in &cluster.nodes {
+        assert_eq!(node.client().must("GET counted").text().as_deref(), Some("2"), "{}", node.name);
+    }
+    let said = text(&early.stderr);
+    assert!(!early.status.success() && said.contains("has written through a-1"), "{said:?}");
+    source.must("INCR counted");
+    let (told, is_success) = report(&[&through(1)[..], &["--release"]].concat());
+    assert!(is_success && told["stream"]["is_resumed"] == true, "{told}");
+    cluster.await_equal();
+    assert_same(&mut source, &mut cluster.nodes[0].client(), &[]);
+}
+
 #[test]
 fn libraries_of_functions_arrive_also_those_that_are_loaded_meanwhile() {
     let Some(redis) = Redis::start("how libraries of functions are followed") else { return };

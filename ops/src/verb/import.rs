@@ -19,7 +19,9 @@ mod refusals;
 mod release;
 mod requests;
 mod watch;
+mod writer;
 
+use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
 use crate::target::Target;
@@ -101,6 +103,16 @@ impl Destination {
         self.target.wire()
     }
 
+    /// The same, for single questions.
+    fn client(&self) -> Result<Client> {
+        self.target.connect()
+    }
+
+    /// A connection to another node of the cluster.
+    fn wire_to(&self, address: &str) -> Result<Wire> {
+        self.target.secret.wire(address)
+    }
+
     fn holding(&self) -> Result<Holding> {
         Holding::of(&mut self.wire()?)
     }
@@ -142,9 +154,7 @@ impl Import {
                 if course != Course::Salvage {
                     dump.verify()?;
                 }
-                let mut loader = self.into.loader()?;
-                let mut client = self.into.target.connect()?;
-                let tally = file::import(dump, &mut loader, &mut client, course, &stop)?;
+                let tally = file::import(dump, &self.into, course, &stop)?;
                 Report { tally, followed: None, until: Until::Told, seconds: began.elapsed().as_secs_f64() }
             }
             (None, Some(source)) => {

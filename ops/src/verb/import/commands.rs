@@ -377,11 +377,11 @@ mod tests {
         assert!(commands.is_between_transactions());
         assert_eq!(group.count, 301);
         assert_eq!(lines(&bytes[taken..]), ["SET b 1"]);
-        let place = Place { history: "h".to_owned(), offset: 9, database: 5 };
+        let place = Place { history: "h".to_owned(), offset: 9, database: 5, writer: "a-1".to_owned() };
         let mut out = Vec::new();
         assert_eq!(group.transaction("m", &place, &mut out), 305);
         let all = lines(&out);
         assert_eq!((all.len(), all[0].as_str()), (305, "MULTI"));
-        assert_eq!(all[302..], ["SELECT 0", "SET m h 9 5 EX 604800", "EXEC"]);
+        assert_eq!(all[302..], ["SELECT 0", "SET m h 9 5 a-1 EX 604800", "EXEC"]);
     }
 }

@@ -1,7 +1,9 @@
 //! From a file. What has arrived is noted at the target, so that an import that was interrupted goes on there.
 
-use super::loader::{Loader, Tally, unreadable};
+use super::Destination;
+use super::loader::{Tally, unreadable};
 use super::progress::Progress;
+use super::writer::Earlier;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
@@ -91,15 +93,19 @@ pub enum Course {
     Salvage,
 }
 
-/// Imports a file, which is verified unless it is salvaged. `client` is a connection of its own for the notes.
-pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Course, stop: &Stop) -> Result<Tally> {
+/// Imports a file, which is verified unless it is salvaged.
+pub fn import(dump: Dump, into: &Destination, course: Course, stop: &Stop) -> Result<Tally> {
+    let mut client = into.client()?;
     let marker = dump.marker().filter(|_| course != Course::Salvage);
-    let noted = match (&marker, course) {
-        (Some(marker), Course::GoOn) => client.call(&["GET", marker])?.text(),
-        (Some(_) | None, Course::GoOn | Course::Anew | Course::Salvage) => None,
+    let earlier = marker.as_ref().map(|marker| Earlier::of(into, &mut client, marker)).transpose()?;
+    let (noted, writer) = earlier.map_or((None, String::new()), |earlier| (earlier.note, earlier.writer));
+    let noted = noted.filter(|_| course == Course::GoOn);
+    let done = noted.and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+    let loader = &mut into.loader()?;
+    let note = |client: &mut Client, keys: u64| match &marker {
+        Some(marker) => note(client, marker, keys.max(done), &writer),
+        None => Ok(()),
     };
-    let done = noted.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let mut note = |keys: u64| marker.as_ref().map_or(Ok(()), |marker| note(client, marker, keys.max(done)));
     let progress = Progress::of_bytes(dump.bytes());
     let shared = loader.shared();
     let (mut noted, mut left) = (Instant::now(), done);
@@ -122,7 +128,7 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Cour
                     ));
                 }
                 if noted.elapsed() >= NOTE_INTERVAL {
-                    note(shared.settled())?;
+                    note(&mut client, shared.settled())?;
                     noted = Instant::now();
                 }
             }
@@ -143,14 +149,14 @@ pub fn import(dump: Dump, loader: &mut Loader, client: &mut Client, course: Cour
             Ok(tally)
         }
         Err(failure) => {
-            let _ = note(shared.settled());
+            let _ = note(&mut client, shared.settled());
             Err(failure)
         }
     }
 }
 
-fn note(client: &mut Client, marker: &str, keys: u64) -> Result<()> {
-    client.call(&["SET", marker, &keys.to_string(), "EX", MARKER_SECONDS]).map(drop)
+fn note(client: &mut Client, marker: &str, keys: u64, writer: &str) -> Result<()> {
+    client.call(&["SET", marker, format!("{keys} {writer}").trim_end(), "EX", MARKER_SECONDS]).map(drop)
 }
 
 /// Keys between two looks at the clock.

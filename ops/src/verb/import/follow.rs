@@ -82,7 +82,7 @@ impl Follower<'_> {
     fn reopen(&self, place: &Place, reason: &str) -> Result<Link> {
         let began = Instant::now();
         loop {
-            match link::begin(self.source, Some(place)) {
+            match link::begin(self.source, Some(place), &place.writer) {
                 Ok(Start::Continued(link)) => return Ok(link),
                 Ok(Start::Full(..) | Start::Refused(_)) => {
                     return Err(Failure::Arguments(format!(

@@ -19,12 +19,14 @@ pub struct Place {
     pub offset: u64,
     /// The database it is in there.
     pub database: u32,
+    /// The node that notes it; empty if it is none of Pelago.
+    pub writer: String,
 }
 
 impl Place {
     /// As it is noted at the target.
     pub fn text(&self) -> String {
-        format!("{} {} {}", self.history, self.offset, self.database)
+        format!("{} {} {} {}", self.history, self.offset, self.database, self.writer).trim_end().to_owned()
     }
 
     /// From a note.
@@ -32,8 +34,9 @@ impl Place {
         let mut words = text.split(' ');
         let (history, offset, database) = (words.next()?, words.next()?, words.next()?);
         let is_history = history.len() == 40 && history.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let place =
-            Self { history: history.to_owned(), offset: offset.parse().ok()?, database: database.parse().ok()? };
+        let (offset, database) = (offset.parse().ok()?, database.parse().ok()?);
+        let writer = words.next().unwrap_or_default().to_owned();
+        let place = Self { history: history.to_owned(), offset, database, writer };
         is_history.then_some(place)
     }
 }
@@ -67,8 +70,8 @@ pub struct Link {
     pub place: Place,
 }
 
-/// Asks the source to send everything, or what follows a place.
-pub fn begin(source: &Source, after: Option<&Place>) -> Result<Start> {
+/// Asks the source to send everything, or what follows a place. Places are noted by `writer` from here on.
+pub fn begin(source: &Source, after: Option<&Place>, writer: &str) -> Result<Start> {
     let mut wire = source.connect()?;
     for words in [&[&b"PING"[..]][..], &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]] {
         let mut request = Vec::new();
@@ -92,7 +95,7 @@ pub fn begin(source: &Source, after: Option<&Place>) -> Result<Start> {
     match (words.next(), words.next(), words.next()) {
         (Some("+FULLRESYNC"), Some(history), Some(offset)) => {
             let offset = offset.parse().map_err(|_| Failure::Protocol { address: source.address.clone() })?;
-            let place = Place { history: history.to_owned(), offset, database: 0 };
+            let place = Place { history: history.to_owned(), offset, database: 0, writer: writer.to_owned() };
             let header = filled_line(|| wire.line())?;
             let ending = ending(&header).ok_or_else(|| Failure::Refused {
                 address: source.address.clone(),
@@ -105,7 +108,11 @@ pub fn begin(source: &Source, after: Option<&Place>) -> Result<Start> {
             let before = after.ok_or_else(|| Failure::Protocol { address: source.address.clone() })?;
             let history = history.map_or_else(|| before.history.clone(), str::to_owned);
             let (stream, received) = wire.into_parts()?;
-            Ok(Start::Continued(Link { stream, received, place: Place { history, ..before.clone() } }))
+            Ok(Start::Continued(Link {
+                stream,
+                received,
+                place: Place { history, writer: writer.to_owned(), ..before.clone() },
+            }))
         }
         _ if answer.starts_with("-LOADING") || answer.starts_with("-NOMASTERLINK") => {
             Err(Failure::Refused { address: source.address.clone(), text: answer })
@@ -199,8 +206,11 @@ mod tests {
 
     #[test]
     fn a_place_is_noted_and_found_again() {
-        let place = Place { history: "0123456789abcdef0123456789abcdef01234567".to_owned(), offset: 42, database: 3 };
-        assert_eq!(Place::parse(&place.text()), Some(place));
+        for writer in ["", "eu-west-1"] {
+            let (history, writer) = ("0123456789abcdef0123456789abcdef01234567".to_owned(), writer.to_owned());
+            let place = Place { history, offset: 42, database: 3, writer };
+            assert_eq!(Place::parse(&place.text()), Some(place));
+        }
         for text in
             ["", "x 1 0", "0123456789abcdef0123456789abcdef01234567 x 0", "0123456789abcdef0123456789abcdef01234567 1"]
         {

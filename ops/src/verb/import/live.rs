@@ -11,6 +11,7 @@ use super::pages::{Pages, knows_deadlines};
 use super::progress::Progress;
 use super::release::{self, Fields, Lives};
 use super::watch::Until;
+use super::writer::Earlier;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::stop::Stop;
@@ -66,11 +67,11 @@ impl Live<'_> {
     pub fn import(&self) -> Result<Imported> {
         let mut client = self.into.target.connect()?;
         let marker = format!("pelago:import:from:{}", self.source.name());
-        let noted = client.call(&["GET", &marker])?.text();
+        let Earlier { note: noted, writer } = Earlier::of(self.into, &mut client, &marker)?;
         // Whoever noted something here has copied: a full copy on top of that leaves what was deleted since.
         let mut beginning = if noted.is_some() { Beginning::CopiedAgain } else { Beginning::Copied };
         let place = noted.filter(|_| !self.restart).and_then(|text| Place::parse(&text));
-        let start = link::begin(self.source, place.as_ref())?;
+        let start = link::begin(self.source, place.as_ref(), &writer)?;
         let mut tally = Tally::default();
         let (holding, link, keeper) = match start {
             Start::Refused(reason) if self.until != Until::Told => {
@@ -93,7 +94,7 @@ impl Live<'_> {
                 let seconds = super::file::MARKER_SECONDS;
                 // Before the note is written, which is a key as well.
                 let holding = self.into.holding()?;
-                client.call(&["SET", &marker, COPYING, "EX", seconds])?;
+                client.call(&["SET", &marker, format!("{COPYING} {writer}").trim_end(), "EX", seconds])?;
                 let keeper = Keeper::start(&link)?;
                 let (copied, holding, link) = self.copy(link, &ending, holding)?;
                 tally = copied;
