@@ -87,12 +87,12 @@ impl Field {
         };
         let bits_max = if is_signed { 64 } else { 63 };
         let bits = number::parse_integer(digits).filter(|bits| (1..=bits_max).contains(bits)).ok_or(REFUSAL)? as u32;
-        let field = Self { is_signed, bits, offset: bit_offset(offset, Some(bits), bytes_max)? };
-        // Where its first bit may be, its last may not.
-        if field.end() > NAME_BYTES_MAX {
-            return Err(OFFSET_OUT_OF_RANGE);
-        }
-        Ok(field)
+        Ok(Self { is_signed, bits, offset: bit_offset(offset, Some(bits), bytes_max)? })
+    }
+
+    /// Itself, if a string can hold it: where its first bit may be, its last may not.
+    fn written(self) -> Result<Self, CommandError> {
+        if self.end() > NAME_BYTES_MAX { Err(OFFSET_OUT_OF_RANGE) } else { Ok(self) }
     }
 
     /// The bytes a string needs to hold it.
@@ -154,7 +154,7 @@ impl Step {
         while let [word, after @ ..] = rest {
             let action = |amount: fn(i64) -> Action| match after {
                 [kind, offset, value, after @ ..] => {
-                    Ok((Field::parse(kind, offset, bytes_max)?, amount(number::integer(value)?), after))
+                    Ok((Field::parse(kind, offset, bytes_max)?.written()?, amount(number::integer(value)?), after))
                 }
                 _ => Err(CommandError::Syntax),
             };
