@@ -37,7 +37,8 @@ pub(crate) struct Checkpoints {
     enough_space: Option<u64>,
     /// Bytes that the disk lacked for the last one, which was not begun.
     lacks_bytes: u64,
-    retry_at_ms: UnixMillis,
+    /// When one last could not be finished; the clock may be set back after it.
+    failed_ms: UnixMillis,
     failures: u32,
     took_ms: u64,
     written_bytes: u64,
@@ -117,7 +118,7 @@ impl Checkpoints {
             space: 0,
             enough_space: None,
             lacks_bytes: 0,
-            retry_at_ms: 0,
+            failed_ms: 0,
             failures: 0,
             took_ms: 0,
             written_bytes: 0,
@@ -147,7 +148,7 @@ impl Checkpoints {
             return true;
         }
         let has_more_space = self.enough_space.is_some_and(|enough| self.space >= enough);
-        if now_ms < self.retry_at_ms && !has_more_space {
+        if self.failures > 0 && now_ms.abs_diff(self.failed_ms) < self.pause_ms() && !has_more_space {
             return false;
         }
         let base = self.last.as_ref().map_or(0, Manifest::bytes);
@@ -155,9 +156,14 @@ impl Checkpoints {
         let grown = u128::from(base) * u128::from(share) / 100;
         let uncovered = self.uncovered_bytes(appended);
         let enough = grown.max(u128::from(config.auto_aof_rewrite_min_size));
-        let has_rested = now_ms.saturating_sub(self.finished_ms) >= self.took_ms.saturating_mul(REST_FACTOR);
+        let has_rested = now_ms.abs_diff(self.finished_ms) >= self.took_ms.saturating_mul(REST_FACTOR);
         let due_at = if has_rested { enough } else { (enough * GROWN_FACTOR_MAX).max(GROWN_BYTES_MIN) };
         heals || (share > 0 && u128::from(uncovered) >= due_at)
+    }
+
+    /// How long none is tried after so many that failed.
+    fn pause_ms(&self) -> u64 {
+        RETRY_MS << self.failures.saturating_sub(1).min(RETRY_DOUBLINGS_MAX)
     }
 
     /// The disk has so much space.
@@ -188,7 +194,7 @@ impl Checkpoints {
             Hindrance::Other => (None, 0),
         };
         self.has_failed = true;
-        self.retry_at_ms = now_ms + (RETRY_MS << self.failures.min(RETRY_DOUBLINGS_MAX));
+        self.failed_ms = now_ms;
         self.failures += 1;
     }
 
@@ -198,7 +204,7 @@ impl Checkpoints {
         self.state = CheckpointState::Idle;
         self.unchanged_since = Some(clock);
         (self.appended_before, self.changes_before, self.replayed_bytes) = (self.began_appended, self.began_changes, 0);
-        (self.failures, self.retry_at_ms, self.has_failed) = (0, 0, false);
+        (self.failures, self.has_failed) = (0, false);
         (self.enough_space, self.lacks_bytes) = (None, 0);
         self.took_ms = now_ms.saturating_sub(self.began_ms);
         self.finished_ms = now_ms;
@@ -263,6 +269,10 @@ mod tests {
         // What it had written itself is no reason to do it again.
         checkpoints.note_space(1 << 30);
         assert!(!due(&checkpoints, 11) && due(&checkpoints, 10 + RETRY_MS));
+        let mut late = Checkpoints::new(None, OWNER, 0);
+        late.begun(0, 0, 0, 1_000_000);
+        late.failed(Hindrance::Other, 1_000_000);
+        assert!(due(&late, 1_000), "the clock was set back meanwhile");
         checkpoints.note_space((1 << 30) + SPACE_GROWN_BYTES_MIN);
         assert!(due(&checkpoints, 11));
         checkpoints.begun(0, 0, 0, 11);
