@@ -4,6 +4,8 @@
 use super::live::{Import, prepare, url};
 use super::{assert_same, report};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::redis::Redis;
@@ -166,4 +168,31 @@ fn lives_are_released_when_no_import_is_left_or_when_it_is_told() {
     // Twice does no harm.
     let (told, is_success) = report(&["import", "--release", "--via", &node.resp]);
     assert!(is_success && told["lives"]["released_keys"] == 0, "{told}");
+}
+
+/// Clients may have moved already, and some keys are written all the time.
+#[test]
+fn a_key_that_is_always_written_is_released_too() {
+    let cluster = Cluster::start(&["only"]);
+    let node = &cluster.nodes[0];
+    let mut client = node.client();
+    for index in 0..100 {
+        client.must(&format!("SET k:{index} 0 PXAT 39000000000000"));
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (over, mut other) = (Arc::clone(&is_over), node.client());
+    let writer = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            (0..100).for_each(|index| other.queue(&["INCR".to_owned(), format!("k:{index}")]));
+            other.send().expect("the node takes it");
+            (0..100).for_each(|_| drop(other.receive().expect("an answer")));
+        }
+    });
+    let (told, is_success) = report(&["import", "--release", "--via", &node.resp]);
+    is_over.store(true, Ordering::Relaxed);
+    writer.join().expect("the writer does not fail");
+    assert!(is_success && told["lives"]["released_keys"] == 100, "{told}");
+    for index in 0..100 {
+        assert_eq!(client.must(&format!("PEXPIRETIME k:{index}")).integer(), Some(4_000_000_000_000));
+    }
 }

@@ -1,7 +1,7 @@
 //! Keys and fields whose lives an import held are given back their own ends: what is over goes at once.
 //!
-//! Held deadlines are known by themselves, so it does no harm to release twice, or half. A client may write meanwhile: what
-//! it has just given another end is looked at again (`WATCH`).
+//! Held deadlines are known by themselves, so it does no harm to release twice, or half. Clients may write meanwhile, so it is
+//! one step to see that a deadline is held still and to change it: a script.
 
 use super::holding::{Facts, Holding, facts};
 use super::lives;
@@ -134,22 +134,16 @@ pub fn notes(target: &mut Wire) -> Result<Vec<String>> {
 }
 
 fn release_keys(target: &mut Wire, page: &Texts) -> Result<u64> {
-    let found = deadlines(target, page.iter())?;
-    let is_held = |(key, deadline): (_, Option<u64>)| deadline.and_then(lives::own).map(|_| key);
-    let held: Vec<&[u8]> = page.iter().zip(found).filter_map(is_held).collect();
-    if held.is_empty() {
-        return Ok(0);
-    }
-    loop {
-        watch(target, &held)?;
-        let found = deadlines(target, held.iter().copied())?;
-        let own = held.iter().zip(found).filter_map(|(key, deadline)| Some((*key, lives::own(deadline?)?)));
-        let mut requests = Transaction::default();
-        own.for_each(|(key, own)| requests.add(&[b"PEXPIREAT", key, own.to_string().as_bytes()]));
-        if requests.take_effect(target)? {
-            return Ok(requests.count);
-        }
-    }
+    let deadlines = deadlines(target, page.iter())?;
+    let held: Vec<Held<'_>> =
+        page.iter().zip(deadlines).filter_map(|(key, deadline)| Held::of(key, deadline?)).collect();
+    let calls = held.chunks(AT_ONCE).map(|held| {
+        let mut words = vec![KEYS_SCRIPT.to_vec(), held.len().to_string().into_bytes()];
+        words.extend(held.iter().map(|held| held.name.to_vec()));
+        words.extend(held.iter().flat_map(Held::deadlines));
+        words
+    });
+    run(target, calls)
 }
 
 fn release_fields_of(target: &mut Wire, database: u32) -> Result<u64> {
@@ -185,77 +179,91 @@ fn fields_after(target: &mut Wire, key: &[u8], cursor: &[u8]) -> Result<(Vec<u8>
 }
 
 fn release_fields(target: &mut Wire, key: &[u8], fields: &[Vec<u8>]) -> Result<u64> {
-    if fields.is_empty() || held_fields(target, key, fields)?.is_empty() {
+    if fields.is_empty() {
         return Ok(0);
     }
-    loop {
-        watch(target, &[key])?;
-        let mut requests = Transaction::default();
-        for (field, own) in held_fields(target, key, fields)? {
-            requests.add(&[b"HPEXPIREAT", key, own.to_string().as_bytes(), b"FIELDS", b"1", field]);
-        }
-        if requests.take_effect(target)? {
-            return Ok(requests.count);
-        }
-    }
-}
-
-/// Those of the fields whose lives are held, each with its own deadline.
-fn held_fields<'f>(target: &mut Wire, key: &[u8], fields: &'f [Vec<u8>]) -> Result<Vec<(&'f [u8], u64)>> {
     let count = fields.len().to_string();
     let mut words: Vec<&[u8]> = vec![b"HPEXPIRETIME", key, b"FIELDS", count.as_bytes()];
     words.extend(fields.iter().map(Vec::as_slice));
     // A hash that is gone meanwhile has no list.
-    let Reply::List(deadlines) = target.call(&words)? else { return Ok(Vec::new()) };
-    let own = |reply: &Reply| match reply {
-        Reply::Integer(deadline) => u64::try_from(*deadline).ok().and_then(lives::own),
+    let Reply::List(deadlines) = target.call(&words)? else { return Ok(0) };
+    let held = fields.iter().zip(&deadlines).filter_map(|(field, reply)| match reply {
+        Reply::Integer(deadline) => Held::of(field, u64::try_from(*deadline).ok()?),
         Reply::Text(_) | Reply::Error(_) | Reply::Null | Reply::List(_) => None,
-    };
-    Ok(fields.iter().zip(&deadlines).filter_map(|(field, reply)| Some((field.as_slice(), own(reply)?))).collect())
+    });
+    let held: Vec<Held<'_>> = held.collect();
+    let calls = held.chunks(AT_ONCE).map(|held| {
+        let mut words = vec![FIELDS_SCRIPT.to_vec(), b"1".to_vec(), key.to_vec()];
+        words.extend(held.iter().flat_map(Held::deadlines));
+        words.extend(held.iter().map(|held| held.name.to_vec()));
+        words
+    });
+    run(target, calls)
 }
 
-fn watch(target: &mut Wire, keys: &[&[u8]]) -> Result<()> {
-    let words: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(keys.iter().copied()).collect();
-    target.call(&words).map(drop)
+/// A key or field with the deadline that is held, and its own.
+struct Held<'n> {
+    name: &'n [u8],
+    held: u64,
+    own: u64,
 }
 
-/// Requests that take effect if nothing that is watched has changed.
-#[derive(Default)]
-struct Transaction {
-    requests: Vec<u8>,
-    count: u64,
-}
-
-impl Transaction {
-    fn add(&mut self, words: &[&[u8]]) {
-        write_request(&mut self.requests, words);
-        self.count += 1;
+impl<'n> Held<'n> {
+    fn of(name: &'n [u8], deadline: u64) -> Option<Self> {
+        lives::own(deadline).map(|own| Self { name, held: deadline, own })
     }
 
-    /// Sends them. False if something that is watched has changed.
-    fn take_effect(&self, target: &mut Wire) -> Result<bool> {
-        let mut all = Vec::with_capacity(self.requests.len() + 64);
-        write_request(&mut all, &[b"MULTI"]);
-        all.extend_from_slice(&self.requests);
-        write_request(&mut all, &[b"EXEC"]);
-        target.send(&all)?;
-        let mut refused = None;
-        let mut note = |text: &[u8]| {
-            refused.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
-        };
-        target.pass(self.count + 1, &mut note)?;
-        let mut is_done = true;
+    fn deadlines(&self) -> [Vec<u8>; 2] {
+        [self.held, self.own].map(|deadline| deadline.to_string().into_bytes())
+    }
+}
+
+/// Calls scripts, each given as the words after `EVAL`, and adds up what they return.
+fn run(target: &mut Wire, calls: impl Iterator<Item = Vec<Vec<u8>>>) -> Result<u64> {
+    let (mut requests, mut count, mut sum) = (Vec::new(), 0, 0);
+    for call in calls {
+        let words: Vec<&[u8]> = std::iter::once(&b"EVAL"[..]).chain(call.iter().map(Vec::as_slice)).collect();
+        write_request(&mut requests, &words);
+        count += 1;
+    }
+    target.send(&requests)?;
+    let mut refused = None;
+    for _ in 0..count {
         match target.next()? {
-            Answer::List(results) => target.pass(results as u64, &mut note)?,
-            Answer::Error(text) => note(text),
-            Answer::Null | Answer::Status(_) | Answer::Integer(_) | Answer::Text(_) => is_done = false,
+            Answer::Integer(released) => sum += released.unsigned_abs(),
+            Answer::Error(text) => refused = Some(String::from_utf8_lossy(text).into_owned()),
+            Answer::Status(_) | Answer::Text(_) | Answer::Null | Answer::List(_) => {
+                return Err(Failure::Answer { address: target.address().to_owned(), question: "EVAL".to_owned() });
+            }
         }
-        match refused {
-            Some(text) => Err(Failure::refused(target.address(), &text)),
-            None => Ok(is_done),
-        }
+    }
+    match refused {
+        Some(text) => Err(Failure::refused(target.address(), &text)),
+        None => Ok(sum),
     }
 }
 
+/// Gives each key its own deadline that has the held one still.
+const KEYS_SCRIPT: &[u8] = b"local released = 0
+for index, key in ipairs(KEYS) do
+  if redis.call('PEXPIRETIME', key) == tonumber(ARGV[index * 2 - 1]) then
+    redis.call('PEXPIREAT', key, ARGV[index * 2])
+    released = released + 1
+  end
+end
+return released";
+/// The same for fields of a hash, whose names follow their deadlines.
+const FIELDS_SCRIPT: &[u8] = b"local released, count = 0, #ARGV / 3
+for index = 1, count do
+  local field = ARGV[count * 2 + index]
+  local found = redis.call('HPEXPIRETIME', KEYS[1], 'FIELDS', '1', field)
+  if type(found) == 'table' and found[1] == tonumber(ARGV[index * 2 - 1]) then
+    redis.call('HPEXPIREAT', KEYS[1], ARGV[index * 2], 'FIELDS', '1', field)
+    released = released + 1
+  end
+end
+return released";
+/// Keys or fields of one call: nobody else is served meanwhile who wants one of them.
+const AT_ONCE: usize = 64;
 /// Fields of a hash that are asked for at once.
 const FIELDS_AT_ONCE: &[u8] = b"512";
