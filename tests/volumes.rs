@@ -99,3 +99,63 @@ fn a_node_is_restarted_on_a_full_disk_and_serves_and_keeps_its_catalogue() {
     assert!(node.log_text().contains("the catalogue is written in the space that is reserved for it"));
     node.stop();
 }
+
+/// A node that has lost what it wrote last cannot know it while it is alone. What it writes then forks its history.
+#[test]
+fn a_node_whose_old_volume_was_put_back_and_that_wrote_alone_is_reconciled_with_the_others() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((mut node, volume)) = on_volume(home.path(), 64 << 20, "an old volume that is put back") else { return };
+    node.start();
+    let host = own_host();
+    let addresses = [free_stream_address(host), free_datagram_address(host), free_stream_address(host)];
+    let settings: Vec<&str> = node.settings.iter().map(String::as_str).collect();
+    let mut other = Node::new("eu-west", home.path().join("eu-west-1"), addresses, &settings);
+    let (ca, out) = (home.path().join("ca").display().to_string(), other.directory.display().to_string());
+    let places = ["--resp", &other.resp, "--peer", &other.peer, "--http", &other.http, "--ca", &ca, "--out", &out];
+    let output = node.pelago(&[["region", "add", "eu-west"].as_slice(), &places].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    other.start();
+    let has = |node: &Node, key: &str, value: &str| {
+        wait::until(&format!("{} has {key}", node.name), || match node.client().call(&["GET", key]) {
+            Reply::Bulk(found) if found == value.as_bytes() => Ok(()),
+            found => Err(format!("{found:?}")),
+        });
+    };
+    for key in ["both", "gone"] {
+        node.client().must(&format!("SET {key} before"));
+        has(&other, key, "before");
+    }
+    let number = node.number();
+    node.stop();
+    volume.swap_with_copy();
+    node.start();
+    for key in ["lost", "both"] {
+        node.client().must(&format!("SET {key} tail"));
+        has(&other, key, "tail");
+    }
+    node.stop();
+    other.stop();
+    volume.swap_with_copy();
+    node.start();
+    assert_eq!(node.number(), number, "it cannot know");
+    node.client().must("SET alone written");
+    node.client().must("SET both again");
+    other.start();
+    for round in 0..2 {
+        for (key, value) in [("lost", "tail"), ("alone", "written"), ("both", "again")] {
+            has(&node, key, value);
+            has(&other, key, value);
+        }
+        assert_ne!(node.number(), number);
+        node.client().must(&format!("SET later{round} v"));
+        has(&other, &format!("later{round}"), "v");
+        wait::until("both are equal", || match node.client().must("PELAGO VERIFY 2000") {
+            Reply::Bulk(told) if text(&told).contains("\"equal\":true") => Ok(()),
+            told => Err(format!("{told:?}")),
+        });
+        node.kill();
+        node.start();
+    }
+    assert_eq!(node.log_text().matches("which it has lost: it goes on under another number").count(), 1);
+    node.stop();
+}

@@ -34,6 +34,16 @@ impl Volume {
         self.attach().expect("it was mounted before");
     }
 
+    /// It goes away, and comes back as a copy that was made of it, if there is one; otherwise one is made. Nobody has a file of
+    /// it open.
+    pub fn swap_with_copy(&self) {
+        run("umount", &[], &[self.directory.as_path()]).expect("nobody has a file of it open");
+        let copy = self.image.with_extension("copy");
+        let (source, target) = if copy.exists() { (&copy, &self.image) } else { (&self.image, &copy) };
+        fs::copy(source, target).expect("there is room for a copy");
+        self.attach().expect("it was mounted before");
+    }
+
     /// Takes all space that is left, with one file, which it returns.
     pub fn fill(&self) -> PathBuf {
         let path = self.directory.join("filling");

@@ -41,6 +41,11 @@ impl JournalReader {
         self.from.fetch_max(self.begins, Ordering::AcqRel);
     }
 
+    /// From here on nothing before this record is read back.
+    pub fn forget_before(&self, record: u64) {
+        self.from.fetch_max(record, Ordering::AcqRel);
+    }
+
     /// The first record that may be read back.
     pub fn from(&self) -> u64 {
         self.from.load(Ordering::Acquire)

@@ -66,6 +66,7 @@ const BOOT: &str = "boot";
 const MEMBERSHIP: &str = "membership";
 const NUMBER_NEEDED: &str = "number-needed";
 const UNFILLED: &str = "unfilled";
+const FORKED: &str = "forked";
 
 const VERSION: u8 = 1;
 
@@ -142,6 +143,17 @@ impl CatalogueRows {
     /// Notes, durably, that the store lacks keys, or that it has them again.
     pub fn set_unfilled(&self, is_unfilled: bool) -> Result<()> {
         self.write_durably(UNFILLED, &is_unfilled)
+    }
+
+    /// Whether the node has lost some of what it wrote under its number, and then wrote other things under it: what the store
+    /// says that it has seen is not so.
+    pub fn is_forked(&self) -> Result<bool> {
+        Ok(self.read(FORKED)?.unwrap_or(false))
+    }
+
+    /// Notes that, durably, or that it is over.
+    pub fn set_forked(&self, is_forked: bool) -> Result<()> {
+        self.write_durably(FORKED, &is_forked)
     }
 
     fn read<T: Decode<()>>(&self, key: &str) -> Result<Option<T>> {

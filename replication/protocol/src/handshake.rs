@@ -27,6 +27,10 @@ pub const REMOVED: &str = "this node was removed from the cluster and cannot com
 pub const NUMBER_ENDED: &str = "this node's number has ended: a later life of the node has said so; stop one of the two, \
                                 and never run two copies of a data directory";
 
+/// What a node is told that has lost what it wrote under its number, and wrote other things since.
+pub(crate) const HISTORY_FORKED: &str = "what this node has written does not follow what others have of its number: it has lost \
+                                         something, or two processes wrote under one number";
+
 /// Which cluster a node belongs to. Two clusters never merge by accident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct ClusterId(pub [u8; 16]);
@@ -54,6 +58,8 @@ pub enum RefusalCode {
     NumberTaken = 7,
     /// The number has ended: a later life of the node has said so.
     NumberEnded = 8,
+    /// What the peer wrote under its own number does not follow what others have of it.
+    HistoryForked = 9,
 }
 
 /// The first frame of each side.
@@ -106,6 +112,7 @@ impl RefusalCode {
             6 => Self::SecondLiveCopy,
             7 => Self::NumberTaken,
             8 => Self::NumberEnded,
+            9 => Self::HistoryForked,
             _ => return None,
         })
     }

@@ -6,7 +6,12 @@ use crate::persistence::ReadBack;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode, SessionId};
 use std::sync::Arc;
+use std::time::Duration;
 use storage::Record;
+use transport::LinkId;
+
+/// How long a refusal may take to the peer.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 impl Peers {
     pub(super) fn handle(&mut self, event: Event) {
@@ -187,6 +192,9 @@ impl Peers {
         if let CloseReason::RefusedByPeer { code: Some(RefusalCode::NumberEnded), .. } = reason {
             self.number_has_ended();
         }
+        if let CloseReason::RefusedByPeer { code: Some(RefusalCode::HistoryForked), .. } = reason {
+            self.history_has_forked(peer);
+        }
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());
         if let Some(link) = self.links.remove(&peer) {
@@ -197,6 +205,7 @@ impl Peers {
             }
             match reason {
                 CloseReason::Removed => self.transport.close_removed(link.id, REMOVED),
+                CloseReason::Refused(_) => self.close_when_told(link.id, reason),
                 _ => self.transport.close(link.id, &reason.to_string()),
             }
         }
@@ -213,6 +222,17 @@ impl Peers {
             | CloseReason::NotReading(_)
             | CloseReason::Frame(_) => {}
         }
+    }
+
+    /// Closes a link whose peer is told in a frame why. Whoever is told closes it at once.
+    ///
+    /// SUBTLE: a connection that is closed loses what was not sent yet, and the peer would not learn what it must do.
+    fn close_when_told(&self, link: LinkId, reason: &CloseReason) {
+        let (transport, reason) = (Arc::clone(&self.transport), reason.to_string());
+        tokio::spawn(async move {
+            tokio::time::sleep(REFUSAL_TIME).await;
+            transport.close(link, &reason);
+        });
     }
 
     fn raise_alarm(&mut self, alarm: &Alarm) {

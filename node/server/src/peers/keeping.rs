@@ -575,7 +575,9 @@ impl Peers {
         let noted = self
             .rows
             .is_unfilled()
-            .and_then(|is_unfilled| if is_unfilled { self.rows.set_unfilled(false) } else { Ok(()) });
+            .and_then(|is_unfilled| if is_unfilled { self.rows.set_unfilled(false) } else { Ok(()) })
+            .and_then(|()| self.rows.is_forked())
+            .and_then(|is_forked| if is_forked { self.rows.set_forked(false) } else { Ok(()) });
         match noted {
             Ok(()) => self.keeping.is_incomplete = false,
             // The next checkpoint tries it again.

@@ -37,7 +37,7 @@ use control::ControlRequest;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use keyspace::{Drain, Writer};
 use protocol::sealing::Sealing;
-use protocol::{Compression, Hub, Millis, NodeIdentity};
+use protocol::{Compression, Hub, HubSettings, Millis, NodeIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub struct Peers {
     still_read: Option<reading::StillRead>,
     /// What is on the disk cannot be read: this life does not end in order.
     is_unreadable: bool,
+    /// For another hub, should this one believe in what is not so.
+    hub_settings: HubSettings,
     /// What the start has found on the disk and not read yet.
     loading: Option<start::Loading>,
     membership: Membership,

@@ -6,7 +6,7 @@ use super::keeping::IN_PLACE_INTERVAL;
 use crate::console::Stop;
 use crate::persistence::{Loaded, Reading};
 use crdt::{NodeNumber, Stamp, VersionVector};
-use protocol::{Hub, HubSettings};
+use protocol::{Hub, HubSettings, NodeIdentity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -145,11 +145,43 @@ impl Peers {
         settings.is_unfilled = true;
         let now = self.now();
         self.hub = Hub::new(settings, now, wall);
+        // The one before knew these links. They are made again.
+        for (_, link) in std::mem::take(&mut self.links) {
+            self.transport.close(link.id, "this node begins anew");
+        }
+        if let Some(store) = &self.keeping.store {
+            store.reader.forget_before(store.disk.position());
+        }
         self.drain = keyspace::Drain::after(Stamp::ZERO);
         self.drain_at = Some(Instant::now());
         self.has_number = number.is_some();
         tracing::info!(number = number.map(NodeNumber::value), "the node fills what its disk has lost");
         self.membership_changed();
+        self.end_reading();
+    }
+
+    /// Peers have more under this node's number than it has, and it has written under it since: a volume lost what was written
+    /// last, or an old one was put back, before the node met anybody. It goes on as one whose disk has lost something. What
+    /// it wrote stays, and goes to the others as state when the number is sealed.
+    pub(super) fn history_has_forked(&mut self, peer: NodeIdentity) {
+        if !self.has_read_all() || !self.keeping.is_on() {
+            return;
+        }
+        tracing::error!(
+            peer = %self.name_of(peer), number = self.number().map(NodeNumber::value),
+            "a peer has other writes of this node than it has itself, which it has lost: it goes on under another number, gets \
+             what it lacks, and passes on what it wrote since"
+        );
+        // The journal says that everything is here. A start that comes before it has been written anew must not believe that.
+        if let Err(error) = self.rows.set_forked(true) {
+            tracing::error!(%error, "that it has forked cannot be noted; the next peer that says so is another try");
+            return;
+        }
+        let loaded = Loaded { has_refused: true, ..Loaded::default() };
+        let due = Some(Instant::now() + LESS_INTERVAL);
+        self.still_read = Some(StillRead { state: State::Less(loaded), hub: self.hub_settings.clone(), due });
+        self.filled = false;
+        self.note_incomplete();
         self.end_reading();
     }
 

@@ -137,8 +137,9 @@ impl Peers {
         let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
         let (start, number_needed) = (recovered.start, recovered.number_needed);
         let record = setup.record.clone();
+        let hub_again = hub_settings.clone();
         let loading =
-            found.map(|(found, setup)| Loading { found, life, start, number_needed, setup, hub: hub_settings, record });
+            found.map(|(found, setup)| Loading { found, life, start, number_needed, setup, hub: hub_again, record });
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
@@ -157,6 +158,7 @@ impl Peers {
             rows: setup.rows,
             keeping: super::keeping::Keeping::default(),
             still_read: None,
+            hub_settings,
             is_unreadable: false,
             loading,
             membership: recovered.membership,
@@ -263,10 +265,13 @@ impl Peers {
             goes_on()
         };
         // Of a damaged store everything is read before anybody is served: what is missing decides how the node goes on.
-        let (loader, loaded) = match scanned.is_whole {
+        let is_forked = self.rows.is_forked()?;
+        let (loader, mut loaded) = match scanned.is_whole && !is_forked {
             true => (Some(scanned.loader), Loaded::default()),
             false => (None, scanned.loader.load_all(wall, &note)?),
         };
+        // It was found while an earlier life ran, and not all came back from the others since.
+        loaded.has_refused |= is_forked;
         if loaded.has_less() {
             loaded.forget_applied(&node.keyspace);
             (scanned.vector, scanned.tails) = (VersionVector::new(), BTreeMap::new());
@@ -289,6 +294,7 @@ impl Peers {
         settings.journal = true;
         let now = self.now();
         self.hub = Hub::new(settings.clone(), now, wall);
+        self.hub_settings = settings.clone();
         // Before anything is kept of what fills it: a start that finds that must not take it for all there is.
         if self.hub.is_filling() && !is_unfilled {
             self.rows.set_unfilled(true)?;

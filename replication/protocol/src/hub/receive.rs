@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::fragments::HeldFragments;
 use crate::frame::{ControlFrame, Heartbeat, WireVector};
-use crate::handshake::{Accept, Hello, Judge, PeerFacts, Refusal, Refuse};
+use crate::handshake::{Accept, HISTORY_FORKED, Hello, Judge, PeerFacts, Refusal, Refuse};
 use crate::link::Peer;
 use crate::window::OriginWindow;
 use crate::{
@@ -28,6 +28,15 @@ impl Hub {
     ) -> Result<(), FrameError> {
         self.wall = wall;
         let result = self.receive(peer, lane, frame, now);
+        // Its author goes on otherwise, if it learns of it. Who has passed it on cannot help it.
+        if let Err(FrameError::Fork { origin, .. }) = &result
+            && self.peers.get(&peer).is_some_and(|entry| entry.owns(*origin))
+        {
+            self.counters.frame_errors += 1;
+            let (code, sentence) = (RefusalCode::HistoryForked, HISTORY_FORKED.into());
+            self.refuse(peer, Refusal { code, sentence, taken: None }, now);
+            return Ok(());
+        }
         if result.is_err() {
             self.counters.frame_errors += 1;
             self.tear_down(peer, now);
@@ -216,7 +225,8 @@ impl Hub {
                 | RefusalCode::Identity
                 | RefusalCode::SelfPeering
                 | RefusalCode::NumberTaken
-                | RefusalCode::NumberEnded,
+                | RefusalCode::NumberEnded
+                | RefusalCode::HistoryForked,
                 _,
             ) => None,
         };
@@ -229,7 +239,8 @@ impl Hub {
             | RefusalCode::Identity
             | RefusalCode::SecondLiveCopy
             | RefusalCode::NumberTaken
-            | RefusalCode::NumberEnded => CloseReason::Refused(refusal.sentence.clone()),
+            | RefusalCode::NumberEnded
+            | RefusalCode::HistoryForked => CloseReason::Refused(refusal.sentence.clone()),
         };
         self.abandon_sessions_with(peer, now);
         self.enter(peer, LinkPhase::Closing, now);

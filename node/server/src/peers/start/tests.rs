@@ -83,6 +83,29 @@ fn a_number_whose_tail_was_lost_with_a_volume_is_given_up_although_the_host_has_
     });
 }
 
+/// Its journal says that it has all of what it wrote under its number, and peers have other things under that.
+#[test]
+fn a_node_that_is_killed_while_it_gets_what_a_fork_has_cost_does_not_believe_its_journal() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(16), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        write(&mut writer, b"k", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let number = peers.number().unwrap();
+        peers.history_has_forked(NodeIdentity([9; 32]));
+        until(&mut peers, |peers| peers.has_read_all());
+        let fresh = peers.number().unwrap();
+        assert!(fresh != number && peers.node.keyspace.applied().of(number) == crdt::Stamp::ZERO);
+        assert!(peers.stop_disk());
+        drop((peers, writer));
+        let (peers, _) = begun(Some(&disk), &rows, 2);
+        assert!(![number, fresh].contains(&peers.number().unwrap()));
+        assert_eq!((peers.node.keyspace.applied().of(number), peers.node.keyspace.len(0)), (crdt::Stamp::ZERO, 1));
+        assert_eq!(peers.node.keyspace.known_in_part().of(number).author(), number);
+    });
+}
+
 #[test]
 fn a_node_whose_numbers_are_used_up_does_not_go_on_under_the_last_one_when_it_is_restarted() {
     in_a_runtime(|| {
