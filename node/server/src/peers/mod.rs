@@ -401,6 +401,11 @@ impl Peers {
 
     /// However it stops, what clients were told is on the disk afterwards; only peers may be made to wait for it.
     async fn stop(mut self, stop: Stop) {
+        if self.is_unreadable {
+            // It has nothing that it could serve or end in order.
+            self.transport.shutdown().await;
+            return;
+        }
         let node = self.node.clone();
         let until = Instant::now() + STOP_DRAIN_TIME;
         // Until then clients may still be told that their writes are done. Where nobody says so (a node without threads
@@ -442,9 +447,6 @@ impl Peers {
     fn end_store(&mut self) {
         if !self.stop_disk() {
             tracing::error!("not everything could be made durable: the next start takes this one for a crash");
-            return;
-        }
-        if self.is_unreadable {
             return;
         }
         if let Err(error) = self.rows.end_cleanly() {
