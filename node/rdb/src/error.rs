@@ -32,6 +32,9 @@ pub enum RdbError {
     /// Contradictions in the bytes.
     #[error("it is damaged: {0}")]
     Corrupt(&'static str),
+    /// A small value that stands for so many bytes, which whoever takes it would have to keep.
+    #[error("it stands for {0} bytes, far more than it has")]
+    Expanded(u64),
     /// The bytes are not those that were written.
     #[error("it is damaged: its checksum is {found:016x} instead of {expected:016x}")]
     Checksum {

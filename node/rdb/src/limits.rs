@@ -37,7 +37,8 @@ pub const USUAL_EXPANSION: u64 = 16;
 
 /// Bytes that all compressed strings of a collection in one payload may stand for together, beyond [`USUAL_EXPANSION`]: a
 /// client could else have a small request take 88 times its size, and several times that for elements of no length. A
-/// string is bounded by [`TEXT_BYTES_MAX`] alone.
+/// string is bounded by [`TEXT_BYTES_MAX`] alone. So much also for the names of a stream's fields, which a payload has once
+/// for a hundred entries and whoever takes it for each.
 pub const PAYLOAD_EXPANDED_BYTES_MAX: u64 = 16 << 20;
 
 /// The same for a collection in a file, or from a server that the operator has chosen: a list of a thousand million equal

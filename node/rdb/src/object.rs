@@ -323,6 +323,17 @@ impl Stream {
         })
     }
 
+    /// Bytes of all names and values, as often as entries have them.
+    pub fn said_bytes(&self) -> u64 {
+        let of_pair = |(name, value): (&[u8], &[u8])| (name.len() + value.len()) as u64;
+        self.iter().flat_map(|entry| entry.iter()).map(of_pair).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of what is kept of them: names that entries share are here once.
+    pub fn kept_bytes(&self) -> u64 {
+        (self.texts.byte_count() + self.entries.len() * size_of::<StreamId>()) as u64
+    }
+
     /// Adds an entry at the end. False if there is no place for so many texts.
     pub fn push(&mut self, id: StreamId, fields: &[(&[u8], &[u8])]) -> bool {
         let Ok(count) = u32::try_from(fields.len()) else { return false };

@@ -9,7 +9,7 @@ use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crdt::UnixMillis;
 use keyspace::{Access, Database, End, EventClass, Kind, Lifetime, NewLifetime, Score, WrongKind};
 use rdb::payload::{self, Payload};
-use rdb::{Hash, Object, SortedSet, Texts};
+use rdb::{Hash, Object, RdbError, SortedSet, Texts};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -145,7 +145,10 @@ fn restore(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     let time = u64::try_from(time).map_err(|_| CommandError::Plain("ERR Invalid TTL value, must be >= 0"))?;
     let payload =
         Payload::verify(bytes).map_err(|_| CommandError::Plain("ERR DUMP payload version or checksum are wrong"))?;
-    let bad = |_| CommandError::Plain("ERR Bad data format");
+    let bad = |error| match error {
+        RdbError::Expanded(_) => CommandError::Detailed(format!("ERR Bad data format: {error}")),
+        _ => CommandError::Plain("ERR Bad data format"),
+    };
     // Before anything of the value is read: what is not offered costs no memory.
     check_kind(payload.kind().map_err(bad)?)?;
     let object = payload.object().map_err(bad)?;
