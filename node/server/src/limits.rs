@@ -106,6 +106,10 @@ pub const SCRIPT_UNLIMITED_BYTES_MAX: usize = 64 << 10;
 /// thousand levels of a value that is answered or read as JSON.
 pub const SCRIPT_STACK_BYTES: usize = 16 << 20;
 
+/// Repetitions and captures in a pattern of `string.find` and its like: each may take some 300 bytes of the stack above.
+/// Lua 5.2 has a limit of 200; this is more than any pattern that somebody writes, and a tenth of the stack.
+pub const SCRIPT_PATTERN_ITEMS_MAX: usize = 4000;
+
 /// Bytes of the stack that commands run on that run scripts, of which only what is used is memory.
 pub const COMMAND_STACK_BYTES: usize = 4 << 20;
 

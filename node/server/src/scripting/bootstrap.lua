@@ -10,6 +10,7 @@ local setmetatable, getmetatable, next, tostring = setmetatable, getmetatable, n
 local raw_pcall, raw_xpcall, raw_load, raw_loadstring, setfenv = pcall, xpcall, load, loadstring, setfenv
 local resume, byte, concat = coroutine.resume, string.byte, table.concat
 local plain, position, text_of, ask, collect = native.plain, native.position, native.text_of, native.ask, native.collect
+local unplaced = native.unplaced
 
 local READ_ONLY = 'Attempt to modify a readonly table'
 
@@ -31,6 +32,54 @@ local function guard(real, metatable)
   return setmetatable(view, metatable)
 end
 
+-- Lua's matcher calls itself, on the stack of C, for every repetition and capture of a pattern: too many end the process.
+-- Errors of Lua's own functions say where they were called, which is here: `unplaced` and `position` see to that.
+local find, match, gmatch, gsub = string.find, string.match, string.gmatch, string.gsub
+local too_complex, SHORT = native.too_complex, native.pattern_items_max
+
+local function check(pattern)
+  if type(pattern) == 'string' and #pattern > SHORT and too_complex(pattern) then
+    error('pattern too complex', 3)
+  end
+end
+
+function string.find(s, pattern, init, is_plain)
+  if type(pattern) ~= 'string' or #pattern > SHORT then
+    if pattern == nil then
+      if s == nil then
+        return find()
+      end
+      return find(s)
+    elseif not is_plain then
+      check(pattern)
+    end
+  end
+  return find(s, pattern, init, is_plain)
+end
+
+function string.match(s, pattern, init)
+  if type(pattern) ~= 'string' or #pattern > SHORT then
+    if pattern == nil then
+      if s == nil then
+        return match()
+      end
+      return match(s)
+    end
+    check(pattern)
+  end
+  return match(s, pattern, init)
+end
+
+function string.gmatch(...)
+  check((select(2, ...)))
+  return gmatch(...)
+end
+
+function string.gsub(...)
+  check((select(2, ...)))
+  return gsub(...)
+end
+
 getmetatable('').__metatable = setmetatable({}, { __newindex = refuse, __metatable = false })
 
 local function caught(ok, ...)
@@ -44,14 +93,14 @@ local function caught(ok, ...)
   if type(err) == 'table' and type(rawget(err, 'err')) == 'string' then
     return false, err.err
   end
-  return false, err, select(2, ...)
+  return false, unplaced(err), select(2, ...)
 end
 
 local function resumed(ok, ...)
-  if ok or type((...)) ~= 'userdata' then
+  if ok then
     return ok, ...
   end
-  return ok, plain((...))
+  return ok, unplaced(plain((...)))
 end
 
 local base = {
@@ -63,7 +112,7 @@ local base = {
   end,
   xpcall = function(f, handler)
     return raw_xpcall(f, function(err)
-      return handler(plain(err))
+      return handler(unplaced(plain(err)))
     end)
   end,
   rawget = function(t, key)

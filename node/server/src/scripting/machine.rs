@@ -515,10 +515,32 @@ pub fn plain_text(error: &mlua::Error) -> String {
     }
 }
 
+/// An error of a function of Lua's that was called by one of the first chunk: without the place, which is no script's.
+fn unplaced(lua: &Lua, value: Value) -> mlua::Result<Value> {
+    if let Value::String(text) = &value
+        && let Some(sentence) = own_sentence(&text.as_bytes())
+    {
+        return Ok(Value::String(lua.create_string(sentence)?));
+    }
+    Ok(value)
+}
+
+/// What such an error says after its place.
+fn own_sentence(text: &[u8]) -> Option<&[u8]> {
+    let placed = text.strip_prefix(b"pelago:")?;
+    let digits = placed.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    placed[digits..].strip_prefix(b": ").filter(|_| digits > 0)
+}
+
 /// The handler of errors: what was raised as a table that says where.
 fn position(lua: &Lua, value: Value) -> mlua::Result<Table> {
+    let mut own = None;
     let table = match plain(lua, value)? {
         Value::Table(table) => table,
+        Value::String(text) if own_sentence(&text.as_bytes()).is_some() => {
+            own = own_sentence(&text.as_bytes()).map(<[u8]>::to_vec);
+            lua.create_table()?
+        }
         other => {
             let text = match lua.coerce_string(other.clone())? {
                 Some(text) => text.as_bytes().to_vec(),
@@ -529,14 +551,17 @@ fn position(lua: &Lua, value: Value) -> mlua::Result<Table> {
             table
         }
     };
+    let mut place = String::new();
     for level in 1..8 {
         let frame = lua.inspect_stack(level, |frame| {
             let source = frame.source();
             let is_ours = source.what == "C" || source.source.as_deref() == Some("=pelago");
-            (!is_ours).then(|| (source.source.map(|source| source.into_owned()), frame.current_line()))
+            let name = source.short_src.map(|name| name.into_owned());
+            (!is_ours).then(|| (source.source.map(|source| source.into_owned()), frame.current_line(), name))
         });
         match frame {
-            Some(Some((source, Some(line)))) => {
+            Some(Some((source, Some(line), name))) => {
+                place = format!("{}:{line}: ", name.unwrap_or_default());
                 table.raw_set("source", source)?;
                 table.raw_set("line", line)?;
                 break;
@@ -544,6 +569,9 @@ fn position(lua: &Lua, value: Value) -> mlua::Result<Table> {
             Some(_) => {}
             None => break,
         }
+    }
+    if let Some(sentence) = own {
+        table.raw_set("err", lua.create_string([b"ERR ".as_slice(), place.as_bytes(), &sentence].concat())?)?;
     }
     Ok(table)
 }

@@ -353,6 +353,46 @@ fn what_is_made_of_values_of_a_script_counts_as_its_memory() {
     }
 }
 
+/// Lua's matcher calls itself for each of them, and the process died when the stack was used up.
+#[test]
+fn patterns_that_would_use_up_the_stack_are_refused_and_others_are_not() {
+    let mut caller = caller();
+    for items in ["'a?'", "'a*'", "'a-'", "'a+'", "'%a?'", "'[ab]?'"] {
+        for call in ["find(s, p)", "match(s, p)", "gmatch(s, p)", "gsub(s, p, '')"] {
+            let script = format!("local s, p = string.rep('a', 3e5), string.rep({items}, 3e5) .. 'b' string.{call}");
+            let reply = eval(&mut caller, &script);
+            assert!(reply.starts_with("-ERR user_script:1: pattern too complex script: "), "{call}: {reply}");
+        }
+    }
+    let deep = "local function f(n, p) if n > 0 then return (string.gsub('a', 'a', function() return f(n - 1, p) end)) end \
+                return string.match(string.rep('a', 4000), p) end return #f(150, string.rep('a?', 4000))";
+    assert_eq!(eval(&mut caller, deep), ":4000\r\n");
+    let long = "local s = string.rep('(?*', 1e5) return {(s .. 'x'):find(s, 1, true), #(('a'):rep(1e5):match(('a'):rep(1e5)))}";
+    assert_eq!(eval(&mut caller, long), "*2\r\n:1\r\n:100000\r\n");
+}
+
+#[test]
+fn errors_of_patterns_say_where_they_are() {
+    let mut caller = caller();
+    for (call, sentence) in [
+        ("string.find('a', '[')", "malformed pattern (missing ']')"),
+        ("string.find()", "bad argument #1 to 'find' (string expected, got no value)"),
+        ("string.match('a')", "bad argument #2 to 'match' (string expected, got no value)"),
+        ("string.gsub('a', 'a')", "bad argument #3 to 'gsub' (string/function/table expected)"),
+        ("string.gmatch({}, 'a')", "bad argument #1 to 'gmatch' (string expected, got table)"),
+        ("string.find('a', '(')", "unfinished capture"),
+    ] {
+        let reply = eval(&mut caller, &format!("local a = 1\n{call}"));
+        let place = ", on @user_script:2.\r\n";
+        assert!(
+            reply.starts_with(&format!("-ERR user_script:2: {sentence} script: ")) && reply.ends_with(place),
+            "{reply}"
+        );
+        let caught = eval(&mut caller, &format!("return select(2, pcall(function() {call} end))"));
+        assert!(caught.ends_with(&format!("\r\n{sentence}\r\n")), "{caught}");
+    }
+}
+
 #[test]
 fn work_on_values_without_end_is_put_aside_and_ended() {
     let node = Arc::new(node());

@@ -1,10 +1,11 @@
 //! The functions that scripts find beside Lua's own and that own nothing of a command: the libraries, most of `redis`,
 //! and numbers by chance.
 
-use super::{Exchange, plain, position, whole_reply};
+use super::{Exchange, plain, position, unplaced, whole_reply};
+use crate::limits::SCRIPT_PATTERN_ITEMS_MAX;
 use crate::scripting::effort::Effort;
 use crate::scripting::{bits, json, library, message_pack, structs};
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{Lua, LuaString, MultiValue, Table, Value};
 use resp::Version;
 use std::rc::Rc;
 
@@ -15,6 +16,9 @@ pub(super) fn natives(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Se
     native.set("cmsgpack", message_pack::library(lua)?)?;
     native.set("struct", structs::library(lua)?)?;
     native.set("bit", bits::library(lua)?)?;
+    native.set("unplaced", lua.create_function(|lua, value: Value| unplaced(lua, value))?)?;
+    native.set("pattern_items_max", SCRIPT_PATTERN_ITEMS_MAX)?;
+    native.set("too_complex", lua.create_function(|_, pattern: LuaString| Ok(is_too_complex(&pattern.as_bytes())))?)?;
     native.set("plain", lua.create_function(|lua, value: Value| plain(lua, value))?)?;
     native.set("position", lua.create_function(position)?)?;
     native.set(
@@ -46,6 +50,13 @@ pub(super) fn natives(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Se
         })?,
     )?;
     Ok(native)
+}
+
+/// Whether Lua's matcher may call itself too deep with a pattern: it does for every repetition and every end of a capture,
+/// whatever the text is.
+fn is_too_complex(pattern: &[u8]) -> bool {
+    let items = pattern.iter().filter(|byte| matches!(byte, b'?' | b'*' | b'+' | b'-' | b'(' | b')'));
+    items.count() > SCRIPT_PATTERN_ITEMS_MAX
 }
 
 /// What the table `redis` has and is written here.
