@@ -419,6 +419,11 @@ impl Presence {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 
+    /// Notes how many bytes of requests wait to be executed.
+    pub fn set_buffered(&self, bytes: u64) {
+        self.buffered.store(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that its requests, its replies, its subscriptions and what is posted to it take, and it itself.
     pub fn memory_bytes(&self) -> u64 {
         let subscribed = self.outbox.get().map_or(0, |outbox| outbox.subscribed_bytes());

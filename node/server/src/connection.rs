@@ -9,7 +9,6 @@ use crate::clients::Presence;
 use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
-use crate::config::OutputLimit;
 use crate::dispatch::{self, Asked, dispatch, dispatch_named};
 use crate::limits::{OUTPUT_BYTES_FLUSH, REQUESTS_AHEAD_MAX};
 use crate::outbox::Overrun;
@@ -84,6 +83,8 @@ struct Connection<'w, S> {
     lone: Option<Lone>,
     /// Our task's waker is with `presence` already.
     is_known: bool,
+    /// Bytes have come since executing stopped.
+    has_read_ahead: bool,
 }
 
 /// Why executing stopped.
@@ -205,7 +206,8 @@ enum Wait {
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        Self { worker, presence, stream, client, parser, input, reply, lone: None, is_known: false }
+        let (lone, is_known, has_read_ahead) = (None, false, false);
+        Self { worker, presence, stream, client, parser, input, reply, lone, is_known, has_read_ahead }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -308,6 +310,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     fn execute_all(&mut self, now: UnixMillis) -> Stop {
         self.take_reply_buffer();
+        self.has_read_ahead = false;
         loop {
             let ahead = match self.execute_next(now) {
                 Ok(ahead) => ahead,
@@ -458,6 +461,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
 
     /// Waits for bytes, for the end of the stream or for somebody to end the connection.
     async fn read(&mut self) -> io::Result<Wait> {
+        if self.has_read_ahead {
+            // It came while replies were written.
+            return Ok(Wait::Bytes);
+        }
         let most = self.worker.config(|config| config.client_query_buffer_limit);
         if self.is_input_over(most) {
             return Ok(Wait::Over);
@@ -490,6 +497,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if self.presence.has_mail() {
             return Poll::Ready(Ok(Wait::Mail));
         }
+        self.poll_bytes(context)
+    }
+
+    /// Reads what has come, or finds the end of the stream.
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Wait>> {
         self.input.make_room(self.worker);
         let mut room = ReadBuf::new(&mut self.input.bytes[self.input.end..]);
         match Pin::new(&mut self.stream).poll_read(context, &mut room) {
@@ -541,42 +553,6 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         self.worker.tally.bytes_out.add(written as u64);
         self.reply.truncate(0);
         Ok(())
-    }
-
-    /// Writes the rest to a client that does not read as fast as it asks.
-    #[cold]
-    async fn write_slowly(&mut self, limit: OutputLimit, written: &mut usize) -> io::Result<()> {
-        let presence = self.presence;
-        let is_over = |waiting: usize| limit.soft_bytes > 0 && waiting as u64 > limit.soft_bytes;
-        let all = self.reply.len();
-        let mut time = is_over(all - *written).then(|| Box::pin(tokio::time::sleep(limit.soft_time)));
-        let outcome = poll_fn(|context| {
-            if let Poll::Ready(outcome) = self.poll_write(context, written) {
-                return Poll::Ready(outcome);
-            }
-            presence.set_unread((all - *written) as u64);
-            // With what is posted meanwhile.
-            let waiting = all - *written + usize::try_from(presence.posted().0).unwrap_or(0);
-            if !is_over(waiting) {
-                time = None;
-            } else if time.is_none() {
-                time = Some(Box::pin(tokio::time::sleep(limit.soft_time)));
-            }
-            match time.as_mut().map(|time| time.as_mut().poll(context)) {
-                Some(Poll::Ready(())) => Poll::Ready(Err(self.exceed(waiting, "soft"))),
-                Some(Poll::Pending) | None => Poll::Pending,
-            }
-        });
-        let outcome = outcome.await;
-        presence.set_unread(0);
-        outcome
-    }
-
-    /// More waits for the client than it may: says so, once, since the connection ends with it.
-    #[cold]
-    fn exceed(&self, waiting: usize, limit: &str) -> io::Error {
-        note_overrun(self.worker, self.presence, waiting, limit);
-        io::Error::other("more waited for the client than client-output-buffer-limit allows")
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
@@ -676,6 +652,7 @@ mod arriving;
 mod attending;
 mod input;
 mod script;
+mod slowly;
 mod waiting;
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ impl Input {
         if self.bytes.is_empty() {
             self.bytes = worker.take_read_buffer();
         }
-        if self.start > 0 {
+        // Much that is left is moved only once as much before it is done: no byte is moved again and again.
+        if self.start > 0 && (self.start >= self.len() || self.len() <= READ_BUFFER_BYTES) {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.len());
         }

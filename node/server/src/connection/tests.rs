@@ -1,5 +1,6 @@
 //! Connections over in-memory pipes: fragments, pipelines, limits and ends.
 
+mod ahead;
 mod arriving;
 mod mail;
 mod migrating;
