@@ -72,6 +72,27 @@ fn refuse_to_come_back(mut removed: Node) {
 }
 
 #[test]
+fn a_region_takes_writes_again_when_who_removes_it_is_gone() {
+    let mut cluster = Cluster::start(&["us-east", "eu-west", "ap-south"]);
+    // A member that is away keeps the removal waiting.
+    cluster.nodes[1].kill();
+    let mut client = cluster.nodes[2].client();
+    std::thread::scope(|scope| {
+        let via = cluster.nodes[0].resp.clone();
+        scope.spawn(move || run(&["region", "remove", "ap-south", "--via", &via]));
+        wait::until("it takes no more writes", || {
+            let answer = client.line("SET k v").to_string();
+            if answer.contains("is being removed") { Ok(()) } else { Err(answer) }
+        });
+        cluster.nodes[0].kill();
+    });
+    wait::until("it takes writes again", || {
+        let answer = client.line("SET k v").to_string();
+        if answer.contains("OK") { Ok(()) } else { Err(answer) }
+    });
+}
+
+#[test]
 fn a_region_that_was_removed_by_force_while_it_was_dead_does_not_come_back() {
     let mut cluster = Cluster::start(&["us-east", "eu-west", "ap-south"]);
     cluster.nodes[2].kill();

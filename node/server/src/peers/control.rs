@@ -63,6 +63,9 @@ const ASK_DRAIN: &[u8] = b"drain ";
 /// The end of such an order that could not be carried out: writes are accepted again, unless another one stands.
 const ASK_RESUME: &[u8] = b"resume ";
 
+/// How long a node heeds such an order that is not repeated: who gave it is gone or cannot be reached, and removes nobody.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
 /// Orders to drain that a node heeds at once.
 const DRAINS_MAX: usize = 64;
 /// Comparisons that run at once: each has every peer describe all slots five times a second.
@@ -91,8 +94,8 @@ pub(super) struct Pending {
     verifies: Vec<Verify>,
     removals: Vec<RemovalOrder>,
     removals_named: u64,
-    /// Orders to drain that this node heeds: who gave them, and their names.
-    drains: BTreeSet<(NodeIdentity, Vec<u8>)>,
+    /// Orders to drain that this node heeds: who gave them, their names, and until when unless they are repeated.
+    drains: BTreeMap<(NodeIdentity, Vec<u8>), Instant>,
 }
 
 /// A comparison with all peers.
@@ -125,12 +128,14 @@ struct RemovalOrder {
     /// What the region had written when it stopped accepting.
     drained: BTreeMap<NodeIdentity, Option<BTreeMap<NodeNumber, Stamp>>>,
     asked: BTreeMap<RequestId, NodeIdentity>,
+    /// Everybody had what the region had written before it was asked again: its answer tells that nothing came after.
+    confirms: bool,
 }
 
 impl Pending {
     /// Whether no order waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.verifies.is_empty() && self.removals.is_empty()
+        self.verifies.is_empty() && self.removals.is_empty() && self.drains.is_empty()
     }
 }
 
@@ -197,24 +202,35 @@ impl Peers {
             let _ = answer.send(outcome.map(|value| value.to_string()));
             return;
         }
-        let mut asked = BTreeMap::new();
         self.pending.removals_named += 1;
-        let order = format!("{}", self.pending.removals_named);
-        for &peer in &identities {
-            match self.hub.request(peer, [ASK_DRAIN, order.as_bytes()].concat()) {
-                Some(id) => drop(asked.insert(id, peer)),
+        let name = format!("{}", self.pending.removals_named);
+        let until = Instant::now() + REMOVE_TIME;
+        let (drained, asked) = (BTreeMap::new(), BTreeMap::new());
+        let mut removal = RemovalOrder { name, answer, until, identities, drained, asked, confirms: false };
+        if let Some(peer) = self.ask_to_drain(&mut removal) {
+            let _ = removal.answer.send(Err(format!(
+                "{} cannot be reached, so nobody knows whether all its writes are elsewhere; bring it back, or remove it with --force",
+                self.name_of(peer)
+            )));
+            return;
+        }
+        self.pending.removals.push(removal);
+    }
+
+    /// Orders the nodes that are removed to accept no more writes, or to go on so, and to say what they have written. Returns
+    /// one that cannot be reached.
+    fn ask_to_drain(&mut self, removal: &mut RemovalOrder) -> Option<NodeIdentity> {
+        let mut missed = None;
+        for &peer in &removal.identities {
+            match self.hub.request(peer, [ASK_DRAIN, removal.name.as_bytes()].concat()) {
+                Some(id) => drop(removal.asked.insert(id, peer)),
                 None => {
-                    let _ = answer.send(Err(format!(
-                        "{} cannot be reached, so nobody knows whether all its writes are elsewhere; bring it back, or remove it with --force",
-                        self.name_of(peer)
-                    )));
-                    return;
+                    removal.drained.insert(peer, None);
+                    missed = Some(peer);
                 }
             }
         }
-        let drained = identities.iter().map(|&identity| (identity, None)).collect();
-        let until = Instant::now() + REMOVE_TIME;
-        self.pending.removals.push(RemovalOrder { name: order, answer, until, identities, drained, asked });
+        missed
     }
 
     /// Fences identities now; what may be missing of them is told.
@@ -324,11 +340,7 @@ impl Peers {
     fn answer_at_once(&mut self, peer: NodeIdentity, body: &[u8]) -> Vec<u8> {
         if let Some(order) = body.strip_prefix(ASK_RESUME) {
             self.pending.drains.remove(&(peer, order.to_vec()));
-            self.refusals.draining = !self.pending.drains.is_empty();
-            if !self.refusals.draining {
-                tracing::warn!(peer = %self.name_of(peer), "this node is not removed after all: it accepts writes");
-            }
-            self.update_condition();
+            self.drain_as_ordered();
             return Vec::new();
         }
         match body {
@@ -339,15 +351,27 @@ impl Peers {
 
     /// Accepts no more writes, and says what was written when all of that is published.
     fn drain_for(&mut self, peer: NodeIdentity, id: RequestId, order: &[u8]) {
-        if self.pending.drains.len() >= DRAINS_MAX {
+        let order = (peer, order.to_vec());
+        if self.pending.drains.len() >= DRAINS_MAX && !self.pending.drains.contains_key(&order) {
             self.hub.respond(peer, id, Vec::new());
             return;
         }
-        tracing::warn!(peer = %self.name_of(peer), "this node is being removed: it accepts no more writes");
-        self.pending.drains.insert((peer, order.to_vec()));
-        self.refusals.draining = true;
-        self.update_condition();
+        self.pending.drains.insert(order, Instant::now() + DRAIN_TIME);
+        self.drain_as_ordered();
         self.when_closed(Waiting::Drained { peer, id });
+    }
+
+    /// Accepts writes only if no order to drain stands.
+    fn drain_as_ordered(&mut self) {
+        let is_to_drain = !self.pending.drains.is_empty();
+        if std::mem::replace(&mut self.refusals.draining, is_to_drain) != is_to_drain {
+            if is_to_drain {
+                tracing::warn!("this node is being removed: it accepts no more writes");
+            } else {
+                tracing::warn!("this node is not removed after all: it accepts writes");
+            }
+            self.update_condition();
+        }
     }
 
     /// Says what was written here, all of which is published.
@@ -449,11 +473,13 @@ impl Peers {
     }
 
     fn check_removals(&mut self, now: Instant) {
-        for removal in std::mem::take(&mut self.pending.removals) {
+        self.pending.drains.retain(|_, until| now < *until);
+        self.drain_as_ordered();
+        for mut removal in std::mem::take(&mut self.pending.removals) {
             let failed = removal.asked.is_empty() && removal.drained.values().any(Option::is_none);
             if failed || now >= removal.until {
                 for &peer in &removal.identities {
-                    // One that cannot be reached accepts writes again when it is restarted.
+                    // One that cannot be reached accepts writes again when nobody has asked it again for some seconds.
                     self.hub.request(peer, [ASK_RESUME, removal.name.as_bytes()].concat());
                 }
                 let _ = removal.answer.send(Err(
@@ -462,13 +488,20 @@ impl Peers {
                 ));
                 continue;
             }
-            if removal.asked.is_empty() && self.all_have(&removal) {
-                let outcome = self.fence(&removal.identities).map(|mut value| {
-                    value["unconfirmed"] = json!([]);
-                    value.to_string()
-                });
-                let _ = removal.answer.send(outcome);
-                continue;
+            if removal.asked.is_empty() {
+                let all_have = self.all_have(&removal);
+                // SUBTLE: what was answered once is not enough. A node that was restarted since has forgotten the order, and
+                // may have accepted writes; the one that is asked again drains again, and tells of them.
+                if all_have && removal.confirms {
+                    let outcome = self.fence(&removal.identities).map(|mut value| {
+                        value["unconfirmed"] = json!([]);
+                        value.to_string()
+                    });
+                    let _ = removal.answer.send(outcome);
+                    continue;
+                }
+                removal.confirms = all_have;
+                self.ask_to_drain(&mut removal);
             }
             self.pending.removals.push(removal);
         }
