@@ -3,7 +3,7 @@
 //! What must wait does so in a bounded space of its own origin, so a late origin never takes room from another. The gate
 //! only decides; applying is the node's business, and it happens in the order in which the gate opens.
 
-use crate::{Batch, NodeIdentity};
+use crate::{Batch, NodeIdentity, limits};
 use crdt::membership;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +34,6 @@ struct Waiting {
     batch: Arc<Batch>,
     /// Who sent it.
     via: NodeIdentity,
-    /// The wall clock at which its stamps are no longer too far ahead.
-    not_before: UnixMillis,
 }
 
 /// What became of an arriving batch.
@@ -53,7 +51,8 @@ pub(crate) enum Admission {
 
 /// What the gate needs to know of the world when it opens.
 pub(crate) struct Circumstances<'a> {
-    pub wall: UnixMillis,
+    /// The latest time of a stamp that some clock explains, this node's or a peer's.
+    pub explained: UnixMillis,
     /// Origins that may be ahead of the clock.
     pub released: &'a BTreeSet<NodeNumber>,
     /// Numbers whose history ends: what depends on more need not wait.
@@ -96,14 +95,23 @@ impl Gate {
         self.spaces.keys().copied()
     }
 
-    /// The next wall-clock moment at which a batch that is held for its stamps may pass.
-    pub(crate) fn next_release(&self, wall: UnixMillis) -> Option<UnixMillis> {
-        let all = self.spaces.values().flat_map(|space| space.waiting.values());
-        all.map(|waiting| waiting.not_before).filter(|&moment| moment > wall).min()
+    /// In how many milliseconds the clock explains the next batch that waits with stamps later than `explained`.
+    pub(crate) fn next_release(&self, explained: UnixMillis) -> Option<u64> {
+        let all = self.spaces.values().flat_map(|space| space.waiting.keys());
+        all.map(|last| last.unix_ms()).filter(|&stamped| stamped > explained).min().map(|stamped| stamped - explained)
+    }
+
+    /// Whether the stamps of `batch` are not too far ahead: some clock explains them, what has passed is no earlier, or an
+    /// operator has let them in. Each of these may become true while it waits.
+    pub(crate) fn is_in_time(&self, batch: &Batch, circumstances: &Circumstances<'_>) -> bool {
+        let stamped = batch.last.unix_ms();
+        stamped <= circumstances.explained
+            || circumstances.released.contains(&batch.origin)
+            || stamped <= self.passed.latest().unix_ms().saturating_add(limits::CLOCK_CARRY_MS)
     }
 
     /// Takes an arriving batch in.
-    pub(crate) fn admit(&mut self, batch: Arc<Batch>, via: NodeIdentity, not_before: UnixMillis) -> Admission {
+    pub(crate) fn admit(&mut self, batch: Arc<Batch>, via: NodeIdentity) -> Admission {
         let passed = self.passed.of(batch.origin);
         if batch.last <= passed {
             return Admission::Duplicate;
@@ -122,7 +130,7 @@ impl Gate {
             return Admission::Full;
         }
         space.bytes += batch.weight();
-        space.waiting.insert(batch.last, Waiting { batch, via, not_before });
+        space.waiting.insert(batch.last, Waiting { batch, via });
         space.extend(passed);
         Admission::Waiting
     }
@@ -178,9 +186,8 @@ impl Gate {
     fn may_pass(&self, space: &Space, circumstances: &Circumstances<'_>) -> bool {
         let Some(waiting) = space.waiting.values().next() else { return false };
         let batch = &waiting.batch;
-        let in_time = waiting.not_before <= circumstances.wall || circumstances.released.contains(&batch.origin);
-        in_time
-            && batch.previous.last <= self.passed.of(batch.origin)
+        batch.previous.last <= self.passed.of(batch.origin)
+            && self.is_in_time(batch, circumstances)
             && batch.dependencies.iter().all(|(node, stamp)| self.is_met(node, stamp, circumstances))
     }
 
@@ -238,64 +245,65 @@ mod tests {
         )
     }
 
-    fn drain(gate: &mut Gate, wall: UnixMillis, sealed: &BTreeMap<NodeNumber, Stamp>) -> Vec<Stamp> {
-        let circumstances = Circumstances { wall, released: &BTreeSet::new(), sealed };
+    /// `explained_ms` counts like the stamps of [`at`].
+    fn drain(gate: &mut Gate, explained_ms: u64, sealed: &BTreeMap<NodeNumber, Stamp>) -> Vec<Stamp> {
+        let explained = crdt::STAMP_EPOCH_MS + explained_ms;
+        let circumstances = Circumstances { explained, released: &BTreeSet::new(), sealed };
         std::iter::from_fn(|| gate.open(&circumstances).map(|(batch, _)| batch.last)).collect()
     }
 
     #[test]
     fn a_batch_passes_after_its_predecessor_and_its_dependencies() {
         let mut gate = Gate::new(VersionVector::new(), 1 << 20);
-        assert_eq!(gate.admit(batch(10, 20, 1, &[]), VIA, 0), Admission::Waiting);
-        assert_eq!(gate.admit(batch(0, 5, 2, &[at(20, 1)]), VIA, 0), Admission::Waiting);
-        assert_eq!(drain(&mut gate, 0, &BTreeMap::new()), []);
+        assert_eq!(gate.admit(batch(10, 20, 1, &[]), VIA), Admission::Waiting);
+        assert_eq!(gate.admit(batch(0, 5, 2, &[at(20, 1)]), VIA), Admission::Waiting);
+        assert_eq!(drain(&mut gate, 1_000, &BTreeMap::new()), []);
         assert_eq!(gate.received(at(0, 1).author()), Stamp::ZERO);
         assert_eq!(gate.received(at(0, 2).author()), at(5, 2));
-        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA, 0), Admission::Waiting);
+        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA), Admission::Waiting);
         assert_eq!(gate.received(at(0, 1).author()), at(20, 1));
-        assert_eq!(drain(&mut gate, 0, &BTreeMap::new()), [at(10, 1), at(20, 1), at(5, 2)]);
-        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA, 0), Admission::Duplicate);
+        assert_eq!(drain(&mut gate, 1_000, &BTreeMap::new()), [at(10, 1), at(20, 1), at(5, 2)]);
+        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA), Admission::Duplicate);
         assert_eq!(gate.origins().count(), 0);
     }
 
     #[test]
     fn a_full_space_refuses_all_but_the_next_in_line() {
         let mut gate = Gate::new(VersionVector::new(), 1_500);
-        let admitted: Vec<Admission> =
-            (1..10).map(|i| gate.admit(batch(i * 10, i * 10 + 10, 1, &[]), VIA, 0)).collect();
+        let admitted: Vec<Admission> = (1..10).map(|i| gate.admit(batch(i * 10, i * 10 + 10, 1, &[]), VIA)).collect();
         assert!(admitted.contains(&Admission::Full));
-        assert_eq!(gate.admit(batch(5, 9, 2, &[]), VIA, 0), Admission::Waiting);
-        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA, 0), Admission::Waiting);
-        assert!(drain(&mut gate, 0, &BTreeMap::new()).len() >= 2);
+        assert_eq!(gate.admit(batch(5, 9, 2, &[]), VIA), Admission::Waiting);
+        assert_eq!(gate.admit(batch(0, 10, 1, &[]), VIA), Admission::Waiting);
+        assert!(drain(&mut gate, 1_000, &BTreeMap::new()).len() >= 2);
     }
 
     #[test]
     fn a_batch_from_the_future_is_held_with_all_that_depends_on_it() {
         let mut gate = Gate::new(VersionVector::new(), 1 << 20);
-        gate.admit(batch(0, 10, 1, &[]), VIA, 1_000);
-        gate.admit(batch(0, 10, 2, &[at(10, 1)]), VIA, 0);
-        gate.admit(batch(0, 11, 3, &[]), VIA, 0);
-        assert_eq!(drain(&mut gate, 999, &BTreeMap::new()), [at(11, 3)]);
-        assert_eq!(gate.next_release(999), Some(1_000));
-        assert_eq!(drain(&mut gate, 1_000, &BTreeMap::new()), [at(10, 1), at(10, 2)]);
+        gate.admit(batch(0, 5_000, 1, &[]), VIA);
+        gate.admit(batch(0, 10, 2, &[at(5_000, 1)]), VIA);
+        gate.admit(batch(0, 11, 3, &[]), VIA);
+        assert_eq!(drain(&mut gate, 4_999, &BTreeMap::new()), [at(11, 3)]);
+        assert_eq!(gate.next_release(crdt::STAMP_EPOCH_MS + 4_999), Some(1));
+        assert_eq!(drain(&mut gate, 5_000, &BTreeMap::new()), [at(5_000, 1), at(10, 2)]);
     }
 
     #[test]
     fn nothing_waits_for_what_lies_beyond_a_seal() {
         let mut gate = Gate::new(VersionVector::new(), 1 << 20);
-        gate.admit(batch(0, 10, 1, &[]), VIA, 0);
-        gate.admit(batch(0, 50, 2, &[at(30, 1)]), VIA, 0);
-        gate.admit(batch(20, 30, 1, &[]), VIA, 0);
-        assert_eq!(drain(&mut gate, 0, &BTreeMap::new()), [at(10, 1)]);
+        gate.admit(batch(0, 10, 1, &[]), VIA);
+        gate.admit(batch(0, 50, 2, &[at(30, 1)]), VIA);
+        gate.admit(batch(20, 30, 1, &[]), VIA);
+        assert_eq!(drain(&mut gate, 1_000, &BTreeMap::new()), [at(10, 1)]);
         assert_eq!(gate.seal(at(0, 1).author(), at(10, 1)), 1);
         let sealed = [(at(0, 1).author(), at(10, 1))].into_iter().collect();
-        assert_eq!(drain(&mut gate, 0, &sealed), [at(50, 2)]);
+        assert_eq!(drain(&mut gate, 1_000, &sealed), [at(50, 2)]);
     }
 
     #[test]
     fn a_second_batch_for_one_place_is_a_fork() {
         let mut gate = Gate::new(VersionVector::new(), 1 << 20);
-        gate.admit(batch(10, 20, 1, &[]), VIA, 0);
-        assert_eq!(gate.admit(batch(10, 20, 1, &[at(1, 3)]), VIA, 0), Admission::Fork);
+        gate.admit(batch(10, 20, 1, &[]), VIA);
+        assert_eq!(gate.admit(batch(10, 20, 1, &[at(1, 3)]), VIA), Admission::Fork);
     }
 }

@@ -439,6 +439,39 @@ fn stamps_from_the_future_wait_for_the_clock_and_nobody_else_does() {
 }
 
 #[test]
+fn what_is_held_passes_as_soon_as_some_clock_is_seen_to_explain_it() {
+    let mut world = World::new(2, 1, |_, settings| settings.max_clock_drift_ms = 2_000);
+    world.run(500);
+    let future = world.wall(1) + 50_000;
+    world.nodes[1].write(1, Some(1), future);
+    world.run(500);
+    assert_eq!(world.nodes[0].store.vector.of(number(2)), Stamp::ZERO);
+    world.cut(0, 1);
+    world.run(2_000);
+    world.nodes[1].skew_ms = 50_000;
+    world.heal();
+    world.run(2_000);
+    assert!(world.nodes[0].store.vector.of(number(2)) > Stamp::ZERO);
+}
+
+#[test]
+fn what_is_held_passes_as_soon_as_something_later_has_passed() {
+    let mut world = World::new(3, 1, |_, settings| settings.max_clock_drift_ms = 2_000);
+    world.run(500);
+    let future = world.wall(2) + 50_000;
+    world.nodes[2].write(1, Some(1), future);
+    world.run(500);
+    assert_eq!(world.nodes[0].store.vector.of(number(3)), Stamp::ZERO);
+    let now = Millis(world.now);
+    let view = MemberView { drift_released: [number(2)].into(), ..MemberView::default() };
+    world.nodes[0].set_membership(1, view, now);
+    world.nodes[1].write(2, Some(2), future + 10_000);
+    world.run(500);
+    assert!(world.nodes[0].store.vector.of(number(2)) > Stamp::ZERO);
+    assert!(world.nodes[0].store.vector.of(number(3)) > Stamp::ZERO);
+}
+
+#[test]
 fn an_operator_releases_what_the_clock_guard_holds() {
     let mut world = World::new(2, 1, |_, settings| settings.max_clock_drift_ms = 2_000);
     world.run(500);

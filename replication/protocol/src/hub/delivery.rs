@@ -122,8 +122,8 @@ impl Hub {
         }
         self.check_chain(peer, &batch)?;
         let place = (batch.previous.last, batch.last);
-        let not_before = self.not_before(peer, &batch);
-        match self.gate.admit(batch, peer, not_before) {
+        self.tell_if_ahead(peer, &batch);
+        match self.gate.admit(batch, peer) {
             Admission::Waiting => {}
             Admission::Duplicate => self.counters.duplicates += 1,
             Admission::Full => self.counters.waiting_space_full += 1,
@@ -173,14 +173,14 @@ impl Hub {
             let origin = last.author();
             last > gate.received(origin) && sealed.get(&origin).is_none_or(|&seal| last <= seal)
         });
-        let mut full = false;
+        let (mut full, explained) = (false, self.explained());
         loop {
             if self.applying_bytes >= limits::APPLYING_BYTES_MAX {
                 full = true;
                 break;
             }
             let circumstances =
-                Circumstances { wall: self.wall, released: &self.members.drift_released, sealed: &self.members.sealed };
+                Circumstances { explained, released: &self.members.drift_released, sealed: &self.members.sealed };
             let Some((batch, via)) = self.gate.open(&circumstances) else { break };
             if self.breaks_chain(&batch) {
                 // It waited for its predecessor, and another predecessor came.
@@ -196,27 +196,32 @@ impl Hub {
         self.counters.applying_full += u64::from(full && self.gate.origins().next().is_some());
     }
 
-    /// When the batch's stamps are no longer too far ahead of the clock: the local one, or that of the peer whose clock
-    /// is furthest ahead.
+    /// The latest time of a stamp that is not too far ahead of the clock: the local one, or that of the peer whose clock is
+    /// furthest ahead.
     ///
     /// SUBTLE: it is not enough to look at the sender's clock. A node that has applied a stamp of a clock ahead stamps
     /// ahead itself from then on; for the same reason a stamp that is not later than what has passed harms nobody.
-    fn not_before(&mut self, peer: NodeIdentity, batch: &Batch) -> UnixMillis {
-        let stamped = batch.last.unix_ms();
-        if stamped <= self.gate.passed().latest().unix_ms().saturating_add(limits::CLOCK_CARRY_MS) {
-            return 0;
-        }
+    pub(super) fn explained(&self) -> UnixMillis {
         let offset_ms = self.peers.values().filter_map(|peer| peer.offset_ms).max().unwrap_or(0).max(0);
-        let not_before = stamped.saturating_sub(offset_ms as u64).saturating_sub(self.settings.max_clock_drift_ms);
-        if not_before > self.wall && !self.members.drift_released.contains(&batch.origin) {
-            self.counters.clock_held += 1;
-            let first_of_origin = self.gate.waiting(batch.origin).0 == 0;
-            if first_of_origin {
-                let ahead_ms = stamped.saturating_sub(self.wall);
-                self.events.push_back(Event::Alarm(Alarm::ClockAhead { origin: batch.origin, ahead_ms, peer }));
-            }
+        self.wall.saturating_add_signed(offset_ms).saturating_add(self.settings.max_clock_drift_ms)
+    }
+
+    /// Notes that an arriving batch will be held for its stamps, with an alarm if it is the first of its origin.
+    fn tell_if_ahead(&mut self, peer: NodeIdentity, batch: &Batch) {
+        let circumstances = Circumstances {
+            explained: self.explained(),
+            released: &self.members.drift_released,
+            sealed: &self.members.sealed,
+        };
+        if self.gate.is_in_time(batch, &circumstances) {
+            return;
         }
-        not_before
+        self.counters.clock_held += 1;
+        let first_of_origin = self.gate.waiting(batch.origin).0 == 0;
+        if first_of_origin {
+            let ahead_ms = batch.last.unix_ms().saturating_sub(self.wall);
+            self.events.push_back(Event::Alarm(Alarm::ClockAhead { origin: batch.origin, ahead_ms, peer }));
+        }
     }
 
     /// Whether the batch fits onto what passed the gate of its origin.

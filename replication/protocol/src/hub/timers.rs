@@ -66,9 +66,9 @@ impl Hub {
         if self.fed.is_none() && self.needs_state() {
             next.push(self.session_retry_at);
         }
-        if let Some(moment) = self.gate.next_release(self.wall) {
+        if let Some(wait_ms) = self.gate.next_release(self.explained()) {
             // The wall clock is another clock: look again at least at the pace of heartbeats.
-            next.push(self.heartbeat_at.after(moment.saturating_sub(self.wall).min(self.settings.heartbeat_ms)));
+            next.push(self.heartbeat_at.after(wait_ms.min(self.settings.heartbeat_ms)));
         }
         next.extend(self.filling_until);
         next.into_iter().min()
