@@ -5,7 +5,7 @@
 use crate::acl;
 use crate::client::{ClientState, Order, Replies, Special};
 use crate::command::acl::note_denied;
-use crate::command::migrate::without_passwords;
+use crate::command::secrets::without_passwords;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
@@ -441,7 +441,7 @@ pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], no
 #[cold]
 pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, client, &"lua", args, now);
+        show_from(node, client, &"lua", &without_passwords(entry, args), now);
     }
 }
 

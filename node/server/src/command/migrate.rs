@@ -3,12 +3,10 @@
 //! The handler says what is to go where. The client's connection carries it out, while its worker serves others
 //! ([`crate::migration`]).
 
-use super::table::Entry;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge, number};
 use crate::client::Order;
 use crate::limits::MIGRATE_TIMEOUT_MAX;
 use crate::migration::{Credentials, Migration};
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// The rows of this family.
@@ -58,7 +56,8 @@ const PORT: usize = 2;
 const KEY: usize = 3;
 const DATABASE: usize = 4;
 const TIMEOUT: usize = 5;
-const OPTIONS: usize = 6;
+/// Where its options begin.
+pub(super) const OPTIONS: usize = 6;
 
 /// The options of `MIGRATE`.
 #[derive(Default)]
@@ -139,32 +138,9 @@ fn migrate(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 /// Where none is given, as in Redis.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 
-/// A request as others may be shown it: without passwords.
-pub fn without_passwords<'w, 'r>(entry: &Entry, args: &'w [&'r [u8]]) -> Cow<'w, [&'r [u8]]> {
-    if entry.full_name != COMMANDS[0].name {
-        return Cow::Borrowed(args);
-    }
-    let mut shown = args.to_vec();
-    let mut at = OPTIONS;
-    while let Some(word) = args.get(at) {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let secrets = match () {
-            () if is("keys") => break,
-            () if is("auth") => 1,
-            () if is("auth2") => 2,
-            () => 0,
-        };
-        let end = (at + 1 + secrets).min(shown.len());
-        shown[at + 1..end].fill(b"(redacted)");
-        at += 1 + secrets;
-    }
-    Cow::Owned(shown)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::table::table;
     use crate::testing::{Caller, node};
     use std::sync::Arc;
 
@@ -187,21 +163,6 @@ mod tests {
         for (line, expected) in cases {
             assert_eq!(migrated_keys(&words(line)).as_deref(), *expected, "{line}");
         }
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        let entry = table().find(b"migrate").unwrap();
-        for (line, expected) in [
-            ("migrate h 1 k 0 5 AUTH secret COPY", "migrate h 1 k 0 5 AUTH (redacted) COPY"),
-            ("migrate h 1 k 0 5 auth2 u secret", "migrate h 1 k 0 5 auth2 (redacted) (redacted)"),
-            ("migrate h 1 '' 0 5 AUTH2 u", "migrate h 1 '' 0 5 AUTH2 (redacted)"),
-            ("migrate h 1 '' 0 5 KEYS auth b", "migrate h 1 '' 0 5 KEYS auth b"),
-        ] {
-            assert_eq!(without_passwords(entry, &words(line)), words(expected), "{line}");
-        }
-        let other = table().find(b"mget").unwrap();
-        assert_eq!(without_passwords(other, &words("mget h 1 k 0 5 AUTH a")), words("mget h 1 k 0 5 AUTH a"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod migrate;
 pub mod pelago;
 pub mod pubsub;
 pub mod scripting;
+pub mod secrets;
 pub mod sentinel;
 pub mod set;
 pub mod sorted_set;

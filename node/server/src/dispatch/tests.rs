@@ -607,3 +607,45 @@ fn what_is_no_digest_is_refused_before_the_keys_are_counted() {
         assert_eq!(scene.ask('a', &line), reply, "{line}");
     }
 }
+
+/// The arguments of the calls in the slow log, oldest first, without when, from where and by whom.
+fn noted(scene: &Scene) -> Vec<String> {
+    let log = &scene.worker.node.console.metrics.slow_log;
+    let join = |args: &[Vec<u8>]| args.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+    log.latest(usize::MAX).iter().rev().map(|entry| join(&entry.arguments)).collect()
+}
+
+#[test]
+fn passwords_are_neither_shown_nor_noted() {
+    let mut scene = Scene::new();
+    scene.check("monitor -> +OK;");
+    let watching = Arc::clone(&scene.client('a').0.presence);
+    scene.worker.node.config.set(&[("slowlog-log-slower-than", "0")]).unwrap();
+    for line in [
+        "acl setuser bob on >secret ~* +@all",
+        "auth bob secret",
+        "auth bob wrongsecret",
+        "hello 2 auth bob secret setname x",
+        "config set requirepass secret",
+        "multi",
+        "auth bob secret",
+        "hello 2 auth bob secret",
+        "set k v",
+        "exec",
+    ] {
+        scene.ask('b', line);
+    }
+    let (shown, noted) = (shown(&watching), noted(&scene));
+    let hidden = ["auth (redacted) (redacted)", "hello 2 auth (redacted) (redacted)"];
+    assert!(!shown.concat().contains("secret") && !noted.concat().contains("secret"), "{shown:?} {noted:?}");
+    for line in hidden {
+        assert!(shown.iter().any(|known| known == line), "{line}: {shown:?}");
+    }
+    for line in [
+        "acl setuser (redacted) (redacted) (redacted) (redacted) (redacted)",
+        "auth (redacted) (redacted)",
+        "hello 2 auth (redacted) (redacted) setname x",
+    ] {
+        assert!(noted.iter().any(|known| known == line), "{line}: {noted:?}");
+    }
+}
