@@ -349,6 +349,7 @@ fn refuse(client: &mut ClientState, reply: &mut Reply, entry: Option<&Entry>, er
     client.last_command = entry.map(|entry| entry.ordinal).or(client.last_command);
     if entry.is_some_and(|entry| matches!(entry.command.keys, Keys::Queued)) {
         client.transaction = None;
+        noticed::end_caching(client, entry);
         client.watches.clear();
         let cause = text.strip_prefix("ERR ").unwrap_or(&text);
         reply.error(&format!("EXECABORT Transaction discarded because of: {cause}"));
@@ -357,6 +358,7 @@ fn refuse(client: &mut ClientState, reply: &mut Reply, entry: Option<&Entry>, er
     if let Some(transaction) = &mut client.transaction {
         transaction.refuse();
     }
+    noticed::end_caching(client, entry);
     reply.error(&text);
 }
 

@@ -2,7 +2,7 @@
 //! of keys that were looked for in vain. Wherever a handler is called, it is called through here.
 
 use super::{KeyList, collect_keys};
-use crate::client::Special;
+use crate::client::{ClientState, Special};
 use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags};
 use crate::limits::GROUP_BYTES_MAX;
@@ -108,8 +108,17 @@ fn note_reads(call: &mut Call<'_, '_>, entry: &Entry, keys: &[&[u8]]) {
         keys.iter().for_each(|key| tracks.room().remember(id, key));
         tracks.room().keep_within_limit(keys.len());
     }
-    // What `CLIENT CACHING` said is meant for the command behind it, or for the transaction.
-    if !call.client.is_in_exec && call.client.transaction.is_none() && !entry.full_name.starts_with("client|") {
+    end_caching(call.client, Some(entry));
+}
+
+/// What `CLIENT CACHING` said is meant for the command behind it, or for the transaction, whatever becomes of that.
+pub(super) fn end_caching(client: &mut ClientState, entry: Option<&Entry>) {
+    let is_own = entry.is_some_and(|entry| entry.command.name == "client" || entry.full_name.starts_with("client|"));
+    if !client.is_in_exec
+        && client.transaction.is_none()
+        && !is_own
+        && let Some(tracks) = &mut client.tracks
+    {
         tracks.is_caching = false;
     }
 }

@@ -649,3 +649,34 @@ fn passwords_are_neither_shown_nor_noted() {
         assert!(noted.iter().any(|known| known == line), "{line}: {noted:?}");
     }
 }
+
+/// As in Redis what `CLIENT CACHING` said is meant for the next command alone, whatever becomes of that.
+#[test]
+fn what_client_caching_said_ends_with_a_command_that_is_refused() {
+    let mut scene = Scene::new();
+    scene.check(
+        "
+        acl setuser bob on nopass ~ok* +@all -config|get -> +OK;
+        b: auth bob any -> +OK;
+        ",
+    );
+    scene.ask('b', "hello 3");
+    scene.check("b: client tracking on optout -> +OK;");
+    let says_no = |scene: &mut Scene| scene.ask('b', "client trackinginfo").contains("caching-no");
+    for refused in ["get forbidden", "get", "config get hz", "nosuch", "client nosuch"] {
+        scene.check("b: client caching no -> +OK;");
+        assert!(says_no(&mut scene), "{refused}");
+        assert!(scene.ask('b', refused).starts_with('-'), "{refused}");
+        assert!(!says_no(&mut scene), "{refused}");
+    }
+    // Its own subcommands do not end it, refused or not.
+    scene.check("b: client caching no -> +OK;");
+    assert!(scene.ask('b', "client caching").starts_with('-'));
+    assert!(says_no(&mut scene));
+    // Nor do those of a transaction, before that ends.
+    scene.check("b: multi -> +OK;");
+    assert!(scene.ask('b', "get").starts_with('-'));
+    assert!(scene.client('b').0.tracks.as_ref().is_some_and(|tracks| tracks.is_caching));
+    assert!(scene.ask('b', "exec").starts_with("-EXECABORT"));
+    assert!(!says_no(&mut scene));
+}
