@@ -277,6 +277,8 @@ impl Hub {
 
     /// Forgets a connection and all that hung on it.
     fn tear_down(&mut self, peer: NodeIdentity, now: Millis) {
+        // Who was filled by this peer waits from now on.
+        self.check_filled(now);
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let Some(link) = entry.link.take() else { return };
         entry.since = now;

@@ -41,7 +41,8 @@ pub struct HubSettings {
     pub ack_ms: u64,
     /// How far a stamp may be ahead of the local clock, or of the peer's clock that is furthest ahead.
     pub max_clock_drift_ms: u64,
-    /// How long an empty node waits for a peer with data before it serves what it has.
+    /// How long an empty node waits for a peer with data before it serves what it has: from its start, and from the moment
+    /// at which the last such peer went away.
     pub fill_timeout_ms: u64,
     /// How many peers are configured: an empty node whose peers are all here and all empty need not wait.
     pub peers_expected: usize,

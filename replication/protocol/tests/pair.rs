@@ -242,6 +242,51 @@ fn a_filling_that_takes_longer_than_its_timeout_leaves_no_timer_behind() {
 }
 
 #[test]
+fn a_node_that_loses_who_fills_it_for_a_moment_serves_no_part() {
+    let mut world = World::new(2, 4, |_, settings| settings.ring_bytes = 1);
+    world.latency_ms = 200;
+    world.stop(1);
+    for _ in 0..100 {
+        world.random_write(0);
+        world.run(5);
+    }
+    world.run(500);
+    world.start(1, Store::default(), |settings| {
+        settings.peers_expected = 1;
+        settings.fill_timeout_ms = 600;
+    });
+    // The first wait is over, and what fills the node is on its way.
+    world.run(900);
+    assert!(world.nodes[1].hub.is_filling());
+    let store = world.nodes[0].store.clone();
+    world.stop(0);
+    world.run(100);
+    assert!(!world.nodes[1].filled, "it has a part of the keys");
+    world.start(0, store, |_| {});
+    world.run_until(5_000, "the filling", |world| world.nodes[1].filled);
+    assert_eq!(world.nodes[1].store.live(), world.nodes[0].store.live());
+}
+
+#[test]
+fn a_node_whose_filler_stays_away_waits_as_long_as_at_its_start_and_serves() {
+    let mut world = World::new(2, 4, |_, settings| settings.ring_bytes = 1);
+    world.latency_ms = 200;
+    world.stop(1);
+    world.random_write(0);
+    world.run(500);
+    world.start(1, Store::default(), |settings| {
+        settings.peers_expected = 1;
+        settings.fill_timeout_ms = 600;
+    });
+    world.run(900);
+    assert!(world.nodes[1].hub.is_filling());
+    world.stop(0);
+    world.run(550);
+    assert!(!world.nodes[1].filled);
+    world.run_until(100, "serving", |world| world.nodes[1].filled);
+}
+
+#[test]
 fn a_cold_start_of_all_nodes_serves_as_soon_as_all_are_seen_to_be_empty() {
     let mut world = World::new(3, 1, |_, settings| settings.peers_expected = 2);
     assert!(world.nodes.iter().all(|node| node.hub.is_filling()));

@@ -254,14 +254,12 @@ impl Hub {
         }
     }
 
-    /// Whether an empty node is done waiting: it has what every serving peer had when they met, or nobody has anything.
+    /// Whether an empty node is done waiting: it has what every serving peer had when they met, or nobody has anything, or
+    /// nobody who has any was here for a whole wait.
     pub(super) fn check_filled(&mut self, now: Millis) {
         let Some(until) = self.filling_until else { return };
         if self.fed.is_some() {
-            // What a session brings may take longer than the wait for somebody who has data.
-            if now >= until {
-                self.filling_until = Some(now.after(self.settings.heartbeat_ms));
-            }
+            self.wait_anew(now);
             return;
         }
         let mut with_data = false;
@@ -278,10 +276,15 @@ impl Hub {
         if nobody_has_any || (with_data && covered) {
             self.filling_until = None;
             self.events.push_back(Event::Filled);
-        } else if now >= until {
-            // Somebody has data and is still bringing it: look again, should that somebody go away.
-            self.filling_until = Some(now.after(self.settings.heartbeat_ms));
+        } else if with_data {
+            self.wait_anew(now);
         }
+    }
+
+    /// Somebody who has data is here: should all of those go away, they are waited for as long as at the start. What they
+    /// have brought until then is a part only.
+    fn wait_anew(&mut self, now: Millis) {
+        self.filling_until = Some(now.after(self.settings.fill_timeout_ms.max(self.settings.heartbeat_ms)));
     }
 
     /// Whether all of `vector` that anybody holds is applied.
