@@ -102,17 +102,16 @@ impl Peers {
     }
 
     pub(super) fn merge_slots(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
-        let now = self.now();
         match self.merge(payload) {
-            Ok(differing) => self.hub.slots_merged(peer, session, differing, now),
+            // The moment after it: a large slot takes long, which is progress and no stall.
+            Ok(differing) => self.hub.slots_merged(peer, session, differing, self.now()),
             Err(error) => self.give_up_session(peer, session, &error),
         }
     }
 
     pub(super) fn merge_listing(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
-        let now = self.now();
         match self.merge(payload) {
-            Ok(_) => self.hub.listing_merged(peer, session, now),
+            Ok(_) => self.hub.listing_merged(peer, session, self.now()),
             Err(error) => self.give_up_session(peer, session, &error),
         }
     }
