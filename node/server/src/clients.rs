@@ -103,14 +103,16 @@ impl Clients {
         self.ended_for_silence.load(Ordering::Relaxed)
     }
 
-    /// Ends the connections that said nothing for longer than `silence`; zero is no limit.
+    /// Ends the connections with which nothing was exchanged for longer than `silence`; zero is no limit. Those that wait for
+    /// us or want to be told of something stay.
     pub fn end_silent(&self, now: UnixMillis, silence: Duration) {
         if silence.is_zero() {
             return;
         }
         for presence in self.open.lock().values() {
-            let is_waiting = presence.look().marks.contains(Marks::BLOCKED);
-            if presence.idle(now) > silence && !is_waiting && !presence.is_ended() {
+            // SUBTLE: the marks first: who stops waiting has been active before that shows.
+            let listens_or_waits = presence.look().marks.intersects(Marks::MAY_BE_SILENT);
+            if !listens_or_waits && presence.idle(now) > silence && !presence.is_ended() {
                 self.ended_for_silence.fetch_add(1, Ordering::Relaxed);
                 presence.end();
             }
@@ -180,6 +182,14 @@ bitflags! {
         const BROADCAST = 1 << 8;
         /// The client that is told in its place has gone.
         const BROKEN_REDIRECT = 1 << 9;
+        /// It is shown all commands.
+        const MONITOR = 1 << 10;
+        /// Its next command waits for us, or the answer to its last one does: for the end of a pause, the disk, another
+        /// thread or server, a long script.
+        const ATTENDING = 1 << 11;
+        /// It need not say anything.
+        const MAY_BE_SILENT =
+            Self::BLOCKED.bits() | Self::SUBSCRIBED.bits() | Self::MONITOR.bits() | Self::ATTENDING.bits();
     }
 }
 
@@ -213,7 +223,10 @@ pub struct Presence {
     last_command: AtomicU32,
     database: AtomicU8,
     version: AtomicU8,
+    /// Those that its task gives with each look.
     marks: AtomicU16,
+    /// Those that come and go between the looks.
+    standing: AtomicU16,
     queued: AtomicI64,
     buffered: AtomicU64,
     /// Bytes of replies that wait for the client to read.
@@ -230,7 +243,7 @@ pub struct Presence {
 /// What a connection's task says about itself after each read.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// When bytes came last.
+    /// When bytes came or went last.
     pub last_active: UnixMillis,
     /// The ordinal of the last command.
     pub last_command: Option<usize>,
@@ -260,6 +273,7 @@ impl Presence {
             database: AtomicU8::new(0),
             version: AtomicU8::new(2),
             marks: AtomicU16::new(0),
+            standing: AtomicU16::new(0),
             queued: AtomicI64::new(-1),
             buffered: AtomicU64::new(0),
             unread: AtomicU64::new(0),
@@ -394,6 +408,20 @@ impl Presence {
         self.buffered.store(look.buffered, Ordering::Relaxed);
     }
 
+    /// Gives it marks, or takes them away, that its looks do not tell.
+    pub fn mark(&self, marks: Marks, is_so: bool) {
+        if is_so {
+            self.standing.fetch_or(marks.bits(), Ordering::Release);
+        } else {
+            self.standing.fetch_and(!marks.bits(), Ordering::Release);
+        }
+    }
+
+    /// Bytes were exchanged, or it was waited for us until now.
+    pub fn note_active(&self, now: UnixMillis) {
+        self.last_active.store(now, Ordering::Relaxed);
+    }
+
     /// How the connection looked after its last read.
     pub fn look(&self) -> Look {
         Look {
@@ -403,7 +431,9 @@ impl Presence {
                 .and_then(|stored| stored.checked_sub(1)),
             database: self.database.load(Ordering::Relaxed),
             version: self.version.load(Ordering::Relaxed),
-            marks: Marks::from_bits_truncate(self.marks.load(Ordering::Relaxed)),
+            marks: Marks::from_bits_truncate(
+                self.marks.load(Ordering::Relaxed) | self.standing.load(Ordering::Acquire),
+            ),
             queued: self.queued.load(Ordering::Relaxed),
             buffered: self.buffered.load(Ordering::Relaxed),
         }
@@ -431,7 +461,7 @@ impl Presence {
         waiting + subscribed + size_of::<Self>() as u64
     }
 
-    /// For how long nothing came.
+    /// For how long nothing came and nothing went.
     pub fn idle(&self, now: UnixMillis) -> Duration {
         Duration::from_millis(now.saturating_sub(self.last_active.load(Ordering::Relaxed)))
     }
@@ -523,6 +553,25 @@ mod tests {
         assert!(!silent.is_ended());
         clients.end_silent(6_000, Duration::from_secs(5));
         assert!(silent.is_ended() && !busy.is_ended());
+    }
+
+    #[test]
+    fn who_listens_or_waits_for_us_may_be_silent_as_long_as_that_lasts() {
+        let (clients, monitors) = (Clients::default(), crate::monitors::Monitors::default());
+        let [monitor, attending, subscribed] = [(); 3].map(|()| clients.enter(ADDRESS, ADDRESS, 0, 9).unwrap());
+        monitors.enter(&monitor);
+        attending.mark(Marks::ATTENDING, true);
+        subscribed.update(&Look { marks: Marks::SUBSCRIBED, ..subscribed.look() });
+        // What its own task says meanwhile leaves that as it is.
+        monitor.update(&Look { marks: Marks::empty(), ..monitor.look() });
+        clients.end_silent(60_000, Duration::from_secs(5));
+        let ended = || [&monitor, &attending, &subscribed].map(|presence| presence.is_ended());
+        assert_eq!((ended(), clients.ended_for_silence()), ([false; 3], 0));
+        monitors.leave(monitor.id);
+        attending.note_active(58_000);
+        attending.mark(Marks::ATTENDING, false);
+        clients.end_silent(60_000, Duration::from_secs(5));
+        assert_eq!((ended(), clients.ended_for_silence()), ([true, false, false], 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::acl::protected;
 use crate::client::ClientState;
-use crate::clients::Presence;
+use crate::clients::{Marks, Presence};
 use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
@@ -216,6 +216,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                 Wait::Bytes => {}
                 Wait::Mail => {
                     self.write().await?;
+                    self.presence.note_active(self.worker.node.wall_clock());
                     self.release();
                     continue;
                 }
@@ -574,8 +575,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     /// Waits until what was executed is durable. If it cannot be, the connection ends: an answer would be a promise.
     #[cold]
     async fn wait_for_flush(&mut self) -> io::Result<()> {
-        let node = &self.worker.node;
-        node.durability.reaches(self.client.written).await.map_err(io::Error::other)
+        self.presence.mark(Marks::ATTENDING, true);
+        let reached = self.worker.node.durability.reaches(self.client.written).await;
+        self.attended();
+        reached.map_err(io::Error::other)
     }
 
     /// Once: says whom to wake when somebody ends the connection. All wakers of a task are alike.

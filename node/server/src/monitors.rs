@@ -4,7 +4,7 @@
 //! beyond that is told in a line of its own, once a second. Long words are cut short. A client that does not read what it
 //! is shown loses its connection, never the node its memory.
 
-use crate::clients::Presence;
+use crate::clients::{Marks, Presence};
 use crate::config::OutputLimits;
 use crate::limits::{MONITOR_BYTES_MAX, MONITOR_WORD_BYTES_MAX, MONITOR_WORDS_MAX};
 use crate::outbox::Message;
@@ -67,6 +67,7 @@ impl Monitors {
         let mut room = self.room.lock();
         if !room.watchers.iter().any(|watcher| watcher.id == presence.id) {
             room.watchers.push(Arc::clone(presence));
+            presence.mark(Marks::MONITOR, true);
         }
         self.is_watched.store(true, Ordering::Relaxed);
     }
@@ -74,7 +75,12 @@ impl Monitors {
     /// A client wants that no longer.
     pub fn leave(&self, client: u64) {
         let mut room = self.room.lock();
-        room.watchers.retain(|watcher| watcher.id != client);
+        room.watchers.retain(|watcher| {
+            if watcher.id == client {
+                watcher.mark(Marks::MONITOR, false);
+            }
+            watcher.id != client
+        });
         self.is_watched.store(!room.watchers.is_empty(), Ordering::Relaxed);
     }
 

@@ -193,7 +193,7 @@ settings! {
     maxmemory_clients: MemoryShare = ["maxmemory-clients"], Clients, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
     /// Clients that may be connected at once.
     maxclients: u64 = ["maxclients"], Clients, AtOnce, Rule::Integer { low: 1, high: 4_294_967_295 }, "10000";
-    /// Seconds after which an idle client is disconnected; 0 is never.
+    /// Seconds after which an idle client is disconnected, unless it has subscribed to something, is shown commands or waits for an answer; 0 is never.
     timeout: Duration = ["timeout"], Clients, AtOnce, seconds(0, 2_147_483_647), "0";
     /// Seconds between TCP keep-alive probes; 0 is none.
     tcp_keepalive: Duration = ["tcp-keepalive"], Clients, AtOnce, seconds(0, 2_147_483_647), "300";

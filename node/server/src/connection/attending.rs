@@ -3,6 +3,7 @@
 
 use super::{Connection, PAUSE_LOOK};
 use crate::client::Order;
+use crate::clients::Marks;
 use crate::durability::Wish;
 use crate::migration;
 use crate::relocations::stamp_of;
@@ -95,8 +96,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(self.attend(answer).await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
     }
 
-    /// Waits for something. Breaks off when somebody ends the connection.
+    /// Waits for something. Breaks off when somebody ends the connection. That its client says nothing meanwhile ends
+    /// nothing.
     async fn attend<T>(&mut self, what: impl Future<Output = T>) -> io::Result<T> {
+        self.presence.mark(Marks::ATTENDING, true);
+        let came = self.attend_marked(what).await;
+        self.attended();
+        came
+    }
+
+    /// It is not waited for us any more.
+    pub(super) fn attended(&self) {
+        self.presence.note_active(self.worker.node.wall_clock());
+        self.presence.mark(Marks::ATTENDING, false);
+    }
+
+    async fn attend_marked<T>(&mut self, what: impl Future<Output = T>) -> io::Result<T> {
         let mut what = pin!(what);
         let presence = self.presence;
         loop {

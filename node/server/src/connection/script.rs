@@ -2,6 +2,7 @@
 
 use super::Connection;
 use crate::client::ClientState;
+use crate::clients::Marks;
 use crate::dispatch::{self, Outcome};
 use crate::worker::Worker;
 use crdt::UnixMillis;
@@ -12,11 +13,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Runs the script to its end, also if the client goes meanwhile, and reads the clock again.
     #[cold]
     pub(super) async fn wait_for_script(&mut self) -> UnixMillis {
+        self.presence.mark(Marks::ATTENDING, true);
         let mut rest = Rest { worker: self.worker, client: &mut self.client, reply: &mut self.reply, is_over: false };
         while !rest.go_on() {
             tokio::task::yield_now().await;
         }
         drop(rest);
+        self.attended();
         // What it waits for may be of another writer, and later.
         self.client.written = self.client.written.max(self.worker.last_stamp());
         self.worker.node.wall_clock()

@@ -19,8 +19,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let mut time = is_over(all - *written).then(|| Box::pin(tokio::time::sleep(limit.soft_time)));
         let mut is_open = true;
         let outcome = poll_fn(|context| {
+            let before = *written;
             if let Poll::Ready(outcome) = self.poll_write(context, written) {
                 return Poll::Ready(outcome);
+            }
+            if *written > before {
+                presence.note_active(self.worker.node.wall_clock());
             }
             if is_open && let Poll::Ready(end) = self.poll_ahead(context) {
                 is_open = false;
@@ -41,6 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         });
         let outcome = outcome.await;
         presence.set_unread(0);
+        presence.note_active(self.worker.node.wall_clock());
         outcome
     }
 
@@ -60,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Wait::Over => return Poll::Ready(Ok(())),
                 Wait::Bytes | Wait::Mail => self.has_read_ahead = true,
             }
+            self.presence.note_active(self.worker.node.wall_clock());
             self.presence.set_buffered(self.input.len() as u64);
         }
         Poll::Pending

@@ -4,6 +4,7 @@ mod ahead;
 mod arriving;
 mod mail;
 mod migrating;
+mod silence;
 mod waiting;
 
 use super::*;
