@@ -136,7 +136,8 @@ pub(super) fn described(node: &Node, presence: &Presence, now: UnixMillis) -> St
 }
 
 fn letters(marks: Marks) -> String {
-    const LETTERS: [(Marks, char); 9] = [
+    const LETTERS: [(Marks, char); 10] = [
+        (Marks::MONITOR, 'O'),
         (Marks::SUBSCRIBED, 'P'),
         (Marks::TRANSACTION, 'x'),
         (Marks::BLOCKED, 'b'),

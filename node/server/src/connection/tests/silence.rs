@@ -72,3 +72,24 @@ async fn a_client_that_takes_a_long_reply_is_active_as_long_as_it_takes_some_of_
     })
     .await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn clients_that_are_shown_commands_are_listed_with_their_letter() {
+    run(async |scene| {
+        let [mut monitor, mut other] = [(); 2].map(|()| scene.connect());
+        monitor.send(b"MONITOR\r\n").await;
+        monitor.expect("+OK\r\n").await;
+        let mut flags = async || {
+            other.send(b"CLIENT LIST ID 1\r\n").await;
+            let mut bytes = vec![0; 1000];
+            let read = other.stream.read(&mut bytes).await.unwrap();
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            text.split(' ').find(|field| field.starts_with("flags=")).map(str::to_owned)
+        };
+        assert_eq!(flags().await.as_deref(), Some("flags=O"));
+        monitor.send(b"RESET\r\n").await;
+        until(|| !scene.has_marked(1, Marks::MONITOR)).await;
+        assert_eq!(flags().await.as_deref(), Some("flags=N"));
+    })
+    .await;
+}
