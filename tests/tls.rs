@@ -8,6 +8,8 @@ use tests::cluster::Cluster;
 use tests::node::text;
 use tests::place::{free_stream_address, own_host};
 use tests::redis::Redis;
+use tests::reply::Reply;
+use tests::wait;
 
 /// A certificate that is its own authority, and its key, as files.
 struct Identity {
@@ -117,6 +119,25 @@ fn a_port_becomes_one_for_tls_and_two_ports_change_places() {
     Client::connect(&second_address).expect("the node takes connections").must("PING");
     let refused = early.line(&format!("CONFIG SET port {first}"));
     assert!(refused.to_string().contains("Unable to listen on this port"), "{refused}");
+}
+
+#[test]
+fn who_asks_a_sentinel_is_told_the_port_that_is_open() {
+    let guarded = guarded();
+    let plain = guarded.cluster.nodes[0].resp.clone();
+    let port = |address: &str| address.rsplit_once(':').expect("an address has a port").1.to_owned();
+    let mut early = guarded.cluster.nodes[0].client();
+    let mut told = |change: Option<&str>, expected: &str| {
+        change.iter().for_each(|change| _ = early.must(change));
+        wait::until("the open port is told", || {
+            let reply = early.line("SENTINEL get-master-addr-by-name only");
+            let told = reply.elements().get(1).and_then(Reply::text);
+            if told.as_deref() == Some(expected) { Ok(()) } else { Err(format!("{told:?} instead of {expected}")) }
+        });
+    };
+    told(None, &port(&plain));
+    told(Some("CONFIG SET port 0"), &port(&guarded.address));
+    told(Some(&format!("CONFIG SET port {}", port(&plain))), &port(&plain));
 }
 
 #[test]

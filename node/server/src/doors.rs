@@ -191,6 +191,12 @@ impl Addresses {
     }
 }
 
+/// Where others are told that clients connect: over TLS only if there is no other way.
+pub fn told_address(config: &Config) -> Address {
+    let only_tls = if config.resp_plain { None } else { tls_address(config) };
+    only_tls.unwrap_or_else(|| config.resp.clone())
+}
+
 /// Where clients connect with TLS.
 pub fn tls_address(config: &Config) -> Option<Address> {
     let port = u16::try_from(config.tls_port).ok().filter(|port| *port > 0)?;

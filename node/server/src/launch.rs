@@ -23,7 +23,7 @@ use crate::metrics::AllocatorFigures;
 use crate::node::{Node, Seams};
 use crate::peers::{PeerSetup, StartError};
 use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
-use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, RESERVE_FILE, record_of};
+use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, RESERVE_FILE, own_record};
 use crate::tls::TlsError;
 use crdt::UnixMillis;
 use keyspace::Keyspace;
@@ -295,14 +295,7 @@ impl PeersOnThread {
             let node = Arc::clone(node);
             transport.delay = Some(Arc::new(move || node.config.load().wan_delay));
         }
-        let record = record_of(
-            &config.node,
-            &config.region,
-            &config.resp,
-            &config.peer,
-            config.advertise.as_ref(),
-            config.http.as_ref(),
-        );
+        let record = own_record(&config);
         PeerSetup {
             cluster: self.cluster,
             record,

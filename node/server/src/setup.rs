@@ -6,7 +6,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::config::Address;
+use crate::config::{Address, Config};
+use crate::doors::told_address;
 use crate::files;
 use crdt::membership::{MemberRecord, Membership, MembershipError};
 use crdt::{NodeNumber, Stamp, UnixMillis};
@@ -140,9 +141,15 @@ impl NodePlan {
     }
 }
 
+/// What other nodes are to know of a node with this configuration.
+pub(crate) fn own_record(config: &Config) -> MemberRecord {
+    let (advertise, http) = (config.advertise.as_ref(), config.http.as_ref());
+    record_of(&config.node, &config.region, &told_address(config), &config.peer, advertise, http)
+}
+
 /// What other nodes are to know of a node with these addresses. Where it listens everywhere, its clients are sent to
 /// the host that other nodes use.
-pub(crate) fn record_of(
+fn record_of(
     name: &str,
     region: &str,
     resp: &Address,

@@ -1,7 +1,8 @@
 //! Membership at work: merging what peers know, handing out numbers, dialing, removing.
 
 use super::Peers;
-use crate::setup::record_of;
+use crate::doors::told_address;
+use crate::setup::own_record;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
@@ -50,14 +51,15 @@ impl Peers {
     /// Tells others where clients connect, if that was changed while the node runs.
     pub(super) fn follow_own_address(&mut self) {
         let config = self.node.config.load();
-        if config.resp == self.clients_at {
+        let clients_at = told_address(&config);
+        if clients_at == self.clients_at {
             return;
         }
-        let told = record_of("", "", &config.resp, &config.peer, config.advertise.as_ref(), None).resp;
+        let told = own_record(&config).resp;
         let known = self.membership.view().member(self.identity).map(|member| member.record.clone());
         // Without a number nothing can be said to others yet.
         let (Some(record), Some(stamp)) = (known, self.membership_stamp()) else { return };
-        self.clients_at = config.resp.clone();
+        self.clients_at = clients_at;
         drop(config);
         tracing::info!(resp = told, "others are told where clients connect");
         match self.membership.update(self.identity, MemberRecord { resp: told, ..record }, stamp) {

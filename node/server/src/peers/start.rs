@@ -7,6 +7,7 @@ use super::pace::{Pace, Pauses};
 use super::reading::StillRead;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
+use crate::doors::told_address;
 use crate::node::Node;
 use crate::persistence::{Loaded, Persistence, Reading, Recovery, StoreSetup, scan};
 use crdt::membership::MemberRecord;
@@ -194,7 +195,7 @@ impl Peers {
             batches: BatchFigures::default(),
             certificates: setup.certificates,
             certificates_at: began + CERTIFICATES_INTERVAL,
-            clients_at: node.config.load().resp.clone(),
+            clients_at: told_address(&node.config.load()),
             node,
         };
         peers.note_certificate(&facts);

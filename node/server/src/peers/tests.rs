@@ -310,5 +310,64 @@ fn others_are_told_where_clients_connect_when_that_is_changed() {
         assert_eq!(told(&peers), "127.0.0.1:7000");
         let kept = crdt::Membership::decode(&peers.rows.membership().unwrap().unwrap()).unwrap();
         assert_eq!(kept.view().member(peers.identity).unwrap().record.resp, "127.0.0.1:7000");
+        // While the door without TLS is closed it is the other one where clients connect.
+        for (settings, expected) in [
+            (&[("tls-port", "7001")][..], "127.0.0.1:7000"),
+            (&[("port", "0")], "127.0.0.1:7001"),
+            (&[("tls-port", "7002")], "127.0.0.1:7002"),
+            (&[("port", "7003")], "127.0.0.1:7003"),
+            (&[("resp-plain", "no")], "127.0.0.1:7002"),
+            (&[("resp-plain", "yes"), ("tls-port", "0")], "127.0.0.1:7003"),
+        ] {
+            peers.node.config.set(settings).unwrap();
+            peers.housekeeping();
+            assert_eq!(told(&peers), expected, "{settings:?}");
+        }
+    });
+}
+
+/// Milliseconds by which a clock is off.
+const A_DAY_MS: u64 = 86_400_000;
+
+#[test]
+fn a_change_of_the_membership_from_a_clock_far_ahead_moves_no_clock_of_data() {
+    in_a_runtime(|| {
+        let (mut peers, mut writer) = founded(None);
+        let (me, number) = (peers.identity, peers.number().unwrap());
+        let mut record = peers.membership.view().member(me).unwrap().record.clone();
+        let mut theirs = peers.membership.clone();
+        // One that is within what clocks may differ is seen by the clock, as ever.
+        record.resp = "127.0.0.1:5".into();
+        let ordinary = Stamp::at(STARTED_AT + 30_000, number);
+        theirs.update(me, record.clone(), ordinary).unwrap();
+        peers.merge_membership(NodeIdentity([9; 32]), &theirs.encode());
+        assert_eq!(peers.node.keyspace.clock(), ordinary);
+        record.resp = "127.0.0.1:6".into();
+        let ahead = Stamp::at(STARTED_AT + A_DAY_MS, number);
+        theirs.update(me, record, ahead).unwrap();
+        peers.merge_membership(NodeIdentity([9; 32]), &theirs.encode());
+        assert_eq!(peers.membership.latest_stamp(), ahead);
+        // What is changed here next comes after it all the same.
+        assert!(peers.membership_stamp().unwrap() > ahead);
+        let written = write(&mut writer, b"k", b"v");
+        assert!(written > ordinary && written.unix_ms() < STARTED_AT + 60_000, "{}", written.unix_ms());
+    });
+}
+
+#[test]
+fn a_start_with_a_membership_from_a_clock_far_ahead_moves_no_clock_of_data() {
+    in_a_runtime(|| {
+        let catalogue = Arc::new(MemoryCatalogue::new());
+        let (mut peers, _) = begun(None, &catalogue, 1);
+        let (me, number) = (peers.identity, peers.number().unwrap());
+        let record = peers.membership.view().member(me).unwrap().record.clone();
+        let ahead = Stamp::at(STARTED_AT + A_DAY_MS, number);
+        peers.membership.update(me, record, ahead).unwrap();
+        assert!(peers.keep_membership());
+        drop(peers);
+        let (peers, mut writer) = begun(None, &catalogue, 2);
+        assert!(peers.number() != Some(number) && peers.membership.latest_stamp() > ahead);
+        let written = write(&mut writer, b"k", b"v");
+        assert!(written.unix_ms() < STARTED_AT + 60_000, "{}", written.unix_ms());
     });
 }

@@ -123,3 +123,18 @@ fn a_prepared_member_is_kept_only_with_its_admission() {
     assert!(matches!(prepared.admitted(&unchanged), Err(SetupError::NotAdmitted(_))));
     assert!(other.join("node.key").exists(), "the key of a node that may be a member is never removed");
 }
+
+#[test]
+fn others_are_told_of_the_door_that_clients_find_open() {
+    let mut config = Config { node: "a".into(), region: "r".into(), ..Config::default() };
+    config.resp = Address::new("0.0.0.0", 7000);
+    config.advertise = Some(Address::new("db.example.org", 7100));
+    let told = |config: &Config| own_record(config).resp;
+    assert_eq!(told(&config), "db.example.org:7000");
+    config.tls_port = 7001;
+    assert_eq!(told(&config), "db.example.org:7000");
+    config.resp_plain = false;
+    assert_eq!(told(&config), "db.example.org:7001");
+    config.resp = Address::new("10.0.0.1", 7000);
+    assert_eq!(told(&config), "10.0.0.1:7001");
+}
