@@ -106,6 +106,23 @@ fn scripts_and_functions_are_counted_with_the_memory_that_they_take() {
 }
 
 #[test]
+fn what_connections_hold_is_counted_as_their_memory() {
+    let node = Arc::new(node());
+    let told = || field(&text(&node, STARTED_AT, &[b"memory"]), "mem_clients_normal").parse::<u64>().unwrap();
+    assert_eq!(told(), 0);
+    let mut clients = [Caller::new(&node), Caller::new(&node), Caller::new(&node)];
+    let bare = told();
+    assert!(bare > 0);
+    clients[0].call(&format!("SUBSCRIBE {}", "a".repeat(10_000)));
+    clients[1].call(&format!("SUBSCRIBE {}", "b".repeat(20_000)));
+    assert!(told() > bare + 30_000);
+    let each = node.clients.all();
+    assert_eq!(told(), each.iter().map(|presence| presence.memory_bytes()).sum::<u64>());
+    let stats = clients[2].call("MEMORY STATS");
+    assert!(stats.contains(&format!("clients.normal\r\n:{}\r\n", told())), "{stats}");
+}
+
+#[test]
 fn calls_and_errors_are_counted_by_name() {
     let node = node();
     let tally = node.tallies.add();

@@ -16,6 +16,8 @@ metric_group! {
         connections_closed_idle: Counter,
         /// Clients connected now.
         connections_open: Gauge,
+        /// Bytes that all connections take: requests that are not finished, replies that wait, subscriptions, and themselves.
+        connections_bytes: Gauge,
         /// Clients that wait for a key to hold something for them (BLPOP and its like).
         blocked: Gauge,
         /// Commands that were not let wait because clients wait for too many keys already.

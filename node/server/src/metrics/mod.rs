@@ -264,6 +264,7 @@ impl Metrics {
         let open = clients.all();
         let waiting = open.iter().map(|presence| presence.look().buffered).max();
         own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
+        own.connections_bytes.set_count(open.iter().map(|presence| presence.memory_bytes()).sum());
         let unread = open.iter().map(|presence| presence.unread_bytes()).max();
         own.reply_bytes_waiting_max.set_count(unread.unwrap_or_default());
     }

@@ -44,6 +44,7 @@ pub fn memory_stats(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandE
     let figures = figures(call);
     let keys: u64 = (0..keyspace::DATABASES).map(|database| call.node.keyspace.len(database)).sum();
     let ring = u64::try_from(call.node.console.metrics.replication.ring_bytes.value()).unwrap_or_default();
+    let clients = u64::try_from(call.node.console.metrics.clients.connections_bytes.value()).unwrap_or_default();
     let gap = |larger: u64, smaller: u64| integer(larger.saturating_sub(smaller));
     let integers = [
         ("peak.allocated", integer(figures.peak)),
@@ -51,7 +52,7 @@ pub fn memory_stats(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandE
         ("startup.allocated", 0),
         ("replication.backlog", integer(ring)),
         ("clients.slaves", 0),
-        ("clients.normal", 0),
+        ("clients.normal", integer(clients)),
         ("cluster.links", 0),
         ("aof.buffer", 0),
         ("lua.caches", 0),
