@@ -2,6 +2,7 @@
 
 use super::Peers;
 use crate::doors::told_address;
+use crate::node::Node;
 use crate::setup::own_record;
 use crdt::membership::{Member, MemberRecord};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
@@ -13,6 +14,18 @@ use tokio::time::Instant;
 /// What an operator is told whose change of the membership could not be written down.
 pub(super) const NOT_DURABLE: &str = "the membership could not be written to this node's disk, so nothing was told to others; \
                            see the log, mend the disk, and try again";
+
+/// Lets the clock of data go beyond the stamp of a change of the membership, unless that is further ahead of the wall clock
+/// than clocks may differ.
+///
+/// SUBTLE: stamps of the membership are compared with one another only. They pass no clock guard, so one that was made by a
+/// wrong clock would make every node that hears of it write ahead of its time, for as long as that clock was ahead.
+pub(super) fn observe_membership_stamp(node: &Node, stamp: Stamp) {
+    let drift_ms = u64::try_from(node.config.load().max_clock_drift.as_millis()).unwrap_or(u64::MAX);
+    if stamp.unix_ms() <= node.wall_clock().saturating_add(drift_ms) {
+        node.keyspace.observe(stamp);
+    }
+}
 
 impl Peers {
     pub(super) fn merge_membership(&mut self, peer: NodeIdentity, record: &[u8]) {
@@ -28,7 +41,7 @@ impl Peers {
             tracing::error!(?alarm, "the membership is at odds with itself");
         }
         if outcome.changed {
-            self.node.keyspace.observe(self.membership.latest_stamp());
+            observe_membership_stamp(&self.node, self.membership.latest_stamp());
             self.keep_membership();
         }
     }

@@ -390,12 +390,12 @@ impl Peers {
         self.hub.number()
     }
 
-    /// A stamp for a change of the membership.
+    /// A stamp for a change of the membership: later than all in it, also those of clocks that are ahead.
     fn membership_stamp(&self) -> Option<Stamp> {
         let number = self.number()?;
         let clock = self.node.keyspace.clock().max(self.membership.latest_stamp());
         let stamp = clock.next(self.node.wall_clock(), number);
-        self.node.keyspace.observe(stamp);
+        membership::observe_membership_stamp(&self.node, stamp);
         Some(stamp)
     }
 

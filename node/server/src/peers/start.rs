@@ -3,6 +3,7 @@
 use super::audit::Audit;
 use super::control;
 use super::cut::{CUT_OFF, Cut};
+use super::membership::observe_membership_stamp;
 use super::pace::{Pace, Pauses};
 use super::reading::StillRead;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
@@ -144,7 +145,7 @@ impl Peers {
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
-        node.keyspace.observe(recovered.membership.latest_stamp());
+        observe_membership_stamp(&node, recovered.membership.latest_stamp());
         node.condition.set_loading(true);
         let wake = Arc::new(Notify::new());
         let waker = wake.clone();
