@@ -11,13 +11,23 @@ use crdt::UnixMillis;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
+/// As long as what something is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// The client is there.
+    IsThere,
+    /// Whether it is does not matter.
+    MayHaveGone,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    /// Waits until a pause may be over, and reads the clock again.
+    /// Waits until a pause may be over, and reads the clock again. What the client sends meanwhile is kept; if it goes, the
+    /// command that waits is not run.
     #[cold]
     pub(super) async fn wait_for_pause(&mut self, now: UnixMillis, until: UnixMillis) -> io::Result<UnixMillis> {
         let node = &self.worker.node;
@@ -27,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 () = node.condition.pause_ended() => {}
             }
         };
-        self.attend(over).await?;
+        self.attend_as_long_as(Asker::IsThere, over).await?;
         Ok(node.wall_clock())
     }
 
@@ -96,11 +106,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(self.attend(answer).await?.unwrap_or_else(|_| Err("the node is stopping".to_owned())))
     }
 
-    /// Waits for something. Breaks off when somebody ends the connection. That its client says nothing meanwhile ends
-    /// nothing.
+    /// Waits for what has begun, also if the client has gone: it is not broken off in its middle, and takes its time at
+    /// most. Breaks off when somebody ends the connection.
     async fn attend<T>(&mut self, what: impl Future<Output = T>) -> io::Result<T> {
+        self.attend_as_long_as(Asker::MayHaveGone, what).await
+    }
+
+    /// Waits for something. That its client says nothing meanwhile ends nothing.
+    async fn attend_as_long_as<T>(&mut self, asker: Asker, what: impl Future<Output = T>) -> io::Result<T> {
         self.presence.mark(Marks::ATTENDING, true);
-        let came = self.attend_marked(what).await;
+        let came = self.attend_marked(asker, what).await;
         self.attended();
         came
     }
@@ -111,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.presence.mark(Marks::ATTENDING, false);
     }
 
-    async fn attend_marked<T>(&mut self, what: impl Future<Output = T>) -> io::Result<T> {
+    async fn attend_marked<T>(&mut self, asker: Asker, what: impl Future<Output = T>) -> io::Result<T> {
         let mut what = pin!(what);
         let presence = self.presence;
         loop {
@@ -123,7 +138,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 match what.as_mut().poll(context) {
                     Poll::Ready(came) => Poll::Ready(Ok(Some(came))),
                     Poll::Pending if presence.has_mail() => Poll::Ready(Ok(None)),
-                    Poll::Pending => Poll::Pending,
+                    Poll::Pending if asker == Asker::MayHaveGone => Poll::Pending,
+                    Poll::Pending => {
+                        ready!(self.poll_ahead(context))?;
+                        Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)))
+                    }
                 }
             });
             match came.await? {

@@ -1,9 +1,10 @@
-//! A connection whose client does not read as fast as it asks. What it sends meanwhile is read and kept, up to
-//! `client-query-buffer-limit`, and nothing of it is executed: many a client reads no reply before it has sent all of its
-//! requests.
+//! A connection whose client does not read as fast as it asks. What it sends meanwhile, as while it is paused, is read and
+//! kept, up to `client-query-buffer-limit`, and nothing of it is executed: many a client reads no reply before it has sent
+//! all of its requests.
 
 use super::{Connection, Wait, note_overrun};
 use crate::config::OutputLimit;
+use crate::limits::READ_BUFFER_BYTES;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -57,10 +58,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// Reads what the client sends though nothing is executed now, as much as may wait. Ready at the end of the stream.
-    /// Who has not authenticated may not make us keep anything.
     pub(super) fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let most = self.worker.config(|config| config.client_query_buffer_limit);
-        while self.client.authenticated && (self.input.len() as u64) < most {
+        // Who has not authenticated makes us keep nearly nothing.
+        let most = if self.client.authenticated { most } else { most.min(READ_BUFFER_BYTES as u64) };
+        while (self.input.len() as u64) < most {
             match ready!(self.poll_bytes(context))? {
                 Wait::Over => return Poll::Ready(Ok(())),
                 Wait::Bytes | Wait::Mail => self.has_read_ahead = true,

@@ -68,7 +68,7 @@ async fn what_is_kept_while_replies_wait_is_bounded_and_counted() {
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
-async fn nothing_is_kept_of_a_stranger_that_does_not_read() {
+async fn nearly_nothing_is_kept_of_a_stranger_that_does_not_read() {
     run(async |scene| {
         scene.node().config.set(&[("requirepass", "secret")]).unwrap();
         let mut client = scene.connect_with_room(100);
@@ -86,6 +86,62 @@ async fn a_client_that_closes_its_side_while_replies_wait_still_gets_them() {
         client.stream.shutdown().await.unwrap();
         until(|| scene.node().tallies.totals().bytes_in > 7000).await;
         assert_eq!(client.rest().await.len(), 1000 * (6 + 300 + 2));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_that_goes_while_it_is_paused_is_counted_no_longer_and_its_command_is_not_run() {
+    run(async |scene| {
+        scene.node().condition.pause(crate::condition::Paused::All, u64::MAX);
+        for behind in [0, 100_000] {
+            let mut client = scene.connect();
+            client.send(b"SET k 1\r\n").await;
+            client.send(&b"PING\r\n".repeat(behind)).await;
+            until(|| scene.node().clients.count() == 1).await;
+            drop(client.stream);
+            until(|| scene.node().clients.count() == 0).await;
+            client.served.await.unwrap();
+        }
+        scene.node().condition.end_pause();
+        let mut other = scene.connect();
+        other.send(b"EXISTS k\r\n").await;
+        other.expect(":0\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn strangers_that_go_while_they_are_paused_are_counted_no_longer() {
+    run(async |scene| {
+        scene.node().config.set(&[("requirepass", "secret")]).unwrap();
+        scene.node().condition.pause(crate::condition::Paused::All, u64::MAX);
+        let mut client = scene.connect();
+        client.send(b"AUTH secret\r\n").await;
+        until(|| scene.node().clients.count() == 1).await;
+        drop(client.stream);
+        until(|| scene.node().clients.count() == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_client_sends_while_it_is_paused_is_kept_up_to_a_limit_and_executed_afterwards() {
+    run(async |scene| {
+        scene.node().config.set(&[("client-query-buffer-limit", "1mb")]).unwrap();
+        scene.node().condition.pause(crate::condition::Paused::All, u64::MAX);
+        let (mut reader, mut writer) = tokio::io::split(scene.connect_with_room(1000).stream);
+        let sent = tokio::task::spawn_local(async move {
+            writer.write_all(&b"PING\r\n".repeat(400_000)).await.unwrap();
+            writer
+        });
+        until(|| buffered(&scene) >= 1 << 20).await;
+        assert!(buffered(&scene) < 2 << 20 && !sent.is_finished());
+        scene.node().condition.end_pause();
+        let mut replies = vec![0; 7 * 400_000];
+        reader.read_exact(&mut replies).await.unwrap();
+        assert!(replies == b"+PONG\r\n".repeat(400_000));
+        sent.await.unwrap();
     })
     .await;
 }

@@ -233,3 +233,22 @@ async fn a_copy_stays_and_a_client_that_wants_no_reply_gets_none() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_has_begun_to_move_is_moved_though_the_client_goes() {
+    run(async |scene| {
+        let (goal, mut client) = (Goal::new().await, scene.connect());
+        client.send(b"SET k 1\r\n").await;
+        client.expect("+OK\r\n").await;
+        client.send(&goal.migrate("k 0 5000")).await;
+        let mut taker = goal.accept().await;
+        taker.request().await;
+        drop(client.stream);
+        taker.answer("+OK\r\n").await;
+        client.served.await.unwrap();
+        let mut other = scene.connect();
+        other.send(b"EXISTS k\r\n").await;
+        other.expect(":0\r\n").await;
+    })
+    .await;
+}
