@@ -269,8 +269,6 @@ pub struct Awaited {
     pub goal: Goal,
     /// For how long; nothing is for ever.
     pub timeout: Option<Duration>,
-    /// The client does not want the reply.
-    pub is_silent: bool,
 }
 
 /// What a client waits for, as its command says it.

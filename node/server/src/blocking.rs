@@ -153,15 +153,12 @@ pub struct Waiting {
     pub waiter: Arc<Waiter>,
     /// For how long; nothing is for ever.
     pub timeout: Option<Duration>,
-    /// The client does not want the reply.
-    pub is_silent: bool,
 }
 
 impl Waiting {
     /// Writes the reply.
     pub fn answer(&self, outcome: &Outcome, reply: &mut Reply) {
         match outcome {
-            _ if self.is_silent => {}
             Outcome::Served { reply: bytes, .. } => reply.append(bytes),
             // As Redis answers for all of them, also for those that answer a single value.
             Outcome::Nothing => reply.null_array(),
@@ -213,7 +210,7 @@ fn enter(call: &mut Call<'_, '_>, wanted: Wanted<'_>, if_gone: Option<CommandErr
     });
     // SUBTLE: with the keys' slots locked: whoever changes one of them after this finds the client waiting.
     call.node.blocking.enter(&waiter, call.store)?;
-    call.client.waiting = Some(Waiting { waiter, timeout: wanted.timeout, is_silent: false });
+    call.client.waiting = Some(Waiting { waiter, timeout: wanted.timeout });
     Ok(())
 }
 

@@ -56,6 +56,8 @@ pub struct ClientState {
     pub is_in_exec: bool,
     /// What it waits for before its last command is answered.
     pub wish: Option<Wish>,
+    /// It does not want the answer that it waits for.
+    pub is_answer_unwanted: bool,
     /// `CLIENT NO-EVICT`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
@@ -178,6 +180,7 @@ impl ClientState {
             closing: false,
             order: None,
             wish: None,
+            is_answer_unwanted: false,
             waiting: None,
             is_in_exec: false,
             no_evict: false,
@@ -208,6 +211,11 @@ impl ClientState {
     pub fn become_stranger(&mut self, acl: &Acl) {
         self.become_user(Arc::clone(acl.default_user()));
         self.authenticated = !acl.requires_password();
+    }
+
+    /// Whether the answer to its last command comes later.
+    pub fn awaits_answer(&self) -> bool {
+        self.waiting.is_some() || self.order.is_some() || self.wish.is_some()
     }
 
     /// Where that is written which it is sent whatever replies it wants: messages, and what it has subscribed to. It is the

@@ -3,7 +3,7 @@
 //! The checks stand in the order Redis makes them, because clients see which refusal comes first.
 
 use crate::acl;
-use crate::client::{ClientState, Order, Replies, Special};
+use crate::client::{ClientState, Replies, Special};
 use crate::command::acl::note_denied;
 use crate::command::secrets::without_passwords;
 use crate::command::table::Entry;
@@ -158,21 +158,7 @@ pub fn execute_on_stage(
 #[inline]
 fn withhold_unwanted(client: &mut ClientState, reply: &mut Reply, before: usize) {
     if client.replies != Replies::On {
-        if let Some(waiting) = &mut client.waiting {
-            waiting.is_silent = true;
-        }
-        if let Some(Order::Arrival(awaited)) = &mut client.order {
-            awaited.is_silent = true;
-        }
-        if let Some(Order::Relocation(relocating)) = &mut client.order {
-            relocating.is_silent = true;
-        }
-        if let Some(Order::Migration(migration)) = &mut client.order {
-            migration.is_silent = true;
-        }
-        if let Some(Order::Settings(moving)) = &mut client.order {
-            moving.is_silent = true;
-        }
+        client.is_answer_unwanted = client.awaits_answer();
         withhold(client, reply, before);
     }
 }

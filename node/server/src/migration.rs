@@ -46,8 +46,6 @@ pub struct Migration {
     pub timeout: Duration,
     /// The client, if it caches what it reads and does not want to be told of its own changes.
     pub quiet_for: Option<u64>,
-    /// The client does not want the reply.
-    pub is_silent: bool,
 }
 
 /// A password, and perhaps whose it is.

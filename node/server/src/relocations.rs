@@ -28,8 +28,6 @@ pub struct Relocating {
     pub outcome: oneshot::Receiver<Relocated>,
     /// What is answered.
     pub answers: Answers,
-    /// The client does not want the reply.
-    pub is_silent: bool,
 }
 
 /// How a command answers.
@@ -71,16 +69,13 @@ impl Relocations {
         let Relocation { from, source, to, target, keeps_source, replaces } = *wish;
         let order = Order { from, source: source.into(), to, target: target.into(), keeps_source, replaces, outcome };
         self.orders.lock().as_ref()?.send(order).ok()?;
-        Some(Relocating { outcome: came, answers, is_silent: false })
+        Some(Relocating { outcome: came, answers })
     }
 }
 
 impl Relocating {
     /// Writes the reply.
     pub fn answer(&self, outcome: Option<Relocated>, reply: &mut Reply) {
-        if self.is_silent {
-            return;
-        }
         match (outcome, self.answers) {
             (None, _) => {
                 reply.error("ERR it was not done, since the node is stopping or has a defect that its log tells")

@@ -108,7 +108,7 @@ pub(super) fn until_seen(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), 
 }
 
 fn begin(call: &mut Call<'_, '_>, goal: Goal, timeout: Option<Duration>) {
-    call.client.order = Some(Order::Arrival(Box::new(Awaited { goal, timeout, is_silent: false })));
+    call.client.order = Some(Order::Arrival(Box::new(Awaited { goal, timeout })));
 }
 
 /// Milliseconds; nothing is for ever.

@@ -130,7 +130,6 @@ fn migrate(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         replaces,
         timeout: timeout.min(MIGRATE_TIMEOUT_MAX),
         quiet_for: call.client.quiet_for(),
-        is_silent: false,
     })));
     Ok(())
 }

@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         };
         drop(entered);
-        if !awaited.is_silent {
+        if !std::mem::take(&mut self.client.is_answer_unwanted) {
             self.take_reply_buffer();
             self.answer_arrival(&awaited.goal, outcome);
         }

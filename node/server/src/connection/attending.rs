@@ -8,6 +8,7 @@ use crate::durability::Wish;
 use crate::migration;
 use crate::relocations::stamp_of;
 use crdt::UnixMillis;
+use resp::Reply;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -57,39 +58,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Some(Order::Relocation(mut relocating)) => {
                 let outcome = self.attend(&mut relocating.outcome).await?.ok();
                 self.client.written = self.client.written.max(stamp_of(outcome));
-                relocating.answer(outcome, &mut self.reply);
+                self.answer_late(|reply| relocating.answer(outcome, reply));
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Migration(wish)) => {
                 let migrated = self.attend(migration::carry_out(self.worker, &wish)).await?;
                 self.client.written = self.client.written.max(migrated.stamp);
-                self.answer_late(migrated.error(), wish.is_silent);
+                self.answer_whether_done(migrated.error());
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Settings(moving)) => {
                 let moved = self.attend(moving.carry_out(&self.worker.node, self.presence.id)).await?;
-                self.answer_late(moved.err().map(|error| error.to_string()), moving.is_silent);
+                self.answer_whether_done(moved.err().map(|error| error.to_string()));
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Chunk(answer)) => self.answered(answer).await?,
         };
-        match answer {
-            Ok(Some(bytes)) => self.reply.bulk(&bytes),
-            Ok(None) => self.reply.null(),
-            Err(sentence) => self.reply.error(&format!("ERR {sentence}")),
-        }
+        self.answer_late(|reply| match answer {
+            Ok(Some(bytes)) => reply.bulk(&bytes),
+            Ok(None) => reply.null(),
+            Err(sentence) => reply.error(&format!("ERR {sentence}")),
+        });
         Ok(self.worker.node.wall_clock())
     }
 
     /// Answers that the last command was done, or its error.
-    fn answer_late(&mut self, error: Option<String>, is_silent: bool) {
+    fn answer_whether_done(&mut self, error: Option<String>) {
         if let Some((ordinal, error)) = self.client.last_command.zip(error.as_ref()) {
             self.client.tally.failed(ordinal, error);
         }
-        match error {
-            _ if is_silent => {}
-            Some(error) => self.reply.error(&error),
-            None => self.reply.ok(),
+        self.answer_late(|reply| match error {
+            Some(error) => reply.error(&error),
+            None => reply.ok(),
+        });
+    }
+
+    /// Writes the answer to the last command, if the client wants it.
+    fn answer_late(&mut self, write: impl FnOnce(&mut Reply)) {
+        if !std::mem::take(&mut self.client.is_answer_unwanted) {
+            self.take_reply_buffer();
+            write(&mut self.reply);
         }
     }
 
@@ -97,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn grant(&mut self, wish: Wish) -> io::Result<()> {
         let worker = self.worker;
         let is_granted = self.attend(worker.node.durability.grant(wish)).await?;
-        wish.answer(is_granted, &mut self.reply);
+        self.answer_late(|reply| wish.answer(is_granted, reply));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod ahead;
 mod arriving;
 mod mail;
 mod migrating;
+mod replies;
 mod silence;
 mod waiting;
 
@@ -53,6 +54,11 @@ impl Client {
         let mut bytes = vec![0; reply.len()];
         self.stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&bytes), reply);
+    }
+
+    /// What comes up to the end of a line.
+    async fn rest_of_line(&mut self) {
+        while self.stream.read_u8().await.unwrap() != b'\n' {}
     }
 
     /// All that still comes until the other side closes.

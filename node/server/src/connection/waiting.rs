@@ -63,7 +63,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if let Outcome::Served { stamp, .. } = &outcome {
             self.client.written = self.client.written.max(*stamp);
         }
-        waiting.answer(&outcome, &mut self.reply);
+        if !std::mem::take(&mut self.client.is_answer_unwanted) {
+            waiting.answer(&outcome, &mut self.reply);
+        }
         let now = worker.node.wall_clock();
         presence.update(&self.client.look(now, self.reply.version(), self.input.len()));
         Ok(now)

@@ -34,7 +34,7 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
             ));
         }
         let texts = texts.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        call.client.order = Some(Order::Settings(Box::new(Moving { host, texts, is_silent: false })));
+        call.client.order = Some(Order::Settings(Box::new(Moving { host, texts })));
         return Ok(());
     }
     apply(call.node, call.client.id(), &texts, None)?;
@@ -48,8 +48,6 @@ pub struct Moving {
     /// The name.
     host: String,
     texts: Vec<(String, String)>,
-    /// The client does not want the reply.
-    pub is_silent: bool,
 }
 
 impl Moving {

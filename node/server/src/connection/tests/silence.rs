@@ -15,7 +15,7 @@ impl Scene {
         clients.all().iter().filter(|presence| presence.is_ended()).map(|presence| presence.id).collect()
     }
 
-    fn has_marked(&self, id: u64, mark: Marks) -> bool {
+    pub(super) fn has_marked(&self, id: u64, mark: Marks) -> bool {
         self.node().clients.find(id).is_some_and(|presence| presence.look().marks.contains(mark))
     }
 }
