@@ -1,6 +1,7 @@
 //! How far a peer's clock is from ours, and how far away it is: NTP's idea, the fastest exchange tells most.
 
-use crate::limits;
+use crate::{Millis, limits};
+use crdt::UnixMillis;
 use std::collections::VecDeque;
 
 /// One exchange.
@@ -15,6 +16,28 @@ pub(crate) struct ClockSample {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct ClockOffset {
     samples: VecDeque<ClockSample>,
+}
+
+/// What a peer's clock was when it was measured last, for the time after its link has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SeenClock {
+    /// The peer's clock minus ours, then.
+    pub offset_ms: i64,
+    /// Our clock minus our monotonic time, then: if it is another one now, our clock was set since.
+    own_ms: i64,
+    at: Millis,
+}
+
+impl SeenClock {
+    pub(crate) fn new(offset_ms: i64, now: Millis, wall: UnixMillis) -> Self {
+        Self { offset_ms, own_ms: wall.wrapping_sub(now.0) as i64, at: now }
+    }
+
+    /// The peer's clock minus ours, if both went on since as time does; none if that is too long ago to count.
+    pub(crate) fn offset_now(&self, now: Millis, wall: UnixMillis) -> Option<i64> {
+        let set_by_ms = (wall.wrapping_sub(now.0) as i64).wrapping_sub(self.own_ms);
+        (now.since(self.at) <= limits::CLOCK_EVIDENCE_MS).then_some(self.offset_ms.wrapping_sub(set_by_ms))
+    }
 }
 
 impl ClockSample {
@@ -39,7 +62,7 @@ impl ClockOffset {
     }
 }
 
-/// The median of the links' offsets. Of two middle ones the smaller correction counts, so that one peer alone with a
+/// The median of peers' offsets. Of two middle ones the smaller correction counts, so that one peer alone with a
 /// wrong clock never makes this node the outlier.
 pub(crate) fn median(mut offsets: Vec<i64>) -> Option<i64> {
     offsets.sort_unstable();

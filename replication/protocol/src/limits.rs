@@ -89,6 +89,10 @@ pub const NUMBER_REQUEST_MS: u64 = 2_000;
 pub const MEMBERSHIP_RESEND_MS: u64 = 3_000;
 /// Round-trip samples of which the fastest one tells the clock offset: at four a second, about 16 s.
 pub const CLOCK_SAMPLES: usize = 64;
+/// Milliseconds for which what was measured of a peer's clock counts in the median after its link has ended. A node whose
+/// clock is wrong is not to write as soon as it is cut off; one that is right is not to refuse writes for good because of
+/// another that is gone.
+pub const CLOCK_EVIDENCE_MS: u64 = 600_000;
 /// Milliseconds by which the counter of a stamp may carry its clock beyond what has passed before a batch is judged by
 /// the clock again: more than 8 million changes without the clock moving.
 pub const CLOCK_CARRY_MS: u64 = 1_000;

@@ -2,7 +2,7 @@
 //!
 //! A link only keeps; what happens on it is decided by the hub, which sees all links.
 
-use crate::clock_offset::{ClockOffset, ClockSample};
+use crate::clock_offset::{ClockOffset, ClockSample, SeenClock};
 use crate::frame::{ControlFrame, Heartbeat};
 use crate::handshake::PeerFacts;
 use crate::hub::MessageQueue;
@@ -27,8 +27,8 @@ pub(crate) struct Peer {
     pub since: Millis,
     /// When anything was last heard.
     pub heard: Option<Millis>,
-    /// Its clock minus ours as measured last; kept while the link is down, for its stamps still come by others.
-    pub offset_ms: Option<i64>,
+    /// Its clock as measured last; kept while the link is down, for its stamps still come by others.
+    pub clock: Option<SeenClock>,
     /// Write-to-applied of the last acknowledged own batch.
     pub applied_lag_ms: u64,
     /// That of all of them, by ranges.
@@ -105,7 +105,7 @@ impl Peer {
             alive: None,
             since: now,
             heard: None,
-            offset_ms: None,
+            clock: None,
             applied_lag_ms: 0,
             applied_lags: LagCounts::default(),
             traffic: Traffic::default(),
@@ -123,9 +123,18 @@ impl Peer {
     }
 
     /// Remembers what the link has measured.
-    pub(crate) fn note_offset(&mut self) {
-        let best = self.link.as_ref().and_then(|link| link.clock.best());
-        self.offset_ms = best.map(|best| best.offset_ms).or(self.offset_ms);
+    pub(crate) fn note_offset(&mut self, now: Millis, wall: UnixMillis) {
+        if let Some(best) = self.link.as_ref().and_then(|link| link.clock.best()) {
+            self.clock = Some(SeenClock::new(best.offset_ms, now, wall));
+        }
+    }
+
+    /// Its clock minus ours, if that is known well enough to judge ours by it.
+    pub(crate) fn offset_ms(&self, now: Millis, wall: UnixMillis) -> Option<i64> {
+        match self.ready().and_then(|link| link.clock.best()) {
+            Some(best) => Some(best.offset_ms),
+            None => self.clock.and_then(|clock| clock.offset_now(now, wall)),
+        }
     }
 
     /// Whether the peer stamps, or ever stamped, with this number.

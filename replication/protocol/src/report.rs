@@ -122,8 +122,6 @@ pub struct NodeReport {
     pub applying_bytes: usize,
     /// Whether the node still waits for its first filling.
     pub filling: bool,
-    /// The median of the clock offsets of all links: how far the others' clocks are ahead of this one's.
-    pub clock_offset_median_ms: Option<i64>,
     /// How often each limit was met.
     pub limits: LimitCounters,
 }

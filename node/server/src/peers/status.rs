@@ -91,13 +91,19 @@ impl Peers {
     /// never.
     fn check_clock(&mut self) {
         let limit = i64::try_from(self.node.config.load().max_clock_drift.as_millis()).unwrap_or(i64::MAX);
-        // Without a link there is no new evidence: what was found before stands.
-        let Some(offset) = self.hub.report().clock_offset_median_ms else { return };
-        let wrong = Some(offset).filter(|offset| offset.abs() > limit);
+        let offset = self.hub.clock_offset_median_ms(self.now(), self.node.wall_clock());
+        let wrong = offset.filter(|offset| offset.unsigned_abs() > limit.unsigned_abs());
         if wrong.is_some() != self.refusals.drift_ms.is_some() {
-            match wrong {
-                Some(ms) => tracing::error!(ms, "this node's clock is too far from the others': writes are refused"),
-                None => tracing::info!("this node's clock agrees with the others' again: writes are accepted"),
+            match (wrong, offset) {
+                (Some(ms), _) => {
+                    tracing::error!(ms, "this node's clock is too far from the others': writes are refused")
+                }
+                (None, Some(_)) => {
+                    tracing::info!("this node's clock agrees with the others' again: writes are accepted")
+                }
+                (None, None) => tracing::warn!(
+                    "nothing is known any more of clocks that this node's was too far from: writes are accepted"
+                ),
             }
         }
         self.refusals.drift_ms = wrong;

@@ -371,3 +371,16 @@ fn a_start_with_a_membership_from_a_clock_far_ahead_moves_no_clock_of_data() {
         assert!(written.unix_ms() < STARTED_AT + 60_000, "{}", written.unix_ms());
     });
 }
+
+#[test]
+fn writes_are_accepted_once_nobody_is_left_who_says_that_the_clock_is_wrong() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        peers.refusals.drift_ms = Some(90_000);
+        peers.update_condition();
+        assert!(peers.node.condition.writes_refused().is_some());
+        // No peer is known any more.
+        peers.housekeeping();
+        assert_eq!(peers.node.condition.writes_refused(), None);
+    });
+}

@@ -202,7 +202,8 @@ impl Hub {
     /// SUBTLE: it is not enough to look at the sender's clock. A node that has applied a stamp of a clock ahead stamps
     /// ahead itself from then on; for the same reason a stamp that is not later than what has passed harms nobody.
     pub(super) fn explained(&self) -> UnixMillis {
-        let offset_ms = self.peers.values().filter_map(|peer| peer.offset_ms).max().unwrap_or(0).max(0);
+        let offset_ms =
+            self.peers.values().filter_map(|peer| peer.clock).map(|clock| clock.offset_ms).max().unwrap_or(0).max(0);
         self.wall.saturating_add_signed(offset_ms).saturating_add(self.settings.max_clock_drift_ms)
     }
 

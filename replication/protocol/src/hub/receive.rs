@@ -267,7 +267,7 @@ impl Hub {
         // SUBTLE: not joined. A peer that came back with less than it once had must be sent what it lost.
         entry.vector = vector.clone();
         entry.since = now;
-        entry.note_offset();
+        entry.note_offset(now, wall);
         self.enter(peer, LinkPhase::Ready, now);
         self.offer_own_origins(peer);
         if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
@@ -294,7 +294,7 @@ impl Hub {
         let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(link) = entry.ready_mut() else { return Ok(()) };
         link.heard_heartbeat(heartbeat, now, wall);
-        entry.note_offset();
+        entry.note_offset(now, wall);
         if let Some(number) = heartbeat.number {
             let number = NodeNumber::new(number).ok_or(FrameError::OutOfRange("a node number"))?;
             self.peer_stamps_with(peer, number, now);

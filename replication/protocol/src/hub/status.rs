@@ -57,6 +57,14 @@ impl Hub {
         })
     }
 
+    /// How far the others' clocks are ahead of this one's: the median of all that were measured in the last
+    /// [`CLOCK_EVIDENCE_MS`](crate::limits::CLOCK_EVIDENCE_MS), those of members that are away included and those of removed ones not. None if nothing
+    /// is known.
+    pub fn clock_offset_median_ms(&self, now: Millis, wall: UnixMillis) -> Option<i64> {
+        let members = self.peers.iter().filter(|(identity, _)| !self.members.removed.contains(identity));
+        median(members.filter_map(|(_, peer)| peer.offset_ms(now, wall)).collect())
+    }
+
     /// The node as a whole.
     pub fn report(&self) -> NodeReport {
         let mut known: BTreeMap<NodeNumber, Stamp> = self.vector.iter().collect();
@@ -66,7 +74,6 @@ impl Hub {
             *entry = stamp.max(*entry);
         }
         let origins = known.into_iter().map(|(origin, known)| self.origin_report(origin, known)).collect();
-        let offsets = self.ready().filter_map(|(_, _, link)| link.clock.best()).map(|best| best.offset_ms);
         let mut limits = self.counters;
         limits.ring_evictions = self.ring.evictions();
         NodeReport {
@@ -75,7 +82,6 @@ impl Hub {
             ring_bytes_max: self.settings.ring_bytes,
             applying_bytes: self.applying_bytes,
             filling: self.is_filling(),
-            clock_offset_median_ms: median(offsets.collect()),
             limits,
         }
     }
