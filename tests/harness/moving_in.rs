@@ -11,6 +11,7 @@ use crate::reply::Reply;
 use crate::texts::Texts;
 use crate::wait;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,22 +50,31 @@ pub fn run(cluster: &Cluster, redis: &Redis, plan: &Plan, setting: String) -> Re
     plan.texts.fill(&mut source);
     let writer = Writer::start(redis.client(), *plan);
     let begin = Instant::now();
-    let output = binary::command()
+    let mut import = binary::command()
         .args(["import", "--from", &format!("redis://{}", redis.address), "--via", &node.resp, "--cut-over", "--json"])
         .args(["--pause", &plan.pause_s.to_string()])
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::inherit())
         .spawn()
-        .and_then(std::process::Child::wait_with_output)
         .map_err(|error| format!("pelago import: {error}"))?;
-    let took = begin.elapsed();
-    let sent = writer.sent.load(Ordering::SeqCst);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = said.lines().next_back().and_then(|line| serde_json::from_str::<Value>(line).ok());
-    let last = last.ok_or_else(|| format!("{said}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let said = import.stdout.take().ok_or("pelago import says nothing")?;
+    let (mut last, mut cut_over) = (None, None);
+    for line in BufReader::new(said).lines() {
+        let line = line.map_err(|error| format!("pelago import: {error}"))?;
+        let Ok(said) = serde_json::from_str::<Value>(&line) else { continue };
+        if said["phase"] == "handed_over" {
+            cut_over = Some((begin.elapsed(), writer.sent.load(Ordering::SeqCst)));
+        }
+        last = Some(said);
+    }
+    let status = import.wait().map_err(|error| format!("pelago import: {error}"))?;
+    let ended = begin.elapsed();
+    let last = last.ok_or("pelago import says nothing")?;
+    let (took, sent) =
+        cut_over.ok_or_else(|| format!("pelago import ended with {status} before the cut-over: {last}"))?;
     let mut sheet = Sheet::new(setting);
-    if !output.status.success() || last["stream"]["is_complete"] != true {
-        sheet.fault(format!("pelago import ended with {}: {last}", output.status));
+    if !status.success() || last["stream"]["is_complete"] != true {
+        sheet.fault(format!("pelago import ended with {status}: {last}"));
     }
     let found = compare(&mut source, &mut node.client())?;
     source.must("CLIENT UNPAUSE");
@@ -72,11 +82,12 @@ pub fn run(cluster: &Cluster, redis: &Redis, plan: &Plan, setting: String) -> Re
     let rate = sent as f64 / took.as_secs_f64();
     sheet.note(format!("pelago import says {last}"));
     sheet.add(
-        "keys a second until the cut-over, everything counted",
+        "keys a second until the cut-over, all of them there",
         plan.texts.keys as f64 / took.as_secs_f64(),
         "/s",
         KEYS_A_SECOND,
     );
+    sheet.add("from then until all keys have their own ends", (ended - took).as_secs_f64(), "s", Bar::None);
     sheet.add("writes a second at the source meanwhile", rate, "/s", Bar::AtLeast(plan.rate as f64 * RATE_SHARE_MIN));
     sheet.add("keys compared at the cut-over", found.compared as f64, "", Bar::AtLeast(1.0));
     sheet.add("keys that differ, are missing or too many", found.differing as f64, "", DIFFERING);
