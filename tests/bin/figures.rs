@@ -19,7 +19,9 @@ use tests::{
 
 const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value-bytes N]
        figures --element-memory [--elements N] [--shape NAME]... [--seed S] [--rest-s N] [--server-cores LIST] [--load-cores LIST]
-       figures --speed [--one-region] [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
+       figures --speed [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
+[--rounds N] [--server-cores LIST] [--load-cores LIST]
+       figures --speed --one-region [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
 [--rounds N] [--server-cores LIST] [--load-cores LIST]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
        figures --idle-clients [--clients N] (with ulimit -n above twice N)
