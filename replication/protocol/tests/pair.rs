@@ -241,8 +241,8 @@ fn a_filling_that_takes_longer_than_its_timeout_leaves_no_timer_behind() {
     }
 }
 
-#[test]
-fn a_node_that_loses_who_fills_it_for_a_moment_serves_no_part() {
+/// A node whose first wait is over while what fills it is on its way.
+fn filling() -> World {
     let mut world = World::new(2, 4, |_, settings| settings.ring_bytes = 1);
     world.latency_ms = 200;
     world.stop(1);
@@ -255,9 +255,14 @@ fn a_node_that_loses_who_fills_it_for_a_moment_serves_no_part() {
         settings.peers_expected = 1;
         settings.fill_timeout_ms = 600;
     });
-    // The first wait is over, and what fills the node is on its way.
     world.run(900);
-    assert!(world.nodes[1].hub.is_filling());
+    assert!(world.nodes[1].hub.is_filling() && !world.nodes[1].filled);
+    world
+}
+
+#[test]
+fn a_node_that_loses_who_fills_it_for_a_moment_serves_no_part() {
+    let mut world = filling();
     let store = world.nodes[0].store.clone();
     world.stop(0);
     world.run(100);
@@ -269,17 +274,7 @@ fn a_node_that_loses_who_fills_it_for_a_moment_serves_no_part() {
 
 #[test]
 fn a_node_whose_filler_stays_away_waits_as_long_as_at_its_start_and_serves() {
-    let mut world = World::new(2, 4, |_, settings| settings.ring_bytes = 1);
-    world.latency_ms = 200;
-    world.stop(1);
-    world.random_write(0);
-    world.run(500);
-    world.start(1, Store::default(), |settings| {
-        settings.peers_expected = 1;
-        settings.fill_timeout_ms = 600;
-    });
-    world.run(900);
-    assert!(world.nodes[1].hub.is_filling());
+    let mut world = filling();
     world.stop(0);
     world.run(550);
     assert!(!world.nodes[1].filled);

@@ -233,12 +233,7 @@ fn a_checkpoint_that_ends_before_files_can_be_written_again_does_not_mend_the_st
 
 #[test]
 fn a_store_that_is_written_without_a_pause_is_mended_all_the_same() {
-    let (fs, mut node) = with_checkpoint();
-    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
-    node.write();
-    node.pass(1);
-    assert_ne!(node.disk.progress().health(), Health::Sound);
-    fs.set_faults(DiskFaults::default());
+    let (_fs, mut node, _) = with_failure();
     // What is written while the journal pauses does not make the pause longer.
     for _ in 0..30 {
         node.write();
@@ -249,19 +244,27 @@ fn a_store_that_is_written_without_a_pause_is_mended_all_the_same() {
     assert_eq!(node.disk.progress().health(), Health::Sound);
 }
 
-#[test]
-fn a_store_that_was_mended_loses_nothing_when_the_clock_is_set_back() {
+/// A store whose disk failed a moment ago, and works again; and how far its clock can be set back since.
+fn with_failure() -> (SimulatedFs, SmallNode, u64) {
     let (fs, mut node) = with_checkpoint();
-    node.now_ms += 3_600_000;
+    let later_ms = 3_600_000;
+    node.now_ms += later_ms;
     fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
     node.write();
     node.pass(1);
+    assert_ne!(node.disk.progress().health(), Health::Sound);
     fs.set_faults(DiskFaults::default());
+    (fs, node, later_ms)
+}
+
+#[test]
+fn a_store_that_was_mended_loses_nothing_when_the_clock_is_set_back() {
+    let (fs, mut node, later_ms) = with_failure();
     node.pass(1_500);
     assert!(node.checkpoint(&mut Chance(NEVER)).unwrap());
     assert_eq!(node.disk.progress().health(), Health::Sound);
     let given_up = node.disk.progress().given_up.load(Ordering::Relaxed);
-    node.now_ms -= 3_600_000;
+    node.now_ms -= later_ms;
     // Enough for some segments.
     for _ in 0..100 {
         node.write();
@@ -277,13 +280,8 @@ fn a_store_that_was_mended_loses_nothing_when_the_clock_is_set_back() {
 
 #[test]
 fn a_disk_that_fails_is_tried_again_though_the_clock_is_set_back() {
-    let (fs, mut node) = with_checkpoint();
-    node.now_ms += 3_600_000;
-    fs.set_faults(DiskFaults { writes_fail: true, ..DiskFaults::default() });
-    node.write();
-    node.pass(1);
-    fs.set_faults(DiskFaults::default());
-    node.now_ms -= 3_600_000;
+    let (_fs, mut node, later_ms) = with_failure();
+    node.now_ms -= later_ms;
     node.pass(1_500);
     assert!(node.disk.progress().can_heal());
 }
