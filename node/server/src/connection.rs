@@ -304,7 +304,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         };
         let after = self.worker.last_stamp();
         if after > before {
-            self.client.written = after;
+            self.client.written = self.client.written.max(after);
         }
         stop
     }

@@ -240,9 +240,8 @@ fn ip_of(own: &[Own<'_>], address: &Address, looked_up: Option<&LookedUp>) -> io
 impl LookedUp {
     /// Asks the resolver, on a thread of its own.
     pub async fn ask(host: String) -> Self {
-        let asked = tokio::time::timeout(RESOLVING_TIME_MAX, tokio::net::lookup_host((host.as_str(), 0))).await;
-        let found = asked.ok().and_then(Result::ok).and_then(|mut found| found.next());
-        Self { found: found.map(|address| address.ip()), host }
+        let found = crate::resolving::look_up(&host, 0, RESOLVING_TIME_MAX).await;
+        Self { found: found.and_then(|found| found.first().copied()).map(|address| address.ip()), host }
     }
 }
 

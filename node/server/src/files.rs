@@ -1,9 +1,9 @@
 //! Small files of a node's directory that are written as a whole, and the directories they lie in: what was made is durable
 //! when the call returns. Not for the store, which has a seam of its own to the disk.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// A file that its owner alone may read.
@@ -17,6 +17,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     name.push(".new");
     let beside = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    if mode != COMMON_MODE {
+        // Neither what the process's mask takes away counts here, nor what a crash has left beside the file.
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -45,7 +49,6 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn who_reads_a_file_that_is_replaced_sees_the_old_one_as_a_whole() {

@@ -39,6 +39,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod readiness;
 pub mod relocations;
+pub mod resolving;
 pub mod scripting;
 pub mod sentinel;
 pub mod setup;

@@ -205,8 +205,8 @@ pub const MIGRATE_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of one line that a target of `MIGRATE` may answer.
 pub const TARGET_REPLY_BYTES_MAX: usize = 64 << 10;
 
-/// Threads of one worker that ask the resolver for names: of `MIGRATE`, and of addresses to listen at. More names wait, each
-/// as long as its client says.
+/// Names that a node looks up at once, each on a thread: of `MIGRATE`, and of addresses to listen at. More names wait, each as
+/// long as its client says.
 pub const RESOLVING_MAX: usize = 4;
 
 /// How long `CONFIG SET bind` waits for the resolver of names: somewhat longer than that tries two servers.

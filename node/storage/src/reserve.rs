@@ -6,7 +6,9 @@
 //! takes their place on a full disk is decided by the journal.
 
 use crate::catalogue::{Catalogue, Result};
+use crate::fs::Fs;
 use crate::limits::{RESERVE_BYTES, RESERVE_LENT_BYTES};
+use crate::std_fs::StdFs;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,12 +32,8 @@ struct State {
 impl Reserve {
     /// The reserve at `path`, which is made when there is room for it.
     pub fn at(path: &Path) -> Self {
-        let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
-        let space = move || -> io::Result<u64> {
-            let facts = rustix::fs::statvfs(&directory)?;
-            Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
-        };
-        Self::beside(path, Box::new(space))
+        let disk = StdFs::existing(path.parent().unwrap_or(Path::new(".")));
+        Self::beside(path, Box::new(move || disk.space()))
     }
 
     fn beside(path: &Path, space: Box<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {

@@ -194,6 +194,7 @@ impl Import {
         for note in &notes {
             target.call(&[b"DEL", note.as_bytes()])?;
         }
+        release::forget_fields(&mut target)?;
         let released = release::release(&mut target, &holding, release::Fields::Sought)?;
         terminal::line(if self.json {
             json!({ "phase": "done", "ended": notes, "lives": released.json() }).to_string()

@@ -31,24 +31,27 @@ pub const COMMANDS: &[Command] = &[Command {
 fn migrated_keys(args: &[&[u8]]) -> Option<Vec<usize>> {
     let mut at = OPTIONS;
     while let Some(word) = args.get(at) {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        if is("keys") {
+        if word.eq_ignore_ascii_case(b"keys") {
             return match args.len() - at - 1 {
                 _ if !args[KEY].is_empty() => None,
                 0 => Some(vec![KEY]),
                 _ => Some((at + 1..args.len()).collect()),
             };
         }
-        // A password may be any word.
-        at += if is("auth") {
-            2
-        } else if is("auth2") {
-            3
-        } else {
-            1
-        };
+        at += 1 + secrets_behind(word);
     }
     Some(vec![KEY])
+}
+
+/// How many words behind an option are secrets, and may be any words.
+pub(super) fn secrets_behind(option: &[u8]) -> usize {
+    if option.eq_ignore_ascii_case(b"auth") {
+        1
+    } else if option.eq_ignore_ascii_case(b"auth2") {
+        2
+    } else {
+        0
+    }
 }
 
 const HOST: usize = 1;

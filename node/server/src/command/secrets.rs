@@ -60,11 +60,7 @@ fn hide_in_settings(words: &mut [&[u8]]) {
 fn hide_in_migrate(words: &mut [&[u8]]) {
     let mut at = migrate::OPTIONS;
     while let Some(word) = words.get(at).filter(|word| !is(word, "keys")) {
-        let secrets = match () {
-            () if is(word, "auth") => 1,
-            () if is(word, "auth2") => 2,
-            () => 0,
-        };
+        let secrets = migrate::secrets_behind(word);
         hide(words, at + 1, secrets);
         at += 1 + secrets;
     }

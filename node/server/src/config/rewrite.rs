@@ -1,13 +1,15 @@
 //! Putting values into a TOML file without touching the rest of it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use toml::de::DeTable;
 
 use super::table::Setting;
+use crate::files;
 
 /// Why `CONFIG REWRITE` did not write.
 #[derive(Debug, thiserror::Error)]
@@ -33,16 +35,9 @@ pub fn write_file(path: &Path, values: &[(&Setting, String)]) -> Result<(), Rewr
     if after == before {
         return Ok(());
     }
-    let temporary = path.with_extension("toml.new");
-    let mut file = File::create(&temporary)?;
     // The file may hold the password, so the copy is not to be more readable than the original.
-    file.set_permissions(fs::metadata(path)?.permissions())?;
-    file.write_all(after.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()?;
-    Ok(())
+    let mode = fs::metadata(path)?.permissions().mode();
+    Ok(files::replace(path, after.as_bytes(), mode)?)
 }
 
 /// The text with these values in it, or nothing if it is not TOML.

@@ -201,7 +201,8 @@ settings! {
     tcp_backlog: u64 = ["tcp-backlog"], Clients, AtStart, Rule::Integer { low: 1, high: 65_535 }, "511";
     /// The largest single argument of a command, and the largest string. Other nodes take no larger one.
     proto_max_bulk_len: u64 = ["proto-max-bulk-len"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: 512 << 20 }, "512mb";
-    /// The largest request of one client, all arguments together.
+    /// The largest request of one client, all arguments together; also what is kept of a client that sends on while its
+    /// replies wait to be written.
     client_query_buffer_limit: u64 = ["client-query-buffer-limit"], Clients, AtOnce, Rule::Bytes { low: 1 << 20, high: i64::MAX as u64 }, "1gb";
     /// Replies that may wait for a client that does not read: `class hard soft seconds` for each class.
     client_output_buffer_limit: OutputLimits = ["client-output-buffer-limit"], Clients, AtOnce, Rule::BufferLimits,
@@ -234,7 +235,8 @@ settings! {
     heartbeat: Duration = ["heartbeat-ms"], Replication, AtStart, milliseconds(10, 60_000), "250";
     /// Milliseconds without a word after which a link is taken for dead; at least three heartbeats.
     link_silence: Duration = ["link-silence-ms"], Replication, AtStart, milliseconds(100, 600_000), "1500";
-    /// How long a starting node looks for others with data before it serves what it has.
+    /// How long a starting node looks for others with data before it serves what it has; it waits anew when all that filled
+    /// it have gone.
     fill_timeout: Duration = ["fill-timeout"], Replication, AtStart, written(0, 86_400_000), "10s";
     /// How far clocks may differ before changes are held and writes refused.
     max_clock_drift: Duration = ["max-clock-drift"], Replication, AtStart, written(1_000, 86_400_000), "60s";

@@ -38,7 +38,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 () = node.condition.pause_ended() => {}
             }
         };
-        self.attend_as_long_as(Asker::IsThere, over).await?;
+        // A key that is being moved is free again in a moment: what was sent before the end of the stream is answered.
+        let is_paused = node.condition.is_loading() || node.condition.paused_until(now, true).is_some();
+        let asker = if is_paused { Asker::IsThere } else { Asker::MayHaveGone };
+        self.attend_as_long_as(asker, over).await?;
         Ok(node.wall_clock())
     }
 
@@ -122,7 +125,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Waits for something. That its client says nothing meanwhile ends nothing.
     async fn attend_as_long_as<T>(&mut self, asker: Asker, what: impl Future<Output = T>) -> io::Result<T> {
-        self.presence.mark(Marks::ATTENDING, true);
         let came = self.attend_marked(asker, what).await;
         self.attended();
         came
@@ -138,6 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let mut what = pin!(what);
         let presence = self.presence;
         loop {
+            // What was written in between may have been waited for, and so the mark be gone.
+            presence.mark(Marks::ATTENDING, true);
             let came = poll_fn(|context| {
                 presence.wake_at_end(context.waker());
                 if presence.is_ended() {

@@ -20,10 +20,12 @@ pub fn run_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Re
     (entry.command.handler)(call, args)
 }
 
-/// The same of a command in a transaction or of a script, whose changes all have to fit into one batch: the latency monitor hears of it as of one that stands alone.
+/// The same of a command in a transaction or of a script. The latency monitor hears of it as of one that stands alone; what all
+/// of them change has to fit into one batch.
 #[inline]
 pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
     if call.store.pending_bytes() > GROUP_BYTES_MAX && entry.command.flags.contains(Flags::WRITE) {
+        call.node.console.metrics.replication.limits_met.add("group_bytes", 1);
         return Err(CommandError::Plain("ERR what is written at once would be more than one batch can hold"));
     }
     if !call.node.latency.is_on() {

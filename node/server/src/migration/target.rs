@@ -38,10 +38,10 @@ const REFUSAL_BYTES_MAX: usize = 1023;
 impl Target<TcpStream> {
     /// Connects. Nobody is waited for longer than `patience`: the resolver of names, the server, each of its answers.
     pub async fn connect(host: &str, port: Option<u16>, patience: Duration) -> Result<Self, TargetError> {
-        let found = timeout(patience, tokio::net::lookup_host((host, port.unwrap_or_default())));
-        let addresses = found.await.map_err(|_| TargetError::Unknown)?.map_err(|_| TargetError::Unknown)?;
+        let found = crate::resolving::look_up(host, port.unwrap_or_default(), patience).await;
+        let addresses = found.ok_or(TargetError::Unknown)?;
         let connected = async {
-            for address in addresses.filter(|address| address.port() > 0) {
+            for address in addresses.into_iter().filter(|address| address.port() > 0) {
                 if let Ok(stream) = TcpStream::connect(address).await {
                     return Some(stream);
                 }

@@ -57,7 +57,7 @@ pub struct Peers {
     still_read: Option<reading::StillRead>,
     /// What is on the disk cannot be read: this life does not end in order.
     is_unreadable: bool,
-    /// For another hub, should this one believe in what is not so.
+    /// For another hub, should less be there than this one believes, or something else.
     hub_settings: HubSettings,
     /// What the start has found on the disk and not read yet.
     loading: Option<start::Loading>,

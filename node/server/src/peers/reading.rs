@@ -6,7 +6,7 @@ use super::keeping::IN_PLACE_INTERVAL;
 use crate::console::Stop;
 use crate::persistence::{Loaded, Reading};
 use crdt::{NodeNumber, Stamp, VersionVector};
-use protocol::{Hub, HubSettings, NodeIdentity};
+use protocol::{Hub, NodeIdentity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,8 +14,6 @@ use tokio::time::Instant;
 /// Keys that are being read, or turned out to be lost.
 pub(super) struct StillRead {
     state: State,
-    /// For another hub, should less be there than this one believes.
-    hub: HubSettings,
     due: Option<Instant>,
 }
 
@@ -29,9 +27,9 @@ enum State {
 const LESS_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StillRead {
-    pub(super) fn new(reading: Reading, hub: HubSettings) -> Self {
+    pub(super) fn new(reading: Reading) -> Self {
         let due = reading.is_in_place().then(Instant::now);
-        Self { state: State::Reading(reading), hub, due }
+        Self { state: State::Reading(reading), due }
     }
 
     /// When it goes on, if it does not tell by itself.
@@ -133,9 +131,10 @@ impl Peers {
                 return;
             }
         };
-        let Some(StillRead { state: State::Less(loaded), hub: mut settings, .. }) = self.still_read.take() else {
+        let Some(StillRead { state: State::Less(loaded), .. }) = self.still_read.take() else {
             return;
         };
+        let mut settings = self.hub_settings.clone();
         self.leave_number(number);
         loaded.forget_applied(&self.node.keyspace);
         settings.number = number;
@@ -179,7 +178,7 @@ impl Peers {
         }
         let loaded = Loaded { has_refused: true, ..Loaded::default() };
         let due = Some(Instant::now() + LESS_INTERVAL);
-        self.still_read = Some(StillRead { state: State::Less(loaded), hub: self.hub_settings.clone(), due });
+        self.still_read = Some(StillRead { state: State::Less(loaded), due });
         self.filled = false;
         self.note_incomplete();
         self.end_reading();

@@ -98,7 +98,6 @@ pub(super) struct Loading {
     start: storage::Start,
     number_needed: Option<NumberNeeded>,
     setup: StoreSetup,
-    hub: HubSettings,
     record: MemberRecord,
 }
 
@@ -139,9 +138,7 @@ impl Peers {
         let hub = Hub::new(hub_settings.clone(), Millis(0), wall);
         let (start, number_needed) = (recovered.start, recovered.number_needed);
         let record = setup.record.clone();
-        let hub_again = hub_settings.clone();
-        let loading =
-            found.map(|(found, setup)| Loading { found, life, start, number_needed, setup, hub: hub_again, record });
+        let loading = found.map(|(found, setup)| Loading { found, life, start, number_needed, setup, record });
         if let Some(number) = recovered.number {
             node.keyspace.set_number(number);
         }
@@ -227,7 +224,8 @@ impl Peers {
     }
 
     fn load_store(&mut self, loading: Loading) -> Result<(), StartError> {
-        let Loading { found, life, start, mut number_needed, setup, hub: mut settings, record } = loading;
+        let Loading { found, life, start, mut number_needed, setup, record } = loading;
+        let mut settings = self.hub_settings.clone();
         let wall = self.node.wall_clock();
         let node = Arc::clone(&self.node);
         let config = node.config.load();
@@ -296,7 +294,7 @@ impl Peers {
         settings.journal = true;
         let now = self.now();
         self.hub = Hub::new(settings.clone(), now, wall);
-        self.hub_settings = settings.clone();
+        self.hub_settings = settings;
         // Before anything is kept of what fills it: a start that finds that must not take it for all there is.
         if self.hub.is_filling() && !is_unfilled {
             self.rows.set_unfilled(true)?;
@@ -326,7 +324,7 @@ impl Peers {
                 // Without a number, or with nothing in a cluster that has data, nobody is served by what is read.
                 let serves = number.is_some() && !self.hub.is_filling();
                 let reading = Reading::begin(loader, &node, serves, self.keeping.wake())?;
-                self.still_read = Some(StillRead::new(reading, settings));
+                self.still_read = Some(StillRead::new(reading));
                 self.update_condition();
             }
             None => self.note_loaded(&loaded),
@@ -385,9 +383,11 @@ fn may_be_whole(found: &FoundStore, start: &storage::Start) -> bool {
     let life = Life { generation: before.generation, nonce: before.nonce };
     let lost_volume = !before.ended_cleanly && found.witness().is_none_or(|witness| witness.is_remounted);
     if lost_volume && !start.host_crashed {
-        tracing::warn!(
-            "the volume was mounted anew since the process before wrote to it: what that had not made durable may be gone"
-        );
+        let what = match found.witness() {
+            Some(_) => "the volume was mounted anew since the process before wrote to it",
+            None => "the store does not say on which volume the process before wrote to it",
+        };
+        tracing::warn!("{what}: what that had not made durable may be gone");
     }
     found.sound_life() == Some(life) && !start.host_crashed && !lost_volume
 }

@@ -13,7 +13,7 @@ use files::CutFiles;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use storage::{StoreError, StoreOwner, is_store_file};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -180,12 +180,7 @@ impl BackupManifest {
         let backup = serde_json::to_value(self)?;
         let checksum = BackupChecksum::of(backup.to_string().as_bytes());
         let text = serde_json::to_string(&Sealed { backup, checksum })?;
-        let (path, beside) = (directory.join(BACKUP_MANIFEST), directory.join("backup.json.new"));
-        let mut file = File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &path)?;
-        File::open(directory)?.sync_all()
+        crate::files::replace(&directory.join(BACKUP_MANIFEST), text.as_bytes(), crate::files::COMMON_MODE)
     }
 
     /// Bytes of all files.

@@ -75,6 +75,9 @@ function string.gmatch(...)
   return gmatch(...)
 end
 
+-- Its name in Lua 5.0.
+string.gfind = string.gmatch
+
 function string.gsub(...)
   check((select(2, ...)))
   return gsub(...)

@@ -161,9 +161,11 @@ impl Exchange {
             *words = Words::default();
         }
         for reply in [&self.reply, &self.answer] {
+            // What is in them now may be little, and what was before it much.
             let mut reply = reply.borrow_mut();
-            if reply.len() > KEPT_BYTES {
-                reply.replace_buffer(Vec::new());
+            let buffer = reply.replace_buffer(Vec::new());
+            if buffer.capacity() <= KEPT_BYTES {
+                reply.replace_buffer(buffer);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! From the source's stream of commands to transactions at the target.
 //!
 //! The stream is a replica's: the effects of commands, in order, absolute where it matters. Commands are sent on as they
-//! came, byte for byte, but for deadlines, which are held. Several are put into one transaction that ends by noting the place in the stream, so that every
-//! command takes effect once, whenever and however an import is interrupted. The exception is a transaction that the target
-//! refuses to queue: its commands go one by one and the place is noted after them, so an interruption among them repeats
-//! those that had arrived.
+//! came, byte for byte, but for deadlines, which are held. Several are put into one transaction that ends by noting the
+//! place in the stream, so that every command takes effect once, whenever and however an import is interrupted. The
+//! exception is a transaction that the target refuses to queue: its commands go one by one and the place is noted after
+//! them, so an interruption among them repeats those that had arrived.
 
 use super::address::Source;
 use super::holding::Holding;

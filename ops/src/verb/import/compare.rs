@@ -212,7 +212,12 @@ impl Comparer {
             let notes = if database == 0 { self.notes()? } else { 0 };
             let more = count.saturating_sub(seen + notes);
             // What the source has ended, and not said yet, stands here as long as its life is held.
-            let over = if more > 0 { release::over(&mut self.wire, database, self.holding.now())? } else { 0 };
+            // Where deadlines are not told nobody sees it.
+            let over = if more > 0 && self.knows_deadlines {
+                release::over(&mut self.wire, database, self.holding.now())?
+            } else {
+                0
+            };
             self.found.extra += more.saturating_sub(over);
         }
         Ok(self.found)

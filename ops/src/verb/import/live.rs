@@ -65,7 +65,7 @@ pub struct Live<'l> {
 impl Live<'_> {
     /// Does it.
     pub fn import(&self) -> Result<Imported> {
-        let mut client = self.into.target.connect()?;
+        let mut client = self.into.client()?;
         let marker = format!("pelago:import:from:{}", self.source.name());
         let Earlier { note: noted, writer } = Earlier::of(self.into, &mut client, &marker)?;
         // Whoever noted something here has copied: a full copy on top of that leaves what was deleted since.
@@ -138,11 +138,16 @@ impl Live<'_> {
 
     fn release(&self, holding: &Holding) -> Result<Lives> {
         let mut target = self.into.wire()?;
+        let fields = Fields::of(&mut self.source.connect()?)?;
         let others = release::notes(&mut target)?;
         if !others.is_empty() {
+            // The last of them releases for all, and its own source need not have any.
+            if fields == Fields::Sought {
+                release::note_fields(&mut target)?;
+            }
             return Ok(Lives::HeldForOthers(others));
         }
-        let fields = Fields::of(&mut self.source.connect()?)?;
+        let fields = if release::forget_fields(&mut target)? { Fields::Sought } else { fields };
         release::release(&mut target, holding, fields).map(Lives::Released)
     }
 

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 /// Where notes of live imports stand.
 pub const NOTES: &[u8] = b"pelago:import:from:*";
+/// Where it stands that an import which is over has brought fields with lives.
+const FIELDS_NOTE: &[u8] = b"pelago:import:fields";
 
 /// What was released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +122,18 @@ pub fn over(target: &mut Wire, database: u32, now: u64) -> Result<u64> {
         over += deadlines.into_iter().flatten().filter_map(lives::own).filter(|own| *own <= now).count() as u64;
     }
     Ok(over)
+}
+
+/// Notes that a source which is cut over has fields with lives, for the import that is cut over last.
+pub fn note_fields(target: &mut Wire) -> Result<()> {
+    target.call(&[b"SELECT", b"0"])?;
+    target.call(&[b"SET", FIELDS_NOTE, b"1", b"EX", super::file::MARKER_SECONDS.as_bytes()]).map(drop)
+}
+
+/// Removes that note. True if it was there.
+pub fn forget_fields(target: &mut Wire) -> Result<bool> {
+    target.call(&[b"SELECT", b"0"])?;
+    Ok(matches!(target.call(&[b"DEL", FIELDS_NOTE])?, Reply::Integer(1)))
 }
 
 /// The notes of live imports at the target.

@@ -43,7 +43,7 @@ impl<'s> SourceWatch<'s> {
     /// Forgets what was known: the stream comes over another link, perhaps from a server that was started again and refuses
     /// no writes.
     pub fn begin_again(&mut self) {
-        (self.wire, self.offset, self.goal, self.paused) = (None, None, None, None);
+        (self.wire, self.silent, self.offset, self.goal, self.paused) = (None, None, None, None, None);
     }
 
     /// Whether following may end, at this place in the stream. It asks the source once in a while, more often near the

@@ -58,8 +58,8 @@ impl Hub {
     }
 
     /// How far the others' clocks are ahead of this one's: the median of all that were measured in the last
-    /// [`CLOCK_EVIDENCE_MS`](crate::limits::CLOCK_EVIDENCE_MS), those of members that are away included and those of removed ones not. None if nothing
-    /// is known.
+    /// [`CLOCK_EVIDENCE_MS`](crate::limits::CLOCK_EVIDENCE_MS), those of members that are away included and those of removed
+    /// ones not. None if nothing is known.
     pub fn clock_offset_median_ms(&self, now: Millis, wall: UnixMillis) -> Option<i64> {
         let members = self.peers.iter().filter(|(identity, _)| !self.members.removed.contains(identity));
         median(members.filter_map(|(_, peer)| peer.offset_ms(now, wall)).collect())
