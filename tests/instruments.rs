@@ -1,7 +1,7 @@
 //! What the trials are measured with does not look away: a figure that is missing, a word that is not understood, a command
 //! that took long.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::arguments::Arguments;
 use tests::crashes::{Outcome, Plan, Round};
 use tests::figure::{Bar, Sheet};
@@ -10,6 +10,8 @@ use tests::latencies::Latencies;
 use tests::metrics::Metrics;
 use tests::random::Random;
 use tests::stalls::Stalls;
+use tests::steady::Seen;
+use tests::taken::Taken;
 use tests::texts::Texts;
 use tests::zipf::Zipf;
 
@@ -22,6 +24,27 @@ fn a_metric_that_is_not_there_is_no_zero() {
         assert_eq!(metrics.try_sum(name, label).ok(), expected, "{name} {label}");
     }
     assert!(metrics.try_sum("c", "").unwrap_err().contains("has no number"));
+}
+
+#[test]
+fn what_was_taken_of_the_cores_is_no_wait_for_a_server() {
+    let begin = Instant::now();
+    let at = |ms: u64| begin + Duration::from_millis(ms);
+    let span = |from: u64, until: u64| (at(from), at(until));
+    // Two cores: the spans of one and of the other, which overlap.
+    let taken = Taken::new(vec![span(10, 14), span(30, 40), span(12, 16), span(40, 41), span(60, 61)]);
+    let cases =
+        [((0, 10), 0), ((0, 100), 18), ((11, 13), 2), ((13, 35), 8), ((16, 30), 0), ((40, 60), 1), ((61, 90), 0)];
+    for ((from, until), ms) in cases {
+        assert_eq!(taken.of(span(from, until)), Duration::from_millis(ms), "{from} to {until}");
+    }
+    let mut seen = Seen::default();
+    for (from, until) in [(0, 3), (10, 17), (29, 42)] {
+        seen.latencies.note(Duration::from_millis(until - from));
+        seen.long.push(span(from, until));
+    }
+    assert_eq!(seen.longest_without_ms(&taken), 3.0);
+    assert_eq!(seen.longest_without_ms(&Taken::default()), 13.0);
 }
 
 #[test]

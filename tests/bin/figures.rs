@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
-use tests::cores::Cores;
+use tests::cores::{Cores, precede_programs};
 use tests::figure::Sheet;
 use tests::redis::Redis;
 use tests::texts::Texts;
@@ -47,6 +47,7 @@ are for a quick look by default.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
+    precede_programs();
     let shown = match FORMS.iter().find(|(name, _)| arguments.has(name)) {
         Some((name, measure)) => held_to_bars(&arguments, name, measure),
         None => shown_only(&arguments).map(|text| (text, Vec::new())),
@@ -223,7 +224,8 @@ fn measure_expiry(scene: &Scene<'_>) -> Result<Sheet, String> {
         free_max: scene.seconds("--free-max-s", 60),
         seed: texts.seed,
     };
-    expiry::run(&scene.start(&["us-east", "eu-west", "ap-south"], &[]), &plan, scene.setting(&plan))
+    let cluster = scene.start(&["us-east", "eu-west", "ap-south"], &[]);
+    expiry::run(&cluster, &scene.cores, &plan, scene.setting(&plan))
 }
 
 fn measure_eviction(scene: &Scene<'_>) -> Result<Sheet, String> {
@@ -279,7 +281,7 @@ fn measure_large(scene: &Scene<'_>) -> Result<Sheet, String> {
     };
     // One worker: whoever asks for another key is served by the thread that works on the large one.
     let cluster = scene.start(&["us-east", "eu-west"], &["workers=1"]);
-    large::run(&cluster, &plan, scene.setting(&plan))
+    large::run(&cluster, &scene.cores, &plan, scene.setting(&plan))
 }
 
 /// What was asked for by name, or everything.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tests::arguments::Arguments;
 use tests::cluster::Cluster;
-use tests::cores::Cores;
+use tests::cores::{Cores, precede_programs};
 use tests::cut_plan::CutPlan;
 use tests::texts::Texts;
 use tests::{crashes, kills, link_cut, outage, ring_exceeded};
@@ -28,6 +28,7 @@ const OLDEST_VIEW_MAX: Duration = Duration::from_millis(2_000);
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
+    precede_programs();
     let faults = if arguments.has("--ring-exceeded") {
         exceed_ring(&arguments)
     } else if arguments.has("--link") {

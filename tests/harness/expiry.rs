@@ -4,13 +4,15 @@
 use crate::checkpoint::info;
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::cores::Cores;
 use crate::figure::{Bar, Sheet};
 use crate::load::settle;
 use crate::node::Node;
 use crate::random::Random;
 use crate::reply::Reply;
-use crate::steady::{Script, Seen, Steady};
+use crate::steady::Script;
 use crate::wait;
+use crate::waits::Waits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -48,7 +50,7 @@ const FREED_BYTES: &str = "pelago_keyspace_memory_bytes";
 const EXPIRED: &str = "pelago_keyspace_expired_total";
 
 /// Runs the trial in a cluster.
-pub fn run(cluster: &Cluster, plan: &Plan, setting: String) -> Result<Sheet, String> {
+pub fn run(cluster: &Cluster, cores: &Cores, plan: &Plan, setting: String) -> Result<Sheet, String> {
     let empty: Vec<f64> = cluster.nodes.iter().map(memory).collect();
     let expired_before = expired(cluster);
     let first_ms = now_ms() + millis(plan.lifetime);
@@ -61,30 +63,23 @@ pub fn run(cluster: &Cluster, plan: &Plan, setting: String) -> Result<Sheet, Str
     }
     pause_until(watching);
     let stalls_before: Vec<f64> = cluster.nodes.iter().map(own_stalls).collect();
-    let probes: Vec<Steady> =
-        cluster.nodes.iter().map(|node| Steady::start(&node.resp, plan.interval, 2, Probe)).collect();
+    let waits = Waits::start(cluster, cores, plan.interval, || Probe);
     let readers: Vec<Reader> = cluster.nodes.iter().map(|node| Reader::start(node, *plan, first_ms)).collect();
     pause_until(first_ms);
-    probes.iter().for_each(|probe| probe.enter(1));
+    waits.enter();
     let over_ms = first_ms + millis(plan.spread);
     pause_until(over_ms);
     let over = Instant::now();
     let free = await_free(cluster, &empty, &full, over, plan)?;
-    let probes: Vec<Vec<Seen>> = probes.into_iter().map(Steady::stop).collect();
+    let mut waited = waits.stop()?;
     let seen: Vec<Sight> = readers.into_iter().map(Reader::stop).collect();
     let mut sheet = Sheet::new(setting);
     for (node, seen) in cluster.nodes.iter().zip(&seen) {
         show_sight(&node.name, seen, &mut sheet);
     }
-    for ((node, mut phases), own_before) in cluster.nodes.iter().zip(probes).zip(stalls_before) {
-        let name = &node.name;
-        sheet.faulty(phases.iter().flat_map(|phase| phase.faults(name)));
-        let [before, after] = [0, 1].map(|phase: usize| phases[phase].latencies.longest_ms());
-        sheet.add(format!("{name}: longest stall before, nothing expiring"), before, "ms", Bar::None);
-        sheet.add(format!("{name}: longest stall while they expire and are freed"), after, "ms", STALL_MS);
-        let woken = phases[1].woken.longest_ms();
-        sheet.add(format!("{name}: the client itself was woken late by at most"), woken, "ms", Bar::None);
-        sheet.add(format!("{name}: its own stalls over 10 ms"), own_stalls(node) - own_before, "", Bar::None);
+    for (at, (node, own_before)) in cluster.nodes.iter().zip(stalls_before).enumerate() {
+        waited.show(at, &node.name, STALL_MS, &mut sheet);
+        sheet.add(format!("{}: its own stalls over 10 ms", node.name), own_stalls(node) - own_before, "", Bar::None);
     }
     for ((node, free), (empty, full)) in cluster.nodes.iter().zip(free).zip(empty.iter().zip(&full)) {
         let name = &node.name;

@@ -3,12 +3,14 @@
 
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::cores::Cores;
 use crate::figure::{Bar, Sheet};
 use crate::load::settle;
 use crate::node::Node;
 use crate::reply::Reply;
-use crate::steady::{Script, Steady};
+use crate::steady::Script;
 use crate::wait;
+use crate::waits::Waits;
 use std::time::{Duration, Instant};
 
 /// How much of what.
@@ -190,17 +192,24 @@ const PIPELINE: usize = 20;
 const AROUND: Duration = Duration::from_secs(2);
 
 /// Runs the trials in a cluster.
-pub fn run(cluster: &Cluster, plan: &Plan, setting: String) -> Result<Sheet, String> {
+pub fn run(cluster: &Cluster, cores: &Cores, plan: &Plan, setting: String) -> Result<Sheet, String> {
     let mut sheet = Sheet::new(setting);
     for &kind in &plan.kinds {
         for &act in &plan.acts {
-            try_once(cluster, plan, kind, act, &mut sheet)?;
+            try_once(cluster, cores, plan, kind, act, &mut sheet)?;
         }
     }
     Ok(sheet)
 }
 
-fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sheet) -> Result<(), String> {
+fn try_once(
+    cluster: &Cluster,
+    cores: &Cores,
+    plan: &Plan,
+    kind: Kind,
+    act: Act,
+    sheet: &mut Sheet,
+) -> Result<(), String> {
     let what = format!("{kind:?} {act:?}").to_lowercase();
     let Some(command) = act.command(kind) else { return Ok(()) };
     let elements = i64::try_from(plan.elements).map_err(|error| error.to_string())?;
@@ -212,10 +221,9 @@ fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sh
             if count == Some(elements) { Ok(()) } else { Err(format!("it has {count:?}")) }
         });
     }
-    let probes: Vec<Steady> =
-        cluster.nodes.iter().map(|node| Steady::start(&node.resp, plan.interval, 2, Probe)).collect();
+    let waits = Waits::start(cluster, cores, plan.interval, || Probe);
     wait::pause(AROUND);
-    probes.iter().for_each(|probe| probe.enter(1));
+    waits.enter();
     let begun = Instant::now();
     let reply = clients[0].must(&command);
     let answered = begun.elapsed();
@@ -231,13 +239,9 @@ fn try_once(cluster: &Cluster, plan: &Plan, kind: Kind, act: Act, sheet: &mut Sh
     cluster.nodes.iter().for_each(|node| await_freed(node, plan));
     let freed = begun.elapsed();
     wait::pause(AROUND);
-    let probes: Vec<_> = probes.into_iter().map(Steady::stop).collect();
-    for (node, mut phases) in cluster.nodes.iter().zip(probes) {
-        let name = format!("{what}, {}", node.name);
-        sheet.faulty(phases.iter().flat_map(|phase| phase.faults(&name)));
-        let (before, woken) = (phases[0].latencies.longest_ms(), phases[1].woken.longest_ms());
-        sheet.note(format!("{name}: before it {before:.1} ms at most; the client itself was woken {woken:.1} ms late"));
-        sheet.add(format!("{name}: longest wait of others"), phases[1].latencies.longest_ms(), "ms", STALL_MS);
+    let mut waited = waits.stop()?;
+    for (at, node) in cluster.nodes.iter().enumerate() {
+        waited.show(at, &format!("{what}, {}", node.name), STALL_MS, sheet);
     }
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     sheet.add(format!("{what}: until it was answered"), ms(answered), "ms", Bar::None);

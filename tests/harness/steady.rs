@@ -3,8 +3,10 @@
 //! apart: a server cannot help it.
 
 use crate::client::Client;
+use crate::cores::precede;
 use crate::latencies::Latencies;
 use crate::reply::Reply;
+use crate::taken::{Span, Taken};
 use crate::wait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +20,8 @@ pub struct Seen {
     pub latencies: Latencies,
     /// How much later than it wanted the client was woken.
     pub woken: Latencies,
+    /// When a command was waited for, of those that took long.
+    pub long: Vec<Span>,
     /// Answers that were not as they had to be, the first few.
     pub wrong: Vec<String>,
     /// How many of them there were.
@@ -43,14 +47,35 @@ pub trait Script: Send + 'static {
 }
 
 const WRONG_KEPT_MAX: usize = 5;
+/// A command that took longer is kept with its time.
+const LONG_MIN: Duration = Duration::from_millis(1);
 
 impl Steady {
     /// Starts in phase 0 of so many; a command every `interval`.
     pub fn start(address: &str, interval: Duration, phases: usize, script: impl Script) -> Self {
+        Self::begin(address, interval, phases, script, || ())
+    }
+
+    /// As `start`, but before everything else on its core if this process may: what else there is on the core of the load is
+    /// no wait of a client then.
+    pub fn start_first(address: &str, interval: Duration, phases: usize, script: impl Script) -> Self {
+        Self::begin(address, interval, phases, script, || drop(precede()))
+    }
+
+    fn begin(
+        address: &str,
+        interval: Duration,
+        phases: usize,
+        script: impl Script,
+        settle: impl FnOnce() + Send + 'static,
+    ) -> Self {
         let (stop, phase) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = Client::connect(address).expect("the server takes connections");
         let control = (Arc::clone(&stop), Arc::clone(&phase));
-        let thread = std::thread::spawn(move || drive(client, interval, phases, script, &control.0, &control.1));
+        let thread = std::thread::spawn(move || {
+            settle();
+            drive(client, interval, phases, script, &control.0, &control.1)
+        });
         Self { stop, phase, thread }
     }
 
@@ -92,7 +117,12 @@ fn drive(
         number += 1;
         let reply = client.call(&command);
         let seen = &mut seen[entered];
-        seen.latencies.note(due.elapsed());
+        let answered = Instant::now();
+        let took = answered.saturating_duration_since(due);
+        seen.latencies.note(took);
+        if took > LONG_MIN {
+            seen.long.push((due, answered));
+        }
         seen.woken.note(woken);
         if let Some(wrong) = script.judge(&command, &reply) {
             seen.wrong_count += 1;
@@ -105,6 +135,16 @@ fn drive(
 }
 
 impl Seen {
+    /// The longest wait, in milliseconds, each without what was taken of the cores during it.
+    pub fn longest_without_ms(&mut self, taken: &Taken) -> f64 {
+        let without =
+            |&(due, answered): &Span| answered.saturating_duration_since(due).saturating_sub(taken.of((due, answered)));
+        let longest = self.long.iter().map(without).max().unwrap_or_default();
+        // What is not kept was no longer than that, and nothing was taken from it that counts.
+        let short = self.latencies.longest_ms().min(LONG_MIN.as_secs_f64() * 1e3);
+        (longest.as_secs_f64() * 1e3).max(short)
+    }
+
     /// Sentences about wrong answers, none without.
     pub fn faults(&self, whose: &str) -> Vec<String> {
         match self.wrong_count {
