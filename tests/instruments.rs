@@ -11,6 +11,7 @@ use tests::metrics::Metrics;
 use tests::random::Random;
 use tests::stalls::Stalls;
 use tests::steady::Seen;
+use tests::switches::foreign_spans;
 use tests::taken::Taken;
 use tests::texts::Texts;
 use tests::zipf::Zipf;
@@ -45,6 +46,36 @@ fn what_was_taken_of_the_cores_is_no_wait_for_a_server() {
     }
     assert_eq!(seen.longest_without_ms(&taken), 3.0);
     assert_eq!(seen.longest_without_ms(&Taken::default()), 13.0);
+}
+
+#[test]
+fn what_other_programs_had_of_a_core_is_told_from_what_the_servers_had() {
+    let line = |core: u32, nanos: u32, from: u32, to: u32| {
+        format!(
+            "[{core:03}]     7.{nanos:09}: prev_comm=a b prev_pid={from} prev_prio=120 prev_state=R ==> next_comm=c next_pid={to} \
+             next_prio=110"
+        )
+    };
+    // 1 is a server, 75 and 76 are of other programs, 0 is nobody.
+    let text = [
+        line(0, 100, 1, 75),
+        line(1, 150, 0, 75),
+        line(0, 200, 75, 1),
+        line(0, 300, 1, 75),
+        // It gave its place to a server unseen: who had how much of it cannot be told.
+        line(0, 400, 1, 76),
+        // It gave its place unseen to one that is foreign too.
+        line(0, 500, 75, 0),
+        "perf: something else".to_owned(),
+        line(0, 600, 0, 75),
+    ]
+    .join("\n");
+    let spans = |core: &str| {
+        let spans = foreign_spans(&text, core, |thread| thread >= 75);
+        spans.iter().map(|(from, until)| (from.subsec_nanos(), until.subsec_nanos())).collect::<Vec<_>>()
+    };
+    assert_eq!(spans("0"), [(100, 200), (400, 500)]);
+    assert_eq!(spans("1"), []);
 }
 
 #[test]

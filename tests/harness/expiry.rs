@@ -71,7 +71,7 @@ pub fn run(cluster: &Cluster, cores: &Cores, plan: &Plan, setting: String) -> Re
     pause_until(over_ms);
     let over = Instant::now();
     let free = await_free(cluster, &empty, &full, over, plan)?;
-    let mut waited = waits.stop()?;
+    let mut waited = waits.stop(cluster)?;
     let seen: Vec<Sight> = readers.into_iter().map(Reader::stop).collect();
     let mut sheet = Sheet::new(setting);
     for (node, seen) in cluster.nodes.iter().zip(&seen) {

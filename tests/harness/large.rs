@@ -239,7 +239,7 @@ fn try_once(
     cluster.nodes.iter().for_each(|node| await_freed(node, plan));
     let freed = begun.elapsed();
     wait::pause(AROUND);
-    let mut waited = waits.stop()?;
+    let mut waited = waits.stop(cluster)?;
     for (at, node) in cluster.nodes.iter().enumerate() {
         waited.show(at, &format!("{what}, {}", node.name), STALL_MS, sheet);
     }

@@ -47,6 +47,7 @@ pub mod ring_exceeded;
 pub mod speed;
 pub mod stalls;
 pub mod steady;
+pub mod switches;
 pub mod taken;
 pub mod texts;
 pub mod volume;

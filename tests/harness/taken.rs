@@ -1,10 +1,12 @@
-//! Time in which a core ran nothing that was ready on it: on a virtual machine its host does something else then, on any
-//! machine an interrupt or the system itself may. No server can answer meanwhile, and none is to blame for it.
+//! Time in which a core was not there for the servers on it, which can answer nobody meanwhile and are not to blame.
 //!
-//! It is noticed as cyclictest does (of Linux' real-time tests): a thread that goes before everything else on its core asks
-//! to be woken again and again, and looks how late it is.
+//! Either it ran nothing that was ready: on a virtual machine its host does something else then, on any machine an interrupt
+//! or the system itself may. It is noticed as cyclictest does (of Linux' real-time tests): a thread that goes before
+//! everything else on its core asks to be woken again and again, and looks how late it is. Or other programs had it
+//! ([`crate::switches`]).
 
 use crate::cores::{precede, take_core};
+use crate::switches::{Switches, Threads};
 use crate::wait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,18 +21,30 @@ const LATE_MIN: Duration = Duration::from_micros(200);
 /// Looks at some cores until it is stopped.
 #[derive(Debug)]
 pub struct Watch {
+    cores: Vec<String>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Vec<Span>, String>>>,
+    switches: Result<Switches, String>,
 }
 
 /// From when until when.
 pub type Span = (Instant, Instant);
 
-/// When the cores were taken.
+/// When cores were taken.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// In order, and apart from each other.
     spans: Vec<Span>,
+}
+
+/// What a watch saw.
+#[derive(Debug)]
+pub struct Watched {
+    /// For servers on each of the cores. A client that goes before everything else on its core waits for any core that runs
+    /// nothing, and a server for what other programs had of its own.
+    pub taken: Vec<Taken>,
+    /// What could not be looked at.
+    pub missing: Vec<String>,
 }
 
 impl Watch {
@@ -42,17 +56,30 @@ impl Watch {
             std::thread::spawn(move || watch(&core, &stop))
         };
         let threads = cores.iter().map(thread).collect();
-        Self { stop, threads }
+        let switches = match cores.is_empty() {
+            true => Err("there is more than one core each".to_owned()),
+            false => Switches::start(cores),
+        };
+        Self { cores: cores.iter().map(|&core| core.to_owned()).collect(), stop, threads, switches }
     }
 
-    /// What was seen. An error if this process may not go before others.
-    pub fn stop(self) -> Result<Taken, String> {
+    /// What was taken of the cores from the servers among these threads.
+    pub fn stop(self, threads: &Threads) -> Watched {
         self.stop.store(true, Ordering::SeqCst);
-        let mut spans = Vec::new();
+        let (mut idle, mut missing) = (Vec::new(), Vec::new());
         for thread in self.threads {
-            spans.extend(thread.join().map_err(|_| "the watch of a core ended")??);
+            match thread.join().unwrap_or_else(|_| Err("the watch of a core ended".to_owned())) {
+                Ok(spans) => idle.extend(spans),
+                Err(error) => missing.push(error),
+            }
         }
-        Ok(Taken::new(spans))
+        let cores: Vec<&str> = self.cores.iter().map(String::as_str).collect();
+        let foreign = self.switches.and_then(|switches| switches.stop(&cores, threads)).unwrap_or_else(|error| {
+            missing.push(error);
+            vec![Vec::new(); cores.len()]
+        });
+        let of_core = |foreign: Vec<Span>| Taken::new(idle.iter().copied().chain(foreign).collect());
+        Watched { taken: foreign.into_iter().map(of_core).collect(), missing }
     }
 }
 

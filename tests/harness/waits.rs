@@ -3,8 +3,10 @@
 use crate::cluster::Cluster;
 use crate::cores::Cores;
 use crate::figure::{Bar, Sheet};
+use crate::node::Node;
 use crate::steady::{Script, Seen, Steady};
-use crate::taken::{Taken, Watch};
+use crate::switches::Threads;
+use crate::taken::{Taken, Watch, Watched};
 use std::time::Duration;
 
 /// A client at each node that sends its commands at fixed times, and a look at the cores.
@@ -18,7 +20,7 @@ pub struct Waits {
 #[derive(Debug)]
 pub struct Waited {
     seen: Vec<[Seen; 2]>,
-    taken: Result<Taken, String>,
+    watched: Watched,
 }
 
 impl Waits {
@@ -35,10 +37,11 @@ impl Waits {
     }
 
     /// It is over.
-    pub fn stop(self) -> Result<Waited, String> {
+    pub fn stop(self, cluster: &Cluster) -> Result<Waited, String> {
+        let threads = Threads::of(cluster.nodes.iter().map(Node::process_id));
         let both = |client: Steady| <[Seen; 2]>::try_from(client.stop()).map_err(|_| "there are two phases".to_owned());
         let seen = self.clients.into_iter().map(both).collect::<Result<_, String>>()?;
-        Ok(Waited { seen, taken: self.watch.stop() })
+        Ok(Waited { seen, watched: self.watch.stop(&threads) })
     }
 }
 
@@ -47,10 +50,11 @@ impl Waited {
     pub fn show(&mut self, at: usize, name: &str, bar: Bar, sheet: &mut Sheet) {
         let [before, during] = &mut self.seen[at];
         let nothing = Taken::default();
-        let taken = self.taken.as_ref().unwrap_or(&nothing);
+        // The first node has the first core, the others have the second.
+        let taken = self.watched.taken.get(at.min(1)).unwrap_or(&nothing);
         sheet.faulty(before.faults(name).into_iter().chain(during.faults(name)));
-        if let Err(error) = &self.taken {
-            sheet.note(format!("{name}: nobody looked at what was taken of the cores ({error})"));
+        for missing in &self.watched.missing {
+            sheet.note(format!("{name}: not all that was taken of the cores was looked at ({missing})"));
         }
         let waits = [
             ("longest wait before", before.latencies.longest_ms(), Bar::None),
