@@ -8,6 +8,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const ROW_BYTES_MAX: usize = 16 << 20;
 /// A copy of all rows: as many of the longest as a node has kinds of rows.
 pub const CATALOGUE_COPY_BYTES_MAX: usize = 64 << 20;
+/// What decoding the copy may take in memory.
+pub const COPY_DECODED_BYTES_MAX: usize = 2 * CATALOGUE_COPY_BYTES_MAX;
 /// sled's page cache: it is good for at least this much, and the catalogue is smaller.
 pub const CACHE_BYTES: u64 = 64 << 20;
 /// Bytes of the disk that are kept for the catalogue: some times what it is lent, as somebody else may take that.

@@ -7,7 +7,7 @@
 use crate::catalogue::{Catalogue, CatalogueError, Result};
 use crate::frame::{Place, Step, put_frame, step};
 use crate::fs::{Fs, StoreError, read_if_sound, remove_if_there, replace_file};
-use crate::limits::{CATALOGUE_COPY_BYTES_MAX, DECODED_BYTES_MAX};
+use crate::limits::{CATALOGUE_COPY_BYTES_MAX, COPY_DECODED_BYTES_MAX};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,7 +152,7 @@ fn read_copy(fs: &dyn Fs) -> Result<Option<Option<Rows>>> {
 type Rows = Vec<(String, Vec<u8>)>;
 
 fn encoding() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<{ DECODED_BYTES_MAX }>()
+    bincode::config::standard().with_limit::<{ COPY_DECODED_BYTES_MAX }>()
 }
 
 fn encode(rows: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
@@ -183,6 +183,7 @@ fn from_store(error: StoreError) -> CatalogueError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ROW_BYTES_MAX;
     use crate::{DiskFaults, MemoryCatalogue, SimulatedFs};
 
     /// A catalogue and its copy, and what came back from that.
@@ -218,6 +219,17 @@ mod tests {
         assert_eq!(lost.rows("").unwrap(), rows, "it is durable before anybody builds on it");
         let (kept, came_back) = MirroredCatalogue::open(Arc::new(lost), Arc::new(fs)).unwrap();
         assert!(!came_back && kept.rows("").unwrap() == rows);
+    }
+
+    #[test]
+    fn rows_that_are_long_come_back_together() {
+        let (fs, catalogue) = (SimulatedFs::new(6), MemoryCatalogue::new());
+        let (mirrored, _) = opened(&catalogue, &fs);
+        for name in ["a", "b", "c"] {
+            mirrored.put(name, &vec![7; ROW_BYTES_MAX]).unwrap();
+        }
+        mirrored.flush().unwrap();
+        assert_eq!(CatalogueCopy::look(&fs).unwrap(), CatalogueCopy::Sound(3));
     }
 
     #[test]
