@@ -5,7 +5,7 @@ use crate::arrivals::Awaited;
 use crate::backups::ChunkReply;
 use crate::blocking::Waiting;
 use crate::clients::{Look, Marks, Presence};
-use crate::command::admin::config::Moving;
+use crate::command::admin::config::SettingsChange;
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
@@ -145,7 +145,7 @@ pub enum Order {
     /// Keys that go to another server.
     Migration(Box<Migration>),
     /// Settings that wait for the resolver of names.
-    Settings(Box<Moving>),
+    Settings(Box<SettingsChange>),
     /// For a piece of a backup.
     Chunk(oneshot::Receiver<ChunkReply>),
 }
