@@ -1,6 +1,7 @@
 //! What clients are answered, request by request. The expected texts are those of Redis 7.0.15.
 
 use super::*;
+use crate::clients::InputBytes;
 use crate::testing::{STARTED_AT, node};
 use keyspace::{Database, Permission, Relocated, Relocation};
 use resp::Version;
@@ -355,7 +356,7 @@ fn a_list_of_clients_has_the_fields_of_redis() {
     assert!(scene.ask('a', "exec").contains("cmd=exec user=default redir=-1 resp=2 lib-name= lib-ver=\n"));
     scene.check("multi -> +OK;");
     let (client, reply) = scene.client('a');
-    client.presence.update(&client.look(STARTED_AT, reply.version(), 0));
+    client.presence.update(&client.look(STARTED_AT, reply.version(), InputBytes::default()));
     assert!(scene.ask('b', "client list").contains(line));
 }
 
