@@ -388,15 +388,23 @@ fn execute(
         if meets_frozen(worker, client, entry, args) {
             return Executed::Frozen;
         }
-        if worker.node.monitors.is_watched() {
+        let is_shown = worker.node.monitors.is_watched();
+        if is_shown {
             client.showing.begin();
-            show(&worker.node, client, entry, args, now);
         }
         access.begin_command();
         let mut call = Call { store: access, reply, client, node: &worker.node, stage };
         let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
-        if access.has_given_up() { Err(CommandError::Plain(worker.node.scripts.running.refusal())) } else { result }
+        let result = if access.has_given_up() {
+            Err(CommandError::Plain(worker.node.scripts.running.refusal()))
+        } else {
+            result
+        };
+        if is_shown && !matches!(result, Err(CommandError::KeyIsMoved)) {
+            show(&worker.node, client, entry, args, now);
+        }
+        result
     };
     serve_waiting(worker, now);
     if let Err(CommandError::KeyIsMoved) = result {
@@ -417,7 +425,9 @@ fn execute(
     Executed::Done
 }
 
-/// Shows a command that is about to be executed to those who want it.
+/// Shows a command that was executed to those who want it, with its locks held: so in the order in which commands took
+/// effect, and in the database that it leaves its client in. What others in it are is shown before, as in Redis, but for
+/// scripts, which are shown before what they call.
 #[cold]
 pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {

@@ -123,9 +123,6 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.error(&error);
             continue;
         }
-        if call.node.monitors.is_watched() {
-            dispatch::show(call.node, call.client, entry, &args, call.now());
-        }
         let before = call.reply.len();
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
@@ -137,6 +134,9 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.error(&error);
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
+        if call.node.monitors.is_watched() {
+            dispatch::show(call.node, call.client, entry, &args, call.now());
+        }
     }
     call.client.is_in_exec = false;
     call.store.end_group();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clients::InputBytes;
-use crate::testing::{STARTED_AT, node};
+use crate::testing::{Caller, STARTED_AT, node};
 use keyspace::{Database, Permission, Relocated, Relocation};
 use resp::Version;
 use std::collections::BTreeMap;
@@ -680,4 +680,38 @@ fn what_client_caching_said_ends_with_a_command_that_is_refused() {
     assert!(scene.client('b').0.tracks.as_ref().is_some_and(|tracks| tracks.is_caching));
     assert!(scene.ask('b', "exec").starts_with("-EXECABORT"));
     assert!(!says_no(&mut scene));
+}
+
+/// As Redis 7.0.15 shows them.
+#[test]
+fn commands_are_shown_once_they_are_executed_and_what_is_in_a_transaction_before_its_end() {
+    let node = Arc::new(node());
+    let [mut watcher, mut client] = [(); 2].map(|()| Caller::new(&node));
+    assert_eq!(watcher.call("MONITOR"), "+OK\r\n");
+    for words in ["MULTI", "SET a 1", "SELECT 3", "NOSUCH", "GET a", "EVAL x 0"] {
+        client.call(words);
+    }
+    // It was refused as a whole.
+    client.call("EXEC");
+    for words in ["MULTI", "SET a 1", "SELECT 3", "GET a", "EXEC", "SELECT 0", "LPUSH a x"] {
+        client.call(words);
+    }
+    client.call_bytes(&[b"EVAL", b"redis.call('select', 5) redis.call('ping')", b"0"]);
+    let shown = watcher.mail();
+    let shown: Vec<&str> = shown.lines().map(|line| &line[line.find('[').unwrap()..]).collect();
+    let expected = [
+        "[0 127.0.0.1:50000] \"MULTI\"",
+        "[0 127.0.0.1:50000] \"EXEC\"",
+        "[0 127.0.0.1:50000] \"MULTI\"",
+        "[0 127.0.0.1:50000] \"SET\" \"a\" \"1\"",
+        "[3 127.0.0.1:50000] \"SELECT\" \"3\"",
+        "[3 127.0.0.1:50000] \"GET\" \"a\"",
+        "[3 127.0.0.1:50000] \"EXEC\"",
+        "[0 127.0.0.1:50000] \"SELECT\" \"0\"",
+        "[0 127.0.0.1:50000] \"LPUSH\" \"a\" \"x\"",
+        "[0 127.0.0.1:50000] \"EVAL\" \"redis.call('select', 5) redis.call('ping')\" \"0\"",
+        "[5 lua] \"select\" \"5\"",
+        "[5 lua] \"ping\"",
+    ];
+    assert_eq!(shown, expected);
 }

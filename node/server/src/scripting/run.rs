@@ -213,15 +213,15 @@ impl Runner<'_> {
             }
             self.exchange.run.note_write();
         }
-        if call.node.monitors.is_watched() {
-            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
-        }
         call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let mut inner =
             Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
         let result = crate::dispatch::run_inner_handler(&mut inner, entry, args);
         call.client.tally.looked(flags, call.store.lookups());
+        if call.node.monitors.is_watched() {
+            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
+        }
         let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
         if call.client.waiting.take().is_some() || waits.contains(&true) {
             return Err(CommandError::Plain(NOT_FROM_SCRIPTS));

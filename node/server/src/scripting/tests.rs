@@ -272,7 +272,7 @@ fn who_watches_sees_a_script_and_then_what_it_calls() {
         assert!(commands[at].starts_with(start) && commands[at].ends_with(end), "{at}: {commands:?}");
     };
     check(0, "0 127.0.0.1:", " \"1\" \"k\"");
-    check(1, "0 lua] ", "\"SELECT\" \"3\"");
+    check(1, "3 lua] ", "\"SELECT\" \"3\"");
     check(2, "3 lua] ", "\"incr\" \"k\"");
     check(commands.len() - 2, "0 127.0.0.1:", "\"FCALL\" \"f\" \"0\"");
     check(commands.len() - 1, "0 lua] ", "\"get\" \"k\"");
