@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use std::time::Duration;
 
 mod noticed;
+mod pauses;
 
 pub use noticed::{run_handler, run_inner_handler};
 
@@ -78,7 +79,7 @@ pub fn dispatch_named(
                     return Outcome::Paused(now + LOADING_LOOK_MS);
                 }
                 refuse(client, reply, Some(entry), &error);
-            } else if let Some(until) = worker.node.condition.paused_until(now, may_write(flags)) {
+            } else if let Some(until) = pauses::paused_until(&worker.node, client, entry, args, now) {
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
@@ -221,13 +222,6 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
         }
         _ => entry.command.flags,
     }
-}
-
-/// Whether a command may come to write, and waits while clients that write are paused. What only looks at scripts, and
-/// answers beside any of them, does not.
-#[inline]
-fn may_write(flags: Flags) -> bool {
-    flags.contains(Flags::WRITE) || (flags.contains(Flags::SCRIPT) && !flags.contains(Flags::ALLOW_BUSY))
 }
 
 /// Whether the command may run now. One that may need more memory has keys evicted first, while too much is used.

@@ -305,6 +305,7 @@ impl Metrics {
         let (libraries, functions) = scripts.functions();
         own.libraries.set_count(libraries as u64);
         own.functions.set_count(functions as u64);
+        own.functions_shadowed.set_count(scripts.shadowed().len() as u64);
         own.library_bytes.set_count(scripts.library_bytes() as u64);
         own.memory_bytes.set_count(scripts.running.memory() as u64);
     }
