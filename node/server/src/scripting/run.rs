@@ -128,10 +128,11 @@ fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Resu
         call.reply.append(exchange.answer.borrow().bytes());
         return Ok(());
     };
-    let text = match exchange.stop.get() {
-        Some(Stop::Killed) if plan.is_function => "ERR Script killed by user with FUNCTION KILL.",
-        Some(Stop::Killed) => "ERR Script killed by user with SCRIPT KILL.",
-        Some(Stop::Again | Stop::Frozen) | None => text,
+    let killed_at = exchange.killed_at.take();
+    let (text, place) = match exchange.stop.get() {
+        // In the words of Redis for both.
+        Some(Stop::Killed) => ("ERR Script killed by user with SCRIPT KILL...", &killed_at),
+        Some(Stop::Again | Stop::Frozen) | None => (text.as_str(), place),
     };
     Err(CommandError::Detailed(match place {
         Some(place) => format!("{text} script: {}, on {place}.", plan.name),
