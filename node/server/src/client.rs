@@ -88,6 +88,8 @@ bitflags! {
         const TRACKS = 1 << 1;
         /// It does not want to be told of its own changes.
         const QUIET = 1 << 2;
+        /// It is shown all commands, and asks nothing of keys.
+        const MONITOR = 1 << 3;
     }
 }
 

@@ -268,6 +268,9 @@ fn admit(
     if flags.contains(Flags::NO_MULTI) && client.transaction.is_some() {
         return Err(CommandError::Plain("ERR Command not allowed inside a transaction"));
     }
+    if client.special.contains(Special::MONITOR) && flags.intersects(USES_KEYS) {
+        return Err(CommandError::Plain("ERR Replica can't interact with the keyspace"));
+    }
     Ok(())
 }
 
@@ -307,6 +310,9 @@ fn is_read(node: &Node, entry: &Entry, args: &[&[u8]]) -> bool {
         _ => true,
     }
 }
+
+/// What a client that is shown all commands may not do: to Redis it is a replica.
+const USES_KEYS: Flags = Flags::WRITE.union(Flags::READONLY).union(Flags::MAY_REPLICATE);
 
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 

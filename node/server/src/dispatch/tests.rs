@@ -551,8 +551,8 @@ fn a_script_that_begins_again_shows_each_of_its_calls_once() {
 #[test]
 fn a_script_that_is_given_again_after_a_move_shows_each_of_its_calls_once() {
     let mut scene = Scene::new();
-    scene.check("monitor -> +OK;");
-    let watching = Arc::clone(&scene.client('a').0.presence);
+    assert_eq!(scene.ask('c', "monitor"), "+OK;");
+    let watching = Arc::clone(&scene.client('c').0.presence);
     let script = "eval redis.call('get','x')return(redis.call('sadd','moved','late')) 0";
     let mut asked = 0;
     while_a_set_is_moved(&mut scene, |scene| {
@@ -714,4 +714,20 @@ fn commands_are_shown_once_they_are_executed_and_what_is_in_a_transaction_before
         "[5 lua] \"ping\"",
     ];
     assert_eq!(shown, expected);
+}
+
+/// As Redis 7.0.15 answers.
+#[test]
+fn who_is_shown_all_commands_asks_nothing_of_keys_until_it_is_reset() {
+    let node = Arc::new(node());
+    let mut watcher = Caller::new(&node);
+    assert_eq!(watcher.call("MONITOR"), "+OK\r\n");
+    let refusal = "-ERR Replica can't interact with the keyspace\r\n";
+    for words in ["GET k", "SET k 1", "PUBLISH c m", "EVAL x 0", "EVAL_RO x 0", "DEL k"] {
+        assert_eq!(watcher.call(words), refusal, "{words}");
+    }
+    assert_eq!(watcher.call("PING"), "+PONG\r\n");
+    assert_eq!(watcher.call("MULTI") + &watcher.call("GET k"), format!("+OK\r\n{refusal}"));
+    assert!(watcher.call("EXEC").starts_with("-EXECABORT "));
+    assert_eq!(watcher.call("RESET") + &watcher.call("SET k 1"), "+RESET\r\n+OK\r\n");
 }
