@@ -3,7 +3,7 @@
 use super::Shadowed;
 use crate::command::function::KEY;
 use crate::limits::SCRIPT_MEMORY_BYTES_MAX;
-use crate::testing::{Caller, STARTED_AT, node};
+use crate::testing::{Caller, STARTED_AT, node, node_with_steps};
 use keyspace::Database;
 use std::sync::Arc;
 
@@ -476,7 +476,7 @@ fn what_waits_while_clients_that_write_are_paused() {
     let mut harmless = Caller::new(&node);
     assert_eq!(harmless.call("MULTI") + &harmless.call("EVAL_RO return 0"), "+OK\r\n+QUEUED\r\n");
     assert_eq!(caller.call("CLIENT PAUSE 100000 WRITE"), "+OK\r\n");
-    let mut waits = |words: &[&str]| {
+    let waits = |words: &[&str]| {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         let at_once = Caller::beside(&caller).waits(&words);
         // A command is not queued either that would wait.
@@ -553,6 +553,15 @@ fn a_script_that_is_killed_says_where_it_was() {
     }
     node.scripts.running.end_all();
     caller.go_on();
+}
+
+#[test]
+fn a_library_that_loads_without_end_is_refused() {
+    // Each look at the clock takes long: what it runs does not matter.
+    let mut caller = Caller::new(&Arc::new(node_with_steps(100_000_000)));
+    let reply = caller.call_bytes(&[b"FUNCTION", b"LOAD", b"#!lua name=one\nwhile true do end"]);
+    let reply = String::from_utf8_lossy(&reply);
+    assert_eq!(reply, "-ERR Error registering functions: ERR FUNCTION LOAD timeout\r\n");
 }
 
 #[test]
