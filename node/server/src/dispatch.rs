@@ -9,6 +9,7 @@ use crate::command::secrets::without_passwords;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
+use crate::config::Config;
 use crate::latency_monitor::Event;
 use crate::monitors::Shown;
 use crate::node::Node;
@@ -420,7 +421,8 @@ fn execute(
     if timed {
         let taken_ns = worker.node.monotonic_ns().saturating_sub(started);
         worker.tally.time(entry.ordinal, taken_ns);
-        note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
+        let taken = Duration::from_nanos(taken_ns);
+        worker.config(|config| note_if_slow(&worker.node, client, entry, taken, now, args, config));
     }
     Executed::Done
 }
@@ -499,21 +501,22 @@ fn note_latency(node: &Node, entry: &Entry, taken: Duration) {
 }
 
 fn note_if_slow(
-    worker: &Worker,
+    node: &Node,
     client: &ClientState,
     entry: &Entry,
     taken: Duration,
     now: UnixMillis,
     args: &[&[u8]],
+    config: &Config,
 ) {
-    note_latency(&worker.node, entry, taken);
-    let (from, entries_max) = worker.config(|config| (config.slowlog_log_slower_than, config.slowlog_max_len));
+    note_latency(node, entry, taken);
+    let (from, entries_max) = (config.slowlog_log_slower_than, config.slowlog_max_len);
     let is_slow = u128::try_from(from).is_ok_and(|from| taken.as_micros() >= from);
     if !is_slow || entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
         return;
     }
     let (address, name) = (client.presence.address.to_string(), client.presence.names().name);
-    let metrics = &worker.node.console.metrics;
+    let metrics = &node.console.metrics;
     let args = without_passwords(entry, args);
     metrics.slow_log.note(now / 1000, taken, &args, &address, &name, entries_max);
     metrics.console.slow_commands.increment();

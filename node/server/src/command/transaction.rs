@@ -124,7 +124,6 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             continue;
         }
         let before = call.reply.len();
-        call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let result = dispatch::run_inner_handler(call, entry, &args);
         if let Err(error) = result {

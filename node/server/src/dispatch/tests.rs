@@ -449,6 +449,27 @@ fn calls_are_counted_and_slow_ones_noted() {
     assert!(!node.console.metrics.slow_log.is_empty());
 }
 
+#[test]
+fn what_a_transaction_or_a_script_calls_is_counted_timed_and_noted_as_what_stands_alone() {
+    let mut scene = Scene::new();
+    let node = Arc::clone(&scene.worker.node);
+    node.config.set(&[("slowlog-log-slower-than", "0")]).unwrap();
+    let script = "return(redis.call('zrange',KEYS[1],0,-1))";
+    for line in ["multi", "sadd s a", "smembers s", "exec", &format!("eval {script} 1 z")] {
+        scene.ask('a', line);
+    }
+    let noted = noted(&scene);
+    for line in ["smembers s", "zrange z 0 -1", &format!("eval {script} 1 z")] {
+        assert_eq!(noted.iter().filter(|noted| *noted == line).count(), 1, "{line}: {noted:?}");
+    }
+    // What a script calls stands before it, as in Redis.
+    assert!(noted.last().unwrap().starts_with("eval "), "{noted:?}");
+    let counts = |name: &str| node.tallies.command(node.table.find(name.as_bytes()).unwrap().ordinal);
+    for name in ["smembers", "zrange"] {
+        assert_eq!((counts(name).calls, counts(name).timed), (1, 1), "{name}");
+    }
+}
+
 /// Moves a large set, and asks the scene between two steps until it has taken its stamp.
 fn while_a_set_is_moved(scene: &mut Scene, mut ask: impl FnMut(&mut Scene)) {
     let members: Vec<String> = (0..3_000).map(|number| format!("m{number}")).collect();

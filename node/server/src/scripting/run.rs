@@ -214,7 +214,6 @@ impl Runner<'_> {
             }
             self.exchange.run.note_write();
         }
-        call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let mut inner =
             Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
