@@ -1,5 +1,4 @@
-//! What is asked and what is answered, as words: the Redis protocol's version 2. How answers are found in what arrives is
-//! `wire`'s business.
+//! What is answered, as words: the Redis protocol's version 2. How answers are found in what arrives is `wire`'s business.
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,22 +23,6 @@ impl Reply {
             Self::Error(_) | Self::Integer(_) | Self::Null | Self::List(_) => None,
         }
     }
-}
-
-/// Appends a request. It allocates nothing but the room for it.
-pub fn write_request(out: &mut Vec<u8>, words: &[&[u8]]) {
-    header(out, b'*', words.len());
-    for word in words {
-        header(out, b'$', word.len());
-        out.extend_from_slice(word);
-        out.extend_from_slice(END);
-    }
-}
-
-fn header(out: &mut Vec<u8>, kind: u8, count: usize) {
-    out.push(kind);
-    resp::write_integer(out, count as i64);
-    out.extend_from_slice(END);
 }
 
 /// What ends every line and every text.

@@ -5,7 +5,8 @@
 
 use crate::encryption::{Encryption, Stream};
 use crate::failure::{Failure, Result};
-use crate::reply::{END, Reply, write_request};
+use crate::reply::{END, Reply};
+use resp::write_request;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;

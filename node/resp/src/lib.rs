@@ -8,8 +8,10 @@ mod limits;
 mod number;
 mod parser;
 mod reply;
+mod request;
 
 pub use limits::{ARGUMENTS_MAX, INLINE_BYTES_MAX, UNAUTHENTICATED_ARGUMENTS_MAX, UNAUTHENTICATED_BULK_BYTES_MAX};
 pub use number::{double_text, parse_double, parse_integer, write_integer};
 pub use parser::{Limits, Parser, Progress, ProtocolError};
 pub use reply::{Deferred, Reply, Version};
+pub use request::write_request;

@@ -548,7 +548,7 @@ impl Waiter {
     }
 
     /// About how many bytes its waiting takes: of each key the waiter, the queue and the keyspace have their own.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let keys: usize = self.keys.iter().map(|key| key.len() * 3 + AWAITED_KEY_BYTES).sum();
         keys + self.also.as_ref().map_or(0, |key| key.len())
     }

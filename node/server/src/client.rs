@@ -4,8 +4,8 @@ use crate::acl::{Acl, User};
 use crate::arrivals::Awaited;
 use crate::backups::ChunkReply;
 use crate::blocking::Waiting;
-use crate::clients::{Look, Marks, Presence};
-use crate::command::admin::config::Moving;
+use crate::clients::{InputBytes, Look, Marks, Presence};
+use crate::command::admin::config::SettingsChange;
 use crate::command::transaction::{Transaction, Watches};
 use crate::config::ClientClass;
 use crate::durability::Wish;
@@ -88,6 +88,8 @@ bitflags! {
         const TRACKS = 1 << 1;
         /// It does not want to be told of its own changes.
         const QUIET = 1 << 2;
+        /// It is shown all commands, and asks nothing of keys.
+        const MONITOR = 1 << 3;
     }
 }
 
@@ -145,7 +147,7 @@ pub enum Order {
     /// Keys that go to another server.
     Migration(Box<Migration>),
     /// Settings that wait for the resolver of names.
-    Settings(Box<Moving>),
+    Settings(Box<SettingsChange>),
     /// For a piece of a backup.
     Chunk(oneshot::Receiver<ChunkReply>),
 }
@@ -261,7 +263,7 @@ impl ClientState {
     }
 
     /// How it looks to others now.
-    pub fn look(&self, now: UnixMillis, version: Version, buffered: usize) -> Look {
+    pub fn look(&self, now: UnixMillis, version: Version, input: InputBytes) -> Look {
         let mut marks = Marks::empty();
         marks.set(Marks::TRANSACTION, self.transaction.is_some());
         marks.set(Marks::WATCHING, !self.watches.is_empty());
@@ -271,6 +273,7 @@ impl ClientState {
             marks.set(Marks::BROADCAST, tracks.mode.contains(TrackingMode::BROADCAST));
             marks.set(Marks::BROKEN_REDIRECT, tracks.redirect.is_some() && tracks.room().is_broken(self.presence.id));
         }
+        let awaited = self.waiting.as_ref().map_or(0, |waiting| waiting.waiter.bytes());
         marks.set(Marks::BLOCKED, self.waiting.is_some());
         marks.set(Marks::CLOSING, self.closing);
         marks.set(Marks::NO_EVICT, self.no_evict);
@@ -282,7 +285,9 @@ impl ClientState {
             version: if version == Version::Resp3 { 3 } else { 2 },
             marks,
             queued: self.transaction.as_ref().map_or(-1, |transaction| transaction.len() as i64),
-            buffered: buffered as u64,
+            queued_bytes: self.transaction.as_ref().map_or(0, |transaction| transaction.allocated_bytes() as u64),
+            kept_bytes: (self.watches.bytes() + awaited) as u64,
+            input,
         }
     }
 }

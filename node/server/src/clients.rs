@@ -228,7 +228,10 @@ pub struct Presence {
     /// Those that come and go between the looks.
     standing: AtomicU16,
     queued: AtomicI64,
+    queued_bytes: AtomicU64,
+    kept_bytes: AtomicU64,
     buffered: AtomicU64,
+    buffer_spare: AtomicU64,
     /// Bytes of replies that wait for the client to read.
     unread: AtomicU64,
     ended: AtomicBool,
@@ -255,8 +258,21 @@ pub struct Look {
     pub marks: Marks,
     /// Commands queued in a transaction, or -1 outside of one.
     pub queued: i64,
-    /// Bytes of an unfinished request.
-    pub buffered: u64,
+    /// Bytes that the queued commands take.
+    pub queued_bytes: u64,
+    /// Bytes of what else it keeps from one request to the next: the keys that it watches or waits for.
+    pub kept_bytes: u64,
+    /// Requests that have come and were not executed.
+    pub input: InputBytes,
+}
+
+/// What a connection has read and not executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputBytes {
+    /// Bytes of it.
+    pub waiting: u64,
+    /// Bytes that its buffer has beside.
+    pub spare: u64,
 }
 
 impl Presence {
@@ -275,7 +291,10 @@ impl Presence {
             marks: AtomicU16::new(0),
             standing: AtomicU16::new(0),
             queued: AtomicI64::new(-1),
+            queued_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
             buffered: AtomicU64::new(0),
+            buffer_spare: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             retired: AtomicBool::new(false),
@@ -405,7 +424,9 @@ impl Presence {
         self.version.store(look.version, Ordering::Relaxed);
         self.marks.store(look.marks.bits(), Ordering::Relaxed);
         self.queued.store(look.queued, Ordering::Relaxed);
-        self.buffered.store(look.buffered, Ordering::Relaxed);
+        self.queued_bytes.store(look.queued_bytes, Ordering::Relaxed);
+        self.kept_bytes.store(look.kept_bytes, Ordering::Relaxed);
+        self.set_input(look.input);
     }
 
     /// Gives it marks, or takes them away, that its looks do not tell.
@@ -435,7 +456,12 @@ impl Presence {
                 self.marks.load(Ordering::Relaxed) | self.standing.load(Ordering::Acquire),
             ),
             queued: self.queued.load(Ordering::Relaxed),
-            buffered: self.buffered.load(Ordering::Relaxed),
+            queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
+            kept_bytes: self.kept_bytes.load(Ordering::Relaxed),
+            input: InputBytes {
+                waiting: self.buffered.load(Ordering::Relaxed),
+                spare: self.buffer_spare.load(Ordering::Relaxed),
+            },
         }
     }
 
@@ -449,16 +475,20 @@ impl Presence {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes how many bytes of requests wait to be executed.
-    pub fn set_buffered(&self, bytes: u64) {
-        self.buffered.store(bytes, Ordering::Relaxed);
+    /// Notes which requests wait to be executed.
+    #[inline]
+    pub fn set_input(&self, input: InputBytes) {
+        self.buffered.store(input.waiting, Ordering::Relaxed);
+        self.buffer_spare.store(input.spare, Ordering::Relaxed);
     }
 
-    /// Bytes that its requests, its replies, its subscriptions and what is posted to it take, and it itself.
+    /// Bytes that its requests, what it has queued, watches or waits for, its replies, its subscriptions and what is posted
+    /// to it take, and it itself.
     pub fn memory_bytes(&self) -> u64 {
+        let look = self.look();
         let subscribed = self.outbox.get().map_or(0, |outbox| outbox.subscribed_bytes());
-        let waiting = self.buffered.load(Ordering::Relaxed) + self.unread_bytes() + self.posted().0;
-        waiting + subscribed + size_of::<Self>() as u64
+        let asked = look.input.waiting + look.input.spare + look.queued_bytes + look.kept_bytes;
+        asked + self.unread_bytes() + self.posted().0 + subscribed + size_of::<Self>() as u64
     }
 
     /// For how long nothing came and nothing went.

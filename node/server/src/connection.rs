@@ -5,7 +5,7 @@
 
 use crate::acl::protected;
 use crate::client::ClientState;
-use crate::clients::{Marks, Presence};
+use crate::clients::{Look, Marks, Presence};
 use crate::command::table::Entry;
 use crate::command::transaction::Arguments;
 use crate::command::{Group, Keys};
@@ -231,7 +231,12 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             }
             let mut now = self.worker.node.wall_clock();
             loop {
-                match self.execute(now) {
+                let stop = self.execute(now);
+                if stop != Stop::Nothing {
+                    // As it looks while something is waited for.
+                    self.presence.update(&self.look(now));
+                }
+                match stop {
                     Stop::Nothing => break,
                     Stop::Output => self.write().await?,
                     Stop::Close => return self.write().await,
@@ -250,8 +255,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                     }
                 }
             }
-            let look = self.client.look(now, self.reply.version(), self.input.len());
-            self.presence.update(&look);
+            self.presence.update(&self.look(now));
             if !alone {
                 // All connections that have pipelines to read are served before the first replies are written: a
                 // client that serves many of them is woken once and not by each.
@@ -260,6 +264,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             self.write().await?;
             self.release();
         }
+    }
+
+    /// How it looks to others now.
+    fn look(&self, now: UnixMillis) -> Look {
+        self.client.look(now, self.reply.version(), self.input.count())
     }
 
     /// Whether exactly one request has arrived. Its key is looked up soon.

@@ -9,6 +9,7 @@ use crate::command::secrets::without_passwords;
 use crate::command::table::Entry;
 use crate::command::transaction::Transaction;
 use crate::command::{Call, CommandError, Flags, Keys, function, pubsub, scripting};
+use crate::config::Config;
 use crate::latency_monitor::Event;
 use crate::monitors::Shown;
 use crate::node::Node;
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 use std::time::Duration;
 
 mod noticed;
+mod pauses;
 
 pub use noticed::{run_handler, run_inner_handler};
 
@@ -78,7 +80,7 @@ pub fn dispatch_named(
                     return Outcome::Paused(now + LOADING_LOOK_MS);
                 }
                 refuse(client, reply, Some(entry), &error);
-            } else if let Some(until) = worker.node.condition.paused_until(now, may_write(flags)) {
+            } else if let Some(until) = pauses::paused_until(&worker.node, client, entry, args, now) {
                 return Outcome::Paused(until);
             } else if client.transaction.is_some() && !entry.command.flags.contains(Flags::NEVER_QUEUED) {
                 queue(client, reply, entry, args);
@@ -223,13 +225,6 @@ fn effective_flags(entry: &Entry, client: &ClientState) -> Flags {
     }
 }
 
-/// Whether a command may come to write, and waits while clients that write are paused. What only looks at scripts, and
-/// answers beside any of them, does not.
-#[inline]
-fn may_write(flags: Flags) -> bool {
-    flags.contains(Flags::WRITE) || (flags.contains(Flags::SCRIPT) && !flags.contains(Flags::ALLOW_BUSY))
-}
-
 /// Whether the command may run now. One that may need more memory has keys evicted first, while too much is used.
 #[inline]
 fn admit(
@@ -274,6 +269,9 @@ fn admit(
     if flags.contains(Flags::NO_MULTI) && client.transaction.is_some() {
         return Err(CommandError::Plain("ERR Command not allowed inside a transaction"));
     }
+    if client.special.contains(Special::MONITOR) && flags.intersects(USES_KEYS) {
+        return Err(CommandError::Plain("ERR Replica can't interact with the keyspace"));
+    }
     Ok(())
 }
 
@@ -313,6 +311,9 @@ fn is_read(node: &Node, entry: &Entry, args: &[&[u8]]) -> bool {
         _ => true,
     }
 }
+
+/// What a client that is shown all commands may not do: to Redis it is a replica.
+const USES_KEYS: Flags = Flags::WRITE.union(Flags::READONLY).union(Flags::MAY_REPLICATE);
 
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
@@ -388,15 +389,23 @@ fn execute(
         if meets_frozen(worker, client, entry, args) {
             return Executed::Frozen;
         }
-        if worker.node.monitors.is_watched() {
+        let is_shown = worker.node.monitors.is_watched();
+        if is_shown {
             client.showing.begin();
-            show(&worker.node, client, entry, args, now);
         }
         access.begin_command();
         let mut call = Call { store: access, reply, client, node: &worker.node, stage };
         let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
-        if access.has_given_up() { Err(CommandError::Plain(worker.node.scripts.running.refusal())) } else { result }
+        let result = if access.has_given_up() {
+            Err(CommandError::Plain(worker.node.scripts.running.refusal()))
+        } else {
+            result
+        };
+        if is_shown && !matches!(result, Err(CommandError::KeyIsMoved)) {
+            show(&worker.node, client, entry, args, now);
+        }
+        result
     };
     serve_waiting(worker, now);
     if let Err(CommandError::KeyIsMoved) = result {
@@ -412,12 +421,15 @@ fn execute(
     if timed {
         let taken_ns = worker.node.monotonic_ns().saturating_sub(started);
         worker.tally.time(entry.ordinal, taken_ns);
-        note_if_slow(worker, client, entry, Duration::from_nanos(taken_ns), now, args);
+        let taken = Duration::from_nanos(taken_ns);
+        worker.config(|config| note_if_slow(&worker.node, client, entry, taken, now, args, config));
     }
     Executed::Done
 }
 
-/// Shows a command that is about to be executed to those who want it.
+/// Shows a command that was executed to those who want it, with its locks held: so in the order in which commands took
+/// effect, and in the database that it leaves its client in. What others in it are is shown before, as in Redis, but for
+/// scripts, which are shown before what they call.
 #[cold]
 pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
@@ -489,21 +501,22 @@ fn note_latency(node: &Node, entry: &Entry, taken: Duration) {
 }
 
 fn note_if_slow(
-    worker: &Worker,
+    node: &Node,
     client: &ClientState,
     entry: &Entry,
     taken: Duration,
     now: UnixMillis,
     args: &[&[u8]],
+    config: &Config,
 ) {
-    note_latency(&worker.node, entry, taken);
-    let (from, entries_max) = worker.config(|config| (config.slowlog_log_slower_than, config.slowlog_max_len));
+    note_latency(node, entry, taken);
+    let (from, entries_max) = (config.slowlog_log_slower_than, config.slowlog_max_len);
     let is_slow = u128::try_from(from).is_ok_and(|from| taken.as_micros() >= from);
     if !is_slow || entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
         return;
     }
     let (address, name) = (client.presence.address.to_string(), client.presence.names().name);
-    let metrics = &worker.node.console.metrics;
+    let metrics = &node.console.metrics;
     let args = without_passwords(entry, args);
     metrics.slow_log.note(now / 1000, taken, &args, &address, &name, entries_max);
     metrics.console.slow_commands.increment();

@@ -227,12 +227,12 @@ impl<'m, S: AsyncRead + AsyncWrite + Unpin> Mover<'m, S> {
         let (mut requests, mut count) = (Vec::new(), 0);
         if let Some(Credentials { user, password }) = &self.wish.credentials {
             let words: Vec<&[u8]> = [&b"AUTH"[..]].into_iter().chain(user.as_deref()).chain([&**password]).collect();
-            target::write_request(&mut requests, &words);
+            resp::write_request(&mut requests, &words);
             count += 1;
         }
         if self.wish.target_database != 0 {
             let number = self.wish.target_database.to_string();
-            target::write_request(&mut requests, &[b"SELECT", number.as_bytes()]);
+            resp::write_request(&mut requests, &[b"SELECT", number.as_bytes()]);
             count += 1;
         }
         self.target.send(&requests).await?;
@@ -346,7 +346,7 @@ fn put_in<'m>(
     let mut request = Vec::with_capacity(payload.len() + key.len() + 128);
     let rest = rest.to_string();
     let words: [&[u8]; 5] = [b"RESTORE", key, rest.as_bytes(), &payload, b"REPLACE"];
-    target::write_request(&mut request, if wish.replaces { &words } else { &words[..4] });
+    resp::write_request(&mut request, if wish.replaces { &words } else { &words[..4] });
     load.migrations.hold(request.len())?;
     if load.requests.is_empty() {
         load.requests = request;

@@ -12,6 +12,7 @@ mod saving;
 mod tests;
 
 use super::{Call, Command, CommandError, Flags, Group, Handler, Keys, Merge};
+use crate::client::Special;
 use crate::console::Stop;
 use crate::info;
 use crate::metrics::VERSION;
@@ -270,6 +271,7 @@ fn monitor(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
         return Err(CommandError::Plain("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
     call.node.monitors.enter(&call.client.presence);
+    call.client.special.insert(Special::MONITOR);
     call.reply.ok();
     Ok(())
 }

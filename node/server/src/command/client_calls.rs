@@ -3,7 +3,7 @@
 use super::{Call, CommandError};
 use crate::acl::User;
 use crate::client::Replies;
-use crate::clients::{Marks, Presence, is_client_name};
+use crate::clients::{InputBytes, Marks, Presence, is_client_name};
 use crate::condition::Paused;
 use crate::config::ClientClass;
 use crate::node::Node;
@@ -86,7 +86,7 @@ pub(super) fn list(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), Comman
 
 /// Other connections are as they were after their last read; our own is in the middle of one.
 fn refresh_own(call: &Call<'_, '_>) {
-    let look = call.client.look(call.now(), call.reply.version(), 0);
+    let look = call.client.look(call.now(), call.reply.version(), InputBytes::default());
     call.client.presence.update(&look);
 }
 
@@ -101,7 +101,7 @@ fn describe(node: &Node, presence: &Presence, now: UnixMillis, text: &mut String
     let _ = writeln!(
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events=r cmd={command} \
+         qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events=r cmd={command} \
          user={user} redir={} resp={} lib-name={} lib-ver={}",
         presence.id,
         presence.address,
@@ -116,10 +116,12 @@ fn describe(node: &Node, presence: &Presence, now: UnixMillis, text: &mut String
         subscribed.patterns,
         subscribed.shard_channels,
         look.queued,
-        look.buffered,
+        look.input.waiting,
+        look.input.spare,
+        look.queued_bytes,
         pieces,
         waiting,
-        look.buffered + waiting + size_of::<Presence>() as u64,
+        presence.memory_bytes(),
         node.tracking.redirect(presence.id),
         look.version,
         names.library,

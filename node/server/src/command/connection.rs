@@ -8,7 +8,7 @@ use super::client_tracking as tracking;
 use super::pubsub;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::acl::DEFAULT_USER;
-use crate::client::Replies;
+use crate::client::{Replies, Special};
 use crate::info::REDIS_VERSION;
 use keyspace::{DATABASES, Database};
 use resp::Version;
@@ -297,6 +297,7 @@ fn reset(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     client.no_touch = false;
     client.become_stranger(&call.node.acl);
     call.node.monitors.leave(client.id());
+    client.special.remove(Special::MONITOR);
     client.presence.rename(|names| names.name.clear());
     set_version(call, Version::Resp2);
     call.reply.simple("RESET");

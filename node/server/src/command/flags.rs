@@ -52,6 +52,9 @@ bitflags! {
         const SUBSCRIBER = 1 << 21;
         /// It runs scripts, or a transaction does that it ends.
         const SCRIPT = 1 << 22;
+        /// It writes nothing here that is known before, and waits with those that write while these are paused. Redis has
+        /// this flag too, and names it to nobody.
+        const MAY_REPLICATE = 1 << 23;
     }
 }
 

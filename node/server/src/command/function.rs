@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "fcall",
         arity: -3,
-        flags: RUNS,
+        flags: RUNS.union(Flags::MAY_REPLICATE),
         keys: Keys::Counted { count: 2, also: None },
         handler: fcall,
         since: "7.0.0",

@@ -33,7 +33,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "pfcount",
         arity: -2,
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.union(Flags::MAY_REPLICATE),
         keys: Keys::Range { first: 1, last: -1, step: 1 },
         handler: pfcount,
         since: "2.8.9",

@@ -121,7 +121,7 @@ pub const COMMANDS: &[Command] = &[
     row(
         "publish",
         3,
-        OPEN.union(Flags::FAST).union(Flags::GROWS),
+        OPEN.union(Flags::FAST).union(Flags::GROWS).union(Flags::MAY_REPLICATE),
         publish,
         "2.0.0",
         (
@@ -134,7 +134,7 @@ pub const COMMANDS: &[Command] = &[
     row(
         "spublish",
         3,
-        OPEN.union(Flags::FAST).union(Flags::GROWS),
+        OPEN.union(Flags::FAST).union(Flags::GROWS).union(Flags::MAY_REPLICATE),
         spublish,
         "7.0.0",
         (

@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "eval",
         arity: -3,
-        flags: RUNS,
+        flags: RUNS.union(Flags::MAY_REPLICATE),
         keys: KEYS,
         handler: eval,
         since: "2.6.0",
@@ -52,7 +52,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "evalsha",
         arity: -3,
-        flags: RUNS,
+        flags: RUNS.union(Flags::MAY_REPLICATE),
         keys: KEYS,
         handler: evalsha,
         since: "2.6.0",

@@ -13,7 +13,7 @@ use crate::limits::{QUEUED_BYTES_MAX, WATCHES_MAX};
 use crdt::UnixMillis;
 use keyspace::{Database, Watch};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 const HERE: Flags = Flags::NO_SCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::NEVER_QUEUED);
 const QUICK: Flags = HERE.union(Flags::FAST).union(Flags::ALLOW_BUSY);
@@ -123,11 +123,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.error(&error);
             continue;
         }
-        if call.node.monitors.is_watched() {
-            dispatch::show(call.node, call.client, entry, &args, call.now());
-        }
         let before = call.reply.len();
-        call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let result = dispatch::run_inner_handler(call, entry, &args);
         if let Err(error) = result {
@@ -137,6 +133,9 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
             call.reply.error(&error);
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
+        if call.node.monitors.is_watched() {
+            dispatch::show(call.node, call.client, entry, &args, call.now());
+        }
     }
     call.client.is_in_exec = false;
     call.store.end_group();
@@ -271,7 +270,13 @@ impl Transaction {
         })
     }
 
-    /// Bytes held for what is queued.
+    /// Bytes that what is queued takes, with the room for more that comes with it.
+    pub fn allocated_bytes(&self) -> usize {
+        let ends = self.ends.capacity() * size_of::<usize>();
+        self.bytes.capacity() + ends + self.queue.capacity() * size_of::<Queued>() + size_of::<Self>()
+    }
+
+    /// Bytes of what is queued.
     pub fn memory(&self) -> usize {
         self.bytes.len() + self.ends.len() * size_of::<usize>() + self.queue.len() * size_of::<Queued>()
     }
@@ -279,36 +284,50 @@ impl Transaction {
 
 /// The keys a client watches, each once: the first watch is the one that counts.
 #[derive(Debug, Default)]
-pub struct Watches(BTreeMap<(u8, Box<[u8]>), Watch>);
+pub struct Watches {
+    keys: BTreeMap<(u8, Box<[u8]>), Watch>,
+    bytes: usize,
+}
+
+/// What watching a key takes beside the bytes of the key, here and with the key.
+const WATCHED_KEY_BYTES: usize = 100;
 
 impl Watches {
     /// Watches one more key, unless it is watched already.
     fn add(&mut self, database: Database, key: &[u8], watch: impl FnOnce() -> Watch) {
-        self.0.entry((database.0, key.into())).or_insert_with(watch);
+        if let btree_map::Entry::Vacant(place) = self.keys.entry((database.0, key.into())) {
+            place.insert(watch());
+            self.bytes += key.len() + WATCHED_KEY_BYTES;
+        }
     }
 
     /// The watched keys; their databases do not matter to locks.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.keys().map(|(_, key)| &**key)
+        self.keys.keys().map(|(_, key)| &**key)
     }
 
     /// Whether any of them changed since it is watched.
     pub fn any_changed(&self, now: UnixMillis) -> bool {
-        self.0.values().any(|watch| watch.changed(now))
+        self.keys.values().any(|watch| watch.changed(now))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// Watches nothing any more.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }

@@ -189,7 +189,7 @@ settings! {
     acllog_max_len: u64 = ["acllog-max-len"], Clients, AtOnce, Rule::Integer { low: 0, high: i64::MAX }, "128";
     /// Whether only this machine may connect while the user `default` needs no password.
     protected_mode: bool = ["protected-mode"], Clients, AtOnce, Rule::Flag, "yes";
-    /// The memory that requests and replies of all clients together may take, in bytes or, as in `5%`, as a share of `maxmemory`; the largest are disconnected first. 0 is no limit.
+    /// The memory that requests (also those that `MULTI` has queued, or that wait behind a blocked one) and replies of all clients together may take, in bytes or, as in `5%`, as a share of `maxmemory`; the largest are disconnected first. 0 is no limit.
     maxmemory_clients: MemoryShare = ["maxmemory-clients"], Clients, AtOnce, Rule::Bytes { low: 0, high: 1 << 50 }, "0";
     /// Clients that may be connected at once.
     maxclients: u64 = ["maxclients"], Clients, AtOnce, Rule::Integer { low: 1, high: 4_294_967_295 }, "10000";

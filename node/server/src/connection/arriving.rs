@@ -24,7 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let (worker, presence) = (self.worker, self.presence);
         let node = &worker.node;
         let written = self.client.written;
-        let mut look = self.client.look(node.wall_clock(), self.reply.version(), self.input.len());
+        let mut look = self.look(node.wall_clock());
         look.marks |= Marks::BLOCKED;
         presence.update(&look);
         let wanted = match &awaited.goal {
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.take_reply_buffer();
             self.answer_arrival(&awaited.goal, outcome);
         }
-        presence.update(&self.client.look(node.wall_clock(), self.reply.version(), self.input.len()));
+        presence.update(&self.look(node.wall_clock()));
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 return aborted();
             }
             match self.poll_read(context) {
-                Poll::Ready(Ok(Wait::Bytes)) => {}
+                Poll::Ready(Ok(Wait::Bytes)) => self.presence.set_input(self.input.count()),
                 Poll::Ready(Ok(Wait::Mail)) => return Poll::Ready(Ok(Came::Mail)),
                 Poll::Ready(Ok(Wait::Over)) => return aborted(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

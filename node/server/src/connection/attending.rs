@@ -70,9 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 self.answer_whether_done(migrated.error());
                 return Ok(self.worker.node.wall_clock());
             }
-            Some(Order::Settings(moving)) => {
-                let moved = self.attend(moving.carry_out(&self.worker.node, self.presence.id)).await?;
-                self.answer_whether_done(moved.err().map(|error| error.to_string()));
+            Some(Order::Settings(change)) => {
+                let changed = self.attend(change.carry_out(&self.worker.node, self.presence.id)).await?;
+                self.answer_whether_done(changed.err().map(|error| error.to_string()));
                 return Ok(self.worker.node.wall_clock());
             }
             Some(Order::Chunk(answer)) => self.answered(answer).await?,

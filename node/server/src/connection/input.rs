@@ -1,5 +1,6 @@
 //! What a client has sent and a connection has not executed yet.
 
+use crate::clients::InputBytes;
 use crate::limits::{READ_BUFFER_BYTES, READ_BUFFER_GROWTH_MAX};
 use crate::worker::Worker;
 
@@ -24,6 +25,13 @@ impl Input {
     /// How many bytes are left.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// What is left of it, as others see it. Of a buffer that nothing is left in nothing is held for long.
+    pub(super) fn count(&self) -> InputBytes {
+        let waiting = self.len();
+        let spare = if waiting == 0 { 0 } else { self.bytes.capacity() - waiting };
+        InputBytes { waiting: waiting as u64, spare: spare as u64 }
     }
 
     /// Makes room for the next read: a pooled buffer at first, more for a request that is known to be larger.

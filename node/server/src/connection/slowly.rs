@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Wait::Bytes | Wait::Mail => self.has_read_ahead = true,
             }
             self.presence.note_active(self.worker.node.wall_clock());
-            self.presence.set_buffered(self.input.len() as u64);
+            self.presence.set_input(self.input.count());
         }
         Poll::Pending
     }

@@ -57,8 +57,12 @@ impl Client {
     }
 
     /// What comes up to the end of a line.
-    async fn rest_of_line(&mut self) {
-        while self.stream.read_u8().await.unwrap() != b'\n' {}
+    async fn rest_of_line(&mut self) -> String {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            line.push(self.stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(line).unwrap()
     }
 
     /// All that still comes until the other side closes.

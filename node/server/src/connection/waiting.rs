@@ -17,7 +17,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     #[cold]
     pub(super) async fn wait_for_key(&mut self, now: UnixMillis) -> io::Result<UnixMillis> {
         let (worker, presence) = (self.worker, self.presence);
-        presence.update(&self.client.look(now, self.reply.version(), self.input.len()));
         let Some(waiting) = self.client.waiting.take() else { return Ok(now) };
         // SUBTLE: before the first wait: others see the client in the queues already, and it may end while it is written to.
         let turn = Turn { worker, waiter: &waiting.waiter };
@@ -44,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
                     }
                     match self.poll_read(context) {
-                        Poll::Ready(Ok(Wait::Bytes)) => {}
+                        Poll::Ready(Ok(Wait::Bytes)) => presence.set_input(self.input.count()),
                         Poll::Ready(Ok(Wait::Mail)) => return Poll::Ready(Ok(Came::Mail)),
                         Poll::Ready(Ok(Wait::Over)) => {
                             return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
@@ -67,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             waiting.answer(&outcome, &mut self.reply);
         }
         let now = worker.node.wall_clock();
-        presence.update(&self.client.look(now, self.reply.version(), self.input.len()));
+        presence.update(&self.look(now));
         Ok(now)
     }
 

@@ -20,21 +20,24 @@ pub fn run_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Re
     (entry.command.handler)(call, args)
 }
 
-/// The same of a command in a transaction or of a script. The latency monitor hears of it as of one that stands alone; what all
-/// of them change has to fit into one batch.
+/// The same of a command in a transaction or of a script. It is counted and timed, and the slow log and the latency monitor
+/// hear of it, as one that stands alone; what all of them change has to fit into one batch.
 #[inline]
 pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), CommandError> {
+    let timed = call.client.tally.call(entry.ordinal) || entry.is_timed(args.len());
     if call.store.pending_bytes() > GROUP_BYTES_MAX && entry.command.flags.contains(Flags::WRITE) {
         call.node.console.metrics.replication.limits_met.add("group_bytes", 1);
         return Err(CommandError::Plain("ERR what is written at once would be more than one batch can hold"));
     }
-    if !call.node.latency.is_on() {
+    if !timed {
         return run_handler(call, entry, args);
     }
     let began_ns = call.node.monotonic_ns();
     let result = run_handler(call, entry, args);
     let taken_ns = call.node.monotonic_ns().saturating_sub(began_ns);
-    super::note_latency(call.node, entry, Duration::from_nanos(taken_ns));
+    call.client.tally.time(entry.ordinal, taken_ns);
+    let (taken, config) = (Duration::from_nanos(taken_ns), call.node.config.load());
+    super::note_if_slow(call.node, call.client, entry, taken, call.now(), args, &config);
     result
 }
 

@@ -1,7 +1,8 @@
 //! What clients are answered, request by request. The expected texts are those of Redis 7.0.15.
 
 use super::*;
-use crate::testing::{STARTED_AT, node};
+use crate::clients::InputBytes;
+use crate::testing::{Caller, STARTED_AT, node};
 use keyspace::{Database, Permission, Relocated, Relocation};
 use resp::Version;
 use std::collections::BTreeMap;
@@ -355,7 +356,7 @@ fn a_list_of_clients_has_the_fields_of_redis() {
     assert!(scene.ask('a', "exec").contains("cmd=exec user=default redir=-1 resp=2 lib-name= lib-ver=\n"));
     scene.check("multi -> +OK;");
     let (client, reply) = scene.client('a');
-    client.presence.update(&client.look(STARTED_AT, reply.version(), 0));
+    client.presence.update(&client.look(STARTED_AT, reply.version(), InputBytes::default()));
     assert!(scene.ask('b', "client list").contains(line));
 }
 
@@ -446,6 +447,27 @@ fn calls_are_counted_and_slow_ones_noted() {
     assert_eq!(node.tallies.totals().commands, 3);
     assert_eq!(node.tallies.errors().into_iter().collect::<Vec<_>>(), [("ERR".into(), 1), ("WRONGTYPE".into(), 1)]);
     assert!(!node.console.metrics.slow_log.is_empty());
+}
+
+#[test]
+fn what_a_transaction_or_a_script_calls_is_counted_timed_and_noted_as_what_stands_alone() {
+    let mut scene = Scene::new();
+    let node = Arc::clone(&scene.worker.node);
+    node.config.set(&[("slowlog-log-slower-than", "0")]).unwrap();
+    let script = "return(redis.call('zrange',KEYS[1],0,-1))";
+    for line in ["multi", "sadd s a", "smembers s", "exec", &format!("eval {script} 1 z")] {
+        scene.ask('a', line);
+    }
+    let noted = noted(&scene);
+    for line in ["smembers s", "zrange z 0 -1", &format!("eval {script} 1 z")] {
+        assert_eq!(noted.iter().filter(|noted| *noted == line).count(), 1, "{line}: {noted:?}");
+    }
+    // What a script calls stands before it, as in Redis.
+    assert!(noted.last().unwrap().starts_with("eval "), "{noted:?}");
+    let counts = |name: &str| node.tallies.command(node.table.find(name.as_bytes()).unwrap().ordinal);
+    for name in ["smembers", "zrange"] {
+        assert_eq!((counts(name).calls, counts(name).timed), (1, 1), "{name}");
+    }
 }
 
 /// Moves a large set, and asks the scene between two steps until it has taken its stamp.
@@ -550,8 +572,8 @@ fn a_script_that_begins_again_shows_each_of_its_calls_once() {
 #[test]
 fn a_script_that_is_given_again_after_a_move_shows_each_of_its_calls_once() {
     let mut scene = Scene::new();
-    scene.check("monitor -> +OK;");
-    let watching = Arc::clone(&scene.client('a').0.presence);
+    assert_eq!(scene.ask('c', "monitor"), "+OK;");
+    let watching = Arc::clone(&scene.client('c').0.presence);
     let script = "eval redis.call('get','x')return(redis.call('sadd','moved','late')) 0";
     let mut asked = 0;
     while_a_set_is_moved(&mut scene, |scene| {
@@ -679,4 +701,54 @@ fn what_client_caching_said_ends_with_a_command_that_is_refused() {
     assert!(scene.client('b').0.tracks.as_ref().is_some_and(|tracks| tracks.is_caching));
     assert!(scene.ask('b', "exec").starts_with("-EXECABORT"));
     assert!(!says_no(&mut scene));
+}
+
+/// As Redis 7.0.15 shows them.
+#[test]
+fn commands_are_shown_once_they_are_executed_and_what_is_in_a_transaction_before_its_end() {
+    let node = Arc::new(node());
+    let [mut watcher, mut client] = [(); 2].map(|()| Caller::new(&node));
+    assert_eq!(watcher.call("MONITOR"), "+OK\r\n");
+    for words in ["MULTI", "SET a 1", "SELECT 3", "NOSUCH", "GET a", "EVAL x 0"] {
+        client.call(words);
+    }
+    // It was refused as a whole.
+    client.call("EXEC");
+    for words in ["MULTI", "SET a 1", "SELECT 3", "GET a", "EXEC", "SELECT 0", "LPUSH a x"] {
+        client.call(words);
+    }
+    client.call_bytes(&[b"EVAL", b"redis.call('select', 5) redis.call('ping')", b"0"]);
+    let shown = watcher.mail();
+    let shown: Vec<&str> = shown.lines().map(|line| &line[line.find('[').unwrap()..]).collect();
+    let expected = [
+        "[0 127.0.0.1:50000] \"MULTI\"",
+        "[0 127.0.0.1:50000] \"EXEC\"",
+        "[0 127.0.0.1:50000] \"MULTI\"",
+        "[0 127.0.0.1:50000] \"SET\" \"a\" \"1\"",
+        "[3 127.0.0.1:50000] \"SELECT\" \"3\"",
+        "[3 127.0.0.1:50000] \"GET\" \"a\"",
+        "[3 127.0.0.1:50000] \"EXEC\"",
+        "[0 127.0.0.1:50000] \"SELECT\" \"0\"",
+        "[0 127.0.0.1:50000] \"LPUSH\" \"a\" \"x\"",
+        "[0 127.0.0.1:50000] \"EVAL\" \"redis.call('select', 5) redis.call('ping')\" \"0\"",
+        "[5 lua] \"select\" \"5\"",
+        "[5 lua] \"ping\"",
+    ];
+    assert_eq!(shown, expected);
+}
+
+/// As Redis 7.0.15 answers.
+#[test]
+fn who_is_shown_all_commands_asks_nothing_of_keys_until_it_is_reset() {
+    let node = Arc::new(node());
+    let mut watcher = Caller::new(&node);
+    assert_eq!(watcher.call("MONITOR"), "+OK\r\n");
+    let refusal = "-ERR Replica can't interact with the keyspace\r\n";
+    for words in ["GET k", "SET k 1", "PUBLISH c m", "EVAL x 0", "EVAL_RO x 0", "DEL k"] {
+        assert_eq!(watcher.call(words), refusal, "{words}");
+    }
+    assert_eq!(watcher.call("PING"), "+PONG\r\n");
+    assert_eq!(watcher.call("MULTI") + &watcher.call("GET k"), format!("+OK\r\n{refusal}"));
+    assert!(watcher.call("EXEC").starts_with("-EXECABORT "));
+    assert_eq!(watcher.call("RESET") + &watcher.call("SET k 1"), "+RESET\r\n+OK\r\n");
 }

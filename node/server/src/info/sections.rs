@@ -12,6 +12,7 @@ use crate::metrics::process::{machine_memory, processor_time, system_name};
 use crate::metrics::{Gauge, Metrics, Statistics, VERSION};
 use crate::node::Node;
 use crate::pubsub::ChannelKind;
+use crate::scripting::Shadowed;
 use crdt::UnixMillis;
 
 /// What the sections are made of, read once for all of them.
@@ -350,6 +351,9 @@ fn keyspace(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     }
 }
 
+/// Functions that nobody can call of which `INFO` tells; the metric counts all.
+const SHADOWED_TOLD_MAX: usize = 32;
+
 fn pelago(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     let (cluster, config) = (&scene.cluster, &scene.config);
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
@@ -386,6 +390,13 @@ fn pelago(scene: &Scene<'_>, lines: &mut Lines<'_>) {
     lines.put("vector", vector.join(",")).put("type_conflicts", own.type_conflicts.value());
     for (kind, count) in own.conflicts.values() {
         lines.put(format_args!("conflicts_{kind}"), count);
+    }
+    for (position, shadowed) in scene.node.scripts.shadowed().iter().take(SHADOWED_TOLD_MAX).enumerate() {
+        let Shadowed { function, library, called } = shadowed;
+        lines.put(
+            format_args!("shadowed_function{position}"),
+            format_args!("function={function},library={library},called={called}"),
+        );
     }
     let digests = &scene.metrics.replication;
     lines

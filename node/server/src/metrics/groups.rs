@@ -210,6 +210,8 @@ metric_group! {
         libraries: Gauge,
         /// Functions in them.
         functions: Gauge,
+        /// Of these, functions that nobody can call, because another library has registered one of the same name.
+        functions_shadowed: Gauge,
         /// Bytes of their code.
         library_bytes: Gauge,
         /// Bytes that Lua has in all workers, each as of the end of its last run.

@@ -262,7 +262,7 @@ impl Metrics {
         own.bytes_read.mirror(totals.bytes_in);
         own.bytes_written.mirror(totals.bytes_out);
         let open = clients.all();
-        let waiting = open.iter().map(|presence| presence.look().buffered).max();
+        let waiting = open.iter().map(|presence| presence.look().input.waiting).max();
         own.request_bytes_waiting_max.set_count(waiting.unwrap_or_default());
         own.connections_bytes.set_count(open.iter().map(|presence| presence.memory_bytes()).sum());
         let unread = open.iter().map(|presence| presence.unread_bytes()).max();
@@ -305,6 +305,7 @@ impl Metrics {
         let (libraries, functions) = scripts.functions();
         own.libraries.set_count(libraries as u64);
         own.functions.set_count(functions as u64);
+        own.functions_shadowed.set_count(scripts.shadowed().len() as u64);
         own.library_bytes.set_count(scripts.library_bytes() as u64);
         own.memory_bytes.set_count(scripts.running.memory() as u64);
     }

@@ -108,13 +108,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Target<S> {
         }
     }
 }
-
-/// Adds a request to those that are sent.
-pub fn write_request(out: &mut Vec<u8>, words: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-}

@@ -182,10 +182,6 @@ local api = {
     end
     return { ok = text }
   end,
-  breakpoint = function()
-    return false
-  end,
-  debug = function() end,
   REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
   LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
 }
@@ -194,7 +190,13 @@ for name, value in next, native.redis do
 end
 
 -- What only scripts have, and what only libraries have while they are loaded.
-local script_api, library_api = { replicate_commands = native.replicate_commands }, {}
+local script_api, library_api = {
+  replicate_commands = native.replicate_commands,
+  breakpoint = function()
+    return false
+  end,
+  debug = function() end,
+}, {}
 for name, value in next, api do
   script_api[name] = value
   library_api[name] = value

@@ -7,8 +7,8 @@ use resp::{Reply, Version};
 /// How deep a value is answered: what is deeper is an error in its place.
 const DEPTH_MAX: usize = 1000;
 
-/// A reply that a value is written as.
-pub struct Answer<'a> {
+/// Writes values of Lua as a reply.
+pub struct ReplyWriter<'a> {
     /// What is written so far.
     pub reply: &'a mut Reply,
     /// The version that the script has chosen.
@@ -17,7 +17,7 @@ pub struct Answer<'a> {
     pub effort: &'a Effort<'a>,
 }
 
-impl Answer<'_> {
+impl ReplyWriter<'_> {
     /// Writes a value, which is so deep in that which is answered.
     pub fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
         self.effort.step(self.reply.len())?;

@@ -126,7 +126,7 @@ pub fn load(machine: &mut Machine, code: &[u8], time_max_ns: u64) -> Result<Libr
     machine.end();
     environment.raw_set("redis", running).map_err(|error| format!("ERR {error}"))?;
     if was_killed {
-        return Err("ERR Error registering functions: FUNCTION LOAD timeout".to_owned());
+        return Err("ERR Error registering functions: ERR FUNCTION LOAD timeout".to_owned());
     }
     if let Some(failure) = failed {
         return Err(format!("ERR Error registering functions: {}", failure.text));

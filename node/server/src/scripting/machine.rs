@@ -133,6 +133,8 @@ pub struct Exchange {
     pub failed: RefCell<Option<Failure>>,
     /// Why it is to end early.
     pub stop: Cell<Option<Stop>>,
+    /// Where it was when it was killed, as in `@user_script:1`.
+    pub killed_at: RefCell<Option<String>>,
     /// The version of the protocol that the script has chosen.
     pub version: Cell<Version>,
     /// Functions that the library registers that is being loaded.
@@ -241,6 +243,7 @@ impl Machine {
             answer: RefCell::new(Reply::new(Version::Resp2)),
             failed: RefCell::default(),
             stop: Cell::new(None),
+            killed_at: RefCell::default(),
             version: Cell::new(Version::Resp2),
             registered: RefCell::default(),
             began_ns: Cell::new(0),
@@ -355,6 +358,7 @@ impl Machine {
         exchange.threshold_ns.set(threshold_ns);
         exchange.rests.set(false);
         exchange.stop.set(None);
+        exchange.killed_at.take();
         exchange.failed.take();
         exchange.version.set(Version::Resp2);
         exchange.run.begin();
@@ -461,8 +465,9 @@ fn look(lua: &Lua, exchange: &Rc<Exchange>, node: &Node) -> mlua::Result<VmState
         lua.named_registry_value::<Function>(PAUSE)?.call::<()>(())?;
         exchange.resumed_ns.set(node.monotonic_ns());
     }
-    if exchange.run.is_killed() {
-        exchange.stop.set(exchange.stop.get().or(Some(Stop::Killed)));
+    if exchange.run.is_killed() && exchange.stop.get().is_none() {
+        exchange.killed_at.replace(place(lua, 0).map(|(source, line, _)| format!("{source}:{line}")));
+        exchange.stop.set(Some(Stop::Killed));
     }
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
@@ -553,30 +558,37 @@ fn position(lua: &Lua, value: Value) -> mlua::Result<Table> {
             table
         }
     };
-    let mut place = String::new();
-    for level in 1..8 {
-        let frame = lua.inspect_stack(level, |frame| {
-            let source = frame.source();
-            let is_ours = source.what == "C" || source.source.as_deref() == Some("=pelago");
-            let name = source.short_src.map(|name| name.into_owned());
-            (!is_ours).then(|| (source.source.map(|source| source.into_owned()), frame.current_line(), name))
-        });
-        match frame {
-            Some(Some((source, Some(line), name))) => {
-                place = format!("{}:{line}: ", name.unwrap_or_default());
-                table.raw_set("source", source)?;
-                table.raw_set("line", line)?;
-                break;
-            }
-            Some(_) => {}
-            None => break,
-        }
+    let mut said = String::new();
+    if let Some((source, line, name)) = place(lua, 1) {
+        said = format!("{name}:{line}: ");
+        table.raw_set("source", source)?;
+        table.raw_set("line", line)?;
     }
     if let Some(sentence) = own {
-        table.raw_set("err", lua.create_string([b"ERR ".as_slice(), place.as_bytes(), &sentence].concat())?)?;
+        table.raw_set("err", lua.create_string([b"ERR ".as_slice(), said.as_bytes(), &sentence].concat())?)?;
     }
     Ok(table)
 }
+
+/// Where a script is, from this level of its stack on: the source, the line, and what the source is called in sentences.
+fn place(lua: &Lua, from: usize) -> Option<(String, usize, String)> {
+    for level in from..from + PLACE_LEVELS {
+        let found = lua.inspect_stack(level, |frame| {
+            let source = frame.source();
+            let is_ours = source.what == "C" || source.source.as_deref() == Some("=pelago");
+            let line = frame.current_line().filter(|_| !is_ours)?;
+            let [source, name] = [source.source, source.short_src].map(|text| text.unwrap_or_default().into_owned());
+            Some((source, line, name))
+        })?;
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// How deep in the stack a place is looked for: nothing of ours has more levels in between.
+const PLACE_LEVELS: usize = 7;
 
 /// A string of Lua as text.
 pub fn text(value: &LuaString) -> String {

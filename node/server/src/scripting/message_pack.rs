@@ -284,12 +284,10 @@ fn unpack_limit(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
 /// Unpacks at most `limit` values from `offset` on; all if the limit is zero. With a limit or an offset the place where it
 /// stopped comes first.
 fn unpack_full(lua: &Lua, args: &MultiValue, function: &str, limit: f64, offset: f64) -> Result<MultiValue> {
-    let text = match args.front() {
-        Some(Value::String(text)) => text.clone(),
-        other => {
-            let given = other.map_or("no value", type_name);
-            return Err(fail(lua, &format!("bad argument #1 to '{function}' (string expected, got {given})")));
-        }
+    // A number is its digits, as wherever Lua wants a text.
+    let Some(text) = args.front().cloned().map(|value| lua.coerce_string(value)).transpose()?.flatten() else {
+        let given = args.front().map_or("no value", type_name);
+        return Err(fail(lua, &format!("bad argument #1 to '{function}' (string expected, got {given})")));
     };
     let data = text.as_bytes();
     if offset < 0.0 || limit < 0.0 {

@@ -32,8 +32,10 @@ pub mod structs;
 
 use cache::Cache;
 use library::Library;
+use parking_lot::RwLock;
 use running::Running;
-use std::collections::BTreeMap;
+use shebang::ScriptFlags;
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the workers of a node share about scripts.
@@ -46,6 +48,27 @@ pub struct Scripts {
     libraries: AtomicUsize,
     functions: AtomicUsize,
     library_bytes: AtomicUsize,
+    known: RwLock<Known>,
+}
+
+/// What is known of the functions of all libraries.
+#[derive(Debug, Default)]
+struct Known {
+    /// What those say of themselves that are called.
+    flags: HashMap<String, ScriptFlags>,
+    shadowed: Vec<Shadowed>,
+}
+
+/// A function that nobody can call: another library has registered one of this name too. That happens when two regions load
+/// libraries at once, which one region refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// Its name.
+    pub function: String,
+    /// Its library.
+    pub library: String,
+    /// The library whose function is called: that whose name comes first.
+    pub called: String,
 }
 
 impl Scripts {
@@ -56,6 +79,29 @@ impl Scripts {
         self.libraries.store(libraries.len(), Ordering::Relaxed);
         self.functions.store(functions, Ordering::Relaxed);
         self.library_bytes.store(bytes, Ordering::Relaxed);
+        let known = Known::of(libraries);
+        let mut before = self.known.write();
+        for shadowed in known.shadowed.iter().filter(|shadowed| !before.shadowed.contains(shadowed)) {
+            let Shadowed { function, library, called } = shadowed;
+            tracing::warn!(
+                function,
+                library,
+                called,
+                "two libraries have registered a function of one name: that of the library whose name comes first is \
+                 called, in every region; delete one of the two"
+            );
+        }
+        *before = known;
+    }
+
+    /// What the function says of itself that is called by this name.
+    pub fn flags_of(&self, function: &str) -> Option<ScriptFlags> {
+        self.known.read().flags.get(function).copied()
+    }
+
+    /// The functions that nobody can call, found likewise.
+    pub fn shadowed(&self) -> Vec<Shadowed> {
+        self.known.read().shadowed.clone()
     }
 
     /// Bytes of the code of all libraries, as whoever looked last has found: within a fifth of a second of a change.
@@ -66,6 +112,28 @@ impl Scripts {
     /// How many libraries and functions there are, found likewise.
     pub fn functions(&self) -> (usize, usize) {
         (self.libraries.load(Ordering::Relaxed), self.functions.load(Ordering::Relaxed))
+    }
+}
+
+impl Known {
+    fn of(libraries: &BTreeMap<String, Library>) -> Self {
+        let (mut known, mut called) = (Self::default(), HashMap::new());
+        // In the order of their names, as `Libraries::replace` takes them.
+        for (library, function) in libraries.values().flat_map(|own| own.functions.iter().map(move |f| (&own.name, f)))
+        {
+            match called.entry(&function.name) {
+                hash_map::Entry::Vacant(place) => {
+                    place.insert(library);
+                    known.flags.insert(function.name.clone(), function.flags);
+                }
+                hash_map::Entry::Occupied(first) => known.shadowed.push(Shadowed {
+                    function: function.name.clone(),
+                    library: library.clone(),
+                    called: (*first.get()).clone(),
+                }),
+            }
+        }
+        known
     }
 }
 

@@ -128,10 +128,11 @@ fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Resu
         call.reply.append(exchange.answer.borrow().bytes());
         return Ok(());
     };
-    let text = match exchange.stop.get() {
-        Some(Stop::Killed) if plan.is_function => "ERR Script killed by user with FUNCTION KILL.",
-        Some(Stop::Killed) => "ERR Script killed by user with SCRIPT KILL.",
-        Some(Stop::Again | Stop::Frozen) | None => text,
+    let killed_at = exchange.killed_at.take();
+    let (text, place) = match exchange.stop.get() {
+        // In the words of Redis for both.
+        Some(Stop::Killed) => ("ERR Script killed by user with SCRIPT KILL...", &killed_at),
+        Some(Stop::Again | Stop::Frozen) | None => (text.as_str(), place),
     };
     Err(CommandError::Detailed(match place {
         Some(place) => format!("{text} script: {}, on {place}.", plan.name),
@@ -213,15 +214,14 @@ impl Runner<'_> {
             }
             self.exchange.run.note_write();
         }
-        if call.node.monitors.is_watched() {
-            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
-        }
-        call.client.tally.call(entry.ordinal);
         call.store.begin_command();
         let mut inner =
             Call { store: &mut *call.store, reply, client: &mut *call.client, node: call.node, stage: None };
         let result = crate::dispatch::run_inner_handler(&mut inner, entry, args);
         call.client.tally.looked(flags, call.store.lookups());
+        if call.node.monitors.is_watched() {
+            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
+        }
         let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
         if call.client.waiting.take().is_some() || waits.contains(&true) {
             return Err(CommandError::Plain(NOT_FROM_SCRIPTS));

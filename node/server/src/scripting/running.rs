@@ -97,20 +97,21 @@ impl Running {
         if all.is_empty() {
             return Err("NOTBUSY No scripts in execution right now.");
         }
-        let of_kind: Vec<_> = all.iter().filter(|run| run.about().is_function == functions).collect();
+        let harmless: Vec<_> = all.iter().filter(|run| !run.has_written()).collect();
+        // Whatever is to be killed: so Redis answers too.
+        if harmless.is_empty() {
+            return Err("UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
+                        either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
+                        command.");
+        }
+        let of_kind: Vec<_> = harmless.into_iter().filter(|run| run.about().is_function == functions).collect();
         if of_kind.is_empty() {
             return Err(match functions {
                 true => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
                 false => "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
             });
         }
-        let harmless: Vec<_> = of_kind.iter().filter(|run| !run.has_written()).collect();
-        if harmless.is_empty() {
-            return Err("UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
-                        either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
-                        command.");
-        }
-        for run in harmless {
+        for run in of_kind {
             run.kill();
             self.killed.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,7 +1,10 @@
 //! Scripts through dispatch: replies, locks, limits. What Redis answers to the same is compared in `tests/conformance`.
 
+use super::Shadowed;
+use crate::command::function::KEY;
 use crate::limits::SCRIPT_MEMORY_BYTES_MAX;
-use crate::testing::{Caller, node};
+use crate::testing::{Caller, STARTED_AT, node, node_with_steps};
+use keyspace::Database;
 use std::sync::Arc;
 
 fn caller() -> Caller {
@@ -272,7 +275,7 @@ fn who_watches_sees_a_script_and_then_what_it_calls() {
         assert!(commands[at].starts_with(start) && commands[at].ends_with(end), "{at}: {commands:?}");
     };
     check(0, "0 127.0.0.1:", " \"1\" \"k\"");
-    check(1, "0 lua] ", "\"SELECT\" \"3\"");
+    check(1, "3 lua] ", "\"SELECT\" \"3\"");
     check(2, "3 lua] ", "\"incr\" \"k\"");
     check(commands.len() - 2, "0 127.0.0.1:", "\"FCALL\" \"f\" \"0\"");
     check(commands.len() - 1, "0 lua] ", "\"get\" \"k\"");
@@ -423,9 +426,156 @@ fn a_script_that_begins_again_does_so_out_of_a_coroutine_too() {
     assert_eq!(caller.call("GET k"), "$1\r\n2\r\n");
 }
 
+/// A library in which `f` answers its name, and which says with which flags.
+fn library(name: &str, flags: &str) -> String {
+    format!(
+        "#!lua name={name}\nredis.register_function{{function_name='f', callback=function() return '{name}' end, \
+         flags={{{flags}}}}}"
+    )
+}
+
 #[test]
-fn clients_that_write_are_paused_and_who_asks_for_functions_is_not() {
-    let mut caller = caller();
+fn of_libraries_of_two_regions_with_one_function_the_one_whose_name_comes_first_is_called_and_the_other_told() {
+    for (here, arrives) in [("one", "two"), ("two", "one")] {
+        let node = Arc::new(node());
+        let mut caller = Caller::new(&node);
+        caller.call_bytes(&[b"FUNCTION", b"LOAD", library(here, "").as_bytes()]);
+        assert_eq!(node.scripts.shadowed(), []);
+        // As if another region had loaded it at once.
+        node.keyspace
+            .writer()
+            .access(STARTED_AT, &[KEY])
+            .put_field(Database::SYSTEM, KEY, arrives.as_bytes(), library(arrives, "").as_bytes())
+            .unwrap();
+        assert_eq!(caller.call("FCALL f 0"), "$3\r\none\r\n");
+        let [function, library, called] = ["f", "two", "one"].map(str::to_owned);
+        assert_eq!(node.scripts.shadowed(), [Shadowed { function, library, called }]);
+        let told = caller.call("INFO pelago");
+        assert!(told.contains("\r\nshadowed_function0:function=f,library=two,called=one\r\n"), "{told}");
+        // Both are there, and deleting one of them is the way out.
+        assert!(caller.call("FUNCTION LIST").starts_with("*2\r\n"));
+        assert_eq!(caller.call("FUNCTION DELETE one"), "+OK\r\n");
+        assert_eq!((caller.call("FCALL f 0"), node.scripts.shadowed()), ("$3\r\ntwo\r\n".to_owned(), vec![]));
+    }
+}
+
+/// As Redis 7.0.15 holds them back.
+#[test]
+fn what_waits_while_clients_that_write_are_paused() {
+    let node = Arc::new(node());
+    let mut caller = Caller::new(&node);
+    let [silent, open] = ["#!lua flags=no-writes\nreturn 1", "#!lua\nreturn 1"];
+    let digest = |caller: &mut Caller, body: &str| {
+        let reply = caller.call_bytes(&[b"SCRIPT", b"LOAD", body.as_bytes()]);
+        String::from_utf8_lossy(&reply[5..45]).into_owned()
+    };
+    let [silent_digest, open_digest, plain_digest] = [silent, open, "return 1"].map(|body| digest(&mut caller, body));
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library("one", "'no-writes'").as_bytes()]);
+    let mut queued = Caller::new(&node);
+    assert_eq!(queued.call("MULTI") + &queued.call("SET k 1"), "+OK\r\n+QUEUED\r\n");
+    let mut harmless = Caller::new(&node);
+    assert_eq!(harmless.call("MULTI") + &harmless.call("EVAL_RO return 0"), "+OK\r\n+QUEUED\r\n");
     assert_eq!(caller.call("CLIENT PAUSE 100000 WRITE"), "+OK\r\n");
-    assert!(caller.call("FUNCTION STATS").contains("libraries_count"));
+    let waits = |words: &[&str]| {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let at_once = Caller::beside(&caller).waits(&words);
+        // A command is not queued either that would wait.
+        let mut other = Caller::beside(&caller);
+        other.call("MULTI");
+        assert_eq!(other.waits(&words), at_once, "{words:?}");
+        at_once
+    };
+    for (words, is_held) in [
+        (&["GET", "k"][..], false),
+        (&["SET", "k", "1"], true),
+        (&["PUBLISH", "c", "m"], true),
+        (&["SPUBLISH", "c", "m"], true),
+        (&["PFCOUNT", "h"], true),
+        (&["EVAL", "return 1", "0"], true),
+        (&["EVAL", silent, "0"], false),
+        (&["EVAL", open, "0"], true),
+        (&["EVAL", "#!lua flags=no\nreturn 1", "0"], true),
+        (&["EVAL_RO", "return 1", "0"], false),
+        (&["EVAL_RO", open, "0"], true),
+        (&["EVALSHA", &silent_digest, "0"], false),
+        (&["EVALSHA", &open_digest, "0"], true),
+        (&["EVALSHA", &plain_digest, "0"], true),
+        (&["EVALSHA", "f", "0"], true),
+        (&["EVALSHA_RO", &plain_digest, "0"], false),
+        (&["EVALSHA_RO", &open_digest, "0"], true),
+        (&["FCALL", "f", "0"], false),
+        (&["FCALL", "nosuch", "0"], true),
+        (&["FCALL_RO", "f", "0"], false),
+        (&["SCRIPT", "LOAD", "return 2"], false),
+        (&["FUNCTION", "LIST"], false),
+        (&["FUNCTION", "STATS"], false),
+        (&["FUNCTION", "DELETE", "nosuch"], true),
+    ] {
+        assert_eq!(waits(words), is_held, "{words:?}");
+    }
+    assert!(queued.waits(&[b"EXEC"]));
+    assert!(!harmless.waits(&[b"EXEC"]));
+    node.condition.end_pause();
+    assert_eq!(queued.call("EXEC"), "*1\r\n+OK\r\n");
+    // What a function says of itself now counts.
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", b"REPLACE", library("one", "").as_bytes()]);
+    assert_eq!(caller.call("CLIENT PAUSE 100000 WRITE"), "+OK\r\n");
+    assert!(caller.waits(&[b"FCALL", b"f", b"0"]));
+}
+
+/// As Redis 7.0.15 answers, of functions too.
+#[test]
+fn a_script_that_is_killed_says_where_it_was() {
+    let node = Arc::new(node());
+    node.config.set(&[("busy-reply-threshold", "1")]).unwrap();
+    let mut caller = Caller::new(&node);
+    let kill = |caller: &Caller, words: &str| Caller::beside(caller).call(words);
+    let busy = |what: &str| {
+        format!("-BUSY Redis is busy running a script. You can only call {what} KILL or SHUTDOWN NOSAVE.\r\n")
+    };
+    assert!(caller.is_put_aside(&[b"EVAL", b"local a = 1\nwhile true do a = a + 1 end", b"0"]));
+    assert_eq!(kill(&caller, "FUNCTION KILL"), busy("SCRIPT"));
+    assert_eq!(kill(&caller, "SCRIPT KILL"), "+OK\r\n");
+    let ended = String::from_utf8(caller.go_on()).unwrap();
+    assert!(ended.starts_with("-ERR Script killed by user with SCRIPT KILL... script: "), "{ended}");
+    assert!(ended.ends_with(", on @user_script:2.\r\n"), "{ended}");
+    let library = "#!lua name=one\nredis.register_function('f', function() while true do end end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+    assert!(caller.is_put_aside(&[b"FCALL", b"f", b"0"]));
+    assert_eq!(kill(&caller, "SCRIPT KILL"), busy("FUNCTION"));
+    assert_eq!(kill(&caller, "FUNCTION KILL"), "+OK\r\n");
+    let ended = String::from_utf8(caller.go_on()).unwrap();
+    assert_eq!(ended, "-ERR Script killed by user with SCRIPT KILL... script: f, on @user_function:2.\r\n");
+    // What has written stays, whatever is to be killed.
+    assert!(caller.is_put_aside(&[b"EVAL", b"redis.call('set', KEYS[1], 1) while true do end", b"1", b"k"]));
+    for words in ["SCRIPT KILL", "FUNCTION KILL"] {
+        assert!(kill(&caller, words).starts_with("-UNKILLABLE Sorry the script already executed write commands "));
+    }
+    node.scripts.running.end_all();
+    caller.go_on();
+}
+
+#[test]
+fn a_library_that_loads_without_end_is_refused() {
+    // Each look at the clock takes long: what it runs does not matter.
+    let mut caller = Caller::new(&Arc::new(node_with_steps(100_000_000)));
+    let reply = caller.call_bytes(&[b"FUNCTION", b"LOAD", b"#!lua name=one\nwhile true do end"]);
+    let reply = String::from_utf8_lossy(&reply);
+    assert_eq!(reply, "-ERR Error registering functions: ERR FUNCTION LOAD timeout\r\n");
+}
+
+#[test]
+fn what_a_debugger_needs_is_there_for_scripts_alone() {
+    let mut caller = caller();
+    assert_eq!(eval(&mut caller, "redis.debug() return tostring(redis.breakpoint())"), "$5\r\nfalse\r\n");
+    let library = "#!lua name=one\nredis.register_function('f', function() return tostring(redis.breakpoint) end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+    assert_eq!(caller.call("FCALL f 0"), "$3\r\nnil\r\n");
+}
+
+#[test]
+fn numbers_are_unpacked_as_their_digits() {
+    let mut caller = caller();
+    assert_eq!(eval(&mut caller, "return cmsgpack.unpack(1)"), ":49\r\n");
+    assert!(eval(&mut caller, "return cmsgpack.unpack({})").contains("(string expected, got table)"));
 }

@@ -2,9 +2,9 @@
 
 use crate::client::Client;
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
 use crate::target::Target;
 use crate::wire::{Answer, Wire};
+use resp::write_request;
 use serde_json::Value;
 use server::persistence::backup::{BackupFile, BackupManifest};
 

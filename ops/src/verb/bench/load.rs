@@ -2,9 +2,9 @@
 
 use super::{Calls, Course};
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
 use crate::target::Password;
 use crate::wire::Wire;
+use resp::write_request;
 use server::metrics::{Latencies, LatencyCounts};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

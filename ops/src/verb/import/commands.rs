@@ -11,7 +11,7 @@ use super::holding::Holding;
 use super::link::Place;
 use super::lives;
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
+use resp::write_request;
 use resp::{Limits, Parser, Progress};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::address::Source;
 use super::lanes::lock;
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
+use resp::write_request;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

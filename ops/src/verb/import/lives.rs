@@ -6,7 +6,7 @@
 //! itself, wherever it stands: nothing needs to be remembered, whoever goes on and whatever was interrupted. Keys are given
 //! back their own ends by [`super::release`].
 
-use crate::reply::write_request;
+use resp::write_request;
 
 /// How deadlines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 use super::lanes::select;
 use super::loader::{now, unreadable, value_of};
 use crate::failure::{Failure, Result};
-use crate::reply::write_request;
 use crate::wire::{Answer, Wire};
 use rdb::payload::Payload;
 use rdb::{Entry, Kind, Object, Texts};
+use resp::write_request;
 use std::collections::BTreeSet;
 
 /// Goes through the keys of one database.

@@ -7,10 +7,11 @@ use super::holding::{Facts, Holding, facts};
 use super::lives;
 use super::pages::{Pages, deadlines};
 use crate::failure::{Failure, Result};
-use crate::reply::{Reply, write_request};
+use crate::reply::Reply;
 use crate::terminal::grouped;
 use crate::wire::{Answer, Wire};
 use rdb::Texts;
+use resp::write_request;
 use serde_json::{Value, json};
 
 /// Where notes of live imports stand.

@@ -7,8 +7,8 @@ mod stream;
 
 use super::holding::Holding;
 use super::lives::Lives;
-use crate::reply::write_request;
 use rdb::{Entry, Hash, Kind, Object, SortedSet, Texts, score_text};
+use resp::write_request;
 use std::io::Write as _;
 
 /// What became of a key.

@@ -34,7 +34,7 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
             ));
         }
         let texts = texts.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        call.client.order = Some(Order::Settings(Box::new(Moving { host, texts })));
+        call.client.order = Some(Order::Settings(Box::new(SettingsChange { host, texts })));
         return Ok(());
     }
     apply(call.node, call.client.id(), &texts, None)?;
@@ -44,13 +44,13 @@ pub fn set(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 
 /// A change of the settings that waits for the resolver of names.
 #[derive(Debug)]
-pub struct Moving {
+pub struct SettingsChange {
     /// The name.
     host: String,
     texts: Vec<(String, String)>,
 }
 
-impl Moving {
+impl SettingsChange {
     /// Makes the change when it is known what the name stands for.
     pub async fn carry_out(&self, node: &Node, client: u64) -> Result<(), CommandError> {
         let looked_up = LookedUp::ask(self.host.clone()).await;

@@ -37,7 +37,8 @@ pub(super) fn reply_ids(reply: &mut Reply, stream: StreamView<'_>) {
     reply.bulk(b"max-deleted-entry-id");
     reply_id(reply, stream.max_deleted_id());
     reply.bulk(b"entries-added");
-    reply.count(usize::try_from(stream.entries_added()).unwrap_or(usize::MAX));
+    // Beyond what an integer of the protocol can be it goes on below zero, as in Redis.
+    reply.integer(stream.entries_added() as i64);
     reply.bulk(b"recorded-first-entry-id");
     reply_id(reply, stream.first().map_or_else(Default::default, |first| first.id));
 }

@@ -24,7 +24,7 @@ async fn with_a_value(scene: &Scene, room: usize) -> Client {
 }
 
 fn buffered(scene: &Scene) -> u64 {
-    scene.node().clients.all().iter().map(|presence| presence.look().buffered).max().unwrap_or(0)
+    scene.node().clients.all().iter().map(|presence| presence.look().input.waiting).max().unwrap_or(0)
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]

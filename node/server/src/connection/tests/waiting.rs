@@ -432,3 +432,69 @@ async fn a_connection_that_is_to_end_answers_first_what_has_come_and_what_it_wai
     })
     .await;
 }
+
+/// What the node counts as the memory of the largest of its clients.
+fn largest(scene: &Scene) -> u64 {
+    scene.node().clients.all().iter().map(|presence| presence.memory_bytes()).max().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_comes_behind_a_waiting_command_counts_as_memory_and_may_end_its_client() {
+    run(async |scene| {
+        let [mut waiter, mut small] = [(); 2].map(|()| scene.connect());
+        small.ask("PING", "+PONG\r\n").await;
+        waiter.begin("BLPOP q 0", &scene, 1).await;
+        assert!(largest(&scene) < 10_000);
+        waiter.send(&b"PING\r\n".repeat(50_000)).await;
+        until(|| largest(&scene) > 300_000).await;
+        scene.node().clients.end_largest(100_000);
+        until(|| scene.node().clients.count() == 1).await;
+        assert_eq!((scene.node().clients.evicted(), scene.node().blocking.count()), (1, 0));
+        small.ask("PING", "+PONG\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_keys_that_are_waited_for_or_watched_count_as_memory() {
+    run(async |scene| {
+        let [mut waiter, mut watcher] = [(); 2].map(|()| scene.connect());
+        let key = "k".repeat(20_000);
+        waiter.begin(&format!("BLPOP {key} 0"), &scene, 1).await;
+        assert!(largest(&scene) > 20_000);
+        watcher.ask(&format!("WATCH {key} other{key}"), "+OK\r\n").await;
+        until(|| largest(&scene) > 40_000).await;
+        watcher.ask(&format!("UNWATCH\r\nRPUSH {key} a"), "+OK\r\n:1\r\n").await;
+        waiter.expect(&popped(&key, "a")).await;
+        waiter.ask("PING", "+PONG\r\n").await;
+        until(|| largest(&scene) < 10_000).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_transaction_has_queued_counts_as_memory_and_is_told() {
+    run(async |scene| {
+        let [mut client, mut other] = [(); 2].map(|()| scene.connect());
+        client.ask(&format!("MULTI\r\nSET k {}", "v".repeat(50_000)), "+OK\r\n+QUEUED\r\n").await;
+        until(|| largest(&scene) > 50_000).await;
+        // Also while the rest of what came with it is held back.
+        scene.node().condition.pause(crate::condition::Paused::Writes, u64::MAX);
+        other.send(format!("MULTI\r\nGET {}\r\nSET k 1\r\n", "k".repeat(60_000)).as_bytes()).await;
+        until(|| largest(&scene) > 60_000).await;
+        scene.node().condition.end_pause();
+        other.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n").await;
+        other.ask("DISCARD", "+OK\r\n").await;
+        other.send(b"CLIENT LIST ID 1\r\n").await;
+        other.rest_of_line().await;
+        let line = other.rest_of_line().await;
+        let field = |name: &str| {
+            let value = line.split(' ').find_map(|field| field.strip_prefix(name)).unwrap();
+            value.parse::<u64>().unwrap()
+        };
+        assert!(field("multi-mem=") > 50_000 && field("tot-mem=") > field("multi-mem="), "{line}");
+        client.ask("DISCARD", "+OK\r\n").await;
+        until(|| largest(&scene) < 10_000).await;
+    })
+    .await;
+}

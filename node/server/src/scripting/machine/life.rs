@@ -124,10 +124,10 @@ fn ask(lua: &Lua, exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, 
 fn note_end(lua: &Lua, exchange: &Exchange, Ended { is_well, value, is_sequence }: &Ended) -> mlua::Result<()> {
     if *is_well {
         let (reply, effort) = (&mut exchange.answer.borrow_mut(), Effort::new(lua));
-        let mut answer = convert::Answer { reply, script_version: exchange.version.get(), effort: &effort };
+        let mut writer = convert::ReplyWriter { reply, script_version: exchange.version.get(), effort: &effort };
         return match value {
-            Value::Table(table) if *is_sequence => answer.sequence(table),
-            value => answer.value(value, 0),
+            Value::Table(table) if *is_sequence => writer.sequence(table),
+            value => writer.value(value, 0),
         };
     }
     let failure = match value {
