@@ -184,6 +184,11 @@ pub(crate) enum ControlFrame {
         /// Whether the side that fed gave up; else the side that was fed.
         by_source: bool,
     },
+    /// The session goes on, although nothing of it comes: parts of a chunk have come, a slot is read or merged.
+    StateProgress {
+        session: SessionId,
+        by_source: bool,
+    },
     Membership(Vec<u8>),
     NumberRequest,
     NumberGranted {
@@ -230,6 +235,7 @@ impl ControlFrame {
             Self::Request { id, body } => pack(20, &(id, body)),
             Self::Response { id, body } => pack(21, &(id, body)),
             Self::Partial(held) => pack(22, held),
+            Self::StateProgress { session, by_source } => pack(23, &(*session, *by_source)),
         }
     }
 
@@ -298,31 +304,61 @@ impl ControlFrame {
                 Self::Response { id, body }
             }
             22 => Self::Partial(unpack(body)?),
+            23 => {
+                let (session, by_source) = unpack(body)?;
+                Self::StateProgress { session, by_source }
+            }
             _ => return Err(FrameError::Unknown("control frame")),
         })
     }
+}
+
+/// What a chunk of state holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ChunkKind {
+    Slots,
+    Listing,
+}
+
+/// Some of a chunk of state that is too large for one frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct StatePart {
+    pub kind: ChunkKind,
+    /// Bytes of the whole chunk.
+    pub whole: usize,
+    /// Where the part belongs: parts come in order.
+    pub offset: usize,
+    pub bytes: Bytes,
 }
 
 /// Everything that travels on the state lane.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum StateFrame {
     Begin { session: SessionId, vector: VersionVector },
-    Slots { session: SessionId, payload: Bytes },
-    Listing { session: SessionId, payload: Bytes },
+    Chunk { session: SessionId, kind: ChunkKind, payload: Bytes },
     End { session: SessionId },
+    Part { session: SessionId, part: StatePart },
 }
 
 impl StateFrame {
     pub(crate) fn encode(&self) -> Bytes {
         let (tag, session, payload): (u8, &SessionId, &[u8]) = match self {
             Self::Begin { session, vector } => return Self::encode_begin(*session, vector),
-            Self::Slots { session, payload } => (2, session, payload),
-            Self::Listing { session, payload } => (3, session, payload),
+            Self::Chunk { session, kind: ChunkKind::Slots, payload } => (2, session, payload),
+            Self::Chunk { session, kind: ChunkKind::Listing, payload } => (3, session, payload),
             Self::End { session } => (4, session, &[]),
+            Self::Part { session, part } => match part.kind {
+                ChunkKind::Slots => (5, session, &part.bytes),
+                ChunkKind::Listing => (6, session, &part.bytes),
+            },
         };
-        let mut out = Vec::with_capacity(9 + payload.len());
+        let mut out = Vec::with_capacity(25 + payload.len());
         out.push(tag);
         out.extend_from_slice(&session.0.to_le_bytes());
+        if let Self::Part { part, .. } = self {
+            out.extend_from_slice(&(part.whole as u64).to_le_bytes());
+            out.extend_from_slice(&(part.offset as u64).to_le_bytes());
+        }
         out.extend_from_slice(payload);
         out.into()
     }
@@ -341,12 +377,23 @@ impl StateFrame {
         let mut reader = Reader::new(bytes);
         let tag = reader.byte()?;
         let session = SessionId(reader.word()?);
-        let payload = bytes.slice(bytes.len() - reader.rest().len()..);
+        let rest = |reader: &Reader<'_>| bytes.slice(bytes.len() - reader.rest().len()..);
         match tag {
-            1 => Ok(Self::Begin { session, vector: WireVector(payload.to_vec()).open()? }),
-            2 => Ok(Self::Slots { session, payload }),
-            3 => Ok(Self::Listing { session, payload }),
+            1 => Ok(Self::Begin { session, vector: WireVector(reader.rest().to_vec()).open()? }),
+            2 => Ok(Self::Chunk { session, kind: ChunkKind::Slots, payload: rest(&reader) }),
+            3 => Ok(Self::Chunk { session, kind: ChunkKind::Listing, payload: rest(&reader) }),
             4 => reader.finish().map(|()| Self::End { session }),
+            5 | 6 => {
+                let kind = if tag == 5 { ChunkKind::Slots } else { ChunkKind::Listing };
+                let words = [reader.word()?, reader.word()?];
+                let [whole, offset] = words.map(|word| usize::try_from(word).unwrap_or(usize::MAX));
+                let bytes = rest(&reader);
+                let fits = offset.checked_add(bytes.len()).is_some_and(|end| end <= whole);
+                if bytes.is_empty() || !fits {
+                    return Err(FrameError::OutOfRange("a part of a chunk of state"));
+                }
+                Ok(Self::Part { session, part: StatePart { kind, whole, offset, bytes } })
+            }
             _ => Err(FrameError::Unknown("state frame")),
         }
     }

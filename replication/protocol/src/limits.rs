@@ -10,8 +10,14 @@ pub const BATCH_BYTES_MAX: usize = 576 << 20;
 pub const FRAGMENT_BYTES: usize = if cfg!(debug_assertions) { 4 << 10 } else { 1 << 20 };
 /// Batches of one origin of which fragments are kept: those that come first. A second one may be begun by another peer.
 pub const ASSEMBLIES_OF_ORIGIN_MAX: usize = 2;
-/// Bytes of a frame on the state lane: one slot is read whole, however large its keys are.
-pub const STATE_FRAME_BYTES_MAX: usize = 1 << 30;
+/// Bytes of state in one frame on the state lane. What is larger crosses in parts, so that a session stands still only if
+/// not even this much comes within its time: 9 KB/s are enough. Builds for tests have parts that are smaller.
+pub const STATE_PART_BYTES: usize = if cfg!(debug_assertions) { 8 << 10 } else { 256 << 10 };
+/// Bytes of a frame on the state lane: more than a part, so that these may be made larger one day, and more than any vector.
+pub const STATE_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a chunk of state, packed: one slot is read whole, however large its keys are, and the side that is fed has all of
+/// it in memory before it merges it. A record of the journal may have a little more.
+pub const STATE_CHUNK_BYTES_MAX: usize = 3 << 30;
 /// Entries of a vector on the wire: there are no more node numbers.
 pub const VECTOR_ENTRIES_MAX: usize = crdt::NODE_NUMBERS_MAX as usize;
 /// Numbers that a node may say it has used: it cannot have used more than there are.
@@ -71,10 +77,13 @@ pub const STATE_CHUNK_BYTES: usize = 2 << 20;
 pub const SESSIONS_FED_MAX: usize = 2;
 /// Slots of the keyspace: the number in Redis Cluster.
 pub const SLOTS: u16 = 16_384;
-/// Milliseconds without any progress after which a state session is given up.
+/// Milliseconds without any progress after which a state session is given up. A part that comes is progress, and so is a step
+/// of reading or merging, which the other side is told of.
 pub const SESSION_STALL_MS: u64 = 30_000;
+/// At most one sign of progress to the other side of a session in this time.
+pub const SESSION_SIGN_MS: u64 = 2_000;
 /// Milliseconds that a peer may be silent while state goes to or from it: packing, unpacking and merging one value of
-/// half a gigabyte takes a node that long on a slow machine, and it hears nothing meanwhile.
+/// half a gigabyte takes a node that long on a slow machine, and it hears nothing meanwhile. Everything else is in steps.
 pub const SESSION_SILENCE_MS: u64 = 12_000;
 /// The first pause after a failed state session; it doubles, with a random part, up to the limit below.
 pub const SESSION_RETRY_MS: u64 = 250;

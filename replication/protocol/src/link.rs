@@ -2,6 +2,7 @@
 //!
 //! A link only keeps; what happens on it is decided by the hub, which sees all links.
 
+use crate::catch_up::StateQueue;
 use crate::clock_offset::{ClockOffset, ClockSample, SeenClock};
 use crate::frame::{ControlFrame, Heartbeat};
 use crate::handshake::PeerFacts;
@@ -60,7 +61,7 @@ pub(crate) struct Link {
     control_bytes: usize,
     /// Frames of the greeting that the transport has not taken: nothing may overtake them.
     greeting: usize,
-    pub state: VecDeque<Bytes>,
+    pub state: StateQueue,
     pub messages: MessageQueue,
     pub heartbeat_due: bool,
     /// The last heartbeat heard: its time there, and ours.
@@ -154,7 +155,7 @@ impl Link {
             control: VecDeque::new(),
             control_bytes: 0,
             greeting: 0,
-            state: VecDeque::new(),
+            state: StateQueue::default(),
             messages: MessageQueue::default(),
             heartbeat_due: false,
             heartbeat_heard: None,

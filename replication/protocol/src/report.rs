@@ -120,6 +120,8 @@ pub struct NodeReport {
     pub ring_bytes_max: usize,
     /// Bytes handed out for application and not yet applied.
     pub applying_bytes: usize,
+    /// Bytes of a chunk of state of which more parts are to come.
+    pub state_gathered_bytes: usize,
     /// Whether the node still waits for its first filling.
     pub filling: bool,
     /// How often each limit was met.

@@ -31,6 +31,10 @@ pub struct HubSettings {
     pub window_bytes: usize,
     /// Batches of more bytes cross a link in fragments of so many.
     pub fragment_bytes: usize,
+    /// Chunks of state of more bytes cross a link in parts of so many.
+    pub state_part_bytes: usize,
+    /// A chunk of state that claims to have more bytes is refused.
+    pub state_chunk_bytes_max: usize,
     /// How long a gap may last before another peer is asked to fill it.
     pub grace_ms: u64,
     /// The pace of heartbeats.
@@ -68,6 +72,8 @@ impl HubSettings {
             waiting_bytes: limits::WAITING_BYTES,
             window_bytes: limits::WINDOW_BYTES,
             fragment_bytes: limits::FRAGMENT_BYTES,
+            state_part_bytes: limits::STATE_PART_BYTES,
+            state_chunk_bytes_max: limits::STATE_CHUNK_BYTES_MAX,
             grace_ms: 1_000,
             heartbeat_ms: 250,
             silence_ms: 1_500,

@@ -58,7 +58,10 @@ fn hand_in(world: &mut World, lane: Lane, bytes: Vec<u8>) {
 
 /// Everything that node 1 says to node 0 in a session of ordinary life.
 fn honest_frames() -> Vec<(Lane, Vec<u8>)> {
-    let mut world = World::new(2, 4, |_, settings| settings.ring_bytes = 600);
+    let mut world = World::new(2, 4, |_, settings| {
+        settings.ring_bytes = 600;
+        settings.state_part_bytes = 60;
+    });
     world.record = true;
     for round in 0..40 {
         world.random_write(0);
@@ -106,6 +109,7 @@ fn noise_on_every_lane_breaks_the_link_and_nothing_else() {
 fn honest_frames_with_a_few_wrong_bytes_break_the_link_and_nothing_else() {
     let honest = honest_frames();
     assert!(Lane::ALL.iter().all(|lane| honest.iter().any(|(other, _)| other == lane)));
+    assert!(honest.iter().any(|(lane, frame)| *lane == Lane::State && frame[0] == 5), "state in parts");
     let mut random = Random(2);
     for _ in 0..40 {
         let mut world = World::new(2, 4, |_, _| {});

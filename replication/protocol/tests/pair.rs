@@ -1,6 +1,7 @@
 //! Two and three nodes face to face: what must hold whatever the network does.
 
 mod fragments;
+mod parts;
 mod world;
 
 use crdt::{NodeNumber, Stamp, VersionVector};

@@ -144,6 +144,9 @@ impl Hub {
             ControlFrame::StateAbandoned { session, by_source } => {
                 self.state_abandoned(peer, session, by_source, now);
             }
+            ControlFrame::StateProgress { session, by_source } => {
+                self.state_progressed(peer, session, by_source, now);
+            }
             ControlFrame::Membership(record) => {
                 self.events.push_back(Event::Membership { peer, record: record.into() });
             }

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::catch_up::{Fed, Feeding, FeedingStep};
-use crate::frame::{ControlFrame, StateFrame, WireVector};
+use crate::frame::{ChunkKind, ControlFrame, StateFrame, WireVector};
 use crate::link::Peer;
 use crate::{Event, FrameError, Millis, NodeIdentity, SessionId, limits};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ impl Hub {
     ) {
         let feeding = self.feeding.get_mut(&peer).filter(|feeding| feeding.session == session);
         if feeding.is_some_and(|feeding| feeding.slots_read(next, now)) {
-            self.send_state(peer, &StateFrame::Slots { session, payload });
+            self.send_chunk(peer, session, ChunkKind::Slots, payload);
             self.feed(peer);
         }
     }
@@ -46,8 +46,32 @@ impl Hub {
     ) {
         let feeding = self.feeding.get_mut(&peer).filter(|feeding| feeding.session == session);
         if feeding.is_some_and(|feeding| feeding.listing_read(covered, now)) {
-            self.send_state(peer, &StateFrame::Listing { session, payload });
+            self.send_chunk(peer, session, ChunkKind::Listing, payload);
             self.feed(peer);
+        }
+    }
+
+    /// What was asked for by [`Event::ReadSlots`], [`Event::ReadListing`], [`Event::MergeSlots`] or [`Event::MergeListing`] takes
+    /// long, and goes on.
+    pub fn state_moves(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {
+        if let Some(fed) = self.fed_by(peer, session) {
+            if fed.moved(now) {
+                self.send(peer, &ControlFrame::StateProgress { session, by_source: false });
+            }
+        } else if let Some(feeding) = self.feeding.get_mut(&peer).filter(|feeding| feeding.session == session)
+            && feeding.moved(now)
+        {
+            self.send(peer, &ControlFrame::StateProgress { session, by_source: true });
+        }
+    }
+
+    /// The other side of a session says that it goes on.
+    pub(super) fn state_progressed(&mut self, peer: NodeIdentity, session: SessionId, by_source: bool, now: Millis) {
+        if let Some(fed) = self.fed_by(peer, session).filter(|_| by_source) {
+            fed.progress = now;
+        }
+        if let Some(feeding) = self.feeding.get_mut(&peer).filter(|f| !by_source && f.session == session) {
+            feeding.progress = now;
         }
     }
 
@@ -210,16 +234,19 @@ impl Hub {
                 let Some(fed) = self.fed_by(peer, session) else { return Ok(()) };
                 fed.begin(vector, now)
             }
-            StateFrame::Slots { session, payload } => {
+            StateFrame::Chunk { session, kind, payload } => {
                 let Some(fed) = self.fed_by(peer, session) else { return Ok(()) };
-                fed.slots(now)?;
-                self.events.push_back(Event::MergeSlots { peer, session, payload });
+                fed.chunk(kind, now)?;
+                self.merge_chunk(peer, session, kind, payload);
                 Ok(())
             }
-            StateFrame::Listing { session, payload } => {
+            StateFrame::Part { session, part } => {
+                let bytes_max = self.settings.state_chunk_bytes_max;
                 let Some(fed) = self.fed_by(peer, session) else { return Ok(()) };
-                fed.listing(now)?;
-                self.events.push_back(Event::MergeListing { peer, session, payload });
+                if let Some((kind, payload)) = fed.part(&part, bytes_max, now)? {
+                    self.merge_chunk(peer, session, kind, payload);
+                }
+                self.state_moves(peer, session, now);
                 Ok(())
             }
             StateFrame::End { session } => {
@@ -229,6 +256,13 @@ impl Hub {
                 Ok(())
             }
         }
+    }
+
+    fn merge_chunk(&mut self, peer: NodeIdentity, session: SessionId, kind: ChunkKind, payload: Bytes) {
+        self.events.push_back(match kind {
+            ChunkKind::Slots => Event::MergeSlots { peer, session, payload },
+            ChunkKind::Listing => Event::MergeListing { peer, session, payload },
+        });
     }
 
     /// All is merged. Events are carried out in order, so what passes the gate from here on meets the raised vector.
@@ -309,7 +343,14 @@ impl Hub {
 
     fn send_state(&mut self, peer: NodeIdentity, frame: &StateFrame) {
         if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
-            link.state.push_back(frame.encode());
+            link.state.push(frame);
+        }
+    }
+
+    fn send_chunk(&mut self, peer: NodeIdentity, session: SessionId, kind: ChunkKind, payload: Bytes) {
+        let part_bytes = self.settings.state_part_bytes;
+        if let Some(link) = self.peers.get_mut(&peer).and_then(Peer::ready_mut) {
+            link.state.push_chunk(session, kind, payload, part_bytes);
         }
     }
 }

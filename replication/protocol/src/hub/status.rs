@@ -1,6 +1,7 @@
 //! How it all stands, for people and for metrics. Nothing is decided here.
 
 use super::Hub;
+use crate::catch_up::Fed;
 use crate::clock_offset::median;
 use crate::{LinkPhase, LinkReport, Millis, NodeIdentity, NodeReport, OriginReport};
 use crdt::{NodeNumber, Stamp, UnixMillis};
@@ -81,6 +82,7 @@ impl Hub {
             ring_bytes: self.ring.bytes(),
             ring_bytes_max: self.settings.ring_bytes,
             applying_bytes: self.applying_bytes,
+            state_gathered_bytes: self.fed.as_ref().map_or(0, Fed::gathered_bytes),
             filling: self.is_filling(),
             limits,
         }

@@ -17,7 +17,7 @@ impl Hub {
             Lane::Control => self.next_control(peer, now, wall),
             Lane::Batches => self.next_batch(peer),
             Lane::Messages => self.peers.get_mut(&peer)?.ready_mut()?.messages.pop(),
-            Lane::State => self.peers.get_mut(&peer)?.ready_mut()?.state.pop_front(),
+            Lane::State => self.next_state(peer, now),
         }
     }
 
@@ -39,6 +39,15 @@ impl Hub {
             }
         }
         lanes
+    }
+
+    /// That the transport has taken some is progress: it has no room where nothing goes on.
+    fn next_state(&mut self, peer: NodeIdentity, now: Millis) -> Option<Bytes> {
+        let frame = self.peers.get_mut(&peer)?.ready_mut()?.state.pop(self.settings.state_part_bytes)?;
+        if let Some(feeding) = self.feeding.get_mut(&peer) {
+            feeding.progress = now;
+        }
+        Some(frame)
     }
 
     fn next_control(&mut self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<Bytes> {

@@ -13,7 +13,7 @@ use crdt::{NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};
 pub use members::Members;
 use protocol::{
     Alarm, Batch, BootNonce, CloseReason, ClusterId, Event, FrameError, Hub, HubSettings, Lane, MemberView, Millis,
-    NodeIdentity, NumberGrant, PublishedMessage,
+    NodeIdentity, NumberGrant, PublishedMessage, SessionId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -56,6 +56,10 @@ pub struct Node {
     /// A membership with contents, where a test is about it.
     pub members: Option<Members>,
     pub alive: bool,
+    /// Milliseconds that merging slots takes, and what is being merged; whether the hub is told meanwhile that it goes on.
+    pub merge_ms: u64,
+    pub tells_progress: bool,
+    merging: VecDeque<(u64, NodeIdentity, SessionId, Bytes)>,
     to_close: Vec<NodeIdentity>,
 }
 
@@ -93,6 +97,8 @@ pub struct World {
     pub batches_lost: u64,
     pub batches_doubled: u64,
     pub batches_delayed: u64,
+    /// Milliseconds that each KiB on the lane of state takes, one behind the other, and the transport has no room meanwhile.
+    pub state_kib_ms: u64,
     pub errors: Vec<FrameError>,
     pub bytes_sent: BTreeMap<Lane, u64>,
     /// Whether what node 1 sends is kept, and what was.
@@ -114,6 +120,7 @@ impl World {
             batches_lost: 0,
             batches_doubled: 0,
             batches_delayed: 0,
+            state_kib_ms: 0,
             errors: Vec::new(),
             bytes_sent: BTreeMap::new(),
             record: false,
@@ -238,6 +245,7 @@ impl World {
             if self.now.is_multiple_of(50) {
                 self.nodes[index].seal_numbers(now, wall);
             }
+            self.nodes[index].go_on_merging(now);
             self.carry_out(index);
             self.transmit(index);
             let closed: Vec<_> = self.nodes[index].to_close.drain(..).collect();
@@ -315,6 +323,9 @@ impl World {
             let pair = (index.min(other), index.max(other));
             // About 20 frames a millisecond: the transport pushes back.
             for _ in 0..20 {
+                if lane == Lane::State && self.is_state_full(pair, usize::from(index > other)) {
+                    break;
+                }
                 let Some(bytes) = self.nodes[index].hub.poll_transmit(peer, lane, now, wall) else { break };
                 *self.bytes_sent.entry(lane).or_default() += bytes.len() as u64;
                 if self.record && index == 1 {
@@ -325,8 +336,18 @@ impl World {
         }
     }
 
+    /// Whether a slow link has as much state on its way as the transport takes.
+    fn is_state_full(&self, pair: (usize, usize), side: usize) -> bool {
+        let frames = &self.wires[&pair].pipes[side].frames;
+        self.state_kib_ms > 0 && frames.iter().filter(|frame| frame.lane == Lane::State).count() >= 2
+    }
+
     fn send(&mut self, pair: (usize, usize), side: usize, lane: Lane, bytes: Bytes) {
         let mut due = self.now + self.latency_ms + self.random(self.jitter_ms + 1);
+        if lane == Lane::State {
+            let last = self.wires[&pair].pipes[side].last_due.get(&lane).copied().unwrap_or_default();
+            due = due.max(last) + bytes.len() as u64 * self.state_kib_ms / 1_024;
+        }
         let mut copies = 1;
         let mut keeps_order = true;
         if lane == Lane::Batches {
@@ -389,6 +410,9 @@ impl Node {
             journal: Vec::new(),
             members: None,
             alive: true,
+            merge_ms: 0,
+            tells_progress: true,
+            merging: VecDeque::new(),
             to_close: Vec::new(),
         }
     }
@@ -454,6 +478,10 @@ impl Node {
                 let (next, payload) = self.store.read(from_slot, &since);
                 self.hub.slots_read(peer, session, next, payload, now);
             }
+            Event::MergeSlots { peer, session, payload } if self.merge_ms > 0 => {
+                let before = self.merging.back().map_or(now.0, |(due, ..)| *due);
+                self.merging.push_back((before + self.merge_ms, peer, session, payload));
+            }
             Event::MergeSlots { peer, session, payload } => {
                 let differing = self.store.merge(&payload);
                 self.hub.slots_merged(peer, session, differing, now);
@@ -510,6 +538,16 @@ impl Node {
             Event::Alarm(alarm) => self.alarms.push(alarm),
             Event::Filled => self.filled = true,
             Event::LinkReady { .. } | Event::SessionAbandoned { .. } | Event::RequestFailed { .. } => {}
+        }
+    }
+
+    fn go_on_merging(&mut self, now: Millis) {
+        while let Some((_, peer, session, payload)) = self.merging.pop_front_if(|(due, ..)| *due <= now.0) {
+            let differing = self.store.merge(&payload);
+            self.hub.slots_merged(peer, session, differing, now);
+        }
+        if self.tells_progress {
+            self.merging.iter().for_each(|(_, peer, session, _)| self.hub.state_moves(*peer, *session, now));
         }
     }
 
