@@ -106,10 +106,11 @@ impl Keyspace {
         if self.shared.resets() == 0 {
             return;
         }
-        for slot in &self.slots {
+        for (number, slot) in (0..).zip(&self.slots) {
             let mut slot = slot.lock();
             let before = slot.memory.resets().len();
-            if before > 0 {
+            // SUBTLE: a slot that is being merged needs those that came with it until the end.
+            if before > 0 && !self.is_moving_in(number) {
                 let resets = slot.memory.resets_mut();
                 resets.retain(|name, reset| !known(name.node).is_some_and(|vector| vector.covers(reset.by)));
                 self.shared.count_resets(resets.len() as i64 - before as i64);

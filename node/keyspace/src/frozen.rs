@@ -1,6 +1,9 @@
 //! Keys that are being moved, which takes many short steps: nobody else writes to them until that is done, and from the
 //! moment at which the move has its stamp nobody reads them either.
 //!
+//! A slot can be frozen as a whole, for as long as what another node has sent of it is merged in steps, or read for another
+//! node while somebody writes to it.
+//!
 //! Whoever freezes keys holds their slots, and so does whoever looks: what was begun before goes on, and what comes after
 //! waits. Clients' commands are given again later by their connection; batches of other regions and state sessions by the
 //! thread of the peers, which has other things to do ([`Keyspace::still`]); the sweep and eviction pass by. Images and what
@@ -13,14 +16,17 @@ use crate::slot::Slot;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+/// Slot and key; without a key all of the slot.
+type FrozenKey = (u16, Option<Box<[u8]>>);
+
 /// The frozen keys of a keyspace. In nearly all moments there are none, which one word says.
 #[derive(Debug, Default)]
 pub struct Frozen {
     count: AtomicUsize,
     /// Whether they are not to be read either.
     is_hidden: AtomicBool,
-    /// Slot and key, whatever the database.
-    keys: Mutex<Vec<(u16, Box<[u8]>)>>,
+    /// What is frozen, whatever the database.
+    keys: Mutex<Vec<FrozenKey>>,
     thawed: Condvar,
     /// Counts moves.
     moves: AtomicU64,
@@ -65,7 +71,7 @@ impl<'k> Beginning<'k> {
     pub fn freeze<'b>(&self, keys: impl Iterator<Item = &'b [u8]>) -> Freeze<'k> {
         let mut frozen = self.frozen.keys.lock();
         debug_assert!(frozen.is_empty(), "one move at a time");
-        frozen.extend(keys.map(|key| (slot_of(key), Box::from(key))));
+        frozen.extend(keys.map(|key| (slot_of(key), Some(Box::from(key)))));
         self.frozen.is_hidden.store(false, Ordering::Relaxed);
         self.frozen.moves.fetch_add(1, Ordering::Relaxed);
         self.frozen.count.store(frozen.len(), Ordering::Release);
@@ -94,7 +100,18 @@ impl Frozen {
     }
 
     fn has_key(&self, key: &[u8]) -> bool {
-        self.is_any() && self.keys.lock().iter().any(|(_, frozen)| **frozen == *key)
+        let is_it = |(slot, frozen): &FrozenKey| match frozen {
+            Some(frozen) => **frozen == *key,
+            None => *slot == slot_of(key),
+        };
+        self.is_any() && self.keys.lock().iter().any(is_it)
+    }
+
+    fn thaw(&self) {
+        let mut keys = self.keys.lock();
+        keys.clear();
+        self.count.store(0, Ordering::Release);
+        self.thawed.notify_all();
     }
 
     /// Waits until nothing is frozen. The caller holds no slot.
@@ -118,18 +135,41 @@ impl Drop for Freeze<'_> {
         if std::thread::panicking() && self.0.is_hidden.load(Ordering::Acquire) {
             return;
         }
-        let mut keys = self.0.keys.lock();
-        keys.clear();
-        self.0.count.store(0, Ordering::Release);
-        self.0.thawed.notify_all();
+        self.0.thaw();
     }
 }
+
+/// A slot that is frozen as a whole, until it is thawed. Who keeps this thread's work apart into steps cannot keep a guard.
+#[derive(Debug)]
+pub(crate) struct FrozenSlot(());
 
 impl Keyspace {
     /// Whether any keys are frozen. Who has a key's slot locked learns by that whether this one may be.
     #[inline]
     pub fn has_frozen(&self) -> bool {
         self.shared.frozen.is_any()
+    }
+
+    /// Freezes a slot, also for who reads if `hides` says so. Nothing while anything else is frozen, or somebody needs things
+    /// as they are: then it is to be tried again. The caller holds no slot.
+    pub(crate) fn freeze_slot(&self, number: u16, hides: bool) -> Option<FrozenSlot> {
+        let frozen = &self.shared.frozen;
+        let _beginning = frozen.beginning.try_write()?;
+        if frozen.is_any() {
+            return None;
+        }
+        let _slot = self.slot(number);
+        let mut keys = frozen.keys.lock();
+        keys.push((number, None));
+        frozen.is_hidden.store(hides, Ordering::Relaxed);
+        frozen.moves.fetch_add(1, Ordering::Relaxed);
+        frozen.count.store(keys.len(), Ordering::Release);
+        Some(FrozenSlot(()))
+    }
+
+    /// The slot is as it is to be.
+    pub(crate) fn thaw_slot(&self, _frozen: FrozenSlot) {
+        self.shared.frozen.thaw();
     }
 
     /// Has nobody begin to move keys meanwhile. The caller holds no slot, and nobody waits for this longer than a batch takes

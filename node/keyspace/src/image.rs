@@ -7,8 +7,7 @@
 use crate::hash::SLOTS;
 use crate::keyspace::Keyspace;
 use crate::slot::Slot;
-use crate::state::{Extent, Origin};
-use crdt::{DecodeError, Stamp, UnixMillis, VersionVector};
+use crdt::{DecodeError, Stamp, UnixMillis};
 
 impl Keyspace {
     /// Reads slots until about `bytes_max` bytes are there, each under its own lock, without those that hold nothing.
@@ -23,7 +22,7 @@ impl Keyspace {
     pub fn read_image_into(&self, numbers: &[u16], bytes_max: usize, out: &mut Vec<u8>) -> usize {
         out.clear();
         let applied = self.begin_chunk_in(out);
-        let (head, nothing) = (out.len(), VersionVector::new());
+        let head = out.len();
         let mut done = 0;
         for &number in numbers {
             if out.len() >= bytes_max {
@@ -31,7 +30,7 @@ impl Keyspace {
             }
             done += 1;
             if number < SLOTS && !holds_nothing(&self.slot(number)) {
-                self.read_slot(number, &nothing, Extent::Image, &applied, out);
+                self.read_slot_for_image(number, &applied, out);
             }
         }
         if out.len() == head {
@@ -43,7 +42,7 @@ impl Keyspace {
     /// Loads what [`Keyspace::read_image`] wrote, before the node has a number and serves anybody. The vector does not
     /// rise; the slots know how far they have seen.
     pub fn load_image(&self, block: &[u8], now: UnixMillis) -> Result<(), DecodeError> {
-        self.merge_written(block, now, Origin::Image).map(drop)
+        self.merge_image(block, now)
     }
 
     /// Images of some slots are lost: the node does not have everything up to its vector after all. The other slots do, and
@@ -107,6 +106,6 @@ mod tests {
         let (block, _) = lossy.read_image(&[slot], usize::MAX);
         back.load_image(&block, now).unwrap();
         assert!(lossy.is_in_part(slot) && back.is_in_part(slot));
-        assert!(peer.merge_slots(&block, now).is_err() && !peer.is_in_part(slot));
+        assert!(peer.merge_slots(&[block], now).is_err() && !peer.is_in_part(slot));
     }
 }

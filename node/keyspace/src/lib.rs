@@ -81,7 +81,7 @@ pub use relocate::{Permission, Relocated, Relocation};
 pub use shared::{Conflicts, EndedNumber};
 pub use slot::DATABASES;
 pub use sorted::{InOrder, SortedElements};
-pub use state::{Extent, SlotDigest};
+pub use state::{Extent, Pack, SlotDigest, StateMerger, StateReader, StateStep, Unpack};
 pub use stream::{
     Claim, Consumer, ConsumerNumber, Delivery, GroupMut, Item as StreamItem, OverRange, Pending, PendingList,
     StreamCounts, Text as StreamText,

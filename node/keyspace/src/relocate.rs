@@ -204,6 +204,10 @@ impl Writer {
         let keys = [wish.source, wish.target];
         let (freeze, mut contents) = {
             let beginning = keyspace.shared.frozen.begin();
+            if keyspace.has_frozen() {
+                // A slot of another node is being merged.
+                return Relocated::Paused;
+            }
             let mut access = self.access(clock(), &keys);
             let _holding = keyspace.shared.holds.begin(Holder::Move);
             access.begin_command();

@@ -3,14 +3,15 @@
 //! A slot is read with its early set, its remembered resets and the vector of that moment under one lock. In the first
 //! pass only elements go that the peer's vector does not cover, each with all its live dots, so that the peer can drop
 //! the ones it has beyond those; the digest then tells the peer whether anything else was removed here, and only such
-//! slots are listed in full. `FORMAT.md` of the protocol crate describes the bytes.
+//! slots are listed in full. Both sides do this in steps (`reader`, `merger`), so that their thread has time for others.
+//! `FORMAT.md` describes the bytes.
 
 use crate::body::{KeyBody, KeyEntry, key_of};
 use crate::bundle::Bundle;
 use crate::elements::{name_of, widened};
 use crate::entry::View;
 use crate::hash::{
-    SLOTS, digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_field_life,
+    digest_of_contribution, digest_of_dot, digest_of_element, digest_of_element_life, digest_of_field_life,
     digest_of_key, digest_of_life,
 };
 use crate::holds::Holder;
@@ -18,7 +19,7 @@ use crate::keyspace::Keyspace;
 use crate::merge::Site;
 use crate::shared::Shared;
 use crate::slot::{Context, RememberedReset, ResetName, Slot};
-use crdt::encoding::{put_stamp, put_varint, put_vector};
+use crdt::encoding::put_vector;
 use crdt::{
     Contribution, DecodeError, Element, ElementLife, Kind, Lifetime, NodeNumber, Reader, Stamp, UnixMillis,
     VersionVector,
@@ -26,23 +27,17 @@ use crdt::{
 use std::collections::{BTreeSet, HashSet};
 
 mod bytes;
+mod merger;
 mod patched;
+mod reader;
 mod steps;
+mod walker;
 
-use bytes::{
-    Arrived, ArrivedElement, ArrivedKey, END_OF_KEYS, SLOT_IN_PART, SLOT_LISTING, SLOT_NEWS, write_key, write_resets,
-};
+use bytes::{Arrived, ArrivedElement, ArrivedKey, END_OF_KEYS, Portion, write_key};
+pub use merger::{StateMerger, Unpack};
 use patched::ArrivedPatches;
+pub use reader::{Pack, StateReader, StateStep};
 use steps::{LargeKey, Reading};
-
-/// Who wrote what is merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// Another node, which has nothing to say of what this one has lost.
-    Peer,
-    /// This node, on its disk.
-    Image,
-}
 
 /// How much of a slot is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,65 +63,31 @@ pub struct SlotDigest {
 }
 
 impl Keyspace {
-    /// Reads slots from `first` on for a peer whose vector is `since`, until about `bytes_max` bytes are there.
-    /// Returns the bytes and the next slot to read, [`SLOTS`] at the end. Call it when no batch is half applied.
-    pub fn read_slots(&self, first: u16, since: &VersionVector, bytes_max: usize) -> (Vec<u8>, u16) {
-        let (mut out, applied) = self.begin_chunk();
-        let mut number = first;
-        while number < SLOTS && out.len() < bytes_max {
-            self.read_slot(number, since, Extent::News, &applied, &mut out);
-            number += 1;
-        }
-        (out, number)
-    }
-
-    /// Lists slots in full for a peer that found them different, until about `bytes_max` bytes are there. Returns the
-    /// bytes, and how many of the slots are in them.
-    pub fn list_slots(&self, numbers: &[u16], since: &VersionVector, bytes_max: usize) -> (Vec<u8>, usize) {
-        let (mut out, applied) = self.begin_chunk();
-        let mut covered = 0;
-        for &number in numbers {
-            if covered > 0 && out.len() >= bytes_max {
-                break;
-            }
-            if number < SLOTS {
-                self.read_slot(number, since, Extent::Listing, &applied, &mut out);
-            }
-            covered += 1;
-        }
-        (out, covered)
-    }
-
-    /// Merges what [`Keyspace::read_slots`] or [`Keyspace::list_slots`] of a peer wrote. Returns the slots that still
-    /// differ in something that the peer has removed: they must be listed.
-    pub fn merge_slots(&self, chunk: &[u8], now: UnixMillis) -> Result<Vec<u16>, DecodeError> {
-        self.merge_written(chunk, now, Origin::Peer)
-    }
-
-    /// The same, also for what a block of an image says.
-    pub(crate) fn merge_written(&self, chunk: &[u8], now: UnixMillis, origin: Origin) -> Result<Vec<u16>, DecodeError> {
-        let mut reader = Reader::new(chunk);
+    /// Merges a block of an image.
+    pub(crate) fn merge_image(&self, block: &[u8], now: UnixMillis) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(block);
         let base = Stamp::from_bits(reader.word("a chunk")?);
         let vector = reader.vector(base, "a chunk")?;
         self.shared.set_now(now);
-        let mut differing = Vec::new();
         while !reader.is_empty() {
             let arrived = Arrived::decode(&mut reader, base, &vector)?;
-            if origin == Origin::Peer && !arrived.context.in_part.is_empty() {
-                return Err(DecodeError::Invalid("a slot in part, which only images have"));
+            if arrived.portion != Portion::Whole {
+                return Err(DecodeError::Invalid("some of a slot, which no image has"));
             }
             if self.only.as_ref().is_some_and(|only| !only.contains(arrived.number)) {
                 continue;
             }
-            self.shared.observe(arrived.context.vector.latest());
-            let mark = self.shared.next_stamp(now);
-            let mut slot = self.thawed_slot(arrived.number);
-            let _holding = self.shared.holds.begin(Holder::Merge);
-            if !self.merge_slot(&mut slot, &arrived, mark) {
-                differing.push(arrived.number);
-            }
+            self.merge_at_once(&mut self.thawed_slot(arrived.number), &arrived, now);
         }
-        Ok(differing)
+        Ok(())
+    }
+
+    /// Merges a slot that is not large. False if it still differs in something that the source has removed.
+    fn merge_at_once(&self, slot: &mut Slot, arrived: &Arrived<'_>, now: UnixMillis) -> bool {
+        self.shared.observe(arrived.context.vector.latest());
+        let mark = self.shared.next_stamp(now);
+        let _holding = self.shared.holds.begin(Holder::Merge);
+        self.merge_slot(slot, arrived, mark)
     }
 
     /// The digest of a slot.
@@ -169,95 +130,42 @@ impl Keyspace {
         })
     }
 
-    fn begin_chunk(&self) -> (Vec<u8>, VersionVector) {
-        let mut out = Vec::new();
-        let applied = self.begin_chunk_in(&mut out);
-        (out, applied)
-    }
-
     /// Begins a chunk in empty memory.
     pub(crate) fn begin_chunk_in(&self, out: &mut Vec<u8>) -> VersionVector {
         let applied = (*self.applied()).clone();
-        let base = self.clock();
-        out.extend_from_slice(&base.bits().to_le_bytes());
-        put_vector(out, base, &applied);
+        self.begin_chunk_with(&applied, out);
         applied
     }
 
-    pub(crate) fn read_slot(
-        &self,
-        number: u16,
-        since: &VersionVector,
-        extent: Extent,
-        applied: &VersionVector,
-        out: &mut Vec<u8>,
-    ) {
-        let start = out.len();
-        if !self.read_slot_in(number, since, (extent, true), applied, out) {
-            // It was written to between two steps.
-            out.truncate(start);
-            self.read_slot_in(number, since, (extent, false), applied, out);
-        }
+    /// The same with what is applied. Returns the base of all stamps.
+    fn begin_chunk_with(&self, applied: &VersionVector, out: &mut Vec<u8>) -> Stamp {
+        let base = self.clock();
+        out.extend_from_slice(&base.bits().to_le_bytes());
+        put_vector(out, base, applied);
+        base
     }
 
-    /// Reads a slot, its large collections in steps if `in_steps` says so. False if it has changed between them and must
-    /// not have.
-    fn read_slot_in(
-        &self,
-        number: u16,
-        since: &VersionVector,
-        (extent, in_steps): (Extent, bool),
-        applied: &VersionVector,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    /// Reads a slot for an image, its large collections in steps.
+    pub(crate) fn read_slot_for_image(&self, number: u16, applied: &VersionVector, out: &mut Vec<u8>) {
         let base = Stamp::from_bits(u64::from_le_bytes(out[..8].try_into().unwrap_or_default()));
+        let (since, extent) = (VersionVector::new(), Extent::Image);
         let slot = self.thawed_slot(number);
-        let holding = self.shared.holds.begin(if extent == Extent::Image { Holder::Image } else { Holder::State });
-        let mut beyond = VersionVector::new();
-        // SUBTLE: our own last change here and not our clock, which is ahead of every change. The peer waits with this
-        // slot until its vector has come so far, and a stamp that no change has would never come.
-        let written = self.last_written();
-        beyond.raise(written.author(), written);
-        if let Some(context) = slot.memory.context() {
-            context.vector.iter().filter(|&(_, stamp)| !applied.covers(stamp)).for_each(|(node, stamp)| {
-                beyond.raise(node, stamp);
-            });
-        }
-        let in_part = slot.memory.context().map(|context| &context.in_part).filter(|in_part| !in_part.is_empty());
-        put_varint(out, u64::from(number));
-        match (extent, in_part) {
-            (Extent::News, _) => out.push(SLOT_NEWS),
-            (Extent::Listing, _) | (Extent::Image, None) => out.push(SLOT_LISTING),
-            (Extent::Image, Some(_)) => out.push(SLOT_IN_PART),
-        }
-        put_vector(out, base, &beyond);
-        if let (Extent::Image, Some(in_part)) = (extent, in_part) {
-            put_vector(out, base, in_part);
-        }
-        out.extend_from_slice(&slot.memory.digest.to_le_bytes());
-        let early = slot.memory.context().map(|context| &context.early);
-        put_varint(out, early.map_or(0, BTreeSet::len) as u64);
-        for (stamp, name) in early.into_iter().flatten() {
-            put_stamp(out, base, *stamp);
-            out.extend_from_slice(&name.to_le_bytes());
-        }
-        write_resets(out, base, slot.memory.resets());
+        let holding = self.shared.holds.begin(Holder::Image);
+        self.write_slot_head(number, &slot, extent, (base, applied), out);
         let mut large = Vec::new();
         for database in slot.databases() {
             for entry in slot.keys(database) {
-                match LargeKey::of(database, key_of(entry), entry).filter(|_| in_steps) {
+                match LargeKey::of(database, key_of(entry), entry) {
                     Some(key) => large.push(key),
-                    None => write_key(out, base, database, entry, since, extent),
+                    None => write_key(out, base, database, entry, &since, extent),
                 }
             }
         }
-        let unchanged_since = (extent != Extent::Image).then_some(slot.memory.changed);
         drop(slot);
         drop(holding);
-        let reading = Reading { number, base, since, extent, unchanged_since };
-        let is_read = large.iter().all(|key| self.read_large(key, &reading, out));
+        let reading = Reading { number, base, since };
+        large.iter().for_each(|key| self.read_large(key, &reading, out));
         out.push(END_OF_KEYS);
-        is_read
     }
 
     /// Joins an arrived slot to ours. False if ours still has something that the source is known to have removed.
@@ -299,10 +207,16 @@ impl Keyspace {
                 slot.touched(&self.shared, database, &key);
             }
         }
+        self.take_context(slot, &arrived.context, (was_ahead, digest), mark);
+        arrived.extent == Extent::Listing || merge.known_digest(slot) == arrived.digest
+    }
+
+    /// Everything of a slot is merged: what the source has seen of it has been seen here.
+    fn take_context(&self, slot: &mut Slot, theirs: &Context, (was_ahead, digest): (bool, u64), mark: Stamp) {
         let context = slot.memory.context_or_new();
-        context.vector.join(&arrived.context.vector);
-        context.in_part.join(&arrived.context.in_part);
-        let early = arrived.context.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
+        context.vector.join(&theirs.vector);
+        context.in_part.join(&theirs.in_part);
+        let early = theirs.early.iter().filter(|(stamp, _)| !self.shared.has_seen(*stamp));
         let known = context.early.len();
         context.early.extend(early.copied());
         self.shared.count_early(context.early.len() as i64 - known as i64);
@@ -310,7 +224,6 @@ impl Keyspace {
         if slot.memory.digest != digest || was_ahead && has_caught_up {
             slot.memory.changed = mark;
         }
-        arrived.extent == Extent::Listing || merge.known_digest(slot) == arrived.digest
     }
 }
 
@@ -504,41 +417,52 @@ impl Merge<'_> {
     /// The digest of what the source can know of our slot: equal to the source's own if nothing was removed there
     /// that we still have.
     fn known_digest(&self, slot: &Slot) -> u64 {
+        let keys = slot.databases().flat_map(|database| slot.keys(database).map(move |entry| (database, entry)));
+        keys.fold(0, |sum, (database, entry)| sum ^ self.known_key(database, entry))
+    }
+
+    /// The same of one key.
+    fn known_key(&self, database: u8, entry: &KeyEntry) -> u64 {
+        let key_digest = digest_of_key(database, key_of(entry));
         let mut sum = 0;
-        for database in slot.databases() {
-            for entry in slot.keys(database) {
-                let key_digest = digest_of_key(database, key_of(entry));
-                let life = digest_of_element(key_digest, 0, &[]);
-                if let View::Packed(packed) = entry.view() {
-                    // Most keys are; their values may be large, and are not copied for this.
-                    let name = digest_of_element(key_digest, Kind::String as u8, &[]);
-                    if self.known_there(packed.stamp, name) {
-                        sum ^= digest_of_dot(name, packed.stamp, packed.value);
-                    }
-                    if let Some((dot, lifetime)) = packed.life.assertion(packed.stamp)
-                        && self.known_there(dot, life)
-                    {
-                        sum ^= digest_of_life(life, dot, lifetime);
-                    }
-                    continue;
-                }
-                for_each_element(entry, |kind, name, element| {
-                    let digest = digest_of_element(key_digest, kind as u8, name);
-                    if element.is_patched() {
-                        sum ^= self.known_writes(digest, element);
-                    } else {
-                        let dots = element.siblings.iter().filter(|(dot, _)| self.known_there(*dot, digest));
-                        sum ^= dots.fold(0, |sum, (dot, value)| sum ^ digest_of_dot(digest, *dot, value));
-                    }
-                    let known = element.contributions.iter().filter(|c| self.theirs.vector.covers(c.stamp));
-                    sum ^= known.fold(0, |sum, c| sum ^ digest_of_contribution(digest, c));
-                    sum ^= digest_of_element_life(digest, self.known_life(digest, element).as_ref());
-                });
-                let lives = lives_of(entry).into_iter().filter(|&(dot, _)| self.known_there(dot, life));
-                sum ^= lives.fold(0, |sum, (dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime));
+        if let View::Packed(packed) = entry.view() {
+            // Most keys are; their values may be large, and are not copied for this.
+            let life = digest_of_element(key_digest, 0, &[]);
+            let name = digest_of_element(key_digest, Kind::String as u8, &[]);
+            if self.known_there(packed.stamp, name) {
+                sum ^= digest_of_dot(name, packed.stamp, packed.value);
             }
+            if let Some((dot, lifetime)) = packed.life.assertion(packed.stamp)
+                && self.known_there(dot, life)
+            {
+                sum ^= digest_of_life(life, dot, lifetime);
+            }
+            return sum;
         }
-        sum
+        for_each_element(entry, |kind, name, element| sum ^= self.known_element(key_digest, kind, name, element));
+        sum ^ self.known_lives(key_digest, entry)
+    }
+
+    /// The same of one element.
+    fn known_element(&self, key_digest: u64, kind: Kind, name: &[u8], element: &Element) -> u64 {
+        let digest = digest_of_element(key_digest, kind as u8, name);
+        let mut sum = 0;
+        if element.is_patched() {
+            sum ^= self.known_writes(digest, element);
+        } else {
+            let dots = element.siblings.iter().filter(|(dot, _)| self.known_there(*dot, digest));
+            sum ^= dots.fold(0, |sum, (dot, value)| sum ^ digest_of_dot(digest, *dot, value));
+        }
+        let known = element.contributions.iter().filter(|c| self.theirs.vector.covers(c.stamp));
+        sum ^= known.fold(0, |sum, c| sum ^ digest_of_contribution(digest, c));
+        sum ^ digest_of_element_life(digest, self.known_life(digest, element).as_ref())
+    }
+
+    /// The same of the life of a key.
+    fn known_lives(&self, key_digest: u64, entry: &KeyEntry) -> u64 {
+        let life = digest_of_element(key_digest, 0, &[]);
+        let lives = lives_of(entry).into_iter().filter(|&(dot, _)| self.known_there(dot, life));
+        lives.fold(0, |sum, (dot, lifetime)| sum ^ digest_of_life(life, dot, lifetime))
     }
 }
 

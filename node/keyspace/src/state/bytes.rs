@@ -6,7 +6,7 @@ use super::{Extent, for_each_element, lives_of};
 use crate::body::{KeyEntry, key_of};
 use crate::entry::View;
 use crate::hash::{SLOTS, slot_of};
-use crate::slot::{Context, RememberedReset, ResetName};
+use crate::slot::{Context, Memory, RememberedReset, ResetName};
 use crate::stream::{KeptDeliveries, Regional};
 use crate::streams::stream_in;
 use crdt::change::{decode_reset, encode_reset};
@@ -20,6 +20,12 @@ pub(super) const END_OF_KEYS: u8 = 0;
 pub(super) const SLOT_NEWS: u8 = 0;
 pub(super) const SLOT_LISTING: u8 = 1;
 pub(super) const SLOT_IN_PART: u8 = 2;
+/// The beginning of a slot that takes several pieces: what is said of the slot, and some of its elements.
+pub(super) const SLOT_NEWS_BEGUN: u8 = 3;
+pub(super) const SLOT_LISTING_BEGUN: u8 = 4;
+/// Further elements of it, and the last ones.
+pub(super) const SLOT_GOES_ON: u8 = 5;
+pub(super) const SLOT_ENDS: u8 = 6;
 const END_OF_ITEMS: u8 = 0;
 const ITEM_PLAIN: u8 = 1;
 const ITEM_ELEMENT: u8 = 2;
@@ -31,9 +37,19 @@ const ITEM_PATCHED: u8 = 12;
 /// What the region of the node keeps of a stream's groups for itself; in images alone.
 const ITEM_DELIVERIES: u8 = 5;
 
-/// A slot as it arrived.
+/// How much of a slot is in a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Portion {
+    Whole,
+    First,
+    Middle,
+    Last,
+}
+
+/// A slot as it arrived, or some of it: then only the first portion says anything but keys.
 pub(super) struct Arrived<'a> {
     pub(super) number: u16,
+    pub(super) portion: Portion,
     pub(super) extent: Extent,
     /// What the source had seen of this slot.
     pub(super) context: Context,
@@ -67,7 +83,19 @@ pub(super) struct ArrivedElement<'a> {
     pub(super) patched: Option<ArrivedPatches<'a>>,
 }
 
-pub(super) fn write_resets<'r>(
+/// Appends what a slot knows besides its keys and its vector.
+pub(super) fn write_memory(out: &mut Vec<u8>, base: Stamp, memory: &Memory) {
+    out.extend_from_slice(&memory.digest.to_le_bytes());
+    let early = memory.context().map(|context| &context.early);
+    put_varint(out, early.map_or(0, BTreeSet::len) as u64);
+    for (stamp, name) in early.into_iter().flatten() {
+        put_stamp(out, base, *stamp);
+        out.extend_from_slice(&name.to_le_bytes());
+    }
+    write_resets(out, base, memory.resets());
+}
+
+fn write_resets<'r>(
     out: &mut Vec<u8>,
     base: Stamp,
     resets: impl ExactSizeIterator<Item = (&'r ResetName, &'r RememberedReset)>,
@@ -158,6 +186,11 @@ pub(super) fn end_key(
         out.push(ITEM_DELIVERIES);
         stream.regional.encode(out, base);
     }
+    leave_key(out, (start, items));
+}
+
+/// The same in the middle of a key, whose other elements come elsewhere.
+pub(super) fn leave_key(out: &mut Vec<u8>, (start, items): (usize, usize)) {
     if out.len() == items {
         out.truncate(start);
     } else {
@@ -214,11 +247,27 @@ impl<'a> Arrived<'a> {
         let number = reader.varint("a slot")?;
         let number = u16::try_from(number).ok().filter(|&n| n < SLOTS).ok_or(DecodeError::Invalid("a slot"))?;
         let form = reader.byte("a slot")?;
-        let extent = match form {
-            SLOT_NEWS => Extent::News,
-            SLOT_LISTING | SLOT_IN_PART => Extent::Listing,
+        let (extent, portion) = match form {
+            SLOT_NEWS => (Extent::News, Portion::Whole),
+            SLOT_LISTING | SLOT_IN_PART => (Extent::Listing, Portion::Whole),
+            SLOT_NEWS_BEGUN => (Extent::News, Portion::First),
+            SLOT_LISTING_BEGUN => (Extent::Listing, Portion::First),
+            SLOT_GOES_ON => (Extent::News, Portion::Middle),
+            SLOT_ENDS => (Extent::News, Portion::Last),
             _ => return Err(DecodeError::Invalid("a slot's extent")),
         };
+        if matches!(portion, Portion::Middle | Portion::Last) {
+            let keys = decode_keys(reader, base, number)?;
+            return Ok(Self {
+                number,
+                portion,
+                extent,
+                context: Context::default(),
+                digest: 0,
+                resets: Vec::new(),
+                keys,
+            });
+        }
         let mut vector = applied.clone();
         vector.join(&reader.vector(base, "a slot's context")?);
         let in_part = if form == SLOT_IN_PART { reader.vector(base, "a slot in part")? } else { VersionVector::new() };
@@ -231,17 +280,22 @@ impl<'a> Arrived<'a> {
         for _ in 0..reader.count("resets")? {
             resets.push(decode_remembered(reader, base, number)?);
         }
-        let mut keys = Vec::new();
-        loop {
-            match reader.byte("a key")? {
-                END_OF_KEYS => break,
-                database if database <= crate::slot::DATABASES_HELD => {
-                    keys.push(ArrivedKey::decode(reader, base, database - 1, number)?);
-                }
-                _ => return Err(DecodeError::Invalid("a database")),
+        let keys = decode_keys(reader, base, number)?;
+        let context = Context { vector, early, in_part };
+        Ok(Self { number, portion, extent, context, digest, resets, keys })
+    }
+}
+
+fn decode_keys<'a>(reader: &mut Reader<'a>, base: Stamp, slot: u16) -> Result<Vec<ArrivedKey<'a>>, DecodeError> {
+    let mut keys = Vec::new();
+    loop {
+        match reader.byte("a key")? {
+            END_OF_KEYS => return Ok(keys),
+            database if database <= crate::slot::DATABASES_HELD => {
+                keys.push(ArrivedKey::decode(reader, base, database - 1, slot)?);
             }
+            _ => return Err(DecodeError::Invalid("a database")),
         }
-        Ok(Self { number, extent, context: Context { vector, early, in_part }, digest, resets, keys })
     }
 }
 

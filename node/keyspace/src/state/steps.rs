@@ -7,14 +7,12 @@
 //! image that is no matter. Whoever loads it has the journal from before that moment on, and a change that meets what it
 //! has done already changes nothing: a value with its dot is put in its own place, what it drops is gone and known as seen, a
 //! sum is as far or further. What another change has removed meanwhile is missing, and that change is in the journal. For
-//! another node it is a matter, since it compares what it has with others once its vector is there. So there a slot that
-//! changes under the reader is read again, in one step: a slot that is written to all the time is read so. A change is known
-//! by its mark, which all changes of a batch may share, so nothing is read out while a batch is half applied.
+//! another node it is a matter ([`super::reader`]).
 //!
 //! What is beside the elements of a stream, such as what its groups have pending, is one step.
 
 use super::Extent;
-use super::bytes::{begin_key, end_key, is_news, write_element, write_key, write_lives};
+use super::bytes::{begin_key, end_key, write_element, write_key, write_lives};
 use crate::body::{KeyBody, KeyEntry};
 use crate::elements::{name_of, widened};
 use crate::entry::View;
@@ -26,28 +24,25 @@ use crdt::{Element, Kind, Position, Stamp, StreamId, VersionVector};
 
 /// Elements, or cells of a table, that are read with the slot locked, unless they have [`STEP_BYTES`] before: some hundred
 /// microseconds. Builds for tests have fewer, so that their large collections take several steps.
-const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 48 } else { 1024 };
+pub(super) const READ_AT_ONCE: usize = if cfg!(debug_assertions) { 48 } else { 1024 };
 
 /// A collection that is read in steps.
 pub(super) struct LargeKey {
-    database: u8,
-    key: Box<[u8]>,
-    kind: Kind,
+    pub(super) database: u8,
+    pub(super) key: Box<[u8]>,
+    pub(super) kind: Kind,
 }
 
-/// What is asked of a slot that is read.
-#[derive(Clone, Copy)]
-pub(super) struct Reading<'r> {
+/// What is asked of a slot that is read for an image.
+pub(super) struct Reading {
     pub(super) number: u16,
     pub(super) base: Stamp,
-    pub(super) since: &'r VersionVector,
-    pub(super) extent: Extent,
-    /// When the slot had changed last as the reading began; nothing if it may change.
-    pub(super) unchanged_since: Option<Stamp>,
+    /// Nothing: an image has everything.
+    pub(super) since: VersionVector,
 }
 
 /// Where the next step goes on.
-enum Cursor {
+pub(super) enum Cursor {
     /// The next cell of a table, and what tells whether its elements are where they were.
     Map(usize, (u16, usize)),
     /// Behind this position.
@@ -57,7 +52,7 @@ enum Cursor {
 }
 
 /// What came of a step.
-enum Step {
+pub(super) enum Step {
     /// There is more.
     More,
     /// That was all.
@@ -79,9 +74,8 @@ impl LargeKey {
 }
 
 impl Keyspace {
-    /// Reads a large collection. False if it has changed and must not have.
-    pub(super) fn read_large(&self, large: &LargeKey, reading: &Reading<'_>, out: &mut Vec<u8>) -> bool {
-        let holder = if reading.extent == Extent::Image { Holder::Image } else { Holder::State };
+    /// Reads a large collection for an image.
+    pub(super) fn read_large(&self, large: &LargeKey, reading: &Reading, out: &mut Vec<u8>) {
         let start = out.len();
         begin_key(out, large.database, &large.key);
         let items = out.len();
@@ -89,14 +83,11 @@ impl Keyspace {
         loop {
             {
                 let slot = self.slot(reading.number);
-                let _holding = self.shared.holds.begin(holder);
-                if reading.unchanged_since.is_some_and(|changed| slot.memory.changed != changed) {
-                    return false;
-                }
+                let _holding = self.shared.holds.begin(Holder::Image);
                 let Some(entry) = slot.find(&self.shared, large.database, &large.key) else {
                     // What removed it is later than what the slot says.
                     out.truncate(start);
-                    return true;
+                    return;
                 };
                 let step = match entry.view() {
                     View::Wide(body) => step(body, large.kind, &mut cursor, reading, &mut some),
@@ -110,14 +101,14 @@ impl Keyspace {
                     }
                     Step::Last => {
                         out.append(&mut some);
-                        write_lives(out, reading.base, entry, reading.since, reading.extent);
-                        end_key(out, reading.base, entry, reading.extent, (start, items));
-                        return true;
+                        write_lives(out, reading.base, entry, &reading.since, Extent::Image);
+                        end_key(out, reading.base, entry, Extent::Image, (start, items));
+                        return;
                     }
                     Step::Other => {
                         out.truncate(start);
-                        write_key(out, reading.base, large.database, entry, reading.since, reading.extent);
-                        return true;
+                        write_key(out, reading.base, large.database, entry, &reading.since, Extent::Image);
+                        return;
                     }
                 }
             }
@@ -128,15 +119,25 @@ impl Keyspace {
 }
 
 /// Reads some elements into `out`, which is empty.
-fn step(body: &KeyBody, kind: Kind, cursor: &mut Option<Cursor>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Step {
+fn step(body: &KeyBody, kind: Kind, cursor: &mut Option<Cursor>, reading: &Reading, out: &mut Vec<u8>) -> Step {
+    some_elements(body, kind, cursor, &mut |name, element| {
+        write_element(out, reading.base, kind, name, element, &reading.since);
+        out.len() < STEP_BYTES
+    })
+}
+
+/// Shows some elements to `each`, until it has seen enough, which it says by `false`.
+pub(super) fn some_elements(
+    body: &KeyBody,
+    kind: Kind,
+    cursor: &mut Option<Cursor>,
+    each: &mut dyn FnMut(&[u8], &Element) -> bool,
+) -> Step {
     // True until that is a step.
     let mut count = 0;
     let mut put = |name: &[u8], element: &Element| {
-        if is_news(element, reading.since, reading.extent) {
-            write_element(out, reading.base, kind, name, element, reading.since);
-        }
         count += 1;
-        count < READ_AT_ONCE && out.len() < STEP_BYTES
+        each(name, element) && count < READ_AT_ONCE
     };
     if body.elements() == 0 || !body.keeps(kind) {
         return Step::Other;

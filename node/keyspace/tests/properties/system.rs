@@ -404,7 +404,7 @@ pub fn slots() -> &'static [u16] {
 
 impl Replica for System {
     type Batch = OpenBatch;
-    type Bucket = Vec<u8>;
+    type Bucket = Vec<Vec<u8>>;
 
     fn close(&mut self) -> Option<(Stamp, OpenBatch)> {
         let mut batches = self.drain.take(&self.keyspace);
@@ -421,22 +421,21 @@ impl Replica for System {
         (*self.keyspace.applied()).clone()
     }
 
-    fn read(&mut self, bucket: usize, since: &VersionVector) -> Vec<u8> {
+    fn read(&mut self, bucket: usize, since: &VersionVector) -> Vec<Vec<u8>> {
         let slot = slots()[bucket];
-        // One byte more than the head of a chunk: one slot.
-        let (head, _) = self.keyspace.read_slots(slot, since, 0);
-        let (bytes, next) = self.keyspace.read_slots(slot, since, head.len() + 1);
+        // One slot is more than a byte.
+        let (pieces, next) = self.keyspace.read_slots(slot, since, 1);
         assert_eq!(next, slot + 1);
-        bytes
+        pieces
     }
 
-    fn list(&mut self, bucket: usize, since: &VersionVector) -> Vec<u8> {
-        let (bytes, listed) = self.keyspace.list_slots(&[slots()[bucket]], since, usize::MAX);
+    fn list(&mut self, bucket: usize, since: &VersionVector) -> Vec<Vec<u8>> {
+        let (pieces, listed) = self.keyspace.list_slots(&[slots()[bucket]], since, usize::MAX);
         assert_eq!(listed, 1);
-        bytes
+        pieces
     }
 
-    fn merge(&mut self, _bucket: usize, state: &Vec<u8>) -> bool {
+    fn merge(&mut self, _bucket: usize, state: &Vec<Vec<u8>>) -> bool {
         self.keyspace.merge_slots(state, self.now).unwrap().is_empty()
     }
 

@@ -166,6 +166,8 @@ metric_group! {
         ring_bytes_max: Gauge,
         /// Recent batches held for peers.
         ring_batches: Gauge,
+        /// Memory for a chunk of state that comes in parts, of which more are to come.
+        state_gathered_bytes: Gauge,
         /// Batches that wait for those they depend on.
         waiting_batches: Gauge,
         /// Bytes of batches that wait.

@@ -4,6 +4,7 @@ use super::Peers;
 use super::keeping::Waiting;
 use crate::persistence::ReadBack;
 use crdt::{NodeNumber, Stamp, VersionVector};
+use keyspace::StateReader;
 use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,8 @@ impl Peers {
                 let record = Record::Raised(vector.clone());
                 self.keep(Some(record), Waiting::SessionFinished { peer, session, vector });
             }
-            Event::SessionAbandoned { peer, session: _, feeding } => {
+            Event::SessionAbandoned { peer, session, feeding } => {
+                self.forget_state(peer, session);
                 tracing::info!(peer = %self.name_of(peer), feeding, "a catch-up by state was broken off");
             }
             Event::Membership { peer, record } => self.merge_membership(peer, &record),
@@ -89,31 +91,13 @@ impl Peers {
         since: VersionVector,
         bytes_max: usize,
     ) {
-        let (bytes, next) = self.node.keyspace.read_slots(from_slot, &since, bytes_max);
-        let next = (next < keyspace::SLOTS).then_some(next);
-        self.note_session(peer, since);
-        self.send_when_kept((peer, session), bytes, |bytes| Waiting::SlotsRead { peer, session, next, bytes });
+        self.note_session(peer, since.clone());
+        self.begin_reading((peer, session), StateReader::of_news(from_slot, since, bytes_max), false);
     }
 
     pub(super) fn read_listing(&mut self, (peer, session): (NodeIdentity, SessionId), slots: &[u16], bytes_max: usize) {
         let since = self.session_since(peer);
-        let (bytes, covered) = self.node.keyspace.list_slots(slots, &since, bytes_max);
-        self.send_when_kept((peer, session), bytes, |bytes| Waiting::ListingRead { peer, session, covered, bytes });
-    }
-
-    pub(super) fn merge_slots(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
-        match self.merge(payload) {
-            // The moment after it: a large slot takes long, which is progress and no stall.
-            Ok(differing) => self.hub.slots_merged(peer, session, differing, self.now()),
-            Err(error) => self.give_up_session(peer, session, &error),
-        }
-    }
-
-    pub(super) fn merge_listing(&mut self, peer: NodeIdentity, session: SessionId, payload: &[u8]) {
-        match self.merge(payload) {
-            Ok(_) => self.hub.listing_merged(peer, session, self.now()),
-            Err(error) => self.give_up_session(peer, session, &error),
-        }
+        self.begin_reading((peer, session), StateReader::of_listings(slots, since, bytes_max), true);
     }
 
     pub(super) fn finish_session(&mut self, peer: NodeIdentity, session: SessionId, vector: &VersionVector) {
@@ -170,15 +154,7 @@ impl Peers {
         keyspace.apply_with_pauses(batch.origin, bounds, &raw, now, &mut pause).map_err(|error| error.to_string())
     }
 
-    fn merge(&mut self, payload: &[u8]) -> Result<Vec<u16>, String> {
-        let raw = super::flow::unpacked(payload)?;
-        let now = self.node.wall_clock();
-        self.audit.forget_root();
-        self.note_merged();
-        self.node.keyspace.merge_slots(&raw, now).map_err(|error| error.to_string())
-    }
-
-    fn give_up_session(&mut self, peer: NodeIdentity, session: protocol::SessionId, error: &str) {
+    pub(super) fn give_up_session(&mut self, peer: NodeIdentity, session: protocol::SessionId, error: &str) {
         tracing::error!(peer = %self.name_of(peer), %error, "what a peer sent to catch up by cannot be read");
         self.hub.session_failed(peer, session, self.now());
     }

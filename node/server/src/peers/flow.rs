@@ -1,22 +1,15 @@
-//! What flows by itself: closing batches, sweeping what is over, packing state.
+//! What flows by itself: closing batches, sweeping what is over.
 
 use super::keeping::Waiting;
 use super::{GRACE_BEYOND_DRIFT_MS, Peers, SWEEP_REMOVALS_MAX, SWEEP_SLOTS_MAX, SWEEP_TURN_MAX};
 use crate::latency_monitor::Event;
-use bytes::Bytes;
 use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use keyspace::{SweepPolicy, Swept};
-use protocol::{Batch, Compression, NodeIdentity};
+use protocol::{Batch, NodeIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// State that claims to unpack to more than this is refused: one slot of the largest keys.
-const STATE_UNPACKED_BYTES_MAX: usize = protocol::limits::STATE_FRAME_BYTES_MAX;
-
-/// Bytes that a frame of state has beside the state.
-const AROUND_STATE_BYTES: usize = 64;
 
 /// How often the end of running pipelines is looked for before the thread goes on: some milliseconds.
 const PIPELINE_TRIES_MAX: u32 = 10_000;
@@ -146,7 +139,7 @@ impl Peers {
     /// have been removed.
     pub(super) fn give_up_feeding(&mut self, peer: NodeIdentity, session: protocol::SessionId) {
         tracing::error!(
-            peer = %self.name_of(peer), bytes_max = STATE_UNPACKED_BYTES_MAX,
+            peer = %self.name_of(peer), bytes_max = protocol::limits::STATE_CHUNK_BYTES_MAX,
             "the keys of one slot are too large together to be sent: a peer that needs them stays behind; remove some"
         );
         self.node.console.metrics.replication.limits_met.add("slot_too_large", 1);
@@ -169,22 +162,4 @@ fn rank(member: &NodeIdentity, key: &[u8]) -> u64 {
     bytes.extend_from_slice(&member.0);
     bytes.extend_from_slice(key);
     xxhash_rust::xxh3::xxh3_64(&bytes)
-}
-
-/// State as it travels: its length, and an LZ4 block. Nothing if a peer would not take it.
-pub(super) fn packed(raw: &[u8], compression: &mut Compression) -> Option<Bytes> {
-    if raw.len() > STATE_UNPACKED_BYTES_MAX {
-        return None;
-    }
-    let packed = compression.block_with_size(raw);
-    (packed.len() <= protocol::limits::STATE_FRAME_BYTES_MAX - AROUND_STATE_BYTES).then(|| Bytes::from(packed))
-}
-
-/// State that came. A claimed size is believed only as far as LZ4 can reach.
-pub(crate) fn unpacked(payload: &[u8]) -> Result<Vec<u8>, String> {
-    let (size, packed) = lz4_flex::block::uncompressed_size(payload).map_err(|error| error.to_string())?;
-    if size > STATE_UNPACKED_BYTES_MAX || size > packed.len().saturating_mul(protocol::limits::EXPANSION_MAX) {
-        return Err(format!("{size} bytes of state are claimed in {}", packed.len()));
-    }
-    lz4_flex::block::decompress(packed, size).map_err(|error| error.to_string())
 }

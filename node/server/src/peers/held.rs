@@ -42,7 +42,7 @@ impl Peers {
         let is_first = self.keeping.held.is_empty();
         match &queued.then {
             // What is put aside is in no own batch's past.
-            Waiting::Publish(_) => self.do_now(queued.then),
+            Waiting::Publish(_) => self.do_now(queued),
             Waiting::Apply(batch) => {
                 let batch = batch.clone();
                 if !((is_first || self.builds_on_what_is_applied(&batch)) && self.apply(&batch)) {
@@ -56,7 +56,7 @@ impl Peers {
                 let node = self.node.clone();
                 let still = node.keyspace.still();
                 if is_first && !still.has_frozen() {
-                    self.do_now(queued.then);
+                    self.do_now(queued);
                 } else {
                     drop(still);
                     self.put_aside(queued);
@@ -72,7 +72,7 @@ impl Peers {
             | Waiting::ListingRead { .. }
             | Waiting::SessionFinished { .. } => {
                 if is_first {
-                    self.do_now(queued.then);
+                    self.do_now(queued);
                 } else {
                     self.put_aside(queued);
                 }

@@ -6,7 +6,6 @@
 
 use super::Peers;
 use super::backup::BackupOrder;
-use super::flow::packed;
 use super::held::{Held, MOVE_LOOK};
 use crate::latency_monitor::Event;
 use crate::node::Node;
@@ -167,12 +166,6 @@ impl Keeping {
     fn is_walking(&self, run: u64) -> bool {
         self.store.as_ref().is_some_and(|store| store.checkpoints.is_walking(run))
     }
-
-    /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
-    pub(super) fn carried_out(&self, position: u64) -> u64 {
-        // What is put aside is not in the order of the journal: what has no record comes before those that are not written.
-        self.held.iter().chain(self.waiting.front()).map(|queued| queued.first).fold(position, u64::min)
-    }
 }
 
 impl Peers {
@@ -184,6 +177,13 @@ impl Peers {
         let wake = self.keeping.wake();
         self.node.durability.on_wish(move || wake());
         self.watch_config();
+    }
+
+    /// The first record that is not carried out: a checkpoint that begins now builds on those before it.
+    pub(super) fn carried_out(&self, position: u64) -> u64 {
+        // What is put aside is not in the order of the journal: what has no record comes before those that are not written.
+        let queued = self.keeping.held.iter().chain(self.keeping.waiting.front()).map(|queued| queued.first);
+        queued.chain(self.state.first_records()).fold(position, u64::min)
     }
 
     /// What the next own batch must name as its predecessor.
@@ -248,7 +248,8 @@ impl Peers {
     /// Whether state of a peer waits to be merged.
     pub(super) fn is_merging(&self) -> bool {
         let merges = |waiting: &Waiting| matches!(waiting, Waiting::MergeSlots { .. } | Waiting::MergeListing { .. });
-        self.keeping.held.iter().chain(&self.keeping.waiting).any(|queued| merges(&queued.then))
+        self.state.is_merging()
+            || self.keeping.held.iter().chain(&self.keeping.waiting).any(|queued| merges(&queued.then))
     }
 
     /// Keeps a batch, then publishes or applies it.
@@ -283,9 +284,9 @@ impl Peers {
     }
 
     /// Does it.
-    pub(super) fn do_now(&mut self, what: Waiting) {
+    pub(super) fn do_now(&mut self, queued: Queued) {
         let now = self.now();
-        match what {
+        match queued.then {
             Waiting::Publish(batch) => {
                 self.audit.note_closed(batch.last);
                 self.hub.publish(batch, now);
@@ -310,26 +311,23 @@ impl Peers {
             Waiting::ListingRead { peer, session, covered, bytes } => {
                 self.hub.listing_read(peer, session, covered, bytes, now);
             }
-            Waiting::MergeSlots { peer, session, payload } => self.merge_slots(peer, session, &payload),
-            Waiting::MergeListing { peer, session, payload } => self.merge_listing(peer, session, &payload),
+            Waiting::MergeSlots { peer, session, payload } => {
+                self.begin_merging((peer, session), queued.first, payload, false);
+            }
+            Waiting::MergeListing { peer, session, payload } => {
+                self.begin_merging((peer, session), queued.first, payload, true);
+            }
             Waiting::SessionFinished { peer, session, vector } => self.finish_session(peer, session, &vector),
         }
     }
 
     /// Sends slots that were read out, once the changes in them are kept: what a peer has of this node must be found in
     /// its journal, if it goes on under its number after a crash.
-    pub(super) fn send_when_kept(
-        &mut self,
-        (peer, session): (NodeIdentity, SessionId),
-        raw: Vec<u8>,
-        make: impl FnOnce(Bytes) -> Waiting,
-    ) {
-        let bytes = packed(&raw, &mut self.compression);
-        drop(raw);
-        match bytes {
-            Some(bytes) if self.keeping.is_on() => self.when_closed(make(bytes)),
-            Some(bytes) => self.keep(None, make(bytes)),
-            None => self.give_up_feeding(peer, session),
+    pub(super) fn send_when_kept(&mut self, read: Waiting) {
+        if self.keeping.is_on() {
+            self.when_closed(read);
+        } else {
+            self.keep(None, read);
         }
     }
 
@@ -359,7 +357,7 @@ impl Peers {
         }
         self.carry_out_kept();
         self.note_durable();
-        while let Some(done) = self.keeping.store.as_mut().and_then(|store| store.background.poll()) {
+        while let Some(done) = self.poll_background() {
             self.take_done(done);
         }
         self.go_on_with_checkpoint();
@@ -371,6 +369,13 @@ impl Peers {
             self.keeping.space_at = Some(now + LOOK_INTERVAL);
             self.judge_disk();
         }
+    }
+
+    /// SUBTLE: an image that is made in place would wait for a slot that this thread has frozen.
+    fn poll_background(&mut self) -> Option<Done> {
+        let holds_slot = self.state.holds_slot();
+        let store = self.keeping.store.as_mut()?;
+        if holds_slot && store.background.is_busy_in_place() { None } else { store.background.poll() }
     }
 
     /// Tells clients how far their writes are durable.
@@ -540,7 +545,7 @@ impl Peers {
         let changes = self.node.console.metrics.keyspace.changes_made.value();
         let Some(store) = &self.keeping.store else { return };
         // Every record before this place is applied, and the vector says so.
-        let position = self.keeping.carried_out(store.disk.position());
+        let position = self.carried_out(store.disk.position());
         let start = CheckpointStart { position, vector: self.hub.closed_vector().clone() };
         let Some(store) = &mut self.keeping.store else { return };
         let clock = self.node.keyspace.clock();

@@ -226,6 +226,7 @@ impl Peers {
         if !self.keeping.has_room() || !self.close_logged() || !self.is_published() {
             return false;
         }
+        self.end_half_merged_slot();
         let present = self.number();
         let last = self.node.keyspace.change_number(next);
         // Pipelines that run now end within moments: they wait for nothing.

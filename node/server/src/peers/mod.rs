@@ -22,11 +22,12 @@ mod reading;
 mod sealing;
 mod sending;
 mod start;
+mod state;
 mod status;
 
 pub use control::{Control, ControlError, ControlReply};
-pub(crate) use flow::unpacked;
 pub use start::{PeerSetup, StartError};
+pub(crate) use state::merge_kept;
 
 use crate::certificates::CertificateFiles;
 use crate::config::Address;
@@ -53,6 +54,8 @@ pub struct Peers {
     rows: CatalogueRows,
     /// What stands between the hub and the disk.
     keeping: keeping::Keeping,
+    /// State that is being read and merged.
+    state: state::StateWork,
     /// Keys that are still being read from the disk.
     still_read: Option<reading::StillRead>,
     /// What is on the disk cannot be read: this life does not end in order.
@@ -247,6 +250,7 @@ impl Peers {
         self.send_messages();
         self.look_at_disk();
         self.look_at_reading();
+        self.go_on_with_state();
         self.hasten_for_clients(now);
         if self.drain_at.is_some_and(|at| at <= now) {
             // While changes come, look again after the interval: that spares the workers waking this thread. Without a
@@ -294,6 +298,7 @@ impl Peers {
             .drain_at
             .into_iter()
             .chain(self.keeping.due())
+            .chain(self.state.due())
             .chain(self.still_read.as_ref().and_then(reading::StillRead::due));
         own.fold(next, Instant::min)
     }

@@ -135,6 +135,7 @@ impl Peers {
             return;
         };
         let mut settings = self.hub_settings.clone();
+        self.end_half_merged_slot();
         self.leave_number(number);
         loaded.forget_applied(&self.node.keyspace);
         settings.number = number;

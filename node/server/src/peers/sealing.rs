@@ -71,6 +71,7 @@ impl Peers {
     /// Everything that anybody holds of an ended number is here, or is given up: it is closed.
     pub(super) fn seal_number(&mut self, number: NodeNumber, at: Stamp, whole: Stamp) {
         let closed = [(number, at)].into_iter().collect();
+        self.end_half_merged_slot();
         self.node.keyspace.raise_applied(&closed);
         self.keep_raised(closed);
         let now = self.now();

@@ -156,6 +156,7 @@ impl Peers {
             identity,
             rows: setup.rows,
             keeping: super::keeping::Keeping::default(),
+            state: super::state::StateWork::default(),
             still_read: None,
             hub_settings,
             is_unreadable: false,

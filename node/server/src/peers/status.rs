@@ -249,6 +249,7 @@ impl Peers {
         totals.ring_bytes.set(report.ring_bytes as i64);
         totals.ring_bytes_max.set(report.ring_bytes_max as i64);
         totals.ring_batches.set(report.origins.iter().map(|o| o.ring_batches as i64).sum());
+        totals.state_gathered_bytes.set(report.state_gathered_bytes as i64);
         totals.waiting_batches.set(report.origins.iter().map(|o| o.waiting_batches as i64).sum());
         totals.waiting_bytes.set(report.origins.iter().map(|o| o.waiting_bytes as i64).sum());
         totals.waiting_dropped.mirror(report.limits.waiting_space_full);

@@ -201,9 +201,8 @@ impl<'a> Replay<'a> {
 
     fn slots(&mut self, payload: &[u8]) {
         let Some(target) = self.target else { return };
-        let merged = crate::peers::unpacked(payload)
-            .and_then(|raw| target.merge_slots(&raw, self.now).map(drop).map_err(|error| error.to_string()));
-        self.note(merged);
+        let merged = crate::peers::merge_kept(target, payload, self.now);
+        self.note(merged.map_err(|error| error.to_string()));
     }
 
     /// What has the right checksum and cannot be read was written by another version, or by a defect.

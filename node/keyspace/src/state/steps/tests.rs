@@ -3,7 +3,9 @@
 use crate::pair::Side;
 use crate::steps::STEP_BYTES;
 use crate::summary::LARGE_ELEMENTS_MIN;
-use crate::{Database, Drain, End, IdRequest, Keyspace, OpenBatch, Trim, TrimBy, Writer, slot_of};
+use crate::{
+    Database, Drain, End, IdRequest, Keyspace, OpenBatch, StateMerger, StateStep, Trim, TrimBy, Writer, slot_of,
+};
 use crdt::{Kind, NodeNumber, Score, VersionVector};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -84,7 +86,10 @@ fn between_steps(keyspace: &Arc<Keyspace>, work: impl Fn(&mut Writer, u64) + Sen
 }
 
 fn apply(keyspace: &Keyspace, batches: &[OpenBatch]) {
-    let number = NodeNumber::new(1).unwrap();
+    apply_of(keyspace, NodeNumber::new(1).unwrap(), batches);
+}
+
+fn apply_of(keyspace: &Keyspace, number: NodeNumber, batches: &[OpenBatch]) {
     for batch in batches {
         keyspace.apply(number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
     }
@@ -172,5 +177,179 @@ fn a_step_has_fewer_elements_where_they_are_large() {
         let other = Keyspace::new(2);
         other.load_image(&image, NOW).unwrap();
         assert_eq!(other.digest_of(slot_of(KEY)).digest, one.digest(KEY), "{kind:?}");
+    }
+}
+
+fn digest(keyspace: &Keyspace) -> u64 {
+    keyspace.digest_of(slot_of(KEY)).digest
+}
+
+/// A slot that is large at both of two nodes: each has written, and removed, what the other does not know.
+fn apart(kind: Kind) -> ([Arc<Keyspace>; 2], [Vec<OpenBatch>; 2]) {
+    let (one, mut drain, before) = filled(kind);
+    let two = keyspace(2);
+    apply(&two, &before);
+    let mut batches = [before, Vec::new()];
+    let mut drains = [std::mem::take(&mut drain), Drain::default()];
+    for (number, side) in [&one, &two].into_iter().enumerate() {
+        let (mut writer, mut word) = (side.writer(), number as u64 + 11);
+        for _ in 0..ELEMENTS / 2 {
+            word = word_after(word);
+            write(&mut writer, kind, word >> 16);
+        }
+        batches[number].extend(drains[number].take(side));
+    }
+    ([one, two], batches)
+}
+
+#[test]
+fn slots_that_are_large_on_both_sides_become_the_same_by_pieces() {
+    for kind in KINDS {
+        for lists_at_once in [false, true] {
+            let ([one, two], batches) = apart(kind);
+            let (slot, since, upto) = (slot_of(KEY), (*two.applied()).clone(), one.clock());
+            if !lists_at_once {
+                let (pieces, next) = one.read_slots(slot, &since, 1);
+                assert!(next == slot + 1 && pieces.len() > 2, "{kind:?}: {} pieces", pieces.len());
+                // Something was removed there, which news do not say.
+                assert_eq!(two.merge_slots(&pieces, NOW), Ok(vec![slot]), "{kind:?}");
+            }
+            let (pieces, _) = one.list_slots(&[slot], &since, usize::MAX);
+            assert!(pieces.len() > 2, "{kind:?}: {} pieces", pieces.len());
+            assert_eq!(two.merge_slots(&pieces, NOW), Ok(vec![]));
+            assert!(!two.has_frozen() && two.is_in_part(slot) == one.is_in_part(slot));
+            two.raise_applied(&[(NodeNumber::new(1).unwrap(), upto)].into_iter().collect());
+            // What comes again changes nothing.
+            let merged = digest(&two);
+            assert_eq!(two.merge_slots(&pieces, NOW), Ok(vec![]));
+            assert_eq!(digest(&two), merged, "{kind:?}");
+            apply_of(&one, NodeNumber::new(2).unwrap(), &batches[1]);
+            assert_eq!(digest(&one), digest(&two), "{kind:?}");
+            let (pieces, _) = one.read_slots(slot, &two.applied(), 1);
+            assert_eq!(two.merge_slots(&pieces, NOW), Ok(vec![]), "{kind:?}: nothing differs");
+        }
+    }
+}
+
+#[test]
+fn nobody_comes_upon_a_slot_that_is_half_merged_and_all_others_are_served() {
+    for kind in KINDS {
+        let ([one, two], _) = apart(kind);
+        let (pieces, _) = one.list_slots(&[slot_of(KEY)], &two.applied(), usize::MAX);
+        let mut third = Side::new(3);
+        third.add_named(kind, KEY, [b"element of a third".to_vec()].into_iter());
+        third.add_named(kind, b"elsewhere", [b"element of a third".to_vec()].into_iter());
+        let third = Drain::default().take(&third.keyspace);
+        let mut merger = StateMerger::new(pieces.len());
+        let mut half_merged = 0;
+        loop {
+            let step = merger.step(&two, NOW, &mut |piece| Ok(pieces[piece].clone())).unwrap();
+            assert_eq!(merger.is_in_slot(), two.meets_frozen(&[KEY], false), "not even read");
+            if merger.is_in_slot() {
+                half_merged += 1;
+                assert!(!two.meets_frozen(&[b"elsewhere"], true));
+                let batch = &third[0];
+                let number = NodeNumber::new(3).unwrap();
+                let bounds = (batch.previous, batch.last);
+                assert_eq!(two.apply_with_pauses(number, bounds, &batch.payload, NOW, &mut |_| ()), Ok(None));
+                assert_eq!(two.freeze_slot(7, true).map(drop), None, "one at a time");
+            }
+            if step == StateStep::Over {
+                break;
+            }
+        }
+        assert!(half_merged > pieces.len(), "{kind:?}: in steps");
+        assert!(merger.into_differing().is_empty() && !two.has_frozen());
+    }
+}
+
+#[test]
+fn pieces_that_are_missing_doubled_or_in_another_order_are_refused_before_anything_is_merged() {
+    let ([one, two], _) = apart(Kind::Hash);
+    let (pieces, _) = one.list_slots(&[slot_of(KEY)], &two.applied(), usize::MAX);
+    let (other, _) = one.list_slots(&[slot_of(KEY) + 1], &two.applied(), usize::MAX);
+    let (count, before) = (pieces.len(), digest(&two));
+    let mut swapped = pieces.clone();
+    swapped.swap(0, 1);
+    let mut cut = pieces.clone();
+    let last = cut[count - 1].len() - 1;
+    cut[count - 1].truncate(last);
+    let without_first = pieces[1..].to_vec();
+    let without_last = pieces[..count - 1].to_vec();
+    let twice = [&pieces[..2], &pieces[..]].concat();
+    let with_other = [&pieces[..2], &other[..], &pieces[2..]].concat();
+    for wrong in [swapped, cut, without_first, without_last, twice, with_other] {
+        assert!(two.merge_slots(&wrong, NOW).is_err());
+        assert!(digest(&two) == before && !two.has_frozen());
+    }
+    assert!(two.load_image(&pieces[0], NOW).is_err(), "an image has no pieces");
+    assert_eq!(two.merge_slots(&[&pieces[..], &other[..]].concat(), NOW), Ok(vec![]));
+}
+
+#[test]
+fn noise_in_pieces_is_refused_or_changes_what_it_says_and_breaks_nothing() {
+    let ([one, _], _) = apart(Kind::Set);
+    let (pieces, _) = one.list_slots(&[slot_of(KEY)], &VersionVector::new(), usize::MAX);
+    let mut word = 5;
+    for _ in 0..300 {
+        let two = keyspace(2);
+        let mut wrong = pieces.clone();
+        word = word_after(word);
+        let (piece, at) = ((word >> 40) as usize % wrong.len(), (word >> 20) as usize);
+        let at = at % wrong[piece].len();
+        wrong[piece][at] ^= 1 << (word >> 60 & 7);
+        let _ = two.merge_slots(&wrong, NOW);
+        assert!(!two.has_frozen());
+    }
+}
+
+#[test]
+fn a_piece_names_no_vector_that_is_older_than_what_is_in_it() {
+    let one = keyspace(1);
+    let mut two = Side::new(2);
+    let names =
+        |of: &str| (0..LARGE_ELEMENTS_MIN as u64 * 20).map(|n| format!("{of} {n}").into_bytes()).collect::<Vec<_>>();
+    two.add_named(Kind::Set, KEY, names("a").into_iter());
+    let batches = Drain::default().take(&two.keyspace);
+    let last = batches[batches.len() - 1].last;
+    // The vector rises between two steps; nothing in the slot that is read changes.
+    let applied = Mutex::new(false);
+    let weak = Arc::downgrade(&one);
+    let mut first = Side::new(3);
+    first.add_named(Kind::Set, b"first", names("b").into_iter());
+    let begun = Drain::default().take(&first.keyspace);
+    let number = NodeNumber::new(3).unwrap();
+    apply_of(&one, number, &begun);
+    one.holds().measure(
+        || 0,
+        move || {
+            if let (Some(one), false) = (weak.upgrade(), std::mem::replace(&mut *applied.lock(), true)) {
+                let number = NodeNumber::new(2).unwrap();
+                apply_of(&one, number, &batches);
+            }
+        },
+    );
+    let slots = [slot_of(b"first"), slot_of(KEY)];
+    let (pieces, covered) = one.list_slots(&slots, &VersionVector::new(), usize::MAX);
+    assert_eq!(covered, 2);
+    let other = keyspace(4);
+    assert_eq!(other.merge_slots(&pieces, NOW), Ok(vec![]));
+    assert_eq!(digest(&other), digest(&one));
+    assert_ne!(digest(&one), 0);
+    let known = other.ahead_of(slot_of(KEY)).unwrap_or_default();
+    assert!(known.covers(last), "what the slot holds is known there");
+    assert!(!other.ahead_of(slots[0]).unwrap_or_default().covers(last));
+}
+
+#[test]
+fn a_large_collection_without_news_is_looked_at_in_steps_and_not_sent() {
+    for kind in KINDS {
+        let (one, ..) = filled(kind);
+        let steps = between_steps(&one, |_, _| ());
+        let since = [(NodeNumber::new(1).unwrap(), one.clock())].into_iter().collect();
+        let (pieces, _) = one.read_slots(slot_of(KEY), &since, 1);
+        assert!(steps.load(Ordering::Relaxed) > 2, "{kind:?}: in steps");
+        let bytes: usize = pieces.iter().map(Vec::len).sum();
+        assert!(bytes < 100, "{kind:?}: {bytes} bytes");
     }
 }

@@ -136,8 +136,9 @@ fn state_is_neither_read_nor_merged_while_a_key_is_moved() {
         let (mut peers, _) = founded(None);
         let (go_on, thread) = moving(&peers.node);
         let (peer, session) = (PEER, SessionId(1));
-        let (payload, _) = Origin::new(5).keyspace.read_slots(0, &VersionVector::new(), 1 << 20);
-        let payload = crate::peers::flow::packed(&payload, &mut Compression::default()).unwrap();
+        let (pieces, _) = Origin::new(5).keyspace.read_slots(0, &VersionVector::new(), 1 << 20);
+        let pack = |piece: &Vec<u8>| Compression::default().block_with_size(piece);
+        let payload = crate::peers::state::joined(pieces.iter().map(pack).collect());
         peers.do_without_record(Waiting::ReadSlots {
             peer,
             session,
@@ -153,8 +154,7 @@ fn state_is_neither_read_nor_merged_while_a_key_is_moved() {
         assert!(peers.keeping.held.iter().count() == 4 && peers.is_merging());
         drop(go_on);
         assert!(matches!(thread.join().unwrap(), Relocated::Done(_)));
-        until(&mut peers, |peers| peers.keeping.held.is_empty());
-        assert!(!peers.is_merging());
+        until(&mut peers, |peers| peers.keeping.held.is_empty() && !peers.is_merging());
     });
 }
 
@@ -171,11 +171,11 @@ fn a_checkpoint_that_begins_meanwhile_builds_on_nothing_that_was_put_aside() {
         receive(&mut peers, &other);
         let position = peers.keeping.store.as_ref().unwrap().disk.position();
         assert!(position > begins);
-        assert_eq!(peers.keeping.carried_out(position), begins);
+        assert_eq!(peers.carried_out(position), begins);
         drop(go_on);
         thread.join().unwrap();
         until(&mut peers, |peers| peers.keeping.held.is_empty());
-        assert_eq!(peers.keeping.carried_out(position), position);
+        assert_eq!(peers.carried_out(position), position);
         assert!(peers.stop_disk());
     });
 }
@@ -233,7 +233,7 @@ fn a_checkpoint_builds_on_nothing_that_was_put_aside_behind_what_has_no_record()
         drop(not_written_yet);
         until(&mut peers, |peers| peers.keeping.held.iter().count() == 2);
         let position = peers.keeping.store.as_ref().unwrap().disk.position();
-        assert_eq!(peers.keeping.carried_out(position), begins);
+        assert_eq!(peers.carried_out(position), begins);
         drop(go_on);
         thread.join().unwrap();
         until(&mut peers, |peers| peers.keeping.held.is_empty());
