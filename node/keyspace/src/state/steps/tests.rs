@@ -340,3 +340,16 @@ fn a_piece_names_no_vector_that_is_older_than_what_is_in_it() {
     assert!(known.covers(last), "what the slot holds is known there");
     assert!(!other.ahead_of(slots[0]).unwrap_or_default().covers(last));
 }
+
+#[test]
+fn a_large_collection_without_news_is_looked_at_in_steps_and_not_sent() {
+    for kind in KINDS {
+        let (one, ..) = filled(kind);
+        let steps = between_steps(&one, |_, _| ());
+        let since = [(NodeNumber::new(1).unwrap(), one.clock())].into_iter().collect();
+        let (pieces, _) = one.read_slots(slot_of(KEY), &since, 1);
+        assert!(steps.load(Ordering::Relaxed) > 2, "{kind:?}: in steps");
+        let bytes: usize = pieces.iter().map(Vec::len).sum();
+        assert!(bytes < 100, "{kind:?}: {bytes} bytes");
+    }
+}
