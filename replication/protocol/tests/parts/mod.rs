@@ -109,6 +109,6 @@ fn a_session_lives_as_long_as_a_chunk_is_being_merged() {
         (world.nodes[1].merge_ms, world.nodes[1].tells_progress) = (SESSION_STALL_MS * 3 / 2, tells_progress);
         world.run(2 * SESSION_STALL_MS);
         assert_eq!(abandoned(&world) == 0, tells_progress);
-        assert_eq!(world.nodes[1].store.live().is_empty(), !tells_progress);
+        assert!(!world.nodes[1].store.live().is_empty(), "some is merged by now");
     }
 }
