@@ -72,7 +72,7 @@ const COLLECTIONS: [Bar; 2] = [Bar::AtMost(1.0), Bar::AtLeast(1.0)];
 
 /// All, by the names that arguments have for them.
 #[rustfmt::skip]
-pub const ALL: [(&str, Case); 14] = [
+pub const ALL: [(&str, Case); 15] = [
     case("set-alone", 1, "SET key:ANY VALUE", None, ALONE),
     case("get-alone", 1, "GET key:ANY", Some("SET key:ANY VALUE"), ALONE),
     case("set", 16, "SET key:ANY VALUE", None, STRINGS),
@@ -87,6 +87,7 @@ pub const ALL: [(&str, Case); 14] = [
     case("zrangebyscore", 16, "ZRANGEBYSCORE scored ANY +inf LIMIT 0 10", Some("ZADD scored ANY member:ANY"), COLLECTIONS),
     case("xadd", 16, "XADD stream * field VALUE", None, COLLECTIONS),
     case("pfadd", 16, "PFADD sketch member:ANY", None, COLLECTIONS),
+    case("eval", 16, "EVAL return(redis.call('incr',KEYS[1])) 1 counter:ANY", None, COLLECTIONS),
 ];
 
 /// Below, the server waited: for the load, or for a core.
