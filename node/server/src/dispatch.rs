@@ -403,7 +403,7 @@ fn execute(
             result
         };
         if is_shown && !matches!(result, Err(CommandError::KeyIsMoved)) {
-            show(&worker.node, client, entry, args, now);
+            show(&worker.node, client, entry, args);
         }
         result
     };
@@ -431,27 +431,29 @@ fn execute(
 /// effect, and in the database that it leaves its client in. What others in it are is shown before, as in Redis, but for
 /// scripts, which are shown before what they call.
 #[cold]
-pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
+pub fn show(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]]) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, client, &client.presence.address, &without_passwords(entry, args), now);
+        show_from(node, client, &client.presence.address, &without_passwords(entry, args));
     }
 }
 
 /// The same of one that a script calls.
 #[cold]
-pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]], now: UnixMillis) {
+pub fn show_of_script(node: &Node, client: &ClientState, entry: &Entry, args: &[&[u8]]) {
     if !entry.command.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN)) {
-        show_from(node, client, &"lua", &without_passwords(entry, args), now);
+        show_from(node, client, &"lua", &without_passwords(entry, args));
     }
 }
 
 /// Shows a command of a client that comes from somewhere, in its database, unless it was shown already.
 #[cold]
-pub fn show_from(node: &Node, client: &ClientState, source: &dyn std::fmt::Display, args: &[&[u8]], now: UnixMillis) {
+pub fn show_from(node: &Node, client: &ClientState, source: &dyn std::fmt::Display, args: &[&[u8]]) {
     if !client.showing.is_new() {
         return;
     }
     let config = node.config.load();
+    // Not when it began: what runs for long would be shown behind what has begun after it, with an earlier time.
+    let now = node.wall_clock();
     let shown = Shown { now, database: client.database.0, source, words: args };
     node.monitors.show(&shown, config.monitor_lines_max, &config.client_output_buffer_limit);
 }

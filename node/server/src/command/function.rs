@@ -173,9 +173,9 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) -> bool {
     }
     let Some(node) = stage.node.upgrade() else { return true };
     let Some((codes, watch)) = known(&node, now) else { return false };
-    machine.watch = Some(watch);
     let libraries = loaded(&mut machine, codes);
-    node.scripts.note_libraries(&libraries);
+    node.scripts.note_libraries(&libraries, || !watch.changed(now));
+    machine.watch = Some(watch);
     machine.libraries.replace(libraries);
     true
 }
@@ -183,7 +183,8 @@ pub fn refresh(stage: &Stage<'_>, now: UnixMillis) -> bool {
 /// Counts the libraries, so that those that another region has loaded, or that were read from the disk, count before anybody
 /// calls them. With no slot locked. What is returned says when they have changed; nothing if a script holds them.
 pub fn count(node: &Arc<Node>) -> Option<Watch> {
-    let (codes, watch) = known(node, node.wall_clock())?;
+    let now = node.wall_clock();
+    let (codes, watch) = known(node, now)?;
     let libraries = match codes.is_empty() {
         true => BTreeMap::new(),
         false => match Machine::new(Arc::clone(node)) {
@@ -194,7 +195,7 @@ pub fn count(node: &Arc<Node>) -> Option<Watch> {
             }
         },
     };
-    node.scripts.note_libraries(&libraries);
+    node.scripts.note_libraries(&libraries, || !watch.changed(now));
     Some(watch)
 }
 
@@ -263,7 +264,8 @@ fn write(
             let _ = call.store.put_field(Database::SYSTEM, KEY, library.name.as_bytes(), &library.code);
         }
     }
-    call.node.scripts.note_libraries(&libraries);
+    // Nobody else can change them meanwhile: their slot is locked.
+    call.node.scripts.note_libraries(&libraries, || true);
     machine.libraries.replace(libraries);
     Ok(())
 }

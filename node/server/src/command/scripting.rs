@@ -212,7 +212,7 @@ pub fn is_open(stage: &Stage<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
 /// Shows a command that runs a script to those who want to see commands: before those that the script calls.
 pub fn show(call: &Call<'_, '_>, args: &[&[u8]]) {
     if call.node.monitors.is_watched() {
-        crate::dispatch::show_from(call.node, call.client, &call.client.presence.address, args, call.now());
+        crate::dispatch::show_from(call.node, call.client, &call.client.presence.address, args);
     }
 }
 

@@ -134,7 +134,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         }
         call.client.tally.looked(entry.command.flags, call.store.lookups());
         if call.node.monitors.is_watched() {
-            dispatch::show(call.node, call.client, entry, &args, call.now());
+            dispatch::show(call.node, call.client, entry, &args);
         }
     }
     call.client.is_in_exec = false;

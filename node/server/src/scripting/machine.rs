@@ -477,7 +477,7 @@ fn look(lua: &Lua, exchange: &Rc<Exchange>, node: &Node) -> mlua::Result<VmState
 
 /// Ends a script whatever it catches: from here on each of its instructions fails.
 fn unwind(lua: &Lua) -> mlua::Error {
-    let ended = || mlua::Error::external(WholeReply("ERR Script killed by user with SCRIPT KILL.".to_owned()));
+    let ended = || mlua::Error::external(WholeReply("ERR Script killed by user with SCRIPT KILL...".to_owned()));
     let fail_always = move |_: &Lua, _: &mlua::debug::Debug<'_>| Err(ended());
     match lua.set_global_hook(HookTriggers::new().every_nth_instruction(1), fail_always) {
         Ok(()) => ended(),

@@ -72,15 +72,19 @@ pub struct Shadowed {
 }
 
 impl Scripts {
-    /// Notes the libraries that a worker has found, or who counts them.
-    pub fn note_libraries(&self, libraries: &BTreeMap<String, Library>) {
+    /// Notes the libraries that a worker has found, or who counts them, if they are still those: whoever has changed them
+    /// since notes them too, and may have done so already.
+    pub fn note_libraries(&self, libraries: &BTreeMap<String, Library>, are_current: impl FnOnce() -> bool) {
+        let known = Known::of(libraries);
+        let mut before = self.known.write();
+        if !are_current() {
+            return;
+        }
         let functions = libraries.values().map(|library| library.functions.len()).sum();
         let bytes = libraries.values().map(|library| library.code.len()).sum();
         self.libraries.store(libraries.len(), Ordering::Relaxed);
         self.functions.store(functions, Ordering::Relaxed);
         self.library_bytes.store(bytes, Ordering::Relaxed);
-        let known = Known::of(libraries);
-        let mut before = self.known.write();
         for shadowed in known.shadowed.iter().filter(|shadowed| !before.shadowed.contains(shadowed)) {
             let Shadowed { function, library, called } = shadowed;
             tracing::warn!(

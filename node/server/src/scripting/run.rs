@@ -220,7 +220,7 @@ impl Runner<'_> {
         let result = crate::dispatch::run_inner_handler(&mut inner, entry, args);
         call.client.tally.looked(flags, call.store.lookups());
         if call.node.monitors.is_watched() {
-            crate::dispatch::show_of_script(call.node, call.client, entry, args, call.now());
+            crate::dispatch::show_of_script(call.node, call.client, entry, args);
         }
         let waits = [call.client.order.take().is_some(), call.client.wish.take().is_some()];
         if call.client.waiting.take().is_some() || waits.contains(&true) {

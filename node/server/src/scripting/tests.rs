@@ -287,9 +287,18 @@ fn any_worker_counts_libraries_that_it_has_not_used_yet() {
     let library = "#!lua name=one\nredis.register_function('f', function() return 1 end)";
     Caller::new(&node).call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
     // As if it had come from another region: nobody here has counted it.
-    node.scripts.note_libraries(&std::collections::BTreeMap::new());
+    node.scripts.note_libraries(&std::collections::BTreeMap::new(), || true);
     let stats = Caller::new(&node).call("FUNCTION STATS");
     assert!(stats.contains("libraries_count\r\n:1") && stats.contains("functions_count\r\n:1"), "{stats}");
+}
+
+#[test]
+fn what_was_found_before_a_change_is_not_noted_after_it() {
+    let node = Arc::new(node());
+    let library = "#!lua name=one\nredis.register_function('f', function() return 1 end)";
+    Caller::new(&node).call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+    node.scripts.note_libraries(&std::collections::BTreeMap::new(), || false);
+    assert!(node.scripts.functions() == (1, 1) && node.scripts.flags_of("f").is_some());
 }
 
 #[test]
