@@ -12,8 +12,8 @@ use crate::node::Node;
 use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
-use protocol::{Batch, BatchTail, NodeIdentity, RequestId, SessionId};
-use std::collections::VecDeque;
+use protocol::{Batch, BatchTail, Millis, NodeIdentity, RequestId, SessionId};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -95,6 +95,29 @@ pub(super) enum Waiting {
 }
 
 impl Waiting {
+    /// Which state session it is a part of, if it is of one.
+    fn session(&self) -> Option<(NodeIdentity, SessionId)> {
+        match *self {
+            Self::SessionBegun { peer, session }
+            | Self::ReadSlots { peer, session, .. }
+            | Self::ReadListing { peer, session, .. }
+            | Self::SlotsRead { peer, session, .. }
+            | Self::ListingRead { peer, session, .. }
+            | Self::MergeSlots { peer, session, .. }
+            | Self::MergeListing { peer, session, .. }
+            | Self::SessionFinished { peer, session, .. } => Some((peer, session)),
+            _ => None,
+        }
+    }
+
+    /// Bytes of state of a peer.
+    fn state_bytes(&self) -> u64 {
+        match self {
+            Self::MergeSlots { payload, .. } | Self::MergeListing { payload, .. } => payload.len() as u64,
+            _ => 0,
+        }
+    }
+
     /// Whether it is done only while no key is being moved.
     pub(super) fn needs_stillness(&self) -> bool {
         matches!(
@@ -252,6 +275,14 @@ impl Peers {
             || self.keeping.held.iter().chain(&self.keeping.waiting).any(|queued| merges(&queued.then))
     }
 
+    /// A session does not stand still while the disk, or a move, has something of it: a large chunk takes a slow disk longer
+    /// than a session may.
+    pub(super) fn note_queued_state(&mut self, now: Millis) {
+        let queued = self.keeping.held.iter().chain(&self.keeping.waiting);
+        let sessions: BTreeSet<_> = queued.filter_map(|queued| queued.then.session()).collect();
+        sessions.into_iter().for_each(|(peer, session)| self.hub.state_waits(peer, session, now));
+    }
+
     /// Keeps a batch, then publishes or applies it.
     pub(super) fn keep_batch(&mut self, batch: &Arc<Batch>, then: Waiting) {
         let record = Record::Batch { previous: batch.previous.last, last: batch.last, bytes: batch.bytes().clone() };
@@ -398,12 +429,15 @@ impl Peers {
 
     /// Follows the disk's health: writes are refused where durability was asked for and cannot be had, or where too much
     /// waits.
-    fn judge_disk(&mut self) {
+    pub(super) fn judge_disk(&mut self) {
         let wall = self.node.wall_clock();
         let Some(store) = &mut self.keeping.store else { return };
         let health = store.progress().health();
         let always = self.node.durability.replies_wait();
-        let undrained = self.node.keyspace.undrained_bytes() + store.progress().queued_bytes();
+        // Not what peers send of their state: nobody writes faster than the disk because of that, and it has a bound.
+        let of_state: u64 = self.keeping.waiting.iter().map(|queued| queued.then.state_bytes()).sum();
+        let queued = store.progress().queued_bytes().saturating_sub(of_state);
+        let undrained = self.node.keyspace.undrained_bytes() + queued;
         self.node.durability.set_broken(health != Health::Sound);
         let changes = self.node.console.metrics.keyspace.changes_made.value();
         store.describe(&self.node.durability, changes, wall);

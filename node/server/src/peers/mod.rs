@@ -260,6 +260,7 @@ impl Peers {
         }
         let (millis, wall) = (self.now(), self.node.wall_clock());
         if self.hub.poll_timeout().is_some_and(|due| due <= millis) {
+            self.note_queued_state(millis);
             self.hub.handle_timeout(millis, wall);
         }
         self.pump();

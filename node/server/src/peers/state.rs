@@ -122,6 +122,14 @@ impl Peers {
                 Task::Read(_) => true,
             }
         });
+        self.let_moves_begin();
+    }
+
+    /// Nobody who reads waits for moves any more, or has waited long enough for one of them.
+    fn let_moves_begin(&mut self) {
+        if std::mem::take(&mut self.state.wants_stillness) && self.keeping.held.is_empty() {
+            self.node.keyspace.want_stillness(false);
+        }
     }
 
     /// Does some of what is to be read and merged.
@@ -200,12 +208,11 @@ impl Peers {
     fn note_state_moves(&mut self) {
         let now = self.now();
         self.state.jobs.iter().for_each(|job| self.hub.state_moves(job.peer, job.session, now));
-        if std::mem::take(&mut self.state.wants_stillness) && self.keeping.held.is_empty() {
-            self.node.keyspace.want_stillness(false);
-        }
+        self.let_moves_begin();
     }
 
     fn end_job(&mut self, Job { peer, session, is_listing, task, .. }: Job) {
+        self.let_moves_begin();
         match task {
             Task::Read(reader) => {
                 let (next, covered) = (reader.next_slot(), reader.covered());

@@ -65,6 +65,17 @@ impl Hub {
         }
     }
 
+    /// Something of a session waits for the disk of this node. If the session is over, none is begun before that is through:
+    /// what it brings would come behind, and be the same again.
+    pub fn state_waits(&mut self, peer: NodeIdentity, session: SessionId, now: Millis) {
+        let is_fed = self.fed_by(peer, session).is_some();
+        if is_fed || self.feeding.get(&peer).is_some_and(|feeding| feeding.session == session) {
+            self.state_moves(peer, session, now);
+        } else if self.fed.is_none() {
+            self.session_retry_at = self.session_retry_at.max(now.after(limits::SESSION_RETRY_MS));
+        }
+    }
+
     /// The other side of a session says that it goes on.
     pub(super) fn state_progressed(&mut self, peer: NodeIdentity, session: SessionId, by_source: bool, now: Millis) {
         if let Some(fed) = self.fed_by(peer, session).filter(|_| by_source) {

@@ -112,3 +112,23 @@ fn a_session_lives_as_long_as_a_chunk_is_being_merged() {
         assert!(!world.nodes[1].store.live().is_empty(), "some is merged by now");
     }
 }
+
+#[test]
+fn no_session_is_begun_while_a_chunk_of_one_that_is_over_waits_here() {
+    let mut world = slowly_filled(512);
+    world.state_kib_ms = 0;
+    world.nodes[1].merge_ms = 3 * SESSION_STALL_MS;
+    let begun = |world: &World| world.nodes[1].hub.report().limits.sessions_begun;
+    world.run_until(5_000, "a chunk", |world| world.nodes[1].is_merging());
+    world.cut(0, 1);
+    world.run(20_000);
+    assert!(abandoned(&world) > 0, "the link is lost, and the session with it");
+    let before = begun(&world);
+    world.heal();
+    world.run(SESSION_STALL_MS);
+    assert!(world.nodes[1].is_merging() && !world.nodes[1].hub.ready_peers().is_empty());
+    assert_eq!(begun(&world), before);
+    world.nodes[1].merge_ms = 0;
+    world.run_until(20 * SESSION_STALL_MS, "the filling", |world| world.nodes[1].sessions_finished > 0);
+    assert_eq!(world.nodes[1].store.live(), world.nodes[0].store.live());
+}

@@ -417,6 +417,11 @@ impl Node {
         }
     }
 
+    /// Whether it has state that is not merged yet.
+    pub fn is_merging(&self) -> bool {
+        !self.merging.is_empty()
+    }
+
     /// Writes or deletes a key, as a command would.
     pub fn write(&mut self, key: u32, value: Option<u64>, wall: UnixMillis) {
         let number = self.hub.number().expect("the node has a number");
@@ -547,7 +552,7 @@ impl Node {
             self.hub.slots_merged(peer, session, differing, now);
         }
         if self.tells_progress {
-            self.merging.iter().for_each(|(_, peer, session, _)| self.hub.state_moves(*peer, *session, now));
+            self.merging.iter().for_each(|(_, peer, session, _)| self.hub.state_waits(*peer, *session, now));
         }
     }
 

@@ -181,3 +181,18 @@ fn what_changes_what_counts_as_seen_waits_for_the_end_of_a_slot() {
         assert_eq!(peers.node.keyspace.digest_of(slot_of(LARGE)).digest, digest);
     });
 }
+
+#[test]
+fn a_chunk_that_waits_for_the_disk_is_no_write_that_is_too_much_for_it() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(1);
+        let (mut peers, _) = founded(Some(&disk));
+        let closed = disk.gate.lock();
+        let payload = Bytes::from(vec![0; 300 << 20]);
+        let record = storage::Record::Slots(payload.clone());
+        peers.keep(Some(record), Waiting::MergeSlots { peer: PEER, session: SESSION, payload });
+        peers.judge_disk();
+        assert!(!peers.keeping.has_room() && peers.node.condition.writes_refused().is_none());
+        drop(closed);
+    });
+}
