@@ -68,13 +68,16 @@ fn what_other_programs_had_of_a_core_is_told_from_what_the_servers_had() {
         line(0, 500, 75, 0),
         "perf: something else".to_owned(),
         line(0, 600, 0, 75),
+        // Longer than anybody has a core before the watch of it comes: there are no records of what was between.
+        line(0, 2_000_000, 75, 75),
+        line(0, 2_000_100, 75, 0),
     ]
     .join("\n");
     let spans = |core: &str| {
         let spans = foreign_spans(&text, core, |thread| thread >= 75);
         spans.iter().map(|(from, until)| (from.subsec_nanos(), until.subsec_nanos())).collect::<Vec<_>>()
     };
-    assert_eq!(spans("0"), [(100, 200), (400, 500)]);
+    assert_eq!(spans("0"), [(100, 200), (400, 500), (2_000_000, 2_000_100)]);
     assert_eq!(spans("1"), []);
 }
 

@@ -130,11 +130,17 @@ impl Switch {
 pub fn foreign_spans(text: &str, core: &str, mut is_foreign: impl FnMut(u32) -> bool) -> Vec<(Duration, Duration)> {
     let switches: Vec<Switch> = text.lines().filter_map(|line| Switch::parse(line, core)).collect();
     // Some switches of processes that perf may not look into are missing, so that the thread that ends may be another.
-    let mut is_one =
-        |[begin, end]: &[Switch; 2]| is_foreign(begin.to) && (end.from == begin.to || is_foreign(end.from));
+    let mut is_one = |[begin, end]: &[Switch; 2]| {
+        end.at.saturating_sub(begin.at) <= SPAN_MAX
+            && is_foreign(begin.to)
+            && (end.from == begin.to || is_foreign(end.from))
+    };
     let pairs = switches.windows(2).filter_map(|pair| <[Switch; 2]>::try_from(pair).ok());
     pairs.filter(|pair| is_one(pair)).map(|[begin, end]| (begin.at, end.at)).collect()
 }
+
+/// The watch of a core is a switch of it every half millisecond. What seems longer is one for which perf lost its records.
+const SPAN_MAX: Duration = Duration::from_millis(1);
 
 /// Whether a thread belongs to a program at all, or is one with which the system looks after all memory again and again. One
 /// that has ended may have been anybody's.
