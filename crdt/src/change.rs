@@ -427,6 +427,11 @@ impl<'a> Operations<'a> {
         Self { reader: Reader::new(change.operations), stamp: change.stamp, pending_life: false }
     }
 
+    /// Bytes of operations that have not been read yet.
+    pub const fn bytes_left(&self) -> usize {
+        self.reader.rest().len()
+    }
+
     fn read(&mut self) -> Result<Operation<'a>, DecodeError> {
         let tag = self.reader.byte("an operation")?;
         match tag & TAG_MASK {

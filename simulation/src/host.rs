@@ -16,7 +16,7 @@ use server::connection::serve_connection;
 use server::memory_limit::{keep_within_memory, not_counted};
 use server::metrics::AllocatorFigures;
 use server::node::{Node, Seams};
-use server::peers::{PeerSetup, Peers};
+use server::peers::{PeerSetup, Peers, Preparation};
 use server::persistence::{StoreSetup, is_on};
 use server::worker::Worker;
 use std::cell::{Cell, RefCell};
@@ -27,6 +27,9 @@ use storage::{Catalogue, CatalogueRows, MemoryCatalogue, MirroredCatalogue, Simu
 use tokio::task::spawn_local;
 use transport::{Authority, Bind, CertificateRequest, NodeCredentials, TransportSettings, Validity, WallClock};
 use turmoil::net::TcpListener;
+
+/// A large batch is prepared for so long: what comes meanwhile is put aside or goes on.
+const PREPARATION_TIME: std::time::Duration = std::time::Duration::from_millis(30);
 
 /// The port of every node for other nodes.
 pub const PEER_PORT: u16 = 7379;
@@ -165,6 +168,7 @@ impl Host {
             bootstrap: self.bootstrap.borrow().clone(),
             store: self.store(),
             certificates: None,
+            preparation: Preparation::After(PREPARATION_TIME),
             transport: self.transport(Bind::Abstract(adapter)),
         };
         let listener = TcpListener::bind(("0.0.0.0", RESP_PORT)).await.map_err(text)?;

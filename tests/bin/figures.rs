@@ -20,9 +20,9 @@ use tests::{
 const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value-bytes N]
        figures --element-memory [--elements N] [--shape NAME]... [--seed S] [--rest-s N] [--server-cores LIST] [--load-cores LIST]
        figures --speed [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
-[--rounds N] [--server-cores LIST] [--load-cores LIST]
+[--rounds N] [--kept no|everysec] [--server-cores LIST] [--load-cores LIST]
        figures --speed --one-region [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
-[--rounds N] [--server-cores LIST] [--load-cores LIST]
+[--rounds N] [--kept no|everysec] [--server-cores LIST] [--load-cores LIST]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
        figures --idle-clients [--clients N] (with ulimit -n above twice N)
        figures --delay [--writes N] [--interval-ms N]
@@ -138,6 +138,7 @@ impl Scene<'_> {
 /// What the harness' own settings are set back to: the defaults of a node.
 const DEFAULTS: &[&str] = &["workers=0", "development=no"];
 const NO_FILE: &[&str] = &["--appendonly", "no"];
+const EVERY_SECOND: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 
 /// What else a node keeps for peers and on disk is not what is compared.
 const MEMORY_ONLY: &[&str] = &["ring-bytes=1mb", "persistence=off"];
@@ -167,8 +168,14 @@ fn measure_speed(scene: &Scene<'_>) -> Result<Sheet, String> {
     // One worker beside Redis' one thread; the other region is there so that everything is replicated. It has its core
     // together with the load, and only one region can be driven as fast as it goes by what one core sends.
     let regions: &[&str] = if scene.arguments.has("--one-region") { &["us-east"] } else { &["us-east", "eu-west"] };
-    let cluster = scene.start(regions, &["workers=1"]);
-    let redis = scene.must_redis(&scene.cores.server, NO_FILE)?;
+    // Both keep nothing on disk, or both keep it with the same promise.
+    let (persistence, file) = match scene.arguments.text("--kept", "no").as_str() {
+        "no" => (["persistence=off"].as_slice(), NO_FILE),
+        "everysec" => (["persistence=on", "appendfsync=everysec"].as_slice(), EVERY_SECOND),
+        other => return Err(format!("--kept is no or everysec, and not {other}")),
+    };
+    let cluster = scene.start(regions, &[&["workers=1"], persistence].concat());
+    let redis = scene.must_redis(&scene.cores.server, file)?;
     speed::run(&cluster, &redis, &scene.cores.server, &plan, scene.setting(&plan))
 }
 
@@ -209,7 +216,7 @@ fn measure_flush(scene: &Scene<'_>) -> Result<Sheet, String> {
     };
     let durable = scene.start(&["only"], &["persistence=on", "appendfsync=everysec"]);
     let volatile = scene.start(&["only"], &["persistence=off"]);
-    let redis = scene.must_redis(&scene.cores.server, &["--appendonly", "yes", "--appendfsync", "everysec"])?;
+    let redis = scene.must_redis(&scene.cores.server, EVERY_SECOND)?;
     flush::run(&durable, &volatile, &redis, &scene.cores.server, &plan, scene.setting(&plan))
 }
 

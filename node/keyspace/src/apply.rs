@@ -3,14 +3,23 @@
 use crate::arrival::{Arrival, Form, NeededSlots};
 use crate::beside::{Built, Plan};
 use crate::entry::fetch_line;
+use crate::hash::slot_of;
 use crate::holds::Holder;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Place};
 use crate::large::LargePut;
 use crate::runs::run_of;
 use crate::shared::EndedNumber;
 use crate::slot::Slot;
 use crate::steps::Steps;
-use crdt::{DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
+use crdt::{Changes, DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
+use std::collections::BTreeMap;
+
+/// A batch that was read, with what its large changes put: built, and not in place yet.
+pub struct Prepared {
+    payload: Vec<u8>,
+    /// By the number of the change in the batch.
+    built: BTreeMap<usize, Built>,
+}
 
 impl Keyspace {
     /// Applies a batch whose predecessor and dependencies have been applied. `previous` and `last` are the batch's
@@ -42,7 +51,55 @@ impl Keyspace {
         now: UnixMillis,
         pause: &mut dyn FnMut(bool),
     ) -> Result<Option<usize>, DecodeError> {
-        let changes = Arrival::of_batch(&self.shared, origin, (previous, last), payload)?;
+        self.apply_ready(origin, (previous, last), payload, None, now, pause)
+    }
+
+    /// Reads a batch and builds what its large changes put, which takes seconds for millions of elements: whoever has a
+    /// thread for it need not do so where the batch is applied. Other changes are read when they are applied. `pause` lets
+    /// others have their turn if that is due; nothing is locked when it is called.
+    pub fn prepare(
+        &self,
+        origin: NodeNumber,
+        previous: Stamp,
+        payload: Vec<u8>,
+        pause: &mut dyn FnMut(),
+    ) -> Result<Prepared, DecodeError> {
+        let mut built = BTreeMap::new();
+        let mut steps = Steps::new(pause);
+        for (number, change) in Changes::new(&payload, origin, previous).enumerate() {
+            let change = change?;
+            let Some(plan) = Plan::of(&change, &mut steps) else { continue };
+            if plan.is_alone(&change, &self.slot(slot_of(change.key)), &self.shared) {
+                built.insert(number, plan.build(&change, &self.shared, &mut steps));
+            }
+        }
+        Ok(Prepared { payload, built })
+    }
+
+    /// As [`Keyspace::apply_with_pauses`], of a batch that was prepared. What was built is used up once it is applied.
+    pub fn apply_prepared(
+        &self,
+        origin: NodeNumber,
+        bounds: (Stamp, Stamp),
+        Prepared { payload, built }: &mut Prepared,
+        now: UnixMillis,
+        pause: &mut dyn FnMut(bool),
+    ) -> Result<Option<usize>, DecodeError> {
+        self.apply_ready(origin, bounds, payload, Some(built), now, pause)
+    }
+
+    /// Applies a batch. What its large changes put is built now, if that was not done.
+    fn apply_ready(
+        &self,
+        origin: NodeNumber,
+        (previous, last): (Stamp, Stamp),
+        payload: &[u8],
+        mut ready: Option<&mut BTreeMap<usize, Built>>,
+        now: UnixMillis,
+        pause: &mut dyn FnMut(bool),
+    ) -> Result<Option<usize>, DecodeError> {
+        let is_built = |number: usize| ready.as_ref().is_some_and(|ready| ready.contains_key(&number));
+        let changes = Arrival::of_batch(&self.shared, origin, (previous, last), payload, is_built)?;
         let still = self.still();
         let meets_frozen = |arrival: &Arrival<'_>| arrival.clears_database() || still.has_key(arrival.change.key);
         if still.has_frozen() && changes.iter().any(meets_frozen) {
@@ -55,14 +112,21 @@ impl Keyspace {
         // A stamp of our own marks what changes here, so that digests can say since when a slot has been as it is.
         let mark = self.shared.next_stamp(now);
         let mut needed = NeededSlots::default();
+        let mut behind = news;
         for group in groups(&changes[news..]) {
             pause(self.is_waited_for());
+            let first = behind;
+            behind += group.len();
             if group.iter().all(|arrival| self.is_for_here(arrival)) {
-                self.apply_group(group, &mut needed, mark, pause)?;
+                let take = |ready: &mut BTreeMap<usize, Built>| {
+                    (first..behind).filter_map(|number| Some((number - first, ready.remove(&number)?))).collect()
+                };
+                let ready = ready.as_deref_mut().filter(|ready| !ready.is_empty()).map(take);
+                self.apply_group(group, ready, &mut needed, mark, pause)?;
                 continue;
             }
             let group: Vec<Arrival<'_>> = group.iter().filter(|arrival| self.is_for_here(arrival)).cloned().collect();
-            self.apply_group(&group, &mut needed, mark, pause)?;
+            self.apply_group(&group, None, &mut needed, mark, pause)?;
         }
         self.shared.raise(&[(origin, last)].into_iter().collect());
         Ok(Some(changes.len()))
@@ -122,6 +186,7 @@ impl Keyspace {
     fn apply_group(
         &self,
         group: &[Arrival<'_>],
+        ready: Option<Vec<(usize, Built)>>,
         needed: &mut NeededSlots,
         mark: Stamp,
         pause: &mut dyn FnMut(bool),
@@ -133,7 +198,7 @@ impl Keyspace {
         if !tells && run_of(group).len() == group.len() {
             return self.apply_run(group, mark);
         }
-        let mut built = self.build_beside(group, pause).into_iter().peekable();
+        let mut built = ready.unwrap_or_else(|| self.build_beside(group, pause)).into_iter().peekable();
         needed.find(group);
         for &number in &needed.numbers {
             fetch_line(&raw const self.slots[usize::from(number)]);
@@ -184,14 +249,14 @@ impl Keyspace {
     }
 
     /// What the large changes of a group put, by the place of the change.
-    fn build_beside<'c>(&self, group: &'c [Arrival<'c>], pause: &mut dyn FnMut(bool)) -> Vec<(usize, Built<'c>)> {
+    fn build_beside(&self, group: &[Arrival<'_>], pause: &mut dyn FnMut(bool)) -> Vec<(usize, Built)> {
         let mut pause = || pause(self.is_waited_for());
-        let build = |(place, arrival): (usize, &'c Arrival<'c>)| {
-            let Form::Operations = arrival.form else { return None };
+        let build = |(place, arrival): (usize, &Arrival<'_>)| {
+            let Arrival { change, place: Place { slot, .. }, form: Form::Operations } = arrival else { return None };
             let mut steps = Steps::new(&mut pause);
-            let plan = Plan::of(&arrival.change, &mut steps)?;
-            let is_alone = plan.is_alone(&self.slot(arrival.place.slot), &self.shared);
-            is_alone.then(|| (place, plan.build(&self.shared, &mut steps)))
+            let plan = Plan::of(change, &mut steps)?;
+            let is_alone = plan.is_alone(change, &self.slot(*slot), &self.shared);
+            is_alone.then(|| (place, plan.build(change, &self.shared, &mut steps)))
         };
         group.iter().enumerate().filter_map(build).collect()
     }
@@ -202,16 +267,16 @@ impl Keyspace {
         &self,
         slot: &mut Slot,
         arrival: &Arrival<'_>,
-        ready: Option<Built<'_>>,
+        ready: Option<Built>,
         mark: Stamp,
     ) -> Result<(), DecodeError> {
         slot.memory.changed = mark;
         let change = &arrival.change;
         let now = self.shared.now();
         let before = self.before_arrival(slot, change, now);
-        let outline = ready.as_ref().map(Built::outline);
+        let outline = ready.as_ref().map(|built| built.outline(change));
         match ready {
-            Some(built) => built.put_in_place(slot, &self.shared)?,
+            Some(built) => built.put_in_place(change, slot, &self.shared)?,
             None => self.apply_to(slot, arrival)?,
         }
         match (before, outline) {

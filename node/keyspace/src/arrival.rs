@@ -36,20 +36,26 @@ const PLACES_AT_ONCE_MAX: usize = 4096;
 
 impl<'a> Arrival<'a> {
     /// The changes of a payload. All of it is checked: an error says that nothing of it may be applied. `previous` and `last`
-    /// are the bounds of its batch.
+    /// are the bounds of its batch. What a change of this number puts may have been built already: then it was checked.
     pub(crate) fn of_batch(
         shared: &Shared,
         origin: NodeNumber,
         (previous, last): (Stamp, Stamp),
         payload: &'a [u8],
+        is_built: impl Fn(usize) -> bool,
     ) -> Result<Vec<Self>, DecodeError> {
         let mut arrivals = Vec::with_capacity((payload.len() / CHANGE_BYTES + 1).min(PLACES_AT_ONCE_MAX));
-        for change in Changes::new(payload, origin, previous) {
+        for (number, change) in Changes::new(payload, origin, previous).enumerate() {
             let change = change?;
             if change.stamp > last {
                 return Err(DecodeError::Invalid("a change beyond the end of its batch"));
             }
-            arrivals.push(Self::of(shared, change)?);
+            arrivals.push(if is_built(number) {
+                let place = Place::of(shared, change.database, change.key);
+                Self { change, place, form: Form::Operations }
+            } else {
+                Self::of(shared, change)?
+            });
         }
         Ok(arrivals)
     }

@@ -65,6 +65,7 @@ mod words;
 mod write;
 
 pub use access::{Access, Database, Elements, Lookups, Watch, WrongKind};
+pub use apply::Prepared;
 pub use awaited::KeyObserver;
 pub use crdt::{ExactFloat, Kind, Lifetime, Score, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};

@@ -246,7 +246,7 @@ impl Writer {
         self.log_relocation(clock(), wish, stamp, [&operations, &removal], &mut steps);
         self.end_pipeline();
         let put = Change { stamp, tied: false, database: wish.to.0, key: wish.target, operations: &operations };
-        let built = Plan::of(&put, &mut steps).map(|plan| plan.build(&keyspace.shared, &mut steps));
+        let built = Plan::of(&put, &mut steps).map(|plan| plan.build(&put, &keyspace.shared, &mut steps));
         let mut access = self.access(clock(), &keys);
         let _holding = keyspace.shared.holds.begin(Holder::Move);
         access.stamp = Some(stamp);
@@ -318,7 +318,7 @@ const AROUND_A_CHANGE_BYTES: usize = 64;
 
 impl Access<'_> {
     /// Carries out what is logged.
-    fn put_relocated(&mut self, wish: &Relocation<'_>, put: &Change<'_>, built: Option<Built<'_>>, removal: &[u8]) {
+    fn put_relocated(&mut self, wish: &Relocation<'_>, put: &Change<'_>, built: Option<Built>, removal: &[u8]) {
         let shared = self.shared();
         // Of the moment of now, so that digests say since when the slots have been as they are.
         let mark = shared.next_stamp(self.now);
@@ -326,7 +326,7 @@ impl Access<'_> {
         let slot = self.locked(wish.target);
         slot.memory.changed = mark;
         let outcome = match built {
-            Some(built) => built.put_in_place(slot, shared),
+            Some(built) => built.put_in_place(put, slot, shared),
             None => slot.apply(shared, put),
         };
         outcome.expect("an operation that was just encoded decodes");

@@ -21,7 +21,7 @@ use crate::doors::Listeners;
 use crate::logging::Logging;
 use crate::metrics::AllocatorFigures;
 use crate::node::{Node, Seams};
-use crate::peers::{PeerSetup, StartError};
+use crate::peers::{PeerSetup, Preparation, StartError};
 use crate::persistence::{self, STORE_DIRECTORY, StoreSetup};
 use crate::setup::{CATALOGUE_DIRECTORY, MEMBERSHIP_FILE, RESERVE_FILE, own_record};
 use crate::tls::TlsError;
@@ -305,6 +305,7 @@ impl PeersOnThread {
             bootstrap: self.bootstrap,
             certificates: Some(self.certificates),
             store: self.store,
+            preparation: Preparation::Beside,
             transport,
         }
     }

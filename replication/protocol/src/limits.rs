@@ -53,7 +53,8 @@ pub const WAITING_BYTES: usize = 16 << 20;
 /// Bytes of one origin sent over one link and not yet reported as applied: half the waiting space of the receiver, so a
 /// well-behaved sender never makes it drop, and 20 MB/s at 400 ms of round trip are still reached.
 pub const WINDOW_BYTES: usize = 8 << 20;
-/// Bytes of batches handed out for application and not yet applied. Past it they wait in their origin's space.
+/// Bytes of batches handed out for application and not yet applied. Past it they wait in their origin's space. One batch
+/// counts half of it at most: while a large one is applied, which can take seconds, those of other origins go on.
 pub const APPLYING_BYTES_MAX: usize = 32 << 20;
 /// Bytes of control frames queued for one link. A peer that lets it fill is not reading: the link is closed.
 pub const CONTROL_QUEUE_BYTES_MAX: usize = 16 << 20;

@@ -167,7 +167,7 @@ fn pushes_pops_and_entries_of_one_key_are_runs() {
     }
     for batch in writer.drain.take(&keyspace) {
         let bounds = (batch.previous, batch.last);
-        let arrivals = Arrival::of_batch(&keyspace.shared, writer.number, bounds, &batch.payload).unwrap();
+        let arrivals = Arrival::of_batch(&keyspace.shared, writer.number, bounds, &batch.payload, |_| false).unwrap();
         assert_eq!((run_of(&arrivals).len(), run_of(&arrivals[100..]).len()), (100, 10));
     }
 }

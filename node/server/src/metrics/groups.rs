@@ -146,6 +146,8 @@ metric_group! {
     pub struct ReplicationTotals as "pelago_replication" {
         /// Batches closed here.
         batches_closed: Counter,
+        /// Large batches of others that were prepared beside the thread of the peers before they were applied.
+        batches_prepared: Counter,
         /// Changes in one batch closed here.
         batch_changes: Histogram = Histogram::new(&[1, 4, 16, 64, 256, 1_024, 4_096, 16_384]),
         /// Bytes of one batch closed here, as it is sent.

@@ -2,6 +2,7 @@
 
 use super::Peers;
 use super::keeping::Waiting;
+use super::preparing::Readiness;
 use crate::persistence::ReadBack;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::StateReader;
@@ -108,7 +109,7 @@ impl Peers {
         self.sealing.fetched(peer);
     }
 
-    /// Applies a batch. False if a key of it is being moved: then nothing was done.
+    /// Applies a batch. False if a key of it is being moved, or if it is being prepared: then nothing was done.
     pub(super) fn apply(&mut self, batch: &Arc<Batch>) -> bool {
         let applied = self.apply_payload(batch);
         match applied {
@@ -120,6 +121,7 @@ impl Peers {
             // Its checksum was right, so its author wrote what this version cannot read. Nothing of it was applied, and
             // nothing that follows from it may be.
             Err(error) => {
+                self.keeping.preparations.forget(batch.last);
                 tracing::error!(origin = batch.origin.value(), %error, "a batch cannot be applied: its origin stands still");
                 self.node.console.metrics.replication.limits_met.add("unreadable_batch", 1);
                 self.hub.batch_failed(batch.origin, batch.last);
@@ -139,19 +141,33 @@ impl Peers {
         batch.dependencies.iter().find(is_missing).map(|(number, _)| number)
     }
 
-    fn apply_payload(&mut self, batch: &Batch) -> Result<Option<usize>, String> {
+    fn apply_payload(&mut self, batch: &Arc<Batch>) -> Result<Option<usize>, String> {
         if let Some(number) = self.missing_dependency(batch) {
             return Err(format!("it depends on what node {number} wrote in a batch that could not be applied"));
         }
-        let keyspace = &self.node.keyspace;
-        if batch.previous.last > keyspace.applied().of(batch.origin) {
+        if batch.previous.last > self.node.keyspace.applied().of(batch.origin) {
             return Err("the batch before it could not be applied".to_owned());
         }
-        let raw = batch.open().map_err(|error| error.to_string())?;
+        let readiness = self.readiness(batch);
         let (node, now) = (&self.node, self.node.wall_clock());
-        let bounds = (batch.previous.last, batch.last);
+        let (origin, bounds) = (batch.origin, (batch.previous.last, batch.last));
         let mut pause = |is_waited_for| self.pauses.between_steps(node.monotonic_ns(), is_waited_for);
-        keyspace.apply_with_pauses(batch.origin, bounds, &raw, now, &mut pause).map_err(|error| error.to_string())
+        let applied = match readiness {
+            Readiness::Later => return Ok(None),
+            Readiness::AsItIs => {
+                let raw = batch.open().map_err(|error| error.to_string())?;
+                node.keyspace.apply_with_pauses(origin, bounds, &raw, now, &mut pause)
+            }
+            Readiness::Ready(outcome) => {
+                let mut prepared = outcome?;
+                let applied = node.keyspace.apply_prepared(origin, bounds, &mut prepared, now, &mut pause);
+                if let Ok(None) = applied {
+                    self.keeping.preparations.put_back(batch.last, prepared);
+                }
+                applied
+            }
+        };
+        applied.map_err(|error| error.to_string())
     }
 
     pub(super) fn give_up_session(&mut self, peer: NodeIdentity, session: protocol::SessionId, error: &str) {

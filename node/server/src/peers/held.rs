@@ -1,6 +1,7 @@
-//! What waits for a move of a key. A move takes seconds, and this thread has all links, the own batches and the disk to
-//! serve: so what comes upon a key that is being moved is put aside, and with it what must come behind it. Own batches go
-//! on, and batches of others that build on nothing that was put aside.
+//! What waits for a move of a key, or for a large batch to be [prepared](super::preparing). Either takes seconds, and this
+//! thread has all links, the own batches and the disk to serve: so what comes upon a key that is being moved is put aside, and
+//! such a batch, and with them what must come behind. Own batches go on, and batches of others that build on nothing that was
+//! put aside.
 
 use super::Peers;
 use super::keeping::{Queued, Waiting};
@@ -90,10 +91,11 @@ impl Peers {
         self.keeping.held.queue.push_back(queued);
     }
 
-    /// Takes up again what was put aside, if the move is over that it waited for.
+    /// Takes up again what was put aside, if the move is over that it waited for, and no batch of it is being prepared.
     pub(super) fn take_up_held(&mut self) {
         if self.keeping.held.is_empty()
             || self.keeping.held.moving.is_some_and(|of| self.node.keyspace.moving() == Some(of))
+            || self.keeping.preparations.is_under_way()
         {
             return;
         }

@@ -7,6 +7,7 @@
 use super::Peers;
 use super::backup::BackupOrder;
 use super::held::{Held, MOVE_LOOK};
+use super::preparing::{Preparation, Preparations};
 use crate::latency_monitor::Event;
 use crate::node::Node;
 use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
@@ -22,13 +23,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What stands between the hub and the disk.
-#[derive(Default)]
 pub(super) struct Keeping {
     pub(super) store: Option<Persistence>,
     /// What is done when its records are written, in the order of the journal.
     waiting: VecDeque<Queued>,
-    /// What would have been done, and waits for a move of a key.
+    /// What would have been done, and waits for a move of a key, or for a batch to be prepared.
     pub(super) held: Held,
+    pub(super) preparations: Preparations,
     /// What is done when everything that was written up to a reading of the clock is closed, and in the journal.
     closing: VecDeque<(Stamp, Waiting)>,
     /// The end of the own chain, batches that wait included.
@@ -139,6 +140,26 @@ const UNFLUSHED_MAX: usize = 1 << 13;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Keeping {
+    /// Nothing is kept yet.
+    pub(super) fn new(place: Preparation) -> Self {
+        Self {
+            store: None,
+            waiting: VecDeque::new(),
+            held: Held::default(),
+            preparations: Preparations::new(place),
+            closing: VecDeque::new(),
+            sealed: BatchTail::default(),
+            unflushed: VecDeque::new(),
+            news: Arc::default(),
+            config_changed: Arc::default(),
+            due: None,
+            health: Health::default(),
+            is_incomplete: false,
+            begun_with_all: false,
+            space_at: None,
+        }
+    }
+
     /// From here on everything is kept.
     fn begin(&mut self, store: Persistence, is_incomplete: bool) {
         self.store = Some(store);

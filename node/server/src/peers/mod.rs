@@ -18,6 +18,7 @@ mod known;
 mod membership;
 mod messages;
 mod pace;
+mod preparing;
 mod reading;
 mod sealing;
 mod sending;
@@ -26,6 +27,7 @@ mod state;
 mod status;
 
 pub use control::{Control, ControlError, ControlReply};
+pub use preparing::Preparation;
 pub use start::{PeerSetup, StartError};
 pub(crate) use state::merge_kept;
 

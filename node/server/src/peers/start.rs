@@ -5,6 +5,7 @@ use super::control;
 use super::cut::{CUT_OFF, Cut};
 use super::membership::observe_membership_stamp;
 use super::pace::{Pace, Pauses};
+use super::preparing::Preparation;
 use super::reading::StillRead;
 use super::{BatchFigures, CERTIFICATES_INTERVAL, Peers};
 use crate::certificates::CertificateFiles;
@@ -42,6 +43,8 @@ pub struct PeerSetup {
     pub certificates: Option<CertificateFiles>,
     /// Where keys are kept, if they are.
     pub store: Option<StoreSetup>,
+    /// Where large batches are prepared.
+    pub preparation: Preparation,
     /// How frames are carried. Its `admission` is replaced.
     pub transport: TransportSettings,
 }
@@ -155,7 +158,7 @@ impl Peers {
             sweeper: node.keyspace.writer(),
             identity,
             rows: setup.rows,
-            keeping: super::keeping::Keeping::default(),
+            keeping: super::keeping::Keeping::new(setup.preparation),
             state: super::state::StateWork::default(),
             still_read: None,
             hub_settings,

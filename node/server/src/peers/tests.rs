@@ -143,6 +143,7 @@ pub(super) fn prepared(
         bootstrap: Some(membership.encode()),
         certificates: None,
         store,
+        preparation: Preparation::Beside,
         transport: TransportSettings::new(Bind::Socket(socket), credentials, CLUSTER),
     };
     // Each look at a clock finds it a little later.

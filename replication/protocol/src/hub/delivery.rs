@@ -51,7 +51,7 @@ impl Hub {
         let Some(queue) = self.applying.get_mut(&origin) else { return };
         let mut moved = false;
         while let Some(batch) = queue.pop_front_if(|batch| batch.last <= last) {
-            self.applying_bytes -= batch.weight();
+            self.applying_bytes -= applying_weight(&batch);
             moved |= self.vector.raise(origin, batch.last);
             self.ring.push(batch);
         }
@@ -69,7 +69,7 @@ impl Hub {
     /// later batches of it that are out already must be answered the same way.
     pub fn batch_failed(&mut self, origin: NodeNumber, last: Stamp) {
         for batch in self.applying.remove(&origin).into_iter().flatten() {
-            self.applying_bytes -= batch.weight();
+            self.applying_bytes -= applying_weight(&batch);
         }
         self.gate.stop(origin, self.vector.of(origin), last);
     }
@@ -189,7 +189,7 @@ impl Hub {
                 continue;
             }
             self.tails.insert(batch.origin, batch.tail());
-            self.applying_bytes += batch.weight();
+            self.applying_bytes += applying_weight(&batch);
             self.applying.entry(batch.origin).or_default().push_back(batch.clone());
             self.events.push_back(Event::Apply(batch));
         }
@@ -259,6 +259,12 @@ impl Hub {
             self.stop_pulling(origin);
         }
     }
+}
+
+/// What a batch counts among those that are being applied. One that is larger than all others may be together counts half
+/// as much: it can take seconds, and they go on.
+fn applying_weight(batch: &Batch) -> usize {
+    batch.weight().min(limits::APPLYING_BYTES_MAX / 2)
 }
 
 fn differ(one: u64, other: u64) -> bool {

@@ -1,6 +1,7 @@
 //! What waits for a move of a key, and what goes on meanwhile.
 
 use super::*;
+use crate::peers::preparing::{Preparation, Preparations};
 use crate::peers::tests::{SlowDisk, founded, in_a_runtime, until, write};
 use crate::testing::STARTED_AT;
 use crdt::{NodeNumber, Stamp, VersionVector};
@@ -34,6 +35,21 @@ impl Origin {
     /// A batch in which it writes a key, after what is in this vector.
     fn batch(&mut self, key: &[u8], dependencies: VersionVector) -> Arc<Batch> {
         write(&mut self.writer, key, b"v");
+        self.sealed(dependencies)
+    }
+
+    /// A batch in which it makes a set by one command.
+    fn large_batch(&mut self, key: &[u8], dependencies: VersionVector) -> Arc<Batch> {
+        let mut access = self.writer.access(STARTED_AT, &[key]);
+        access.begin_command();
+        for member in 0..4 * MEMBERS {
+            access.add_member(Database(0), key, &member.to_le_bytes()).unwrap();
+        }
+        drop(access);
+        self.sealed(dependencies)
+    }
+
+    fn sealed(&mut self, dependencies: VersionVector) -> Arc<Batch> {
         let open = self.drain.take(&self.keyspace).pop().unwrap();
         let (first, last, changes) = (open.first, open.last, open.changes);
         let raw = &open.payload;
@@ -238,5 +254,85 @@ fn a_checkpoint_builds_on_nothing_that_was_put_aside_behind_what_has_no_record()
         thread.join().unwrap();
         until(&mut peers, |peers| peers.keeping.held.is_empty());
         assert!(peers.stop_disk());
+    });
+}
+
+fn members(peers: &Peers, key: &[u8]) -> usize {
+    let mut writer = peers.node.keyspace.writer();
+    let mut access = writer.access(STARTED_AT, &[key]);
+    access.set(Database(0), key).unwrap().map_or(0, |members| members.len())
+}
+
+#[test]
+fn while_a_large_batch_is_prepared_what_builds_on_it_waits_and_all_else_goes_on() {
+    in_a_runtime(|| {
+        for disk in [None, Some(SlowDisk::new(4))] {
+            let (mut peers, mut writer) = founded(disk.as_ref());
+            peers.keeping.preparations = Preparations::new(Preparation::After(Duration::from_secs(3600)));
+            let [mut one, mut two, mut three] = [5, 6, 7].map(Origin::new);
+            let large = one.large_batch(b"set", VersionVector::new());
+            let behind = one.batch(b"behind", VersionVector::new());
+            let builds = two.batch(b"builds", [(large.origin, large.last)].into_iter().collect());
+            let other = three.batch(b"other", VersionVector::new());
+            let second = three.large_batch(b"second", VersionVector::new());
+            for batch in [&large, &behind, &builds, &other, &second] {
+                receive(&mut peers, batch);
+            }
+            assert_eq!([5, 6].map(|number| applied(&peers, NodeNumber::new(number).unwrap())), [Stamp::ZERO; 2]);
+            assert_eq!(applied(&peers, other.origin), other.last);
+            assert_eq!((peers.keeping.held.iter().count(), members(&peers, b"set")), (4, 0));
+            let last = write(&mut writer, b"own", b"v");
+            assert!(peers.close_logged());
+            until(&mut peers, |peers| peers.hub.closed_vector().of(last.author()) == last);
+            // One comes after the other.
+            peers.keeping.preparations.hasten();
+            until(&mut peers, |peers| applied(peers, builds.origin) == builds.last);
+            assert_eq!(applied(&peers, behind.origin), behind.last);
+            assert_eq!(members(&peers, b"set"), 4 * MEMBERS as usize);
+            assert_eq!((peers.keeping.held.iter().count(), members(&peers, b"second")), (1, 0));
+            peers.keeping.preparations.hasten();
+            until(&mut peers, |peers| peers.keeping.held.is_empty());
+            assert_eq!(members(&peers, b"second"), 4 * MEMBERS as usize);
+            assert!(peers.stop_disk());
+        }
+    });
+}
+
+#[test]
+fn a_large_batch_that_was_prepared_waits_for_a_move_that_has_begun_meanwhile_and_is_not_prepared_again() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        peers.keeping.preparations = Preparations::new(Preparation::After(Duration::from_secs(3600)));
+        let mut one = Origin::new(5);
+        let large = one.large_batch(TARGET, VersionVector::new());
+        receive(&mut peers, &large);
+        let (go_on, thread) = moving(&peers.node);
+        peers.keeping.preparations.hasten();
+        peers.turn();
+        assert_eq!((applied(&peers, large.origin), peers.keeping.held.iter().count()), (Stamp::ZERO, 1));
+        drop(go_on);
+        assert!(matches!(thread.join().unwrap(), Relocated::Done(_)));
+        until(&mut peers, |peers| peers.keeping.held.is_empty());
+        assert_eq!(applied(&peers, large.origin), large.last);
+        assert_eq!(peers.node.console.metrics.replication.batches_prepared.value(), 1);
+    });
+}
+
+#[test]
+fn a_large_batch_is_prepared_by_a_thread_of_its_own_and_one_that_cannot_be_applied_is_forgotten() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let [mut one, mut two] = [5, 6].map(Origin::new);
+        let large = one.large_batch(b"set", VersionVector::new());
+        receive(&mut peers, &large);
+        until(&mut peers, |peers| applied(peers, large.origin) == large.last);
+        assert_eq!(members(&peers, b"set"), 4 * MEMBERS as usize);
+        // It names what was never written: nobody waits for it for ever.
+        let never = [(NodeNumber::new(9).unwrap(), Stamp::from_bits(1 << 30 | 9))].into_iter().collect();
+        let lost = two.large_batch(b"lost", never);
+        peers.keep_batch(&lost, Waiting::Apply(Arc::clone(&lost)));
+        let next = one.large_batch(b"next", VersionVector::new());
+        receive(&mut peers, &next);
+        until(&mut peers, |peers| applied(peers, next.origin) == next.last);
     });
 }
