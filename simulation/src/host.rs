@@ -23,13 +23,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use storage::{Catalogue, CatalogueRows, MemoryCatalogue, MirroredCatalogue, SimulatedFs};
 use tokio::task::spawn_local;
 use transport::{Authority, Bind, CertificateRequest, NodeCredentials, TransportSettings, Validity, WallClock};
 use turmoil::net::TcpListener;
 
-/// A large batch is prepared for so long: what comes meanwhile is put aside or goes on.
-const PREPARATION_TIME: std::time::Duration = std::time::Duration::from_millis(30);
+/// Batches that are large here are prepared for so long: what comes meanwhile is put aside or goes on.
+const PREPARATION: Preparation = Preparation::After { time: Duration::from_millis(20), bytes_min: 256 };
 
 /// The port of every node for other nodes.
 pub const PEER_PORT: u16 = 7379;
@@ -168,7 +169,7 @@ impl Host {
             bootstrap: self.bootstrap.borrow().clone(),
             store: self.store(),
             certificates: None,
-            preparation: Preparation::After(PREPARATION_TIME),
+            preparation: PREPARATION,
             transport: self.transport(Bind::Abstract(adapter)),
         };
         let listener = TcpListener::bind(("0.0.0.0", RESP_PORT)).await.map_err(text)?;

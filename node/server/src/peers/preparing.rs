@@ -27,8 +27,24 @@ const STEP_PAUSE: Duration = Duration::from_micros(100);
 pub enum Preparation {
     /// On a thread of its own for each.
     Beside,
-    /// Where they are applied, and they are ready after this time: for simulations, which have one thread.
-    After(Duration),
+    /// Where they are applied, those of so many bytes and more, and they are ready after this time: for simulations, which
+    /// have one thread.
+    After {
+        /// Until it is ready.
+        time: Duration,
+        /// What is large: bytes of a batch before compression.
+        bytes_min: usize,
+    },
+}
+
+impl Preparation {
+    /// Batches of so many bytes before compression are prepared.
+    fn bytes_min(self) -> usize {
+        match self {
+            Self::Beside => PREPARED_BYTES_MIN,
+            Self::After { bytes_min, .. } => bytes_min,
+        }
+    }
 }
 
 /// Ready to be applied, or why it never will be.
@@ -123,7 +139,7 @@ impl Preparing {
 impl Peers {
     /// How far a batch is that is to be applied now. Preparing it begins if it has to be prepared and nothing else is.
     pub(super) fn readiness(&mut self, batch: &Arc<Batch>) -> Readiness {
-        if batch.raw_len < PREPARED_BYTES_MIN {
+        if batch.raw_len < self.keeping.preparations.place.bytes_min() {
             return Readiness::AsItIs;
         }
         let preparations = &mut self.keeping.preparations;
@@ -140,7 +156,7 @@ impl Peers {
         let (sends, comes) = channel();
         let mut not_before = Instant::now();
         match self.keeping.preparations.place {
-            Preparation::After(time) => {
+            Preparation::After { time, .. } => {
                 not_before += time;
                 // The other end is here.
                 let _ = sends.send(prepare(&self.node.keyspace, batch, &mut || ()));

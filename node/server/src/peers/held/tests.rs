@@ -263,12 +263,17 @@ fn members(peers: &Peers, key: &[u8]) -> usize {
     access.set(Database(0), key).unwrap().map_or(0, |members| members.len())
 }
 
+/// What is large is ready when the test says so.
+fn by_hand() -> Preparations {
+    Preparations::new(Preparation::After { time: Duration::from_secs(3600), bytes_min: 4 << 10 })
+}
+
 #[test]
 fn while_a_large_batch_is_prepared_what_builds_on_it_waits_and_all_else_goes_on() {
     in_a_runtime(|| {
         for disk in [None, Some(SlowDisk::new(4))] {
             let (mut peers, mut writer) = founded(disk.as_ref());
-            peers.keeping.preparations = Preparations::new(Preparation::After(Duration::from_secs(3600)));
+            peers.keeping.preparations = by_hand();
             let [mut one, mut two, mut three] = [5, 6, 7].map(Origin::new);
             let large = one.large_batch(b"set", VersionVector::new());
             let behind = one.batch(b"behind", VersionVector::new());
@@ -302,7 +307,7 @@ fn while_a_large_batch_is_prepared_what_builds_on_it_waits_and_all_else_goes_on(
 fn a_large_batch_that_was_prepared_waits_for_a_move_that_has_begun_meanwhile_and_is_not_prepared_again() {
     in_a_runtime(|| {
         let (mut peers, _) = founded(None);
-        peers.keeping.preparations = Preparations::new(Preparation::After(Duration::from_secs(3600)));
+        peers.keeping.preparations = by_hand();
         let mut one = Origin::new(5);
         let large = one.large_batch(TARGET, VersionVector::new());
         receive(&mut peers, &large);
