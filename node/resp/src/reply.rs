@@ -62,6 +62,11 @@ impl Reply {
         self.output.len()
     }
 
+    /// How many bytes its buffer has room for: none, if it holds no buffer.
+    pub fn capacity(&self) -> usize {
+        self.output.capacity()
+    }
+
     /// Whether nothing is written.
     pub fn is_empty(&self) -> bool {
         self.output.is_empty()

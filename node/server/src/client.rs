@@ -48,6 +48,8 @@ pub struct ClientState {
     aloud: Option<Box<Reply>>,
     /// Close the connection when the replies so far are written.
     pub closing: bool,
+    /// It has published something that somebody hears, since it was last answered.
+    pub is_heard: bool,
     /// An order to another thread whose answer is the reply.
     pub order: Option<Order>,
     /// It waits for a key to hold something for it.
@@ -180,6 +182,7 @@ impl ClientState {
             replies: Replies::On,
             aloud: None,
             closing: false,
+            is_heard: false,
             order: None,
             wish: None,
             is_answer_unwanted: false,

@@ -5,7 +5,7 @@
 use crate::acl::{DEFAULT_USER, User};
 use crate::config::{ClientClass, OutputLimits};
 use crate::limits::CLIENT_NAME_BYTES_MAX;
-use crate::outbox::{Message, Outbox, Outboxes, Overrun, Posted, Subscribed};
+use crate::outbox::{Collected, Message, Outbox, Outboxes, Overrun, Posted, Subscribed};
 use bitflags::bitflags;
 use crdt::UnixMillis;
 use parking_lot::Mutex;
@@ -305,6 +305,7 @@ impl Presence {
     }
 
     /// Sends the client what it has not asked for. False if it has gone or is ended.
+    #[inline]
     pub fn post(&self, message: &mut Message<'_>, limits: &OutputLimits, now: UnixMillis) -> bool {
         if self.is_ended() {
             return false;
@@ -334,10 +335,11 @@ impl Presence {
         self.outbox.get().is_some_and(|outbox| outbox.is_filled())
     }
 
-    /// Adds what waits to a reply that is complete. True if that was not all.
+    /// Adds what waits to a reply that is complete, in `buffer` if that holds none and needs one. Nothing if nothing waits.
     #[inline]
-    pub fn collect_mail(&self, reply: &mut Reply) -> bool {
-        self.outbox.get().is_some_and(|outbox| outbox.is_filled() && outbox.collect(reply))
+    pub fn collect_mail(&self, reply: &mut Reply, buffer: impl FnOnce() -> Vec<u8>) -> Option<Collected> {
+        let outbox = self.outbox.get().filter(|outbox| outbox.is_filled())?;
+        Some(outbox.collect(reply, buffer))
     }
 
     /// Adds all that waits to a reply, so that what comes next in it comes after.

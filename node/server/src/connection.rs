@@ -85,6 +85,8 @@ struct Connection<'w, S> {
     is_known: bool,
     /// Bytes have come since executing stopped.
     has_read_ahead: bool,
+    /// So many bytes of the replies so far are written.
+    written: usize,
 }
 
 /// Why executing stopped.
@@ -206,8 +208,8 @@ enum Wait {
 impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     fn new(worker: &'w Worker, presence: &'w Presence, stream: S, client: ClientState) -> Self {
         let (parser, input, reply) = (Parser::new(), Input::default(), Reply::new(Version::Resp2));
-        let (lone, is_known, has_read_ahead) = (None, false, false);
-        Self { worker, presence, stream, client, parser, input, reply, lone, is_known, has_read_ahead }
+        let (lone, is_known, has_read_ahead, written) = (None, false, false, 0);
+        Self { worker, presence, stream, client, parser, input, reply, lone, is_known, has_read_ahead, written }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -256,9 +258,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                 }
             }
             self.presence.update(&self.look(now));
-            if !alone {
+            let is_heard = std::mem::take(&mut self.client.is_heard);
+            if !alone && !is_heard {
                 // All connections that have pipelines to read are served before the first replies are written: a
-                // client that serves many of them is woken once and not by each.
+                // client that serves many of them is woken once and not by each. Who has published is answered before
+                // those who hear it are written to: it goes on meanwhile.
                 rest_of_turn().await;
             }
             self.write().await?;
@@ -479,12 +483,45 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if self.is_input_over(most) {
             return Ok(Wait::Over);
         }
-        poll_fn(|context| match self.poll_read(context) {
-            // What has come is answered first, and so is what its last command waits for.
-            Poll::Pending if self.presence.is_retired() && self.input.len() == 0 => Poll::Ready(Ok(Wait::Over)),
-            other => other,
+        poll_fn(|context| {
+            if self.presence.has_mail() && !self.presence.is_ended() && !self.write_mail(context)? {
+                return Poll::Ready(Ok(Wait::Mail));
+            }
+            match self.poll_read(context) {
+                // What has come is answered first, and so is what its last command waits for.
+                Poll::Pending if self.presence.is_retired() && self.input.len() == 0 => Poll::Ready(Ok(Wait::Over)),
+                other => other,
+            }
         })
         .await
+    }
+
+    /// Writes what was posted to a client that has no reply to come, if nothing has to be waited for. False if something
+    /// has, or if the client does not read as fast: the rest is a reply then, and `written` says where it begins.
+    fn write_mail(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.worker.node.durability.replies_wait() || !self.reply.is_empty() {
+            return Ok(false);
+        }
+        let mut is_pooled = false;
+        let collected = self.presence.collect_mail(&mut self.reply, || {
+            is_pooled = true;
+            self.worker.take_buffer()
+        });
+        let Some(collected) = collected else { return Ok(true) };
+        // Nobody looks at the limits: whoever posted it has.
+        let mut written = 0;
+        let Poll::Ready(outcome) = self.poll_write(context, &mut written) else {
+            self.written = written;
+            return Ok(false);
+        };
+        outcome?;
+        self.worker.tally.bytes_out.add(written as u64);
+        self.presence.note_active(collected.posted_at);
+        let buffer = self.reply.replace_buffer(Vec::new());
+        if is_pooled {
+            self.worker.give_buffer(buffer);
+        }
+        Ok(true)
     }
 
     /// Whether more has come unexecuted than may; says so, since the connection ends with it.
@@ -537,12 +574,15 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         loop {
             if self.presence.has_mail() {
                 self.take_reply_buffer();
-                self.presence.collect_mail(&mut self.reply);
+                let worker = self.worker;
+                self.presence.collect_mail(&mut self.reply, || worker.take_buffer());
             }
             self.write_replies().await?;
             if !self.presence.has_mail() {
                 return Ok(());
             }
+            // However fast others post, nobody else waits for that.
+            rest_of_turn().await;
         }
     }
 
@@ -555,7 +595,7 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         if limit.hard_bytes > 0 && self.reply.len() as u64 > limit.hard_bytes {
             return Err(self.exceed(self.reply.len(), "hard"));
         }
-        let mut written = 0;
+        let mut written = std::mem::take(&mut self.written);
         match poll_fn(|context| Poll::Ready(self.poll_write(context, &mut written))).await {
             Poll::Ready(outcome) => outcome?,
             Poll::Pending => self.write_slowly(limit, &mut written).await?,

@@ -34,17 +34,23 @@ impl<'m> Message<'m> {
     }
 
     /// Its bytes in a version.
+    #[inline]
     pub fn bytes(&mut self, version: Version) -> &Arc<[u8]> {
         let index = match version {
             Version::Resp2 => 0,
             Version::Resp3 => 1,
         };
-        self.written[index].get_or_insert_with(|| {
-            let mut reply = Reply::new(version);
-            (self.write)(&mut reply);
-            reply.bytes().into()
-        })
+        let write = self.write;
+        self.written[index].get_or_insert_with(|| written(write, version))
     }
+}
+
+/// What `write` writes in a version.
+#[cold]
+fn written(write: &dyn Fn(&mut Reply), version: Version) -> Arc<[u8]> {
+    let mut reply = Reply::new(version);
+    write(&mut reply);
+    reply.bytes().into()
 }
 
 impl fmt::Debug for Message<'_> {
@@ -100,8 +106,13 @@ impl Subscribed {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// What came first.
     pieces: VecDeque<Piece>,
+    /// Small messages behind all pieces, one behind the other. For nearly all clients there is nothing else.
+    open: Vec<u8>,
     bytes: usize,
+    /// When the last message came.
+    posted_at: UnixMillis,
     /// Since when more waits than the soft limit allows.
     over_since: Option<UnixMillis>,
     overrun: Option<Overrun>,
@@ -133,6 +144,15 @@ pub struct Overrun {
     pub waiting: usize,
     /// Which limit was met.
     pub limit: &'static str,
+}
+
+/// What was moved from an outbox to a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// More waits.
+    pub has_more: bool,
+    /// When the last of all messages came.
+    pub posted_at: UnixMillis,
 }
 
 /// What became of a message.
@@ -174,7 +194,8 @@ impl Outbox {
 
     /// Pieces that wait.
     pub fn pieces(&self) -> usize {
-        self.queue.lock().pieces.len()
+        let queue = self.queue.lock();
+        queue.pieces.len() + usize::from(!queue.open.is_empty())
     }
 
     /// Why the connection was ended, if this was why.
@@ -211,6 +232,7 @@ impl Outbox {
 
     /// Adds a message in the version that `version` tells; it is asked while nothing else can be added. `unread` is what
     /// waits beside the outbox.
+    #[inline]
     pub(crate) fn post(
         &self,
         message: &mut Message<'_>,
@@ -224,10 +246,11 @@ impl Outbox {
             return Posted::Closed;
         }
         let message = message.bytes(version());
-        let (is_first, was_over) = (queue.pieces.is_empty(), queue.over_since.is_some());
+        let (is_first, was_over) = (queue.is_empty(), queue.over_since.is_some());
         let waiting = queue.bytes + message.len() + usize::try_from(unread).unwrap_or(usize::MAX / 2);
         let all = self.all.waiting_bytes.fetch_add(message.len() as u64, Ordering::Relaxed) + message.len() as u64;
         queue.push(message);
+        queue.posted_at = now;
         let limit = queue.limit_met(waiting, limits, self.class(), now);
         // With nothing in front of it a message is let pass: its receiver is none of those that do not read.
         let limit = limit.or((all > OUTBOXES_BYTES_MAX && !is_first).then_some("all"));
@@ -240,31 +263,40 @@ impl Outbox {
         if is_first || was_over != queue.over_since.is_some() { Posted::Wake } else { Posted::Behind }
     }
 
-    /// Moves what waits to the end of a reply, as long as that is no larger than is written at once. True if more waits.
-    pub fn collect(&self, reply: &mut Reply) -> bool {
+    /// Moves what waits to the end of a reply, as long as that is no larger than is written at once. A reply that has no
+    /// buffer takes over the small messages as they are; `buffer` gives it one if it needs one for anything else.
+    pub fn collect(&self, reply: &mut Reply, buffer: impl FnOnce() -> Vec<u8>) -> Collected {
         let mut queue = self.queue.lock();
         let before = queue.bytes;
+        if reply.capacity() == 0 {
+            let first = if queue.pieces.is_empty() { std::mem::take(&mut queue.open) } else { buffer() };
+            queue.bytes -= first.len();
+            reply.replace_buffer(first);
+        }
         while reply.len() < OUTPUT_BYTES_FLUSH {
-            let Some(piece) = queue.pieces.pop_front() else { break };
+            let Some(piece) = queue.pop() else { break };
             queue.bytes -= piece.bytes().len();
             reply.append(piece.bytes());
         }
         self.all.waiting_bytes.fetch_sub((before - queue.bytes) as u64, Ordering::Relaxed);
-        let has_more = !queue.pieces.is_empty();
+        let has_more = !queue.is_empty();
         if !has_more {
             queue.over_since = None;
-            queue.pieces = VecDeque::new();
+            if queue.pieces.capacity() > 0 {
+                queue.pieces = VecDeque::new();
+            }
             self.is_filled.store(false, Ordering::Release);
         }
-        has_more
+        Collected { has_more, posted_at: queue.posted_at }
     }
 
     /// Moves all that waits to the end of a reply, and does something before anything else can be added.
     pub(crate) fn collect_all(&self, reply: &mut Reply, then: impl FnOnce()) {
         let mut queue = self.queue.lock();
-        for piece in std::mem::take(&mut queue.pieces) {
+        while let Some(piece) = queue.pop() {
             reply.append(piece.bytes());
         }
+        queue.pieces = VecDeque::new();
         self.all.waiting_bytes.fetch_sub(queue.bytes as u64, Ordering::Relaxed);
         (queue.bytes, queue.over_since) = (0, None);
         self.is_filled.store(false, Ordering::Release);
@@ -278,7 +310,7 @@ impl Outbox {
 
     fn empty(&self, queue: &mut Queue) {
         queue.is_closed = true;
-        queue.pieces = VecDeque::new();
+        (queue.pieces, queue.open) = (VecDeque::new(), Vec::new());
         self.all.waiting_bytes.fetch_sub(std::mem::take(&mut queue.bytes) as u64, Ordering::Relaxed);
         self.is_filled.store(false, Ordering::Release);
     }
@@ -293,18 +325,48 @@ impl Drop for Outbox {
 }
 
 impl Queue {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.pieces.is_empty()
+    }
+
+    #[inline]
     fn push(&mut self, message: &Arc<[u8]>) {
         self.bytes += message.len();
         if message.len() > SHARED_BYTES_MIN {
+            self.end_open();
             return self.pieces.push_back(Piece::Shared(Arc::clone(message)));
         }
-        match self.pieces.back_mut() {
-            Some(Piece::Copied(bytes)) if bytes.len() < OUTBOX_PIECE_BYTES => bytes.extend_from_slice(message),
-            Some(Piece::Copied(_) | Piece::Shared(_)) | None => self.pieces.push_back(Piece::Copied(message.to_vec())),
+        if self.open.len() >= OUTBOX_PIECE_BYTES {
+            self.end_open();
+        }
+        // One message often comes alone, and two are rarely all.
+        if self.open.is_empty() {
+            self.open = message.to_vec();
+            return;
+        }
+        if self.open.capacity() - self.open.len() < message.len() {
+            self.open.reserve(OPEN_ROOM_BYTES);
+        }
+        self.open.extend_from_slice(message);
+    }
+
+    /// What comes next is behind a piece of its own.
+    fn end_open(&mut self) {
+        if !self.open.is_empty() {
+            self.pieces.push_back(Piece::Copied(std::mem::take(&mut self.open)));
         }
     }
 
+    /// Takes what waits first.
+    fn pop(&mut self) -> Option<Piece> {
+        let open = &mut self.open;
+        let small = || (!open.is_empty()).then(|| Piece::Copied(std::mem::take(open)));
+        self.pieces.pop_front().or_else(small)
+    }
+
     /// Which limit is met with so many bytes waiting.
+    #[inline]
     fn limit_met(
         &mut self,
         waiting: usize,
@@ -330,6 +392,9 @@ impl Queue {
 
 /// Messages longer than this are shared by their receivers; shorter ones are copied, which takes less time.
 const SHARED_BYTES_MIN: usize = 1024;
+
+/// Room for more small messages that the second one makes.
+const OPEN_ROOM_BYTES: usize = 2 * SHARED_BYTES_MIN;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! The C library makes each of them a point at which a thread could be cancelled, which takes it two atomic steps a call.
 //! A request without a pipeline is one read and one write, and nearly everything else that it costs is the kernel's.
 
+use crate::limits::OUTPUT_BYTES_FLUSH;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
@@ -71,11 +72,16 @@ impl AsyncRead for ClientSocket {
 
 impl AsyncWrite for ClientSocket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let write = || self.carry(Interest::WRITABLE, bytes.len(), |stream| send(stream, bytes, SendFlags::NOSIGNAL));
+        // Nearly always there is room. Many large writes in a row ask the runtime, which lets others have their turn.
+        if bytes.len() < OUTPUT_BYTES_FLUSH
+            && let Some(written) = write()
+        {
+            return Poll::Ready(written);
+        }
         loop {
             ready!(self.0.poll_write_ready(context))?;
-            let written =
-                self.carry(Interest::WRITABLE, bytes.len(), |stream| send(stream, bytes, SendFlags::NOSIGNAL));
-            if let Some(written) = written {
+            if let Some(written) = write() {
                 return Poll::Ready(written);
             }
         }

@@ -332,6 +332,7 @@ fn spublish(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
 fn publish_to(call: &mut Call<'_, '_>, kind: ChannelKind, args: &[&[u8]]) -> Result<(), CommandError> {
     let limits = call.node.config.load().client_output_buffer_limit;
     let receivers = call.node.pubsub.publish(kind, args[1], args[2], &limits, call.now());
+    call.client.is_heard |= receivers > 0;
     call.reply.count(receivers);
     Ok(())
 }

@@ -55,6 +55,7 @@ impl Input {
     }
 
     /// Gives the buffer back if nothing is left in it.
+    #[inline]
     pub(super) fn release(&mut self, worker: &Worker) {
         if self.start == self.end {
             worker.give_read_buffer(std::mem::take(&mut self.bytes));

@@ -23,7 +23,7 @@ fn post(outbox: &Outbox, length: usize, limits: &OutputLimits, now: UnixMillis) 
 fn collected(outbox: &Outbox) -> usize {
     let (mut reply, mut length) = (Reply::new(Version::Resp2), 0);
     loop {
-        let has_more = outbox.collect(&mut reply);
+        let has_more = outbox.collect(&mut reply, Vec::new).has_more;
         length += reply.len();
         reply.truncate(0);
         if !has_more {
@@ -47,7 +47,7 @@ fn what_was_posted_comes_out_in_order_and_in_pieces_that_are_written_at_once() {
     let mut out = Vec::new();
     loop {
         let mut reply = Reply::new(Version::Resp2);
-        let has_more = outbox.collect(&mut reply);
+        let has_more = outbox.collect(&mut reply, Vec::new).has_more;
         assert!(reply.len() < OUTPUT_BYTES_FLUSH + 2 * OUTBOX_PIECE_BYTES);
         out.extend_from_slice(reply.bytes());
         assert_eq!(outbox.is_filled(), has_more);

@@ -4,6 +4,7 @@ use super::{Client, Scene, run};
 use crate::clients::Presence;
 use crate::outbox::Message;
 use resp::Reply;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::yield_now;
@@ -118,4 +119,53 @@ async fn who_reads_nothing_of_what_is_posted_is_disconnected_and_its_memory_is_g
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn mail_of_which_some_was_taken_goes_on_where_it_stopped_and_what_came_later_is_behind_it() {
+    run(async |scene| {
+        let mut client = scene.connect_with_room(1024);
+        client.send(b"PING\r\n").await;
+        client.expect("+PONG\r\n").await;
+        let presence = scene.node().clients.all().pop().unwrap();
+        let mut expected = String::new();
+        for text in ["a".repeat(3_000), "b".to_owned(), "c".repeat(900), "d".repeat(900), "e".repeat(3_000)] {
+            scene.post(&presence, &text);
+            yield_now().await;
+            expected.push_str(&format!("*1\r\n${}\r\n{text}\r\n", text.len()));
+        }
+        client.send(b"ECHO f\r\n").await;
+        client.expect(&expected).await;
+        client.expect("$1\r\nf\r\n").await;
+        let sent = "+PONG\r\n$1\r\nf\r\n".len() + expected.len();
+        assert_eq!(scene.node().tallies.totals().bytes_out, sent as u64);
+        assert_eq!((presence.posted(), presence.unread_bytes()), ((0, 0), 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_publishes_a_pipeline_is_answered_before_those_who_hear_it_are_written_to() {
+    run(async |scene| {
+        let [mut subscriber, mut publisher] = [scene.connect(), scene.connect()];
+        subscriber.send(b"SUBSCRIBE c\r\n").await;
+        subscriber.expect("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n").await;
+        publisher.send(b"PUBLISH c x\r\nPUBLISH c y\r\n").await;
+        let came = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let message = |text: &str| format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\n{text}\r\n");
+        let heard = message("x") + &message("y");
+        let readers = [(publisher, ":1\r\n:1\r\n".to_owned(), "answer"), (subscriber, heard, "messages")];
+        let readers = readers.map(|(mut client, expected, name)| {
+            let came = Rc::clone(&came);
+            tokio::task::spawn_local(async move {
+                client.expect(&expected).await;
+                came.borrow_mut().push(name);
+            })
+        });
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert_eq!(*came.borrow(), ["answer", "messages"]);
+    })
+    .await;
 }
