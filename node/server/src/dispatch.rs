@@ -86,7 +86,7 @@ pub fn dispatch_named(
                 queue(client, reply, entry, args);
             } else {
                 let executed = if flags.contains(Flags::SCRIPT) {
-                    match stage::begin(worker, client, reply, now, entry, args) {
+                    match stage::begin(worker, client, reply, now, (entry, place), args) {
                         Ran::Ended(executed) => executed,
                         Ran::Aside => return Outcome::Aside,
                         // It looks at what is known of scripts, from here too.
@@ -145,7 +145,7 @@ pub fn execute_on_stage(
     client: &mut ClientState,
     reply: &mut Reply,
     now: UnixMillis,
-    entry: &'static Entry,
+    (entry, place): (&'static Entry, Option<Place>),
     args: &[&[u8]],
     stage: &Stage<'_>,
 ) -> Executed {
@@ -153,7 +153,7 @@ pub fn execute_on_stage(
         refuse(client, reply, Some(entry), &CommandError::Plain(worker.node.scripts.running.refusal()));
         return Executed::Done;
     }
-    execute(worker, client, reply, now, (entry, None), args, Some(stage))
+    execute(worker, client, reply, now, (entry, place), args, Some(stage))
 }
 
 /// Takes the reply back, or that which comes later, if the client does not want it.
@@ -550,9 +550,13 @@ fn access<'w>(
             if !collect_keys(entry, args, &mut keys) {
                 keys.clear();
             }
-            match stage {
-                Some(stage) if scripting::is_open(stage, entry, args) => writer.access_wide_unless_busy(now, &keys),
-                Some(_) | None => writer.access_unless_busy(now, &keys),
+            match (stage, place, &*keys) {
+                (Some(stage), ..) if scripting::is_open(stage, entry, args) => {
+                    writer.access_wide_unless_busy(now, &keys)
+                }
+                // The place is that of the first key, where there is one.
+                (Some(_), Some(place), &[key]) => writer.access_at_unless_busy(now, place, key),
+                _ => writer.access_unless_busy(now, &keys),
             }
         }
         Keys::Queued => access_transaction(writer, client, now, stage.is_some()),

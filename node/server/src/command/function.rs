@@ -477,13 +477,9 @@ fn invoke(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result
     }
     let (keys, rest) = split(args)?;
     let (flags, reach) = (function.flags, &function.reach);
-    let plan = Plan { name: &name, is_function: true, flags, is_read_only, reach };
+    let plan = Plan { name: name.as_bytes(), is_function: true, flags, is_read_only, keys, reach };
     run(call, &mut machine, &plan, args, &mut |machine| {
-        Ok(Job::Function {
-            function: function.function.clone(),
-            keys: machine.sequence(keys)?,
-            argv: machine.sequence(rest)?,
-        })
+        Ok(Job::Function { function: function.function.clone(), keys: machine.list(keys)?, argv: machine.list(rest)? })
     })
 }
 

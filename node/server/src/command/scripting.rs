@@ -242,13 +242,13 @@ fn eval_ro(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
 fn evaluate(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -> Result<(), CommandError> {
     show(call, args);
     let stage = stage(call)?;
-    split(args)?;
+    let lists = split(args)?;
     let mut machine = machine(stage)?;
     let compiled = match machine.find_body(args[1]) {
         Some(compiled) => compiled,
         None => keep(&mut machine, call, args[1], Came::Evaluated)?,
     };
-    execute(call, &mut machine, &compiled, args, is_read_only)
+    execute(call, &mut machine, &compiled, (args, lists), is_read_only)
 }
 
 /// Compiles a source and keeps it, here and for the other workers.
@@ -274,7 +274,7 @@ fn evaluate_known(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -
     let stage = stage(call)?;
     // As in Redis: what is no digest is refused before the keys are counted, and what nobody knows afterwards.
     let digest = parse_digest(args[1]).ok_or(UNKNOWN)?;
-    split(args)?;
+    let lists = split(args)?;
     let mut machine = machine(stage)?;
     let compiled = match machine.find_digest(&digest) {
         Some(compiled) => compiled,
@@ -284,31 +284,31 @@ fn evaluate_known(call: &mut Call<'_, '_>, args: &[&[u8]], is_read_only: bool) -
             machine.keep(&script).map_err(failed)?
         }
     };
-    execute(call, &mut machine, &compiled, args, is_read_only)
+    execute(call, &mut machine, &compiled, (args, lists), is_read_only)
 }
 
 fn execute(
     call: &mut Call<'_, '_>,
     machine: &mut Machine,
     compiled: &Compiled,
-    args: &[&[u8]],
+    (args, (keys, rest)): (&[&[u8]], (Words<'_>, Words<'_>)),
     is_read_only: bool,
 ) -> Result<(), CommandError> {
-    let (keys, rest) = split(args)?;
     let script = &compiled.script;
     let plan = Plan {
-        name: std::str::from_utf8(&script.digest).unwrap_or_default(),
+        name: &script.digest,
         is_function: false,
         flags: script.flags,
         is_read_only,
+        keys,
         reach: &script.reach,
     };
     run(call, machine, &plan, args, &mut |machine| {
         Ok(Job::Script {
             function: compiled.function.clone(),
             environment: compiled.environment.clone(),
-            keys: machine.sequence(keys)?,
-            argv: machine.sequence(rest)?,
+            keys: machine.list(keys)?,
+            argv: machine.list(rest)?,
         })
     })
 }

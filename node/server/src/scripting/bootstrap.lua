@@ -17,6 +17,17 @@ local READ_ONLY = 'Attempt to modify a readonly table'
 -- What a read-only table stands for. Weak: it goes with the script.
 local guarded = setmetatable({}, { __mode = 'k' })
 
+-- Environments of scripts and what they read from. Weak, as above.
+local of_script = setmetatable({}, { __mode = 'k' })
+
+-- Most scripts without keys or without other arguments never ask for them: such a list is made when it is asked for.
+local function made(t)
+  local real = of_script[t]
+  if real then
+    real.KEYS, real.ARGV = rawget(real, 'KEYS') or {}, rawget(real, 'ARGV') or {}
+  end
+end
+
 local function refuse()
   error(READ_ONLY, 2)
 end
@@ -119,6 +130,7 @@ local base = {
     end)
   end,
   rawget = function(t, key)
+    made(t)
     return rawget(guarded[t] or t, key)
   end,
   rawset = function(t, key, value)
@@ -134,6 +146,7 @@ local base = {
       local iterate, state, first = pairs(t)
       return iterate, state, first
     end
+    made(t)
     local copy = {}
     for key, value in next, real do
       copy[key] = value
@@ -213,8 +226,17 @@ local function missing(_, name)
   error("Script attempted to access nonexistent global variable '" .. text_of(name) .. "'", 2)
 end
 
+local function missing_in_script(real, name)
+  if name == 'KEYS' or name == 'ARGV' then
+    local list = {}
+    real[name] = list
+    return list
+  end
+  error("Script attempted to access nonexistent global variable '" .. text_of(name) .. "'", 2)
+end
+
 -- A new environment: what scripts see of it, and what it reads from.
-local function environment(api_of)
+local function environment(api_of, missing_in)
   local real = {}
   for name, value in next, base do
     real[name] = value
@@ -260,7 +282,7 @@ local function environment(api_of)
     return in_env(raw_loadstring(text, name or '=(load)'))
   end
   real._G = env
-  setmetatable(real, { __index = missing })
+  setmetatable(real, { __index = missing_in })
   setmetatable(env, {
     __index = real,
     __newindex = refuse,
@@ -276,43 +298,53 @@ local function asked()
   return asked_f(asked_keys, asked_argv)
 end
 
--- Whether a value is a table that is answered as a sequence, whose elements alone are asked for then.
+-- Whether a table is answered as a sequence, whose elements alone are asked for then.
 local function is_sequence(value)
-  return type(value) == 'table' and getmetatable(value) == nil and value.err == nil and value.ok == nil
-    and value.double == nil and value.map == nil and value.set == nil and value.big_number == nil
-    and value.verbatim_string == nil
+  return getmetatable(value) == nil and value.err == nil and value.ok == nil and value.double == nil
+    and value.map == nil and value.set == nil and value.big_number == nil and value.verbatim_string == nil
 end
 
 return {
   -- The environment of a script.
   script = function(f)
-    local env, real = environment(script_api)
+    local env, real = environment(script_api, missing_in_script)
+    of_script[env] = real
     setfenv(f, env)
     return real
   end,
   -- The environment of a library, and what `redis` is in it once it is loaded.
   library = function(f)
-    local env, real = environment(library_api)
+    local env, real = environment(library_api, missing)
     local running = real.redis
     setfenv(f, env)
     return real, guard(loading_api, { __index = setmetatable(loading_api, { __index = missing }) }), running
   end,
+  is_sequence = is_sequence,
   -- Runs one thing after the other: a script, a function of a library, or the code of one.
   serve = function()
+    asked_f, asked_keys, asked_argv = nil
     local is_well, value
     while true do
-      local f, real, keys, argv, is_crowded = ask(is_well, value, is_sequence(value))
+      -- A list of one word comes as that word, and an empty one as nothing: a table is made here at a lower price.
+      local f, real, key_count, keys, argument_count, argv, is_crowded = ask(is_well, value)
       -- What the last one left goes before the next one needs the room.
-      value, asked_f, asked_keys, asked_argv = nil
+      value = nil
       if is_crowded then
         collect()
+      end
+      if key_count == 1 then
+        keys = { keys }
+      end
+      if argument_count == 1 then
+        argv = { argv }
       end
       if real then
         real.KEYS, real.ARGV = keys, argv
         is_well, value = raw_xpcall(f, position)
-      elseif keys then
-        asked_f, asked_keys, asked_argv = f, keys, argv
+      elseif key_count then
+        asked_f, asked_keys, asked_argv = f, keys or {}, argv or {}
         is_well, value = raw_xpcall(asked, position)
+        asked_f, asked_keys, asked_argv = nil
       else
         is_well, value = raw_xpcall(f, position)
         if is_well then

@@ -10,6 +10,8 @@ mod natives;
 use super::cache::{Digest, Script};
 use super::running::Run;
 use super::{convert, json, library, shebang};
+use crate::command::table::Entry;
+use crate::config;
 use crate::limits::{SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STACK_BYTES, SCRIPT_UNLIMITED_BYTES_MAX};
 use crate::node::Node;
 use corosensei::stack::DefaultStack;
@@ -49,21 +51,31 @@ pub enum Job {
         /// What its environment reads from.
         environment: Table,
         /// `KEYS`.
-        keys: Table,
+        keys: List,
         /// `ARGV`.
-        argv: Table,
+        argv: List,
     },
     /// A function of a library.
     Function {
         /// Itself.
         function: Function,
         /// Its keys.
-        keys: Table,
+        keys: List,
         /// Its other arguments.
-        argv: Table,
+        argv: List,
     },
     /// The code of a library, which registers functions.
     Library(Function),
+}
+
+/// A list of words for Lua.
+pub enum List {
+    /// An empty one: Lua makes it when it is asked for.
+    Empty,
+    /// One of this word: Lua makes it, at a lower price.
+    One(LuaString),
+    /// One that is made.
+    Made(Table),
 }
 
 /// Words of a request in memory of their own.
@@ -78,6 +90,11 @@ impl Words {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
 
     /// Bytes of all of them.
@@ -123,6 +140,8 @@ pub struct Failure {
 pub struct Exchange {
     /// The words of a call.
     pub words: RefCell<Words>,
+    /// The command that the first of them names, where that is known.
+    pub named: Cell<Option<&'static Entry>>,
     /// The reply of a call.
     pub reply: RefCell<Reply>,
     /// The answer to [`Question::Check`]; nothing if there is no such command.
@@ -207,6 +226,7 @@ pub struct Machine {
     pub libraries: library::Libraries,
     /// Says when the libraries have changed; nothing before they were looked at.
     pub watch: Option<keyspace::Watch>,
+    settings: config::Reader,
     node: Arc<Node>,
 }
 
@@ -238,6 +258,7 @@ impl Machine {
         lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
         let exchange = Rc::new(Exchange {
             words: RefCell::default(),
+            named: Cell::new(None),
             reply: RefCell::new(Reply::new(Version::Resp2)),
             allowed: Cell::new(None),
             answer: RefCell::new(Reply::new(Version::Resp2)),
@@ -282,6 +303,7 @@ impl Machine {
             hasher: foldhash::fast::FixedState::with_seed(node.seed()),
             libraries: library::Libraries::default(),
             watch: None,
+            settings: node.config.reader(),
             node,
         };
         machine.look_now_and_then()?;
@@ -342,11 +364,22 @@ impl Machine {
         limited(&self.lua, || self.doors.library.call(function.clone()))
     }
 
-    /// A table of strings, from 1 on.
-    pub fn sequence(&self, words: &[&[u8]]) -> mlua::Result<Table> {
+    /// A list of strings, from 1 on.
+    pub fn list(&self, words: &[&[u8]]) -> mlua::Result<List> {
+        match words {
+            [] => return Ok(List::Empty),
+            [word] if is_small(word.len()) => return self.lua.create_string(word).map(List::One),
+            _ => {}
+        }
         let bytes: usize = words.iter().map(|word| word.len()).sum();
         let make = || convert::sequence(&self.lua, words.iter().map(|word| convert::element_of(&self.lua, word)));
-        if is_small(bytes + words.len() * WORD_BYTES) { make() } else { limited(&self.lua, make) }
+        let made = if is_small(bytes + words.len() * WORD_BYTES) { make() } else { limited(&self.lua, make) };
+        made.map(List::Made)
+    }
+
+    /// For how long a script may run before others are told; 0: for ever.
+    pub fn threshold_ns(&mut self) -> u64 {
+        u64::try_from(self.settings.load().busy_reply_threshold).unwrap_or(0).saturating_mul(1_000_000)
     }
 
     /// Begins to run something.

@@ -18,13 +18,15 @@ use std::rc::Rc;
 /// What is to be run, and how.
 pub struct Plan<'p> {
     /// The name of the function, or the digest of the script.
-    pub name: &'p str,
+    pub name: &'p [u8],
     /// Whether it is a function of a library.
     pub is_function: bool,
     /// What it says of itself.
     pub flags: ScriptFlags,
     /// The command that runs it must not write.
     pub is_read_only: bool,
+    /// The keys that it declares: their slots are locked as long as it runs.
+    pub keys: &'p [&'p [u8]],
     /// Which keys its runs have used.
     pub reach: &'p Reach,
 }
@@ -69,7 +71,7 @@ pub fn run(
     let exchange = Rc::clone(&machine.exchange);
     let (database, was_in_exec) = (call.client.database, call.client.is_in_exec);
     call.client.is_in_exec = true;
-    let threshold_ns = threshold_ns(call.node);
+    let threshold_ns = machine.threshold_ns();
     let shown = call.client.showing.count();
     let mut is_again = true;
     while std::mem::take(&mut is_again) {
@@ -116,11 +118,6 @@ pub fn run(
 
 const NO_STAGE: &str = "ERR a script cannot be run here";
 
-/// For how long a script may run before others are told; 0: for ever.
-fn threshold_ns(node: &Node) -> u64 {
-    u64::try_from(node.config.load().busy_reply_threshold).unwrap_or(0).saturating_mul(1_000_000)
-}
-
 /// Answers what the script has returned, or the error that it ended with.
 fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Result<(), CommandError> {
     let failed = exchange.failed.borrow();
@@ -135,7 +132,7 @@ fn answer(call: &mut Call<'_, '_>, exchange: &Exchange, plan: &Plan<'_>) -> Resu
         Some(Stop::Again | Stop::Frozen) | None => (text.as_str(), place),
     };
     Err(CommandError::Detailed(match place {
-        Some(place) => format!("{text} script: {}, on {place}.", plan.name),
+        Some(place) => format!("{text} script: {}, on {place}.", String::from_utf8_lossy(plan.name)),
         None => text.to_owned(),
     }))
 }
@@ -159,12 +156,12 @@ impl Runner<'_> {
         let run = &self.exchange.run;
         if !run.is_long() {
             let about = About {
-                name: self.plan.name.to_owned(),
+                name: String::from_utf8_lossy(self.plan.name).into_owned(),
                 words: self.words.iter().map(|word| word.to_vec()).collect(),
                 is_function: self.plan.is_function,
                 began_ns: self.exchange.began_ns.get(),
             };
-            tracing::warn!(script = self.plan.name, "a script has run for longer than busy-reply-threshold");
+            tracing::warn!(script = about.name, "a script has run for longer than busy-reply-threshold");
             call.node.scripts.running.note_long(run, about, |is_busy| call.node.set_busy(is_busy));
         }
         stage.pause();
@@ -196,7 +193,10 @@ impl Runner<'_> {
     }
 
     fn try_call(&mut self, call: &mut Call<'_, '_>, args: &[&[u8]], reply: &mut Reply) -> Result<(), CommandError> {
-        let entry = find(call.node, args).ok_or(CommandError::Plain("ERR Unknown Redis command called from script"))?;
+        let unknown = CommandError::Plain("ERR Unknown Redis command called from script");
+        let named = self.exchange.named.get().or_else(|| call.node.table.find(args[0]));
+        self.exchange.named.set(named);
+        let entry = named.and_then(|named| called(named, args)).ok_or(unknown)?;
         self.admit(call, entry, args)?;
         permitted(call, entry, args)?;
         if !self.reach(call, entry, args)? {
@@ -268,6 +268,7 @@ impl Runner<'_> {
             let mut strays: Arguments<'_> = SmallVec::new();
             let all_there = keys.positions(args, |position| {
                 if let Some(key) = args.get(position)
+                    && !self.declares(key)
                     && !call.store.holds(slot_of(key))
                 {
                     missing.push(slot_of(key));
@@ -304,6 +305,11 @@ impl Runner<'_> {
         if is_held { Ok(true) } else { Err(CommandError::Plain(CONTENDED)) }
     }
 
+    /// Whether a key is surely one of those that the script declares: their slots need not be looked for.
+    fn declares(&self, key: &[u8]) -> bool {
+        self.plan.keys.iter().take(COMPARED_MAX).any(|declared| *declared == key)
+    }
+
     /// The script waits for a key that is being moved: by being given again, unless something was done or somebody knows of
     /// it.
     #[cold]
@@ -338,6 +344,9 @@ fn meets_frozen(call: &Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> bool {
     keyspace.meets_frozen(&keys, writes)
 }
 
+/// With so many declared keys a key is compared before its slot is looked for.
+const COMPARED_MAX: usize = 4;
+
 const NOT_FROM_SCRIPTS: &str = "ERR This Redis command is not allowed from script";
 
 /// A script that had only used the keys that it declares, has written, and needs another one while another script
@@ -364,10 +373,14 @@ fn permitted(call: &Call<'_, '_>, entry: &Entry, args: &[&[u8]]) -> Result<(), C
 
 /// The command that these words call.
 fn find(node: &Node, args: &[&[u8]]) -> Option<&'static Entry> {
-    let entry = node.table.find(args[0])?;
+    called(node.table.find(args[0])?, args)
+}
+
+/// The command that these words call, whose first one names this entry.
+fn called(named: &'static Entry, args: &[&[u8]]) -> Option<&'static Entry> {
     match args.get(1) {
-        Some(name) if !entry.subcommands.is_empty() => entry.subcommand(name),
-        _ => Some(entry),
+        Some(name) if !named.subcommands.is_empty() => named.subcommand(name),
+        _ => Some(named),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::worker::Worker;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use crdt::UnixMillis;
+use keyspace::Place;
 use resp::{Reply, Version};
 use std::cell::RefCell;
 use std::rc::Weak;
@@ -41,6 +42,8 @@ struct Task {
     client: ClientState,
     reply: Reply,
     now: UnixMillis,
+    /// Where its first key is looked for, if that is known.
+    place: Option<Place>,
     entry: Option<&'static Entry>,
     words: Words,
     executed: Executed,
@@ -116,9 +119,9 @@ impl CommandStack {
 
 impl Task {
     fn execute(&mut self, worker: &Worker, stage: &Stage<'_>) {
-        let Self { client, reply, now, entry, words, executed, .. } = self;
+        let Self { client, reply, now, place, entry, words, executed, .. } = self;
         if let Some(entry) = entry {
-            *executed = execute_on_stage(worker, client, reply, *now, entry, &slices(words), stage);
+            *executed = execute_on_stage(worker, client, reply, *now, (entry, *place), &slices(words), stage);
         }
     }
 }
@@ -129,7 +132,7 @@ pub fn begin(
     client: &mut ClientState,
     reply: &mut Reply,
     now: UnixMillis,
-    entry: &'static Entry,
+    (entry, place): (&'static Entry, Option<Place>),
     args: &[&[u8]],
 ) -> Ran {
     let mut stack = worker.command_stack.borrow_mut();
@@ -153,6 +156,7 @@ pub fn begin(
             client: spare,
             reply: Reply::new(Version::Resp2),
             now,
+            place: None,
             entry: None,
             words: Words::default(),
             executed: Executed::Done,
@@ -161,7 +165,8 @@ pub fn begin(
     });
     task.words.clear();
     args.iter().for_each(|word| task.words.push(word));
-    (task.now, task.entry, task.before, task.executed) = (now, Some(entry), reply.len(), Executed::Done);
+    (task.now, task.entry, task.place) = (now, Some(entry), place);
+    (task.before, task.executed) = (reply.len(), Executed::Done);
     std::mem::swap(&mut task.client, client);
     std::mem::swap(&mut task.reply, reply);
     stack.resume(Input::Begin(task), client, reply)

@@ -64,6 +64,68 @@ fn an_error_says_where() {
 }
 
 #[test]
+fn nil_is_no_word_of_a_call_and_nothing_is_none() {
+    let mut caller = caller();
+    for before in 0..8 {
+        let words: String = (0..before).map(|_| "'x',").collect();
+        let reply = eval(&mut caller, &format!("return redis.call({words} nil)"));
+        assert!(reply.starts_with("-ERR Lua redis lib command arguments must be strings or integers"), "{reply}");
+        let reply = eval(&mut caller, &format!("redis.call('del', 'l') return redis.call('rpush', 'l', {words} 7)"));
+        assert_eq!(reply, format!(":{}\r\n", before + 1));
+        assert_eq!(eval(&mut caller, "return redis.call('lindex', 'l', -1)"), "$1\r\n7\r\n");
+    }
+    assert!(eval(&mut caller, "return redis.call()").starts_with("-ERR Please specify at least one argument"));
+}
+
+#[test]
+fn names_of_commands_that_are_remembered_are_those_that_are_called() {
+    let mut caller = caller();
+    let names = ["get", "GET", "Get", "strlen", "exists", "ttl", "type", "incr", "decr", "append", "getdel", "nosuch"];
+    for _ in 0..3 {
+        caller.call("SET k 41");
+        let of = |caller: &mut Caller, name: &str| eval(caller, &format!("return redis.pcall('{name}', 'k')"));
+        let replies: Vec<_> = names.iter().map(|name| of(&mut caller, name)).collect();
+        assert_eq!(
+            replies[..8],
+            ["$2\r\n41\r\n"; 3]
+                .into_iter()
+                .chain([":2\r\n", ":1\r\n", ":-1\r\n", "+string\r\n", ":42\r\n"])
+                .collect::<Vec<_>>()[..]
+        );
+        assert_eq!(replies[8], ":41\r\n");
+        assert!(replies[9].starts_with("-ERR Wrong number of args"), "{}", replies[9]);
+        assert_eq!(replies[10], "$2\r\n41\r\n");
+        assert!(replies[11].starts_with("-ERR Unknown Redis command"), "{}", replies[11]);
+    }
+    assert_eq!(eval(&mut caller, "return redis.call('object', 'help')[1] ~= nil"), ":1\r\n");
+    assert!(eval(&mut caller, "return redis.call('object', 'nosuch')").starts_with("-ERR Unknown"));
+}
+
+#[test]
+fn lists_without_words_are_there_when_they_are_asked_for() {
+    let mut caller = caller();
+    for (script, reply) in [
+        ("return {#KEYS, #ARGV, rawequal(ARGV, ARGV), rawequal(KEYS, ARGV)}", "*4\r\n:0\r\n:0\r\n:1\r\n$-1\r\n"),
+        ("return {type(rawget(_G, 'KEYS')), type(rawget(_G, 'ARGV'))}", "*2\r\n$5\r\ntable\r\n$5\r\ntable\r\n"),
+        ("local n = 0 for name in pairs(_G) do if name == 'ARGV' then n = n + 1 end end return n", ":1\r\n"),
+        ("ARGV[1] = 'left' return ARGV[1]", "$4\r\nleft\r\n"),
+        ("return #ARGV", ":0\r\n"),
+        ("return rawget(redis, 'KEYS') == nil", ":1\r\n"),
+    ] {
+        assert_eq!(eval(&mut caller, script), reply, "{script}");
+    }
+    assert_eq!(
+        caller.call_bytes(&[b"EVAL", b"return {KEYS[1], ARGV[1], #KEYS, #ARGV}", b"1", b"\xff", b"\xfe"]),
+        b"*4\r\n$1\r\n\xff\r\n$1\r\n\xfe\r\n:1\r\n:1\r\n"
+    );
+    let code =
+        "#!lua name=l\nredis.register_function('f', function(keys, args) return {#keys, #args, keys[1] or 'none'} end)";
+    caller.call_bytes(&[b"FUNCTION", b"LOAD", code.as_bytes()]);
+    assert_eq!(caller.call("FCALL f 0"), "*3\r\n:0\r\n:0\r\n$4\r\nnone\r\n");
+    assert_eq!(caller.call("FCALL f 1 k a b"), "*3\r\n:1\r\n:2\r\n$1\r\nk\r\n");
+}
+
+#[test]
 fn keys_that_are_not_declared_are_locked_when_they_are_used() {
     let mut caller = caller();
     let script = "for i = 1, 50 do redis.call('set', 'k' .. i, i) end return redis.call('dbsize')";

@@ -4,14 +4,17 @@
 //! for the way in is made for each script.
 
 use super::{
-    Answer, Exchange, Failure, Job, PAUSE, Question, is_small, natives, plain_text, unlimited, unwind, whole_reply,
+    Answer, Exchange, Failure, Job, List, PAUSE, Question, is_small, natives, plain_text, unlimited, unwind,
+    whole_reply,
 };
+use crate::command::table::Entry;
 use crate::limits::{SCRIPT_CROWDED_BYTES, SCRIPT_MEMORY_BYTES_MAX};
 use crate::scripting::effort::Effort;
 use crate::scripting::{convert, json, number, printed, type_name};
 use corosensei::Yielder;
-use mlua::{Function, Lua, MultiValue, Table, Value};
-use std::cell::{Cell, RefCell};
+use mlua::{FromLua, Function, Lua, LuaString, MultiValue, Table, Value};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ffi::c_void;
 use std::rc::Rc;
 
 type Out = Yielder<Answer, Question>;
@@ -24,19 +27,22 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
     let first = RefCell::new(None);
     // Bytes that were in use when everything that was garbage had just been collected.
     let kept = Cell::new(0);
-    let (first, kept) = (&first, &kept);
+    let is_sequence = OnceCell::<Function>::new();
+    let names = Names::default();
+    let (first, kept, is_sequence, names) = (&first, &kept, &is_sequence, &names);
     lua.scope(|scope| {
         let native = natives::natives(lua, exchange, settings)?;
         let redis: Table = native.get("redis")?;
         redis.set(
             "call",
-            scope
-                .create_function(move |lua, args: MultiValue| call(lua, exchange, out, &args)?.map_err(whole_reply))?,
+            scope.create_function(move |lua, args: Arguments| {
+                call(lua, exchange, out, names, &args)?.map_err(whole_reply)
+            })?,
         )?;
         redis.set(
             "pcall",
-            scope.create_function(move |lua, args: MultiValue| {
-                call(lua, exchange, out, &args)?.or_else(|text| small(lua, || error_table(lua, &text)))
+            scope.create_function(move |lua, args: Arguments| {
+                call(lua, exchange, out, names, &args)?.or_else(|text| small(lua, || error_table(lua, &text)))
             })?,
         )?;
         redis.set(
@@ -58,17 +64,23 @@ pub(super) fn live(lua: &Lua, exchange: &Rc<Exchange>, settings: &Rc<json::Setti
         )?;
         native.set(
             "ask",
-            scope.create_function(move |lua, (is_well, value, is_sequence): (Option<bool>, Value, bool)| {
+            scope.create_function(move |lua, (is_well, value): (Option<bool>, Value)| {
+                let is_sequence = match (&value, is_sequence.get()) {
+                    (Value::Table(table), Some(is_sequence)) if is_well == Some(true) => is_sequence.call(table)?,
+                    _ => false,
+                };
                 let ended = is_well.map(|is_well| Ended { is_well, value, is_sequence });
                 unlimited(lua, || {
-                    let (function, environment, keys, argv) = ask(lua, exchange, out, first, ended);
+                    let asked = ask(lua, exchange, out, first, ended);
                     let is_crowded = lua.used_memory() > SCRIPT_CROWDED_BYTES.max(kept.get() + kept.get() / 4);
-                    Ok((function, environment, keys, argv, is_crowded))
+                    let (function, environment, (key_count, keys), (argument_count, argv)) = asked;
+                    Ok((function, environment, key_count, keys, argument_count, argv, is_crowded))
                 })
             })?,
         )?;
         let doors: Table = lua.load(BOOTSTRAP).set_name("=pelago").call(native)?;
         let serve: Function = doors.get("serve")?;
+        let _ = is_sequence.set(doors.get("is_sequence")?);
         lua.set_named_registry_value("pelago.doors", doors)?;
         lua.set_memory_limit(0)?;
         loop {
@@ -93,7 +105,22 @@ fn wait(out: &Out) -> Job {
 }
 
 /// What the loop is to run: a function, what its environment reads from, its keys and its other arguments.
-type Asked = (Function, Option<Table>, Option<Table>, Option<Table>);
+type Asked = (Function, Option<Table>, Listed, Listed);
+
+/// A list as the loop is given it: how many words it has if it makes the list, [`MADE`] if it need not, and nothing if there
+/// is none; and the word or the list.
+type Listed = (Option<i32>, Value);
+
+/// In place of a number of words: the list is made.
+const MADE: i32 = -1;
+
+fn listed(list: List) -> Listed {
+    match list {
+        List::Empty => (Some(0), Value::Nil),
+        List::One(word) => (Some(1), Value::String(word)),
+        List::Made(table) => (Some(MADE), Value::Table(table)),
+    }
+}
 
 /// What a run has ended with.
 struct Ended {
@@ -114,9 +141,9 @@ fn ask(lua: &Lua, exchange: &Exchange, out: &Out, first: &RefCell<Option<Job>>, 
     drop(ended);
     let job = first.take();
     match job.unwrap_or_else(|| wait(out)) {
-        Job::Script { function, environment, keys, argv } => (function, Some(environment), Some(keys), Some(argv)),
-        Job::Function { function, keys, argv } => (function, None, Some(keys), Some(argv)),
-        Job::Library(function) => (function, None, None, None),
+        Job::Script { function, environment, keys, argv } => (function, Some(environment), listed(keys), listed(argv)),
+        Job::Function { function, keys, argv } => (function, None, listed(keys), listed(argv)),
+        Job::Library(function) => (function, None, (None, Value::Nil), (None, Value::Nil)),
     }
 }
 
@@ -149,15 +176,34 @@ fn note_end(lua: &Lua, exchange: &Exchange, Ended { is_well, value, is_sequence 
 }
 
 /// `redis.call` and `redis.pcall`: a value, or the text of an error. The outer error ends the script.
-fn call(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlua::Result<Result<Value, String>> {
+fn call(
+    lua: &Lua,
+    exchange: &Rc<Exchange>,
+    out: &Out,
+    names: &Names,
+    args: &Arguments,
+) -> mlua::Result<Result<Value, String>> {
     // What ended a coroutine of the script ends the script, before it does anything else.
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
     }
-    if let Err(text) = take_words(lua, exchange, args)? {
+    // A name that was called before is neither read from Lua nor looked up again.
+    let name = match given(args).next() {
+        Some(Value::String(name)) => Some(name),
+        _ => None,
+    };
+    exchange.words.borrow_mut().clear();
+    let known = name.and_then(|name| names.take(name, exchange));
+    exchange.named.set(known);
+    if let Err(text) = take_words(lua, exchange, given(args).skip(usize::from(known.is_some())))? {
         return Ok(Err(text.to_owned()));
     }
     out.suspend(Question::Call);
+    if known.is_none()
+        && let (Some(name), Some(entry)) = (name, exchange.named.get())
+    {
+        names.keep(name, entry);
+    }
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
     }
@@ -167,6 +213,8 @@ fn call(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> mlu
             let text = text.strip_suffix(b"\r\n").unwrap_or(text);
             Ok(Err(String::from_utf8_lossy(text).into_owned()))
         }
+        // A number takes nothing of Lua's memory.
+        Some((b':', _)) => convert::value_of(lua, reply.bytes()).map(Ok),
         _ if is_small(reply.len()) => small(lua, || convert::value_of(lua, reply.bytes())).map(Ok),
         _ => convert::value_of(lua, reply.bytes()).map(Ok),
     }
@@ -189,7 +237,8 @@ fn check(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> ml
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
     }
-    take_words(lua, exchange, args)?.map_err(|text| whole_reply(text.to_owned()))?;
+    exchange.words.borrow_mut().clear();
+    take_words(lua, exchange, args.iter())?.map_err(|text| whole_reply(text.to_owned()))?;
     out.suspend(Question::Check);
     if exchange.stop.get().is_some() {
         return Err(unwind(lua));
@@ -198,13 +247,13 @@ fn check(lua: &Lua, exchange: &Rc<Exchange>, out: &Out, args: &MultiValue) -> ml
     exchange.allowed.get().ok_or_else(unknown)
 }
 
-/// Notes the words of a call. The inner error is the text of a refusal.
-fn take_words(lua: &Lua, exchange: &Exchange, args: &MultiValue) -> mlua::Result<Result<(), &'static str>> {
-    if args.is_empty() {
-        return Ok(Err("ERR Please specify at least one argument for this redis lib call"));
-    }
+/// Notes the words of a call, behind those that are noted. The inner error is the text of a refusal.
+fn take_words<'v>(
+    lua: &Lua,
+    exchange: &Exchange,
+    args: impl Iterator<Item = &'v Value>,
+) -> mlua::Result<Result<(), &'static str>> {
     let mut words = exchange.words.borrow_mut();
-    words.clear();
     // One text may be many of the words.
     let effort = Effort::new(lua);
     for value in args {
@@ -223,5 +272,71 @@ fn take_words(lua: &Lua, exchange: &Exchange, args: &MultiValue) -> mlua::Result
             },
         }
     }
-    Ok(Ok(()))
+    Ok(if words.is_empty() { Err("ERR Please specify at least one argument for this redis lib call") } else { Ok(()) })
+}
+
+/// What `redis.call` is called with: the first values without memory of their own, and the rest.
+type Arguments = (Given, Given, Given, Given, MultiValue);
+
+/// A value, if one was given: nil is one, and no word.
+struct Given(Option<Value>);
+
+impl FromLua for Given {
+    fn from_lua(value: Value, _lua: &Lua) -> mlua::Result<Self> {
+        Ok(Self(Some(value)))
+    }
+
+    /// Called for a value that is not there; one that is goes through `from_lua`.
+    fn from_lua_arg(_missing: Value, _at: usize, _function: Option<&str>, _lua: &Lua) -> mlua::Result<Self> {
+        Ok(Self(None))
+    }
+}
+
+/// Those that were given.
+fn given((first, second, third, fourth, rest): &Arguments) -> impl Iterator<Item = &Value> {
+    [first, second, third, fourth].into_iter().filter_map(|given| given.0.as_ref()).chain(rest)
+}
+
+/// How many names of commands are remembered: few scripts call more.
+const NAMES_MAX: usize = 8;
+
+/// The names of commands that scripts have called last. Lua has each text only once, so one that is kept is known again by
+/// its place.
+#[derive(Default)]
+struct Names {
+    known: RefCell<Vec<Known>>,
+    /// Which one makes room for the next.
+    oldest: Cell<usize>,
+}
+
+struct Known {
+    place: *const c_void,
+    bytes: Box<[u8]>,
+    entry: &'static Entry,
+    /// Kept, so that no other text comes to its place.
+    _name: LuaString,
+}
+
+impl Names {
+    /// Notes the name as a word and gives its command, if it is known.
+    fn take(&self, name: &LuaString, exchange: &Exchange) -> Option<&'static Entry> {
+        let place = name.to_pointer();
+        let known = self.known.borrow();
+        let known = known.iter().find(|known| known.place == place)?;
+        exchange.words.borrow_mut().push(&known.bytes);
+        Some(known.entry)
+    }
+
+    fn keep(&self, name: &LuaString, entry: &'static Entry) {
+        let bytes = name.as_bytes().as_ref().into();
+        let new = Known { place: name.to_pointer(), bytes, entry, _name: name.clone() };
+        let mut known = self.known.borrow_mut();
+        if known.len() < NAMES_MAX {
+            known.push(new);
+            return;
+        }
+        let oldest = self.oldest.get();
+        self.oldest.set((oldest + 1) % NAMES_MAX);
+        known[oldest] = new;
+    }
 }
