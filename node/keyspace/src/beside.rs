@@ -152,6 +152,7 @@ impl Built {
         let may_know = |context: &Context| !context.early.is_empty() || context.vector.covers(change.stamp);
         if slot.memory.context().is_some_and(may_know) {
             // Something of this was seen here out of order: each element is to be looked up in that.
+            built.take_collection(plan.kind).into_iter().for_each(|waste| shared.garbage.put(waste));
             return slot.apply(shared, change);
         }
         slot.change_key(shared, change.database, change.key, |body, site| {
@@ -166,6 +167,7 @@ impl Built {
                     site.expires_at(end);
                 }
             } else {
+                built.take_collection(plan.kind).into_iter().for_each(|waste| shared.garbage.put(waste));
                 plan.on_elements(change).for_each(|operation| site.apply(body, change.stamp, &operation));
             }
             plan.behind(change).for_each(|operation| site.apply(body, change.stamp, &operation));
@@ -233,7 +235,12 @@ fn places_by_score(change: &Change<'_>, place: &Range<usize>, steps: &mut Steps<
         places.push(member.start);
         match rests[run].next() {
             Some(next) => *first = Reverse((next, run)),
-            None => drop(PeekMut::pop(first)),
+            None => {
+                PeekMut::pop(first);
+                // Giving so much memory back takes long when all of it goes at once.
+                rests[run] = Vec::new().into_iter();
+                steps.done(MEMBERS_OF_A_RUN * size_of::<Scored<'_>>());
+            }
         }
         steps.done(READ_BYTES);
     }

@@ -489,10 +489,7 @@ impl<'a> Site<'a> {
 
     /// Notes that something may have to be removed here at `deadline`.
     pub fn expires_at(&mut self, deadline: u64) {
-        let slot = crate::hash::slot_of(self.key);
-        if deadline < self.shared.earliest(slot) {
-            self.shared.set_earliest(slot, deadline);
-        }
+        self.shared.expires_at(crate::hash::slot_of(self.key), deadline);
     }
 
     /// Counts a key that has come to hold several types.

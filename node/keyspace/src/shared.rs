@@ -383,7 +383,15 @@ impl Shared {
         self.earliest[usize::from(slot)].load(Ordering::Relaxed)
     }
 
-    /// Notes when something in a slot may have to be removed. Called with the slot locked.
+    /// Notes that something in a slot may have to be removed at this time, if nothing has to be before. Also without the slot:
+    /// what a large change puts is built beside it.
+    pub fn expires_at(&self, slot: u16, deadline: u64) {
+        if deadline < self.earliest(slot) {
+            self.earliest[usize::from(slot)].fetch_min(deadline, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets when something in a slot may have to be removed. Called with the slot locked.
     pub fn set_earliest(&self, slot: u16, deadline: u64) {
         self.earliest[usize::from(slot)].store(deadline, Ordering::Relaxed);
     }

@@ -97,6 +97,15 @@ impl Summary {
 }
 
 impl KeyBody {
+    /// Takes the collection of a kind out, to be freed.
+    pub fn take_collection(&mut self, kind: Kind) -> Option<Waste> {
+        match self.map_mut(kind) {
+            Some(place) => place.take().map(Waste::Map),
+            None if kind == Kind::Stream => self.stream.take().map(Waste::Stream),
+            None => self.list.take().map(Waste::List),
+        }
+    }
+
     /// How many elements there are, if there is one collection and nothing else.
     pub fn elements(&self) -> usize {
         let lengths = [
@@ -184,11 +193,7 @@ impl Site<'_> {
         // With what operations before this one of the same change have done.
         let digest = summary.digest ^ self.begun ^ self.memory.digest;
         debug_assert_eq!(digest, Summary::of(body, self.key_digest).digest, "a summary follows each change");
-        let waste = match body.map_mut(kind) {
-            Some(place) => place.take().map(Waste::Map),
-            None if kind == Kind::Stream => body.stream.take().map(Waste::Stream),
-            None => body.list.take().map(Waste::List),
-        };
+        let waste = body.take_collection(kind);
         body.summary = None;
         self.memory.digest ^= digest ^ digest_of_lives(&body.lives, self.key_digest);
         waste.into_iter().for_each(|waste| self.shared.garbage.put(waste));

@@ -267,6 +267,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             }
             self.write().await?;
             self.release();
+            if is_heard {
+                // Who hears it has its turn before more is read, also of a client that waits for no answer.
+                rest_of_turn().await;
+            }
         }
     }
 
@@ -592,10 +596,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         }
         let class = self.client.class();
         let limit = self.worker.config(|config| config.client_output_buffer_limit.of(class));
-        if limit.hard_bytes > 0 && self.reply.len() as u64 > limit.hard_bytes {
-            return Err(self.exceed(self.reply.len(), "hard"));
-        }
         let mut written = std::mem::take(&mut self.written);
+        let waiting = self.reply.len() - written;
+        if limit.hard_bytes > 0 && waiting as u64 > limit.hard_bytes {
+            return Err(self.exceed(waiting, "hard"));
+        }
         match poll_fn(|context| Poll::Ready(self.poll_write(context, &mut written))).await {
             Poll::Ready(outcome) => outcome?,
             Poll::Pending => self.write_slowly(limit, &mut written).await?,

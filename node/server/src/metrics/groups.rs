@@ -146,7 +146,7 @@ metric_group! {
     pub struct ReplicationTotals as "pelago_replication" {
         /// Batches closed here.
         batches_closed: Counter,
-        /// Large batches of others that were prepared beside the thread of the peers before they were applied.
+        /// Large batches of others whose preparation beside the thread of the peers has begun.
         batches_prepared: Counter,
         /// Changes in one batch closed here.
         batch_changes: Histogram = Histogram::new(&[1, 4, 16, 64, 256, 1_024, 4_096, 16_384]),

@@ -148,7 +148,8 @@ impl Peers {
         if batch.previous.last > self.node.keyspace.applied().of(batch.origin) {
             return Err("the batch before it could not be applied".to_owned());
         }
-        let readiness = self.readiness(batch);
+        let is_known = batch.last <= self.node.keyspace.applied().of(batch.origin);
+        let readiness = if is_known { Readiness::AsItIs } else { self.readiness(batch) };
         let (node, now) = (&self.node, self.node.wall_clock());
         let (origin, bounds) = (batch.origin, (batch.previous.last, batch.last));
         let mut pause = |is_waited_for| self.pauses.between_steps(node.monotonic_ns(), is_waited_for);

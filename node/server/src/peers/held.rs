@@ -46,7 +46,12 @@ impl Peers {
             Waiting::Publish(_) => self.do_now(queued),
             Waiting::Apply(batch) => {
                 let batch = batch.clone();
-                if !((is_first || self.builds_on_what_is_applied(&batch)) && self.apply(&batch)) {
+                if !(is_first || self.builds_on_what_is_applied(&batch)) {
+                    self.put_aside(queued);
+                } else if !self.apply(&batch) {
+                    if !self.keeping.preparations.is_in_the_way() {
+                        self.wait_for_the_move();
+                    }
                     self.put_aside(queued);
                 }
             }
@@ -60,6 +65,7 @@ impl Peers {
                     self.do_now(queued);
                 } else {
                     drop(still);
+                    self.wait_for_the_move();
                     self.put_aside(queued);
                 }
             }
@@ -85,18 +91,24 @@ impl Peers {
         if queued.then.needs_stillness() {
             self.node.keyspace.want_stillness(true);
         }
-        if self.keeping.held.is_empty() {
-            self.keeping.held.moving = self.node.keyspace.moving();
-        }
         self.keeping.held.queue.push_back(queued);
     }
 
-    /// Takes up again what was put aside, if the move is over that it waited for, and no batch of it is being prepared.
+    /// What is put aside now waits for the move that is under way, if there is one.
+    fn wait_for_the_move(&mut self) {
+        let moving = self.node.keyspace.moving();
+        let held = &mut self.keeping.held;
+        held.moving = held.moving.or(moving);
+    }
+
+    /// Takes up again what was put aside, if the move is over that some of it waited for, or a batch of it is prepared.
     pub(super) fn take_up_held(&mut self) {
-        if self.keeping.held.is_empty()
-            || self.keeping.held.moving.is_some_and(|of| self.node.keyspace.moving() == Some(of))
-            || self.keeping.preparations.is_under_way()
-        {
+        if self.keeping.held.is_empty() {
+            return;
+        }
+        let is_move_over = self.keeping.held.moving.map(|of| self.node.keyspace.moving() != Some(of));
+        let is_prepared = self.keeping.preparations.is_ready();
+        if is_move_over.or(is_prepared).is_some() && is_move_over != Some(true) && is_prepared != Some(true) {
             return;
         }
         self.node.keyspace.want_stillness(false);

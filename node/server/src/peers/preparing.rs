@@ -58,6 +58,8 @@ struct Preparing {
     not_before: Instant,
     /// What came.
     came: Option<Came>,
+    /// It was ready before, and waits for the end of a move.
+    is_put_back: bool,
 }
 
 /// What came of preparing a batch.
@@ -88,16 +90,22 @@ impl Preparations {
         Self { place, preparing: None }
     }
 
-    /// Whether something is being prepared, and not ready.
-    pub(super) fn is_under_way(&mut self) -> bool {
-        self.preparing.as_mut().is_some_and(|preparing| !preparing.has_come())
+    /// Whether what is being prepared is ready; nothing if nothing is, or if it waits for something else.
+    pub(super) fn is_ready(&mut self) -> Option<bool> {
+        let preparing = self.preparing.as_mut().filter(|preparing| !preparing.is_put_back)?;
+        Some(preparing.has_come())
     }
 
-    /// It is prepared, and could not be applied yet.
+    /// Whether something is being prepared, so that another large batch has to wait, or this one.
+    pub(super) fn is_in_the_way(&mut self) -> bool {
+        self.is_ready().is_some()
+    }
+
+    /// It is prepared, and could not be applied yet: a key of it is being moved.
     pub(super) fn put_back(&mut self, last: Stamp, prepared: Prepared) {
         let (_, comes) = channel();
         let came = Some(Came::Ready(Ok(prepared)));
-        self.preparing = Some(Preparing { last, comes, not_before: Instant::now(), came });
+        self.preparing = Some(Preparing { last, comes, not_before: Instant::now(), came, is_put_back: true });
     }
 
     /// The batch will not be applied.
@@ -175,7 +183,8 @@ impl Peers {
             }
         }
         self.node.console.metrics.replication.batches_prepared.increment();
-        self.keeping.preparations.preparing = Some(Preparing { last: batch.last, comes, not_before, came: None });
+        self.keeping.preparations.preparing =
+            Some(Preparing { last: batch.last, comes, not_before, came: None, is_put_back: false });
         Readiness::Later
     }
 }

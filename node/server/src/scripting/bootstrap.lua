@@ -14,11 +14,12 @@ local unplaced = native.unplaced
 
 local READ_ONLY = 'Attempt to modify a readonly table'
 
--- What a read-only table stands for. Weak: it goes with the script.
-local guarded = setmetatable({}, { __mode = 'k' })
+-- What a read-only table stands for. Weak: it goes with the script. Both ways, since this Lua keeps what a weak key leads to,
+-- and what a script reads from leads back to its environment; whoever has a view has what it stands for in its metatable.
+local guarded = setmetatable({}, { __mode = 'kv' })
 
 -- Environments of scripts and what they read from. Weak, as above.
-local of_script = setmetatable({}, { __mode = 'k' })
+local of_script = setmetatable({}, { __mode = 'kv' })
 
 -- Most scripts without keys or without other arguments never ask for them: such a list is made when it is asked for.
 local function made(t)

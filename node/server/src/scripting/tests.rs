@@ -650,3 +650,25 @@ fn numbers_are_unpacked_as_their_digits() {
     assert_eq!(eval(&mut caller, "return cmsgpack.unpack(1)"), ":49\r\n");
     assert!(eval(&mut caller, "return cmsgpack.unpack({})").contains("(string expected, got table)"));
 }
+
+#[test]
+fn nothing_is_left_of_scripts_that_are_forgotten() {
+    let mut caller = caller();
+    let kibibytes = |caller: &mut Caller| {
+        let reply = eval(caller, "collectgarbage() collectgarbage() return math.floor(collectgarbage('count'))");
+        reply.trim().trim_start_matches(':').parse::<usize>().unwrap()
+    };
+    // Tables that have grown stay as large, so there are several rounds.
+    let mut left = Vec::new();
+    for round in 0..3 {
+        let before = kibibytes(&mut caller);
+        for number in 500 * round..500 * (round + 1) {
+            let script = format!("local f = function() return KEYS[1] end return {number}");
+            assert_eq!(eval(&mut caller, &script), format!(":{number}\r\n"));
+        }
+        assert!(kibibytes(&mut caller) > before + 500, "each has something of its own");
+        caller.call("SCRIPT FLUSH");
+        left.push(kibibytes(&mut caller));
+    }
+    assert!(left[2] < left[0] + 100, "KiB that are left: {left:?}");
+}

@@ -341,3 +341,30 @@ fn a_large_batch_is_prepared_by_a_thread_of_its_own_and_one_that_cannot_be_appli
         until(&mut peers, |peers| applied(peers, next.origin) == next.last);
     });
 }
+
+#[test]
+fn what_is_prepared_waits_for_no_other_move_and_what_waits_for_a_move_for_no_other_batch() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        peers.keeping.preparations = by_hand();
+        let [mut one, mut two, mut three] = [5, 6, 7].map(Origin::new);
+        let (go_on, thread) = moving(&peers.node);
+        let ready = one.large_batch(b"set", VersionVector::new());
+        receive(&mut peers, &ready);
+        peers.keeping.preparations.hasten();
+        until(&mut peers, |peers| applied(peers, ready.origin) == ready.last);
+        assert!(!thread.is_finished());
+        let waits = two.batch(SOURCE, VersionVector::new());
+        let large = three.large_batch(b"other", VersionVector::new());
+        for batch in [&waits, &large] {
+            receive(&mut peers, batch);
+        }
+        assert_eq!(peers.keeping.held.iter().count(), 2);
+        drop(go_on);
+        assert!(matches!(thread.join().unwrap(), Relocated::Done(_)));
+        until(&mut peers, |peers| applied(peers, waits.origin) == waits.last);
+        assert_eq!((applied(&peers, large.origin), peers.keeping.held.iter().count()), (Stamp::ZERO, 1));
+        peers.keeping.preparations.hasten();
+        until(&mut peers, |peers| peers.keeping.held.is_empty());
+    });
+}
