@@ -182,6 +182,8 @@ const KEY: &str = "large";
 const OTHER_KEY: &str = "another";
 /// What other clients may have to wait.
 const STALL_MS: Bar = Bar::AtMost(10.0);
+/// However long something takes, regions hear of each other.
+const LINKS_LOST: Bar = Bar::AtMost(0.0);
 /// Elements that are left when all others are trimmed away.
 const LEFT: usize = 10;
 /// Elements that one command adds.
@@ -224,6 +226,7 @@ fn try_once(
     let waits = Waits::start(cluster, cores, plan.interval, || Probe);
     wait::pause(AROUND);
     waits.enter();
+    let lost_before = links_lost(cluster);
     let begun = Instant::now();
     let reply = clients[0].must(&command);
     let answered = begun.elapsed();
@@ -243,6 +246,7 @@ fn try_once(
     for (at, node) in cluster.nodes.iter().enumerate() {
         waited.show(at, &format!("{what}, {}", node.name), STALL_MS, sheet);
     }
+    sheet.add(format!("{what}: links that were lost meanwhile"), links_lost(cluster) - lost_before, "", LINKS_LOST);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     sheet.add(format!("{what}: until it was answered"), ms(answered), "ms", Bar::None);
     sheet.add(format!("{what}: until all regions showed it"), ms(seen_everywhere), "ms", Bar::None);
@@ -270,6 +274,11 @@ fn fill(client: &mut Client, kind: Kind, elements: usize) {
 }
 
 /// Waits until a node has given back the memory of what it has removed.
+/// Links that the nodes have lost since they started.
+fn links_lost(cluster: &Cluster) -> f64 {
+    cluster.nodes.iter().map(|node| node.metrics().sum("pelago_peer_links_lost_total", "")).sum()
+}
+
 fn await_freed(node: &Node, plan: &Plan) {
     wait::within(plan.through_max, &format!("{} has freed what it removed", node.name), || {
         match node.metrics().try_sum("pelago_keyspace_lazyfree_pending_objects", "") {
