@@ -500,34 +500,6 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
         .await
     }
 
-    /// Writes what was posted to a client that has no reply to come, if nothing has to be waited for. False if something
-    /// has, or if the client does not read as fast: the rest is a reply then, and `written` says where it begins.
-    fn write_mail(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        if self.worker.node.durability.replies_wait() || !self.reply.is_empty() {
-            return Ok(false);
-        }
-        let mut is_pooled = false;
-        let collected = self.presence.collect_mail(&mut self.reply, || {
-            is_pooled = true;
-            self.worker.take_buffer()
-        });
-        let Some(collected) = collected else { return Ok(true) };
-        // Nobody looks at the limits: whoever posted it has.
-        let mut written = 0;
-        let Poll::Ready(outcome) = self.poll_write(context, &mut written) else {
-            self.written = written;
-            return Ok(false);
-        };
-        outcome?;
-        self.worker.tally.bytes_out.add(written as u64);
-        self.presence.note_active(collected.posted_at);
-        let buffer = self.reply.replace_buffer(Vec::new());
-        if is_pooled {
-            self.worker.give_buffer(buffer);
-        }
-        Ok(true)
-    }
-
     /// Whether more has come unexecuted than may; says so, since the connection ends with it.
     fn is_input_over(&self, most: u64) -> bool {
         let is_over = self.input.len() as u64 >= most;
@@ -708,6 +680,7 @@ const PAUSE_LOOK: Duration = Duration::from_millis(100);
 mod arriving;
 mod attending;
 mod input;
+mod mail;
 mod script;
 mod slowly;
 mod waiting;

@@ -5,7 +5,6 @@
 //! written at all is given up by the disk's side, which marks the store first. Without a store nothing waits.
 
 use super::Peers;
-use super::backup::BackupOrder;
 use super::held::{Held, MOVE_LOOK};
 use super::preparing::{Preparation, Preparations};
 use crate::latency_monitor::Event;
@@ -13,7 +12,7 @@ use crate::node::Node;
 use crate::persistence::{CheckpointState, Done, Hindrance, Persistence, ReadBack, Task, Walk, encode_tails};
 use bytes::Bytes;
 use crdt::{Stamp, VersionVector};
-use protocol::{Batch, BatchTail, Millis, NodeIdentity, RequestId, SessionId};
+use protocol::{Batch, BatchTail, Millis};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,84 +47,6 @@ pub(super) struct Keeping {
     /// The node had everything when the checkpoint that is being taken began.
     begun_with_all: bool,
     space_at: Option<Instant>,
-}
-
-/// Something that waits for the journal.
-#[derive(Debug)]
-pub(super) struct Queued {
-    /// Its record, or the next one if it has none: everything before is carried out when this is its turn.
-    first: u64,
-    /// It is done when so many records are written.
-    position: u64,
-    pub(super) then: Waiting,
-}
-
-/// What is done once the journal has everything before it.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    /// An own batch goes to the ring and to every link.
-    Publish(Arc<Batch>),
-    /// A received batch is applied.
-    Apply(Arc<Batch>),
-    /// The open batch was closed.
-    Settled,
-    /// Everything up to this reading of the clock is in the closed vector.
-    Moment(Stamp),
-    /// This node accepts no more writes: who removes it is told what was written.
-    Drained { peer: NodeIdentity, id: RequestId },
-    /// The keyspace was walked over for a checkpoint, and all that can be in its images is in the journal.
-    Walked(Box<Walk>),
-    /// A state session is fed from here on.
-    SessionBegun { peer: NodeIdentity, session: SessionId },
-    /// A backup begins: everything that was acknowledged before is in the journal.
-    Backup(BackupOrder),
-    /// Slots are read out for a state session.
-    ReadSlots { peer: NodeIdentity, session: SessionId, from_slot: u16, since: VersionVector, bytes_max: usize },
-    /// The same of slots that are listed.
-    ReadListing { peer: NodeIdentity, session: SessionId, slots: Vec<u16>, bytes_max: usize },
-    /// Slots that were read out are sent: the changes in them are in the journal.
-    SlotsRead { peer: NodeIdentity, session: SessionId, next: Option<u16>, bytes: Bytes },
-    /// The same of slots that were listed.
-    ListingRead { peer: NodeIdentity, session: SessionId, covered: usize, bytes: Bytes },
-    /// Slots of a peer are merged.
-    MergeSlots { peer: NodeIdentity, session: SessionId, payload: Bytes },
-    /// The same of slots that were listed.
-    MergeListing { peer: NodeIdentity, session: SessionId, payload: Bytes },
-    /// A state session is through.
-    SessionFinished { peer: NodeIdentity, session: SessionId, vector: VersionVector },
-}
-
-impl Waiting {
-    /// Which state session it is a part of, if it is of one.
-    fn session(&self) -> Option<(NodeIdentity, SessionId)> {
-        match *self {
-            Self::SessionBegun { peer, session }
-            | Self::ReadSlots { peer, session, .. }
-            | Self::ReadListing { peer, session, .. }
-            | Self::SlotsRead { peer, session, .. }
-            | Self::ListingRead { peer, session, .. }
-            | Self::MergeSlots { peer, session, .. }
-            | Self::MergeListing { peer, session, .. }
-            | Self::SessionFinished { peer, session, .. } => Some((peer, session)),
-            _ => None,
-        }
-    }
-
-    /// Bytes of state of a peer.
-    fn state_bytes(&self) -> u64 {
-        match self {
-            Self::MergeSlots { payload, .. } | Self::MergeListing { payload, .. } => payload.len() as u64,
-            _ => 0,
-        }
-    }
-
-    /// Whether it is done only while no key is being moved.
-    pub(super) fn needs_stillness(&self) -> bool {
-        matches!(
-            self,
-            Self::MergeSlots { .. } | Self::MergeListing { .. } | Self::ReadSlots { .. } | Self::ReadListing { .. }
-        )
-    }
 }
 
 /// Until what could not be closed is tried again, if the disk has no news before: pipelines end within moments.
@@ -708,6 +629,10 @@ fn note_latency(node: &Node, progress: &Progress) {
         node.latency.note(Event::AofFsyncAlways, flushed, || node.wall_clock());
     }
 }
+
+mod waiting;
+
+pub(super) use waiting::{Queued, Waiting};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::peers::tests::{SlowDisk, founded, in_a_runtime, noise, until, write};
 use keyspace::Writer;
+use protocol::{NodeIdentity, RequestId};
 use storage::Fs;
 
 /// Writes until the disk, whose gate is shut, takes no more.
