@@ -15,6 +15,15 @@ use transport::LinkId;
 /// How long a refusal may take to the peer.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
+/// Why a batch is not applied yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// A key of it is being moved.
+    Move,
+    /// It is being prepared, or another one is before it.
+    Preparation,
+}
+
 impl Peers {
     pub(super) fn handle(&mut self, event: Event) {
         match event {
@@ -109,12 +118,11 @@ impl Peers {
         self.sealing.fetched(peer);
     }
 
-    /// Applies a batch. False if a key of it is being moved, or if it is being prepared: then nothing was done.
-    pub(super) fn apply(&mut self, batch: &Arc<Batch>) -> bool {
-        let applied = self.apply_payload(batch);
-        match applied {
-            Ok(None) => return false,
-            Ok(Some(changes)) => {
+    /// Applies a batch, or does nothing and says what it waits for.
+    pub(super) fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), WaitsFor> {
+        match self.apply_payload(batch) {
+            Ok(Err(waits)) => return Err(waits),
+            Ok(Ok(changes)) => {
                 self.node.console.metrics.keyspace.changes_applied.add(changes as u64);
                 self.hub.batch_applied(batch.origin, batch.last, self.now());
             }
@@ -127,7 +135,7 @@ impl Peers {
                 self.hub.batch_failed(batch.origin, batch.last);
             }
         }
-        true
+        Ok(())
     }
 
     /// Somebody whose batch this one builds on, and it is not applied.
@@ -141,7 +149,7 @@ impl Peers {
         batch.dependencies.iter().find(is_missing).map(|(number, _)| number)
     }
 
-    fn apply_payload(&mut self, batch: &Arc<Batch>) -> Result<Option<usize>, String> {
+    fn apply_payload(&mut self, batch: &Arc<Batch>) -> Result<Result<usize, WaitsFor>, String> {
         if let Some(number) = self.missing_dependency(batch) {
             return Err(format!("it depends on what node {number} wrote in a batch that could not be applied"));
         }
@@ -154,7 +162,7 @@ impl Peers {
         let (origin, bounds) = (batch.origin, (batch.previous.last, batch.last));
         let mut pause = |is_waited_for| self.pauses.between_steps(node.monotonic_ns(), is_waited_for);
         let applied = match readiness {
-            Readiness::Later => return Ok(None),
+            Readiness::Later => return Ok(Err(WaitsFor::Preparation)),
             Readiness::AsItIs => {
                 let raw = batch.open().map_err(|error| error.to_string())?;
                 node.keyspace.apply_with_pauses(origin, bounds, &raw, now, &mut pause)
@@ -168,7 +176,7 @@ impl Peers {
                 applied
             }
         };
-        applied.map_err(|error| error.to_string())
+        applied.map(|changes| changes.ok_or(WaitsFor::Move)).map_err(|error| error.to_string())
     }
 
     pub(super) fn give_up_session(&mut self, peer: NodeIdentity, session: protocol::SessionId, error: &str) {

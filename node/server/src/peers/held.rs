@@ -4,6 +4,7 @@
 //! put aside.
 
 use super::Peers;
+use super::events::WaitsFor;
 use super::keeping::{Queued, Waiting};
 use protocol::Batch;
 use std::collections::VecDeque;
@@ -48,8 +49,8 @@ impl Peers {
                 let batch = batch.clone();
                 if !(is_first || self.builds_on_what_is_applied(&batch)) {
                     self.put_aside(queued);
-                } else if !self.apply(&batch) {
-                    if !self.keeping.preparations.is_in_the_way() {
+                } else if let Err(waits) = self.apply(&batch) {
+                    if waits == WaitsFor::Move {
                         self.wait_for_the_move();
                     }
                     self.put_aside(queued);

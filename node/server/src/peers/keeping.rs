@@ -265,8 +265,8 @@ impl Peers {
                 self.hub.publish(batch, now);
             }
             Waiting::Apply(batch) => {
-                let is_applied = self.apply(&batch);
-                debug_assert!(is_applied, "it is applied where it can be put aside");
+                let applied = self.apply(&batch);
+                debug_assert!(applied.is_ok(), "it is applied where it can be put aside");
             }
             Waiting::Settled => self.hub.open_batch_closed(now),
             Waiting::Moment(clock) => self.take_moment(clock),

@@ -96,11 +96,6 @@ impl Preparations {
         Some(preparing.has_come())
     }
 
-    /// Whether something is being prepared, so that another large batch has to wait, or this one.
-    pub(super) fn is_in_the_way(&mut self) -> bool {
-        self.is_ready().is_some()
-    }
-
     /// It is prepared, and could not be applied yet: a key of it is being moved.
     pub(super) fn put_back(&mut self, last: Stamp, prepared: Prepared) {
         let (_, comes) = channel();

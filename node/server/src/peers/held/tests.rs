@@ -356,7 +356,7 @@ fn what_is_prepared_waits_for_no_other_move_and_what_waits_for_a_move_for_no_oth
         assert!(!thread.is_finished());
         let waits = two.batch(SOURCE, VersionVector::new());
         let large = three.large_batch(b"other", VersionVector::new());
-        for batch in [&waits, &large] {
+        for batch in [&large, &waits] {
             receive(&mut peers, batch);
         }
         assert_eq!(peers.keeping.held.iter().count(), 2);
