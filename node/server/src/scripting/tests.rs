@@ -16,6 +16,13 @@ fn eval(caller: &mut Caller, script: &str) -> String {
     String::from_utf8_lossy(&reply).into_owned()
 }
 
+/// Each script is answered so.
+fn answers(caller: &mut Caller, expected: &[(&str, &str)]) {
+    for (script, reply) in expected {
+        assert_eq!(eval(caller, script), *reply, "{script}");
+    }
+}
+
 #[test]
 fn a_script_calls_commands_and_answers_what_it_returns() {
     let mut caller = caller();
@@ -34,20 +41,21 @@ fn a_script_calls_commands_and_answers_what_it_returns() {
 #[test]
 fn tables_are_lists_up_to_the_first_gap_unless_a_name_says_otherwise() {
     let mut caller = caller();
-    for (script, reply) in [
-        ("return {1, nil, 3}", "*1\r\n:1\r\n"),
-        ("return {[1]='a', [3]='c'}", "*1\r\n$1\r\na\r\n"),
-        ("return {[2]='b', [1]='a'}", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
-        ("local t = {} t[3] = 3 t[2] = 2 t[1] = 1 return t", "*3\r\n:1\r\n:2\r\n:3\r\n"),
-        ("return {1, 2, name='z', [0]=7, [1.5]=8}", "*2\r\n:1\r\n:2\r\n"),
-        ("return {'x', err='E y'}", "-E y\r\n"),
-        ("return {1, {2, {3, {4, err='E in'}}}, ok=5}", "*2\r\n:1\r\n*2\r\n:2\r\n*2\r\n:3\r\n-E in\r\n"),
-        ("return {1, 2, ok='fine'}", "+fine\r\n"),
-        ("return {{}, {1, ok='s'}, {}}", "*3\r\n*0\r\n+s\r\n*0\r\n"),
-        ("return {false, 1}", "*2\r\n$-1\r\n:1\r\n"),
-    ] {
-        assert_eq!(eval(&mut caller, script), reply, "{script}");
-    }
+    answers(
+        &mut caller,
+        &[
+            ("return {1, nil, 3}", "*1\r\n:1\r\n"),
+            ("return {[1]='a', [3]='c'}", "*1\r\n$1\r\na\r\n"),
+            ("return {[2]='b', [1]='a'}", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+            ("local t = {} t[3] = 3 t[2] = 2 t[1] = 1 return t", "*3\r\n:1\r\n:2\r\n:3\r\n"),
+            ("return {1, 2, name='z', [0]=7, [1.5]=8}", "*2\r\n:1\r\n:2\r\n"),
+            ("return {'x', err='E y'}", "-E y\r\n"),
+            ("return {1, {2, {3, {4, err='E in'}}}, ok=5}", "*2\r\n:1\r\n*2\r\n:2\r\n*2\r\n:3\r\n-E in\r\n"),
+            ("return {1, 2, ok='fine'}", "+fine\r\n"),
+            ("return {{}, {1, ok='s'}, {}}", "*3\r\n*0\r\n+s\r\n*0\r\n"),
+            ("return {false, 1}", "*2\r\n$-1\r\n:1\r\n"),
+        ],
+    );
 }
 
 #[test]
@@ -104,16 +112,17 @@ fn names_of_commands_that_are_remembered_are_those_that_are_called() {
 #[test]
 fn lists_without_words_are_there_when_they_are_asked_for() {
     let mut caller = caller();
-    for (script, reply) in [
-        ("return {#KEYS, #ARGV, rawequal(ARGV, ARGV), rawequal(KEYS, ARGV)}", "*4\r\n:0\r\n:0\r\n:1\r\n$-1\r\n"),
-        ("return {type(rawget(_G, 'KEYS')), type(rawget(_G, 'ARGV'))}", "*2\r\n$5\r\ntable\r\n$5\r\ntable\r\n"),
-        ("local n = 0 for name in pairs(_G) do if name == 'ARGV' then n = n + 1 end end return n", ":1\r\n"),
-        ("ARGV[1] = 'left' return ARGV[1]", "$4\r\nleft\r\n"),
-        ("return #ARGV", ":0\r\n"),
-        ("return rawget(redis, 'KEYS') == nil", ":1\r\n"),
-    ] {
-        assert_eq!(eval(&mut caller, script), reply, "{script}");
-    }
+    answers(
+        &mut caller,
+        &[
+            ("return {#KEYS, #ARGV, rawequal(ARGV, ARGV), rawequal(KEYS, ARGV)}", "*4\r\n:0\r\n:0\r\n:1\r\n$-1\r\n"),
+            ("return {type(rawget(_G, 'KEYS')), type(rawget(_G, 'ARGV'))}", "*2\r\n$5\r\ntable\r\n$5\r\ntable\r\n"),
+            ("local n = 0 for name in pairs(_G) do if name == 'ARGV' then n = n + 1 end end return n", ":1\r\n"),
+            ("ARGV[1] = 'left' return ARGV[1]", "$4\r\nleft\r\n"),
+            ("return #ARGV", ":0\r\n"),
+            ("return rawget(redis, 'KEYS') == nil", ":1\r\n"),
+        ],
+    );
     assert_eq!(
         caller.call_bytes(&[b"EVAL", b"return {KEYS[1], ARGV[1], #KEYS, #ARGV}", b"1", b"\xff", b"\xfe"]),
         b"*4\r\n$1\r\n\xff\r\n$1\r\n\xfe\r\n:1\r\n:1\r\n"

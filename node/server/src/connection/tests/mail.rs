@@ -12,7 +12,12 @@ use tokio::task::yield_now;
 impl Scene {
     /// A client and how others see it.
     async fn enter(&self) -> (Client, Arc<Presence>) {
-        let mut client = self.connect();
+        self.enter_with_room(1 << 20).await
+    }
+
+    /// The same, with so many bytes on their way at most.
+    async fn enter_with_room(&self, room: usize) -> (Client, Arc<Presence>) {
+        let mut client = self.connect_with_room(room);
         client.send(b"PING\r\n").await;
         client.expect("+PONG\r\n").await;
         (client, self.node().clients.all().pop().unwrap())
@@ -99,10 +104,7 @@ async fn who_reads_nothing_of_what_is_posted_is_disconnected_and_its_memory_is_g
         run(async |scene| {
             super::set_output_limit(&scene, limit);
             let (mut stuck, _) = scene.enter().await;
-            let mut client = scene.connect_with_room(1024);
-            client.send(b"PING\r\n").await;
-            client.expect("+PONG\r\n").await;
-            let presence = scene.node().clients.all().pop().unwrap();
+            let (client, presence) = scene.enter_with_room(1024).await;
             let text = "x".repeat(3_000);
             let mut posted = 0;
             while scene.post(&presence, &text) && posted < 350 {
@@ -124,10 +126,7 @@ async fn who_reads_nothing_of_what_is_posted_is_disconnected_and_its_memory_is_g
 #[tokio::test(flavor = "current_thread")]
 async fn mail_of_which_some_was_taken_goes_on_where_it_stopped_and_what_came_later_is_behind_it() {
     run(async |scene| {
-        let mut client = scene.connect_with_room(1024);
-        client.send(b"PING\r\n").await;
-        client.expect("+PONG\r\n").await;
-        let presence = scene.node().clients.all().pop().unwrap();
+        let (mut client, presence) = scene.enter_with_room(1024).await;
         let mut expected = String::new();
         for text in ["a".repeat(3_000), "b".to_owned(), "c".repeat(900), "d".repeat(900), "e".repeat(3_000)] {
             scene.post(&presence, &text);
