@@ -23,6 +23,8 @@ const USAGE: &str = "usage: figures --memory [--keys N] [--key-bytes N] [--value
 [--rounds N] [--kept no|everysec] [--server-cores LIST] [--load-cores LIST]
        figures --speed --one-region [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
 [--rounds N] [--kept no|everysec] [--server-cores LIST] [--load-cores LIST]
+       figures --speed --redis-replica [--command NAME]... [--requests N] [--requests-alone N] [--clients N] [--keys N] [--value N] \
+[--rounds N] [--kept no|everysec] [--server-cores LIST] [--load-cores LIST]
        figures --idle [--seconds N] [--rest-seconds N] [--keys N]
        figures --idle-clients [--clients N] (with ulimit -n above twice N)
        figures --delay [--writes N] [--interval-ms N]
@@ -176,7 +178,13 @@ fn measure_speed(scene: &Scene<'_>) -> Result<Sheet, String> {
     };
     let cluster = scene.start(regions, &[&["workers=1"], persistence].concat());
     let redis = scene.must_redis(&scene.cores.server, file)?;
-    speed::run(&cluster, &redis, &scene.cores.server, &plan, scene.setting(&plan))
+    // Where the other region is, so that both have somebody who gets everything.
+    let replica = match scene.arguments.has("--redis-replica") {
+        true => Some(scene.must_redis(&scene.cores.load, &[file, &redis.as_replica()].concat())?),
+        false => None,
+    };
+    replica.iter().for_each(Redis::await_master);
+    speed::run(&cluster, (&redis, replica.as_ref()), &scene.cores.server, &plan, scene.setting(&plan))
 }
 
 fn measure_checkpoint(scene: &Scene<'_>) -> Result<Sheet, String> {

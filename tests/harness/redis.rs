@@ -62,6 +62,21 @@ impl Redis {
         self.process.id()
     }
 
+    /// The options of another one that follows this one.
+    pub fn as_replica(&self) -> [&str; 5] {
+        let (host, port) = self.address.rsplit_once(':').expect("an address has a port");
+        ["--repl-diskless-load", "on-empty-db", "--replicaof", host, port]
+    }
+
+    /// Waits until it has all that the one has which it follows.
+    pub fn await_master(&self) {
+        let mut client = self.client();
+        wait::until("the replica has everything", || match client.must("INFO replication").to_string() {
+            text if text.contains("master_link_status:up") => Ok(()),
+            text => Err(text),
+        });
+    }
+
     /// Ends it without saving anything.
     pub fn stop(&mut self) {
         // It answers by closing the connection.

@@ -120,16 +120,37 @@ struct Server<'a> {
     cores: &'a str,
     address: &'a str,
     process: u32,
+    /// What gets everything from it, if there is one.
+    follower: &'static str,
     peer: Option<u32>,
 }
 
-/// Runs the trial: the first node of the cluster is loaded. Both servers are on `cores`.
-pub fn run(cluster: &Cluster, redis: &Redis, cores: &str, plan: &Plan, setting: String) -> Result<Sheet, String> {
+/// Runs the trial: the first node of the cluster is loaded, and Redis, which may have a replica. Both servers are on `cores`.
+pub fn run(
+    cluster: &Cluster,
+    (redis, replica): (&Redis, Option<&Redis>),
+    cores: &str,
+    plan: &Plan,
+    setting: String,
+) -> Result<Sheet, String> {
     let node = &cluster.nodes[0];
-    let peer = cluster.nodes.get(1).map(|peer| peer.process_id());
     let servers = [
-        Server { name: "node", cores, address: &node.resp, process: node.process_id(), peer },
-        Server { name: "redis-server", cores, address: &redis.address, process: redis.process_id(), peer: None },
+        Server {
+            name: "node",
+            cores,
+            address: &node.resp,
+            process: node.process_id(),
+            follower: "the other region",
+            peer: cluster.nodes.get(1).map(|peer| peer.process_id()),
+        },
+        Server {
+            name: "redis-server",
+            cores,
+            address: &redis.address,
+            process: redis.process_id(),
+            follower: "the replica of redis-server",
+            peer: replica.map(Redis::process_id),
+        },
     ];
     let mut sheet = Sheet::new(setting);
     for case in &plan.commands {
@@ -156,8 +177,10 @@ fn show(case: &Case, servers: &[Server<'_>; 2], turns: &[Vec<Turn>; 2], sheet: &
         sheet.add(format!("{name}: processor time a request, {}", server.name), used, "ns", Bar::None);
         sheet.add(format!("{name}: throughput, {}", server.name), middle(turns, |turn| turn.rate), "/s", Bar::None);
     }
-    let of_peer = middle(&turns[0], |turn| turn.nanoseconds_of_peer);
-    sheet.add(format!("{name}: processor time a request, the other region"), of_peer, "ns", Bar::None);
+    for (server, turns) in servers.iter().zip(turns).filter(|(server, _)| server.peer.is_some()) {
+        let of_peer = middle(turns, |turn| turn.nanoseconds_of_peer);
+        sheet.add(format!("{name}: processor time a request, {}", server.follower), of_peer, "ns", Bar::None);
+    }
     sheet.add(format!("{name}: processor time, of redis-server's"), ratio(|turn| turn.nanoseconds), "x", case.cost);
     sheet.add(format!("{name}: throughput, of redis-server's"), ratio(|turn| turn.rate), "x", case.rate);
     for (server, turns) in servers.iter().zip(turns) {
