@@ -2,13 +2,15 @@
 
 use crate::arrival::{Arrival, Form, NeededSlots};
 use crate::beside::{Built, Plan};
+use crate::body::{key_of, only_map};
+use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::hash::slot_of;
 use crate::holds::Holder;
 use crate::keyspace::{Keyspace, Place};
 use crate::large::LargePut;
 use crate::runs::run_of;
-use crate::shared::EndedNumber;
+use crate::shared::{EndedNumber, Shared};
 use crate::slot::Slot;
 use crate::steps::Steps;
 use crdt::{Changes, DecodeError, NodeNumber, Operations, PlainChange, Stamp, UnixMillis, VersionVector};
@@ -205,19 +207,13 @@ impl Keyspace {
         }
         let mut slots = self.lock_slots(&needed.numbers);
         let _holding = self.shared.holds.begin(Holder::Apply);
-        let place_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), &group[at].place));
+        let slot_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), at));
         let mut behind_run = 0;
         // The memory of each change is asked for some changes before its turn, one line after the other.
         for step in 0..group.len() + FETCHED_BEFORE {
-            if let Some((slot, place)) = place_of(step)
-                && let Some(table) = slots[slot].1.table(place.database)
-            {
-                table.fetch_bucket(place.hash);
-            }
-            if let Some((slot, place)) = step.checked_sub(FETCHED_BEFORE / 2).and_then(place_of)
-                && let Some(table) = slots[slot].1.table(place.database)
-            {
-                table.fetch_entry(place.hash);
+            for (stage, fetch) in FETCHES.into_iter().enumerate() {
+                let Some((slot, at)) = step.checked_sub(stage * FETCHED_APART).and_then(slot_of) else { continue };
+                fetch(&slots[slot].1, &self.shared, &group[at]);
             }
             if let Some(at) = step.checked_sub(FETCHED_BEFORE).filter(|at| *at >= behind_run) {
                 let slot = &mut slots[usize::from(needed.of_changes[at])].1;
@@ -252,7 +248,7 @@ impl Keyspace {
     fn build_beside(&self, group: &[Arrival<'_>], pause: &mut dyn FnMut(bool)) -> Vec<(usize, Built)> {
         let mut pause = || pause(self.is_waited_for());
         let build = |(place, arrival): (usize, &Arrival<'_>)| {
-            let Arrival { change, place: Place { slot, .. }, form: Form::Operations } = arrival else { return None };
+            let Arrival { change, place: Place { slot, .. }, form: Form::Operations(_) } = arrival else { return None };
             let mut steps = Steps::new(&mut pause);
             let plan = Plan::of(change, &mut steps)?;
             let is_alone = plan.is_alone(change, &self.slot(*slot), &self.shared);
@@ -301,7 +297,7 @@ impl Keyspace {
             Form::Plain(PlainChange::Increment { birth, cumulative }) => {
                 slot.apply_increment(&self.shared, place, change, birth, cumulative)
             }
-            Form::Element(_) | Form::ClearsDatabase | Form::Operations => false,
+            Form::Element(_) | Form::ClearsDatabase | Form::Operations(_) => false,
         };
         if is_done {
             return Ok(());
@@ -315,9 +311,38 @@ impl Keyspace {
     }
 }
 
-/// Changes of a group before whose turn the memory that they need is asked for: the bucket first, then, when it is there, the
-/// entry.
-const FETCHED_BEFORE: usize = 16;
+/// What a change needs, in the order in which one leads to the other: of its key the bucket, then the entry; of the field or
+/// member that it writes the bucket, then the entry.
+const FETCHES: [fn(&Slot, &Shared, &Arrival<'_>); 4] = [
+    |slot, _, arrival| {
+        if let Some(table) = slot.table(arrival.place.database) {
+            table.fetch_bucket(arrival.place.hash);
+        }
+    },
+    |slot, _, arrival| {
+        if let Some(table) = slot.table(arrival.place.database) {
+            table.fetch_entry(arrival.place.hash);
+        }
+    },
+    |slot, shared, arrival| with_element(slot, arrival, |map, name| map.fetch_bucket(shared.hasher.hash(name))),
+    |slot, shared, arrival| with_element(slot, arrival, |map, name| map.fetch_element(shared.hasher.hash(name))),
+];
+
+/// The fields or members among which the one is that a change writes, and its name.
+#[inline]
+fn with_element(slot: &Slot, arrival: &Arrival<'_>, then: impl FnOnce(&ElementMap, &[u8])) {
+    let Form::Operations(Some(name)) = arrival.form else { return };
+    let (place, key) = (&arrival.place, arrival.change.key);
+    let entry = slot.table(place.database).and_then(|table| table.find(place.hash, |entry| key_of(entry) == key));
+    if let Some(map) = entry.and_then(only_map).filter(|map| map.is_table()) {
+        then(map, name);
+    }
+}
+
+/// So many changes lie between one of these fetches and the next.
+const FETCHED_APART: usize = 8;
+/// Changes of a group before whose turn the first of them is made.
+const FETCHED_BEFORE: usize = FETCHES.len() * FETCHED_APART;
 
 /// The groups of a batch: runs of changes that are tied to the next one.
 fn groups<'c, 'a>(changes: &'c [Arrival<'a>]) -> impl Iterator<Item = &'c [Arrival<'a>]> {

@@ -3,7 +3,7 @@
 use crate::keyspace::Place;
 use crate::shared::Shared;
 use crate::slot::DATABASES_HELD;
-use crdt::{Change, Changes, DecodeError, ElementWrite, NodeNumber, Operation, Operations, PlainChange, Stamp};
+use crdt::{Change, Changes, DecodeError, ElementWrite, Kind, NodeNumber, Operation, Operations, PlainChange, Stamp};
 
 /// A change that has come.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub(crate) enum Form<'a> {
     Element(ElementWrite<'a>),
     /// It removes a whole database: all slots have to do with it.
     ClearsDatabase,
-    /// Any other operations, which have been looked at.
-    Operations,
+    /// Any other operations, which have been looked at; and the field or member that the first of them writes.
+    Operations(Option<&'a [u8]>),
 }
 
 /// Bytes of a payload for one change, about: so many places are made at once.
@@ -52,7 +52,7 @@ impl<'a> Arrival<'a> {
             }
             arrivals.push(if is_built(number) {
                 let place = Place::of(shared, change.database, change.key);
-                Self { change, place, form: Form::Operations }
+                Self { change, place, form: Form::Operations(None) }
             } else {
                 Self::of(shared, change)?
             });
@@ -80,13 +80,29 @@ impl<'a> Arrival<'a> {
     }
 }
 
-impl Form<'_> {
-    fn of_operations(change: &Change<'_>) -> Result<Self, DecodeError> {
-        let mut clears = false;
-        for operation in Operations::of(change) {
-            clears |= matches!(operation?, Operation::ClearDatabase { .. });
+impl<'a> Form<'a> {
+    fn of_operations(change: &Change<'a>) -> Result<Self, DecodeError> {
+        let (mut clears, mut first) = (false, None);
+        for (number, operation) in Operations::of(change).enumerate() {
+            let operation = operation?;
+            clears |= matches!(operation, Operation::ClearDatabase { .. });
+            if number == 0 {
+                first = element_of(&operation);
+            }
         }
-        Ok(if clears && change.key.is_empty() { Form::ClearsDatabase } else { Form::Operations })
+        Ok(if clears && change.key.is_empty() { Form::ClearsDatabase } else { Form::Operations(first) })
+    }
+}
+
+/// The field or member that an operation writes.
+fn element_of<'a>(operation: &Operation<'a>) -> Option<&'a [u8]> {
+    match operation {
+        Operation::Put { kind, name, .. }
+        | Operation::Remove { kind, name, .. }
+        | Operation::Add { kind, name, .. } => {
+            matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet).then_some(*name)
+        }
+        _ => None,
     }
 }
 

@@ -188,6 +188,19 @@ impl Drain {
         end
     }
 
+    /// Bytes for a batch that begins with this record: it does not grow while it is filled, unless much of it is replaced.
+    fn room_from(&self, mut start: usize) -> usize {
+        let (mut bodies, mut room) = (0, 0);
+        while start < self.order.len() && bodies < BATCH_BYTES_TARGET {
+            let end = self.group_end(start);
+            let bytes: usize = self.order[start..end].iter().map(|record| record.end - record.start).sum();
+            bodies += bytes;
+            room += bytes + (end - start) * AROUND_A_CHANGE_BYTES;
+            start = end;
+        }
+        room
+    }
+
     fn body(&self, record: &Taken) -> &[u8] {
         &self.taken[usize::from(record.log)].bytes[record.start..record.end]
     }
@@ -201,6 +214,8 @@ impl Drain {
         if bytes > BATCH_BYTES_TARGET {
             // What is large is not copied again for what comes behind it.
             batch.payload.reserve_exact(bytes + group.len() * AROUND_A_CHANGE_BYTES);
+        } else if batch.payload.capacity() == 0 {
+            batch.payload.reserve_exact(self.room_from(start));
         }
         for (index, record) in group.iter().enumerate().filter(|&(index, _)| sent[index]) {
             encode_change(&mut batch.payload, previous, record.stamp, index < last_sent, self.body(record));

@@ -134,6 +134,12 @@ impl ElementMap {
         end_of(timed.member(first.cell))
     }
 
+    /// Whether it is large enough for a table: then it is looked up by hash.
+    #[inline]
+    pub fn is_table(&self) -> bool {
+        !matches!(self.shape, Shape::Flat(_))
+    }
+
     fn table(&self) -> Option<&Buckets<WideElement>> {
         match &self.shape {
             Shape::Flat(_) => None,

@@ -217,9 +217,10 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             match self.read().await? {
                 Wait::Bytes => {}
                 Wait::Mail => {
+                    self.release();
                     self.write().await?;
                     self.presence.note_active(self.worker.node.wall_clock());
-                    self.release();
+                    self.release_reply();
                     continue;
                 }
                 Wait::Over => return Ok(()),
@@ -266,7 +267,8 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
                 rest_of_turn().await;
             }
             self.write().await?;
-            self.release();
+            // What is read into is given back when there is nothing to read.
+            self.release_reply();
             if is_heard {
                 // Who hears it has its turn before more is read, also of a client that waits for no answer.
                 rest_of_turn().await;
@@ -625,6 +627,11 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
     /// Gives back the buffers that nothing is left in.
     fn release(&mut self) {
         self.input.release(self.worker);
+        self.release_reply();
+    }
+
+    /// Gives the buffer of replies back if nothing is left in it.
+    fn release_reply(&mut self) {
         if self.reply.is_empty() {
             self.worker.give_buffer(self.reply.replace_buffer(Vec::new()));
         }

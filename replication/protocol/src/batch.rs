@@ -185,6 +185,25 @@ impl Batch {
         if raw.len() == self.raw_len { Ok(raw) } else { Err(FrameError::Compression) }
     }
 
+    /// The same, in `room` if it has to be unpacked: what is unpacked there next takes its place.
+    pub fn open_in<'r>(&'r self, room: &'r mut Vec<u8>) -> Result<&'r [u8], FrameError> {
+        let payload = &self.encoded[self.header_len..];
+        if !self.compressed {
+            return Ok(payload);
+        }
+        if room.len() < self.raw_len {
+            // Sizes differ by a little from one batch to the next.
+            let size =
+                if self.raw_len > limits::SCRATCH_BYTES_MAX { self.raw_len } else { self.raw_len.next_power_of_two() };
+            *room = vec![0; size];
+        }
+        let room = &mut room[..self.raw_len];
+        match lz4_flex::block::decompress_into(payload, room) {
+            Ok(len) if len == self.raw_len => Ok(room),
+            Ok(_) | Err(_) => Err(FrameError::Compression),
+        }
+    }
+
     /// Whether a peer would take it: what is larger reaches others as state, and never over the lane of batches.
     pub(crate) fn can_travel(&self) -> bool {
         self.raw_len <= limits::BATCH_BYTES_MAX && self.encoded.len() <= limits::BATCH_BYTES_MAX
@@ -231,9 +250,11 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_as_it_was_sealed() {
+        let mut room = Vec::new();
         for (raw, previous) in [
             (vec![7u8; 10_000], BatchTail { last: at(900, 3), checksum: 99 }),
             (vec![], BatchTail::default()),
+            (vec![8u8; 500], BatchTail::default()),
             ((0..=255).collect(), BatchTail::default()),
         ] {
             let sealed = Batch::seal(
@@ -248,6 +269,7 @@ mod tests {
             let decoded = Batch::decode(sealed.bytes().clone()).unwrap();
             assert_eq!(decoded, sealed);
             assert_eq!(decoded.open().unwrap(), raw);
+            assert_eq!(decoded.open_in(&mut room).unwrap(), raw);
         }
     }
 
@@ -301,6 +323,7 @@ mod tests {
             bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
             bytes.extend_from_slice(&body);
             if let Ok(batch) = Batch::decode(bytes.into()) {
+                let _ = batch.open_in(&mut Vec::new());
                 let _ = batch.open();
             }
         }

@@ -38,7 +38,8 @@ pub const UNTRIED_BYTES_MIN: u64 = 64 << 10;
 /// ...up to so many: what begins to get smaller is compressed again after this much at most, and as long as nothing does a
 /// four hundredth is tried. `pelago_replication_packing_left_untried_total` counts what is left as it is.
 pub const UNTRIED_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of memory that are kept to compress into: enough for all but the largest batches, which take their own.
+/// Bytes of memory that are kept to compress into, and to unpack into: enough for all but the largest batches, which take
+/// their own.
 pub const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of all rings together: at 5 MB/s of changes a ring of 64 MiB bridges about 13 s; who was away longer gets state.

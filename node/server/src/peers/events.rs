@@ -6,6 +6,7 @@ use super::preparing::Readiness;
 use crate::persistence::ReadBack;
 use crdt::{NodeNumber, Stamp, VersionVector};
 use keyspace::StateReader;
+use protocol::limits::SCRATCH_BYTES_MAX;
 use protocol::{Alarm, Batch, CloseReason, Event, NodeIdentity, REMOVED, RefusalCode, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +121,11 @@ impl Peers {
 
     /// Applies a batch, or does nothing and says what it waits for.
     pub(super) fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), WaitsFor> {
-        match self.apply_payload(batch) {
+        let applied = self.apply_payload(batch);
+        if self.unpacked.len() > SCRATCH_BYTES_MAX {
+            self.unpacked = Vec::new();
+        }
+        match applied {
             Ok(Err(waits)) => return Err(waits),
             Ok(Ok(changes)) => {
                 self.node.console.metrics.keyspace.changes_applied.add(changes as u64);
@@ -164,8 +169,8 @@ impl Peers {
         let applied = match readiness {
             Readiness::Later => return Ok(Err(WaitsFor::Preparation)),
             Readiness::AsItIs => {
-                let raw = batch.open().map_err(|error| error.to_string())?;
-                node.keyspace.apply_with_pauses(origin, bounds, &raw, now, &mut pause)
+                let raw = batch.open_in(&mut self.unpacked).map_err(|error| error.to_string())?;
+                node.keyspace.apply_with_pauses(origin, bounds, raw, now, &mut pause)
             }
             Readiness::Ready(outcome) => {
                 let mut prepared = outcome?;

@@ -74,6 +74,8 @@ pub struct Peers {
     drain: Drain,
     /// Whether it pays to compress what is sent and kept.
     compression: Compression,
+    /// Where batches of others are unpacked: memory that is taken anew for each is the system's to clear each time.
+    unpacked: Vec<u8>,
     sweeper: Writer,
     audit: Audit,
     control: mpsc::Receiver<ControlRequest>,

@@ -132,6 +132,7 @@ impl Peers {
             self.pace.housekeeping_at = now + if busy { HOUSEKEEPING_INTERVAL } else { CALM_INTERVAL };
             if !busy {
                 self.drain.rest(&self.node.keyspace);
+                self.unpacked = Vec::new();
             }
             self.housekeeping();
             self.node.console.beat();

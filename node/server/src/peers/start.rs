@@ -171,6 +171,7 @@ impl Peers {
             links: BTreeMap::new(),
             drain: Drain::default(),
             compression: protocol::Compression::default(),
+            unpacked: Vec::new(),
             audit: Audit::default(),
             control,
             pending: control::Pending::default(),
