@@ -175,6 +175,9 @@ pub const ACL_LOG_NAME_BYTES_MAX: usize = 1024;
 /// met it is busy, and messages are no data: they are dropped.
 pub const OUTGOING_MESSAGES_BYTES_MAX: usize = 8 << 20;
 
+/// How often whether messages cross regions may change while some wait. Beyond that messages are dropped and counted, too.
+pub const OUTGOING_STRETCHES_MAX: usize = 64;
+
 /// Bytes of one message, with the name of its channel, that is sent to other nodes: larger ones would hold up the small ones
 /// behind them for as long as a slow path takes.
 pub const PUBLISHED_BYTES_MAX: usize = 4 << 20;

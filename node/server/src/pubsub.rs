@@ -10,7 +10,7 @@
 mod outgoing;
 mod subscriptions;
 
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, Reach};
 pub use subscriptions::Subscriptions;
 
 use crate::clients::Presence;
@@ -118,19 +118,20 @@ impl Default for PubSub {
 
 impl PubSub {
     /// Hands a message that a client of this node has published to all who have subscribed here, and sends it to the
-    /// other nodes. Says how many here receive it.
+    /// other nodes that it reaches. Says how many here receive it.
     pub fn publish(
         &self,
         kind: ChannelKind,
         channel: &[u8],
         payload: &[u8],
+        reach: Reach,
         limits: &OutputLimits,
         now: UnixMillis,
     ) -> usize {
         self.published.fetch_add(1, Ordering::Relaxed);
         let mut stripe = self.stripe(channel).lock();
         // With the stripe held: the others see the messages of a channel in the order in which they are seen here.
-        self.outgoing.put(kind, channel, payload);
+        self.outgoing.put(kind, channel, payload, reach);
         self.hand_out(&mut stripe, kind, channel, payload, limits, now)
     }
 

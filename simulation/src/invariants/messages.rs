@@ -7,7 +7,7 @@ use crate::world::World;
 use resp::{Reply, Version};
 use server::clients::Presence;
 use server::node::Node;
-use server::pubsub::{ChannelKind, Subscriptions};
+use server::pubsub::{ChannelKind, Reach, Subscriptions};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -136,7 +136,14 @@ impl Messages {
         let message = Message { life, number: *number };
         let limits = node.config.load().client_output_buffer_limit;
         let payload = message.payload();
-        node.pubsub.publish(ChannelKind::Channel, CHANNEL, payload.as_bytes(), &limits, node.wall_clock());
+        node.pubsub.publish(
+            ChannelKind::Channel,
+            CHANNEL,
+            payload.as_bytes(),
+            Reach::Everywhere,
+            &limits,
+            node.wall_clock(),
+        );
         Some(message)
     }
 

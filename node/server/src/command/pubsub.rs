@@ -5,7 +5,7 @@ use super::client_calls::write_help;
 use super::{Call, Command, CommandError, Flags, Group, Keys, Merge};
 use crate::client::ClientState;
 use crate::limits::SUBSCRIPTIONS_MAX;
-use crate::pubsub::{ChannelKind, Subscriptions};
+use crate::pubsub::{ChannelKind, Reach, Subscriptions};
 use resp::Version;
 use std::sync::Arc;
 
@@ -330,8 +330,11 @@ fn spublish(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
 }
 
 fn publish_to(call: &mut Call<'_, '_>, kind: ChannelKind, args: &[&[u8]]) -> Result<(), CommandError> {
-    let limits = call.node.config.load().client_output_buffer_limit;
-    let receivers = call.node.pubsub.publish(kind, args[1], args[2], &limits, call.now());
+    let (limits, reach) = {
+        let config = call.node.config.load();
+        (config.client_output_buffer_limit, if config.pubsub_regions { Reach::Everywhere } else { Reach::Region })
+    };
+    let receivers = call.node.pubsub.publish(kind, args[1], args[2], reach, &limits, call.now());
     call.client.is_heard |= receivers > 0;
     call.reply.count(receivers);
     Ok(())

@@ -2,22 +2,23 @@
 //! subscribers here.
 
 use super::Peers;
-use crate::pubsub::ChannelKind;
+use crate::pubsub::{ChannelKind, Reach};
 use protocol::{MessageKind, NodeIdentity, PublishedMessage};
 
 impl Peers {
-    /// Sends what clients have published here to every node that is connected; to those of the own region alone if messages
-    /// do not cross regions.
+    /// Sends what clients have published here to every node that is connected; to those of the own region alone what was
+    /// published while messages did not cross regions.
     pub(super) fn send_messages(&mut self) {
         let outgoing = &self.node.pubsub.outgoing;
         outgoing.open(self.hub.has_listeners());
-        let Some(frame) = outgoing.take().frame() else { return };
-        let crosses = self.node.config.load().pubsub_regions;
         let membership = &self.membership;
         let own = self.identity;
         let view = membership.view();
         let region_of = |node: NodeIdentity| view.member(node).map(|member| member.record.region.as_str());
-        self.hub.send_messages(&frame, &|peer| crosses || region_of(peer) == region_of(own));
+        for (reach, messages) in outgoing.take() {
+            let Some(frame) = messages.frame() else { continue };
+            self.hub.send_messages(&frame, &|peer| reach == Reach::Everywhere || region_of(peer) == region_of(own));
+        }
     }
 
     /// Hands what clients of a peer have published to the subscribers of this node.

@@ -5,7 +5,7 @@
 //! dropped and counted. Published messages are no data.
 
 use super::ChannelKind;
-use crate::limits::{OUTGOING_MESSAGES_BYTES_MAX, PUBLISHED_BYTES_MAX};
+use crate::limits::{OUTGOING_MESSAGES_BYTES_MAX, OUTGOING_STRETCHES_MAX, PUBLISHED_BYTES_MAX};
 use parking_lot::Mutex;
 use protocol::{MessageKind, MessageWriter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +16,25 @@ use tokio::sync::Notify;
 pub struct Outgoing {
     /// Somebody takes them: a node is connected, and messages cross regions.
     is_open: AtomicBool,
-    waiting: Mutex<MessageWriter>,
+    waiting: Mutex<Vec<Stretch>>,
     /// Told when the first message comes.
     pub news: Notify,
     dropped: AtomicU64,
     sent: AtomicU64,
     dropped_by_links: AtomicU64,
 }
+
+/// Whom a message goes to, as the setting was when it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The nodes of this region.
+    Region,
+    /// All nodes.
+    Everywhere,
+}
+
+/// Messages one behind the other that go to the same nodes.
+pub type Stretch = (Reach, MessageWriter);
 
 impl Outgoing {
     /// Says whether messages are to be kept for other nodes.
@@ -32,13 +44,13 @@ impl Outgoing {
 
     /// Takes a message, or drops it.
     #[inline]
-    pub fn put(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+    pub fn put(&self, kind: ChannelKind, channel: &[u8], payload: &[u8], reach: Reach) {
         if self.is_open.load(Ordering::Relaxed) {
-            self.keep(kind, channel, payload);
+            self.keep(kind, channel, payload, reach);
         }
     }
 
-    fn keep(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+    fn keep(&self, kind: ChannelKind, channel: &[u8], payload: &[u8], reach: Reach) {
         let kind = match kind {
             ChannelKind::Channel => MessageKind::Channel,
             ChannelKind::Shard => MessageKind::Shard,
@@ -47,20 +59,29 @@ impl Outgoing {
         };
         let bytes = channel.len().saturating_add(payload.len());
         let mut waiting = self.waiting.lock();
-        if bytes > PUBLISHED_BYTES_MAX || waiting.bytes().saturating_add(bytes) > OUTGOING_MESSAGES_BYTES_MAX {
+        let waiting_bytes = waiting.iter().map(|(_, messages)| messages.bytes()).fold(bytes, usize::saturating_add);
+        // Each change of the setting begins another stretch: of these there are few, unless somebody plays with it.
+        let begins = waiting.last().is_none_or(|(last, _)| *last != reach);
+        let is_full = waiting_bytes > OUTGOING_MESSAGES_BYTES_MAX || begins && waiting.len() >= OUTGOING_STRETCHES_MAX;
+        if bytes > PUBLISHED_BYTES_MAX || is_full {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let is_first = waiting.is_empty();
-        waiting.put(kind, channel, payload);
+        if begins {
+            waiting.push((reach, MessageWriter::default()));
+        }
+        if let Some((_, messages)) = waiting.last_mut() {
+            messages.put(kind, channel, payload);
+        }
         drop(waiting);
         if is_first {
             self.news.notify_one();
         }
     }
 
-    /// Takes all that wait.
-    pub fn take(&self) -> MessageWriter {
+    /// Takes all that wait, in the order in which they were published.
+    pub fn take(&self) -> Vec<Stretch> {
         std::mem::take(&mut *self.waiting.lock())
     }
 

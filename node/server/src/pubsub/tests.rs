@@ -22,7 +22,7 @@ impl Scene {
     }
 
     fn publish(&self, kind: ChannelKind, channel: &str, payload: &str) -> usize {
-        self.room.publish(kind, channel.as_bytes(), payload.as_bytes(), &OutputLimits::default(), 0)
+        self.room.publish(kind, channel.as_bytes(), payload.as_bytes(), Reach::Everywhere, &OutputLimits::default(), 0)
     }
 }
 
@@ -98,7 +98,11 @@ fn what_is_published_is_kept_for_other_nodes_only_while_they_listen_and_only_so_
     scene.room.outgoing.open(true);
     scene.publish(ChannelKind::Channel, "a", "x");
     scene.publish(ChannelKind::Shard, "a", "y");
-    assert_eq!(scene.room.outgoing.take().frame().map(|frame| frame.count()), Some(2));
+    // Whom it reaches is said when it is published, not when it is sent.
+    scene.room.publish(ChannelKind::Channel, b"a", b"z", Reach::Region, &OutputLimits::default(), 0);
+    let taken = scene.room.outgoing.take().into_iter();
+    let taken: Vec<_> = taken.map(|(reach, messages)| (reach, messages.frame().map(|frame| frame.count()))).collect();
+    assert_eq!(taken, [(Reach::Everywhere, Some(2)), (Reach::Region, Some(1))]);
     let large = "x".repeat(crate::limits::PUBLISHED_BYTES_MAX - 1);
     scene.publish(ChannelKind::Channel, "aa", &large);
     assert_eq!(scene.room.outgoing.dropped(), 1);
