@@ -273,12 +273,12 @@ fn fill(client: &mut Client, kind: Kind, elements: usize) {
     settle(client, &mut queued);
 }
 
-/// Waits until a node has given back the memory of what it has removed.
 /// Links that the nodes have lost since they started.
 fn links_lost(cluster: &Cluster) -> f64 {
     cluster.nodes.iter().map(|node| node.metrics().sum("pelago_peer_links_lost_total", "")).sum()
 }
 
+/// Waits until a node has given back the memory of what it has removed.
 fn await_freed(node: &Node, plan: &Plan) {
     wait::within(plan.through_max, &format!("{} has freed what it removed", node.name), || {
         match node.metrics().try_sum("pelago_keyspace_lazyfree_pending_objects", "") {

@@ -2,7 +2,7 @@
 
 use crate::arrival::{Arrival, Form, NeededSlots};
 use crate::beside::{Built, Plan};
-use crate::body::{key_of, only_map};
+use crate::body::only_map_in;
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::hash::slot_of;
@@ -207,12 +207,12 @@ impl Keyspace {
         }
         let mut slots = self.lock_slots(&needed.numbers);
         let _holding = self.shared.holds.begin(Holder::Apply);
-        let slot_of = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), at));
+        let needed_by = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), at));
         let mut behind_run = 0;
         // The memory of each change is asked for some changes before its turn, one line after the other.
         for step in 0..group.len() + FETCHED_BEFORE {
             for (stage, fetch) in FETCHES.into_iter().enumerate() {
-                let Some((slot, at)) = step.checked_sub(stage * FETCHED_APART).and_then(slot_of) else { continue };
+                let Some((slot, at)) = step.checked_sub(stage * FETCHED_APART).and_then(needed_by) else { continue };
                 fetch(&slots[slot].1, &self.shared, &group[at]);
             }
             if let Some(at) = step.checked_sub(FETCHED_BEFORE).filter(|at| *at >= behind_run) {
@@ -333,8 +333,7 @@ const FETCHES: [fn(&Slot, &Shared, &Arrival<'_>); 4] = [
 fn with_element(slot: &Slot, arrival: &Arrival<'_>, then: impl FnOnce(&ElementMap, &[u8])) {
     let Form::Operations(Some(name)) = arrival.form else { return };
     let (place, key) = (&arrival.place, arrival.change.key);
-    let entry = slot.table(place.database).and_then(|table| table.find(place.hash, |entry| key_of(entry) == key));
-    if let Some(map) = entry.and_then(only_map).filter(|map| map.is_table()) {
+    if let Some(map) = slot.table(place.database).and_then(|table| only_map_in(table, place.hash, key)) {
         then(map, name);
     }
 }

@@ -5,6 +5,7 @@ use crate::collection::ElementView;
 use crate::elements::{ElementMap, latest_of};
 use crate::entry::{Entry, Packed, PackedBundle, PackedCounter, PackedLife, View};
 use crate::sequence::Sequence;
+use crate::slot::KeyTable;
 use crate::stream::Stream;
 use crate::summary::Summary;
 use crdt::{Contribution, Element, Kind, Lifetime, Stamp, UnixMillis};
@@ -276,7 +277,7 @@ pub fn packed_counter<W>(contribution: &Contribution, life: PackedLife, access: 
 
 /// The elements of a key that is a collection of one type and nothing else, if they are not in one piece with it.
 #[inline]
-pub fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
+fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
     match entry.view() {
         View::Packed(_) | View::Counter(_) | View::Bundle(_) => None,
         View::Wide(body) => {
@@ -284,6 +285,13 @@ pub fn only_map(entry: &KeyEntry) -> Option<&ElementMap> {
             maps.into_iter().find_map(Option::as_deref)
         }
     }
+}
+
+/// The elements of the key with this hash, if it is such a collection and they have a table.
+#[inline]
+pub fn only_map_in<'t>(table: &'t KeyTable, hash: u64, key: &[u8]) -> Option<&'t ElementMap> {
+    let entry = table.find(hash, |entry| key_of(entry) == key)?;
+    only_map(entry).filter(|map| map.is_table())
 }
 
 /// The key of an entry.

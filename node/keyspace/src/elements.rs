@@ -137,7 +137,7 @@ impl ElementMap {
     /// Whether it is large enough for a table: then it is looked up by hash.
     #[inline]
     pub fn is_table(&self) -> bool {
-        !matches!(self.shape, Shape::Flat(_))
+        self.table().is_some()
     }
 
     fn table(&self) -> Option<&Buckets<WideElement>> {

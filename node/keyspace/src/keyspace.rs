@@ -1,7 +1,7 @@
 //! The keyspace: 16384 slots, the logs of their writers, and the doors for workers and for replication.
 
 use crate::access::{Access, Held};
-use crate::body::{key_of, only_map};
+use crate::body::only_map_in;
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
 use crate::events::Events;
@@ -273,7 +273,7 @@ impl Keyspace {
         for (at, Expected { place, key, element }) in wanted.iter().enumerate() {
             if let Some(element) = element
                 && let Some(table) = slots.table_of(at, place)
-                && let Some(map) = table.find(place.hash, |entry| key_of(entry) == *key).and_then(only_map)
+                && let Some(map) = only_map_in(table, place.hash, key)
             {
                 let hash = self.shared.hasher.hash(element);
                 map.fetch_bucket(hash);

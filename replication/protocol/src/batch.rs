@@ -181,8 +181,9 @@ impl Batch {
         if !self.compressed {
             return Ok(payload.to_vec());
         }
-        let raw = lz4_flex::block::decompress(payload, self.raw_len).map_err(|_| FrameError::Compression)?;
-        if raw.len() == self.raw_len { Ok(raw) } else { Err(FrameError::Compression) }
+        let mut raw = vec![0; self.raw_len];
+        self.unpack(&mut raw)?;
+        Ok(raw)
     }
 
     /// The same, in `room` if it has to be unpacked: what is unpacked there next takes its place.
@@ -198,8 +199,14 @@ impl Batch {
             *room = vec![0; size];
         }
         let room = &mut room[..self.raw_len];
-        match lz4_flex::block::decompress_into(payload, room) {
-            Ok(len) if len == self.raw_len => Ok(room),
+        self.unpack(room)?;
+        Ok(room)
+    }
+
+    /// Unpacks the changes into room for exactly so many bytes as the header claims.
+    fn unpack(&self, room: &mut [u8]) -> Result<(), FrameError> {
+        match lz4_flex::block::decompress_into(&self.encoded[self.header_len..], room) {
+            Ok(len) if len == room.len() => Ok(()),
             Ok(_) | Err(_) => Err(FrameError::Compression),
         }
     }

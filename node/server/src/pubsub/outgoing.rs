@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// Messages on their way to the other nodes.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// Somebody takes them: a node is connected, and messages cross regions.
+    /// Somebody takes them: a node is connected.
     is_open: AtomicBool,
     waiting: Mutex<Vec<Stretch>>,
     /// Told when the first message comes.
