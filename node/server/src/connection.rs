@@ -217,8 +217,6 @@ impl<'w, S: AsyncRead + AsyncWrite + Unpin> Connection<'w, S> {
             match self.read().await? {
                 Wait::Bytes => {}
                 Wait::Mail => {
-                    // What was read into may be here still, and the client may take long to read.
-                    self.release();
                     self.write().await?;
                     self.presence.note_active(self.worker.node.wall_clock());
                     self.release_reply();

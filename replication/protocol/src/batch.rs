@@ -281,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_unpacks_to_less_than_it_claims_is_refused_and_what_was_unpacked_before_is_not_shown() {
+        let sealed = |raw: &[u8]| {
+            let compression = &mut Compression::default();
+            Batch::seal(BatchTail::default(), at(1_000, 3), at(1_005, 3), dependencies(), 1, raw, compression)
+        };
+        let mut room = Vec::new();
+        sealed(&[7; 10_000]).open_in(&mut room).unwrap();
+        let short = sealed(&[8; 500]);
+        assert!(short.compressed);
+        for raw_len in [499, 501, 1_000] {
+            let lying = Batch { raw_len, ..Batch::clone(&short) };
+            assert_eq!(lying.open_in(&mut room), Err(FrameError::Compression), "{raw_len}");
+            assert_eq!(lying.open(), Err(FrameError::Compression), "{raw_len}");
+        }
+        assert_eq!(short.open_in(&mut room).unwrap(), [8; 500]);
+    }
+
+    #[test]
     fn the_header_of_a_busy_chain_is_small() {
         let sealed = Batch::seal(
             BatchTail { last: at(999, 3), checksum: 99 },
