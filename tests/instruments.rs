@@ -153,6 +153,23 @@ fn long_commands_are_counted_and_the_longest_are_told_in_the_order_of_time() {
 }
 
 #[test]
+fn the_longest_stall_is_told_without_what_was_taken_of_a_core() {
+    let (started, ms) = (Instant::now(), Duration::from_millis);
+    let mut stalls = Stalls::default();
+    let taken = Taken::of_any(&[
+        Taken::new(vec![(started + ms(1_010), started + ms(1_100))]),
+        Taken::new(vec![(started + ms(1_080), started + ms(1_110)), (started + ms(4_000), started + ms(5_000))]),
+    ]);
+    assert_eq!(stalls.longest_without(started, &taken), Duration::ZERO);
+    for (at, took) in [(1_000, 120), (2_000, 19), (3_000, 30)] {
+        stalls.note(ms(at), ms(took), 0, &["PING".to_owned()]);
+    }
+    // The first was longer, but not by the server; the second was none.
+    assert_eq!(stalls.longest_without(started, &taken), ms(30));
+    assert_eq!(stalls.longest_without(started, &Taken::default()), ms(120));
+}
+
+#[test]
 fn a_figure_that_misses_its_bar_or_is_no_number_is_a_fault() {
     let cases = [
         (5.0, Bar::AtMost(5.0), true),

@@ -1,8 +1,9 @@
 //! The long trials: a region or a link is cut for a minute under load, a region is away until the others have forgotten
-//! its batches, regions crash again and again and come back empty, or with what they have on disk.
+//! its batches, regions crash again and again and come back empty, or with what they have on disk, a region is added to
+//! many keys.
 //!
 //! `cargo run --release -p tests --bin outage -- --seconds 60`, or with `--link`, `--ring-exceeded`, `--crashes` or
-//! `--kills 20`.
+//! `--kills 20`, or `--region-added`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,13 +12,15 @@ use tests::cluster::Cluster;
 use tests::cores::{Cores, precede_programs};
 use tests::cut_plan::CutPlan;
 use tests::texts::Texts;
-use tests::{crashes, kills, link_cut, outage, ring_exceeded};
+use tests::{crashes, kills, link_cut, outage, region_added, ring_exceeded};
 
-const USAGE: &str = "usage: outage [--seconds N] [--clients N] [--pace-us N] [--seed S]
-       outage --link [--seconds N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
+const USAGE: &str = "usage: outage [--seconds N] [--seconds-after N] [--clients N] [--pace-us N] [--seed S]
+       outage --link [--seconds N] [--seconds-after N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
        outage --ring-exceeded [--keys N] [--value-bytes N] [--changed N] [--ring-bytes SIZE] [--pace-us N]
        outage --crashes [--rounds N] [--keys N] [--clients N] [--pace-us N] [--writing-ms N] [--seed S]
        outage --kills N [--keys N] [--value N] [--clients N] [--pace-us N] [--writing-ms N] [--slack-ms N] [--seed S] \
+[--server-cores LIST] [--load-cores LIST]
+       outage --region-added [--keys N] [--value N] [--clients N] [--pace-us N] [--interval-us N] [--seed S] \
 [--server-cores LIST] [--load-cores LIST]
 Starts three nodes as processes, cuts one off from the others (or a link, or kills them one after the other), and prints
 what clients noticed and what was lost. --set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program
@@ -25,6 +28,9 @@ instead of building it.";
 
 /// What a gap may last before a third node is asked, which is the setting's default, and a second more.
 const OLDEST_VIEW_MAX: Duration = Duration::from_millis(2_000);
+
+/// What a region's cut may cost.
+const OUTAGE_BARS: outage::Bars = outage::Bars { stall: Duration::from_millis(100), equal: Duration::from_secs(5) };
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_program(USAGE);
@@ -35,6 +41,8 @@ fn main() -> ExitCode {
         cut_link(&arguments)
     } else if arguments.has("--crashes") {
         crash(&arguments)
+    } else if arguments.has("--region-added") {
+        add_region(&arguments)
     } else if arguments.has("--kills") {
         kill(&arguments)
     } else {
@@ -83,6 +91,34 @@ fn kill(arguments: &Arguments) -> Vec<String> {
     sheet.faults()
 }
 
+fn add_region(arguments: &Arguments) -> Vec<String> {
+    let plan = region_added::Plan {
+        texts: Texts {
+            keys: arguments.count("--keys", 1_000_000).max(1),
+            value_bytes: arguments.count("--value", 100),
+            seed: arguments.number("--seed", 1),
+        },
+        clients: arguments.count("--clients", 4),
+        pace: Duration::from_micros(arguments.number("--pace-us", 1_000)),
+        interval: Duration::from_micros(arguments.number("--interval-us", 1_000)),
+        filled_max: Duration::from_secs(600),
+    };
+    let cores = Cores::asked(arguments);
+    if let Err(error) = cores.take_load() {
+        return vec![error];
+    }
+    let settings: Vec<&str> = arguments.all("--set").collect();
+    let mut cluster = Cluster::start_on(&cores.of_cluster(), &region_added::REGIONS, &settings);
+    let setting = format!("{plan:?}; {cores}; {settings:?}; {PROFILE}");
+    match region_added::run(&mut cluster, &cores, &plan, setting) {
+        Ok(sheet) => {
+            print!("{sheet}");
+            sheet.faults()
+        }
+        Err(error) => vec![error],
+    }
+}
+
 const PROFILE: &str = if cfg!(debug_assertions) { "build for tests" } else { "release build" };
 
 fn ring(arguments: &Arguments, default: &str) -> String {
@@ -108,7 +144,7 @@ fn cut_region(arguments: &Arguments) -> Vec<String> {
     let cluster = start(arguments, &[]);
     let outcome = outage::run(&cluster, &CutPlan::asked(arguments, 0));
     print!("{outcome}");
-    outcome.account.faults()
+    outcome.faults(OUTAGE_BARS)
 }
 
 fn cut_link(arguments: &Arguments) -> Vec<String> {

@@ -46,6 +46,22 @@ impl fmt::Display for Cores {
     }
 }
 
+/// The cores that this process may run on.
+pub fn allowed() -> Result<Vec<String>, String> {
+    let status = std::fs::read_to_string(STATUS).map_err(|error| format!("{STATUS}: {error}"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let list = list.ok_or_else(|| format!("{STATUS} names no cores"))?.trim();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    };
+    let ranges = list.split(',').map(range).collect::<Option<Vec<_>>>();
+    let ranges = ranges.ok_or_else(|| format!("{STATUS} names cores as '{list}'"))?;
+    Ok(ranges.into_iter().flatten().map(|core| core.to_string()).collect())
+}
+
+const STATUS: &str = "/proc/thread-self/status";
+
 /// Keeps the calling thread to a core.
 pub fn take_core(core: &str) -> Result<(), String> {
     run("taskset", &["-c", "-p", core, &this_thread()?])

@@ -12,7 +12,7 @@ pub struct CutPlan {
     pub before: Duration,
     /// How long the cut lasts.
     pub cut: Duration,
-    /// Writing after the cut.
+    /// Writing after the cut, once everybody has what was written before its end. With none clients stop when it ends.
     pub after: Duration,
     /// Clients at each node.
     pub clients: usize,
@@ -26,12 +26,13 @@ pub struct CutPlan {
 const CLIENTS: u64 = 4;
 
 impl CutPlan {
-    /// What a program was asked for: `--seconds`, `--clients`, `--pace-us` (this by default) and `--seed`.
+    /// What a program was asked for: `--seconds`, `--seconds-after`, `--clients`, `--pace-us` (this by default) and
+    /// `--seed`.
     pub fn asked(arguments: &Arguments, pace_us: u64) -> Self {
         Self {
             before: Duration::from_secs(5),
             cut: Duration::from_secs(arguments.number("--seconds", 60)),
-            after: Duration::from_secs(5),
+            after: Duration::from_secs(arguments.number("--seconds-after", 5)),
             clients: arguments.count("--clients", CLIENTS),
             pace: Duration::from_micros(arguments.number("--pace-us", pace_us)),
             seed: arguments.number("--seed", 1),

@@ -42,6 +42,7 @@ pub mod probe;
 pub mod processor;
 pub mod random;
 pub mod redis;
+pub mod region_added;
 pub mod reply;
 pub mod ring_exceeded;
 pub mod speed;

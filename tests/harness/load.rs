@@ -123,6 +123,8 @@ impl Told {
 /// Clients that write until they are stopped.
 #[derive(Debug)]
 pub struct Writers {
+    /// When they were started.
+    pub started: Instant,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Told>>,
 }
@@ -152,7 +154,7 @@ impl Writers {
             std::thread::spawn(move || write(&address, index, load, started, &stop))
         };
         let threads = addresses.iter().enumerate().map(start).collect();
-        Self { stop, threads }
+        Self { started, stop, threads }
     }
 
     /// Stops them; what each was told.

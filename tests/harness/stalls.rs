@@ -2,12 +2,15 @@
 //! log of the node. Not the distribution of latencies, which `load` keeps whole.
 
 use crate::client::shown;
-use std::time::Duration;
+use crate::taken::Taken;
+use std::time::{Duration, Instant};
 
 /// A command that took longer than this is a stall.
 pub const STALL_MIN: Duration = Duration::from_millis(20);
-/// Stalls that are told of one node: the longest. More would hide the others, and how many there were is told.
-const KEPT_MAX: usize = 24;
+/// Stalls of one node that are told: the longest. More would hide the others, and how many there were is told.
+const SHOWN_MAX: usize = 24;
+/// Stalls of one node that are kept, the longest.
+const KEPT_MAX: usize = 10_000;
 /// Letters of a command that are told: its name, its key and the beginning of its value.
 const LETTERS_MAX: usize = 40;
 
@@ -49,10 +52,23 @@ impl Stalls {
 
     fn keep(&mut self, stall: Stall) {
         self.kept.push(stall);
-        if self.kept.len() > KEPT_MAX {
-            self.kept.sort_by_key(|stall| std::cmp::Reverse(stall.took));
-            self.kept.truncate(KEPT_MAX);
+        if self.kept.len() >= 2 * KEPT_MAX {
+            self.leave_longest(KEPT_MAX);
         }
+    }
+
+    fn leave_longest(&mut self, most: usize) {
+        self.kept.sort_by_key(|stall| std::cmp::Reverse(stall.took));
+        self.kept.truncate(most);
+    }
+
+    /// The longest, each without what was taken of the cores during it; zero if there were none.
+    pub fn longest_without(&self, started: Instant, taken: &Taken) -> Duration {
+        let without = |stall: &Stall| {
+            let sent = started + stall.at;
+            stall.took.saturating_sub(taken.of((sent, sent + stall.took)))
+        };
+        self.kept.iter().map(without).max().unwrap_or_default()
     }
 
     /// A line each in the order of time, after one that says how many there were; none if there were none.
@@ -60,9 +76,11 @@ impl Stalls {
         if self.count == 0 {
             return Vec::new();
         }
-        let shown = if self.count > self.kept.len() as u64 { ", the longest" } else { "" };
+        let mut longest = self.clone();
+        longest.leave_longest(SHOWN_MAX);
+        let shown = if self.count > longest.kept.len() as u64 { ", the longest" } else { "" };
         let first = format!("{node:<12} {} commands took over {} ms{shown}:", self.count, STALL_MIN.as_millis());
-        let mut in_time: Vec<&Stall> = self.kept.iter().collect();
+        let mut in_time: Vec<&Stall> = longest.kept.iter().collect();
         in_time.sort_by_key(|stall| stall.at);
         let line = |Stall { at, took, client, command }: &Stall| {
             let (second, took) = (at.as_secs_f64(), took.as_secs_f64() * 1e3);

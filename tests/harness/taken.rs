@@ -24,7 +24,8 @@ pub struct Watch {
     cores: Vec<String>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Vec<Span>, String>>>,
-    switches: Result<Switches, String>,
+    /// None if what other programs had is not asked for.
+    switches: Option<Result<Switches, String>>,
 }
 
 /// From when until when.
@@ -50,16 +51,25 @@ pub struct Watched {
 impl Watch {
     /// Begins with one thread for each of these cores, as `taskset` names one.
     pub fn start(cores: &[&str]) -> Self {
+        let switches = match cores.is_empty() {
+            true => Err("there is more than one core each".to_owned()),
+            false => Switches::start(cores),
+        };
+        Self::begin(cores, Some(switches))
+    }
+
+    /// The same, but only what nobody had: where servers and clients share cores, each waits for the others too.
+    pub fn start_idle(cores: &[&str]) -> Self {
+        Self::begin(cores, None)
+    }
+
+    fn begin(cores: &[&str], switches: Option<Result<Switches, String>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = |core: &&str| {
             let (core, stop) = ((*core).to_owned(), Arc::clone(&stop));
             std::thread::spawn(move || watch(&core, &stop))
         };
         let threads = cores.iter().map(thread).collect();
-        let switches = match cores.is_empty() {
-            true => Err("there is more than one core each".to_owned()),
-            false => Switches::start(cores),
-        };
         Self { cores: cores.iter().map(|&core| core.to_owned()).collect(), stop, threads, switches }
     }
 
@@ -74,9 +84,13 @@ impl Watch {
             }
         }
         let cores: Vec<&str> = self.cores.iter().map(String::as_str).collect();
-        let foreign = self.switches.and_then(|switches| switches.stop(&cores, threads)).unwrap_or_else(|error| {
+        let nothing = || vec![Vec::new(); cores.len()];
+        let foreign = self
+            .switches
+            .map_or_else(|| Ok(nothing()), |switches| switches.and_then(|switches| switches.stop(&cores, threads)));
+        let foreign = foreign.unwrap_or_else(|error| {
             missing.push(error);
-            vec![Vec::new(); cores.len()]
+            nothing()
         });
         let of_core = |foreign: Vec<Span>| Taken::new(idle.iter().copied().chain(foreign).collect());
         Watched { taken: foreign.into_iter().map(of_core).collect(), missing }
@@ -110,6 +124,11 @@ impl Taken {
             }
         }
         Self { spans: apart }
+    }
+
+    /// Of any of several cores.
+    pub fn of_any(cores: &[Self]) -> Self {
+        Self::new(cores.iter().flat_map(|taken| taken.spans.iter().copied()).collect())
     }
 
     /// How much of this span was taken.
