@@ -228,7 +228,7 @@ settings! {
     /// Memory for recent batches of all nodes, from which others catch up without comparing state.
     ring_bytes: u64 = ["ring-bytes"], Replication, AtStart, Rule::Bytes { low: 1 << 20, high: 1 << 40 }, "64mb";
     /// Milliseconds at most between two batches while there is something to send.
-    batch_interval: Duration = ["batch-interval-ms"], Replication, AtOnce, milliseconds(1, 1_000), "4";
+    batch_interval: Duration = ["batch-interval-ms"], Replication, AtOnce, milliseconds(1, 1_000), "8";
     /// Milliseconds a known gap may last before its batches are asked of a third node.
     grace: Duration = ["grace-ms"], Replication, AtStart, milliseconds(10, 600_000), "1000";
     /// Milliseconds between heartbeats on an idle link.
