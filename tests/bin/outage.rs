@@ -15,15 +15,15 @@ use tests::texts::Texts;
 use tests::{crashes, kills, link_cut, outage, region_added, ring_exceeded};
 
 const USAGE: &str = "usage: outage [--seconds N] [--seconds-after N] [--clients N] [--pace-us N] [--seed S]
-       outage --link [--seconds N] [--seconds-after N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
+       outage --link [--seconds N] [--clients N] [--pace-us N] [--seed S] [--ring-bytes SIZE]
        outage --ring-exceeded [--keys N] [--value-bytes N] [--changed N] [--ring-bytes SIZE] [--pace-us N]
        outage --crashes [--rounds N] [--keys N] [--clients N] [--pace-us N] [--writing-ms N] [--seed S]
        outage --kills N [--keys N] [--value N] [--clients N] [--pace-us N] [--writing-ms N] [--slack-ms N] [--seed S] \
 [--server-cores LIST] [--load-cores LIST]
        outage --region-added [--keys N] [--value N] [--clients N] [--pace-us N] [--interval-us N] [--seed S] \
 [--server-cores LIST] [--load-cores LIST]
-Starts three nodes as processes, cuts one off from the others (or a link, or kills them one after the other), and prints
-what clients noticed and what was lost. --set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program
+Starts three nodes as processes, cuts one off from the others (or a link, or kills them one after the other, or adds the
+third to a cluster of many keys), and prints what clients noticed and what was lost. --set NAME=VALUE gives all nodes a setting. PELAGO_TESTS_BINARY names the program
 instead of building it.";
 
 /// What a gap may last before a third node is asked, which is the setting's default, and a second more.

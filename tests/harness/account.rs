@@ -33,9 +33,8 @@ impl Account {
         cluster.nodes.iter().map(of).collect()
     }
 
-    /// Waits until all nodes are equal, and asks them for what clients were told.
-    pub fn draw_up(cluster: &Cluster, told: Vec<(String, Told)>) -> Self {
-        let begun = Instant::now();
+    /// Waits until all nodes are equal, and asks them for what clients were told; the time counts from `begun`.
+    pub fn draw_up(cluster: &Cluster, told: Vec<(String, Told)>, begun: Instant) -> Self {
         cluster.await_equal();
         let equal = begun.elapsed();
         let mut clients = cluster.clients();
@@ -53,6 +52,9 @@ impl Account {
     /// What of it must not be; nothing if all is well.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
+        if self.told.iter().all(|(_, told)| told.clients == 0) {
+            faults.push("there were no clients: nothing was tried".to_owned());
+        }
         for (node, told) in &self.told {
             if told.errors_count > 0 {
                 faults.push(format!("clients of {node} saw {} errors: {:?}", told.errors_count, told.errors));

@@ -12,7 +12,8 @@ pub struct CutPlan {
     pub before: Duration,
     /// How long the cut lasts.
     pub cut: Duration,
-    /// Writing after the cut, once everybody has what was written before its end. With none clients stop when it ends.
+    /// Writing after the cut, once everybody has what was written before its end. With none, clients of a region's cut stop
+    /// when it ends.
     pub after: Duration,
     /// Clients at each node.
     pub clients: usize,

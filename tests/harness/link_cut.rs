@@ -68,7 +68,7 @@ pub fn run(cluster: &Cluster, plan: &CutPlan) -> Outcome {
     let stopped = Instant::now();
     await_acknowledged(cluster, 0);
     let drained_after_the_last_write = stopped.elapsed();
-    let account = Account::draw_up(cluster, told);
+    let account = Account::draw_up(cluster, told, Instant::now());
     Outcome {
         account,
         views_before,

@@ -58,21 +58,22 @@ pub fn run(cluster: &Cluster, plan: &CutPlan) -> Outcome {
     cluster.nodes.iter().for_each(|node| drop(node.client().must(&format!("SET marker:{} written", node.name))));
     cluster.heal(AWAY);
     let healed = Instant::now();
-    let (caught_up, told) = if plan.after.is_zero() {
-        let told = Account::stop(cluster, writers, plan.clients);
+    let stop = || (Account::stop(cluster, writers, plan.clients), Instant::now());
+    let (caught_up, (told, stopped)) = if plan.after.is_zero() {
+        let stopped = stop();
         await_markers(cluster);
-        (healed.elapsed(), told)
+        (healed.elapsed(), stopped)
     } else {
         await_markers(cluster);
         let caught_up = healed.elapsed();
         wait::pause(plan.after);
-        (caught_up, Account::stop(cluster, writers, plan.clients))
+        (caught_up, stop())
     };
     let watched = watch.stop(&Threads::of(std::iter::empty()));
     unseen.extend(watched.missing);
     let taken = Taken::of_any(&watched.taken);
     let own_stalls = told.iter().map(|(_, told)| told.stalls.longest_without(started, &taken)).collect();
-    let account = Account::draw_up(cluster, told);
+    let account = Account::draw_up(cluster, told, stopped);
     let (cut, clients_went_on) = ((begun, healed - started), !plan.after.is_zero());
     Outcome { account, cut, caught_up, clients_went_on, own_stalls, unseen }
 }

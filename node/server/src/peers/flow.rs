@@ -15,14 +15,14 @@ use tokio::time::Instant;
 const PIPELINE_TRIES_MAX: u32 = 10_000;
 
 impl Peers {
-    /// Closes what workers have written into batches, and gives them to the hub. False if nothing was written. While the
-    /// disk is slow, what was written waits where it is.
-    pub(super) fn close_batches(&mut self) -> bool {
-        if !self.keeping.has_room() {
+    /// Closes what workers have written into batches, and gives them to the hub. While the disk is slow, what was written
+    /// waits where it is.
+    pub(super) fn close_batches(&mut self) {
+        if self.keeping.has_room() {
+            self.close_batches_up_to(Stamp::MAX);
+        } else {
             self.drained_at = Instant::now();
-            return true;
         }
-        self.close_batches_up_to(Stamp::MAX)
     }
 
     /// Closes and publishes everything that was written until now. False if something of it is not published yet.

@@ -175,7 +175,7 @@ struct BatchFigures {
     bytes_out: u64,
 }
 
-/// After so long without a batch the next change is sent at once; else it waits for `batch-interval-ms`.
+/// After so long without a batch a change is sent at once; else it waits until `batch-interval-ms` after that batch is over.
 const QUIET: Duration = Duration::from_millis(1);
 /// Slots that one sweep visits: about 100 us of work, so that batches are not held up.
 const SWEEP_SLOTS_MAX: usize = 512;
@@ -257,9 +257,13 @@ impl Peers {
         self.go_on_with_state();
         self.hasten_for_clients(now);
         if self.drain_at.is_some_and(|at| at <= now) {
-            // While changes come, look again after the interval: that spares the workers waking this thread. Without a
+            // The next change wakes this thread, once: only then is it known whether a quiet moment was before it. Without a
             // number nothing can be closed: whoever takes one looks then.
-            let comes = self.number().is_some() && (self.close_batches() || self.node.keyspace.arm());
+            let has_number = self.number().is_some();
+            if has_number {
+                self.close_batches();
+            }
+            let comes = has_number && self.node.keyspace.arm();
             self.drain_at = comes.then(|| self.drain_time());
         }
         let (millis, wall) = (self.now(), self.node.wall_clock());

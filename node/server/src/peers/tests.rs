@@ -254,6 +254,42 @@ fn a_node_whose_number_has_ended_waits_for_another_one_without_looking_for_chang
 }
 
 #[test]
+fn a_change_leaves_at_once_after_a_quiet_moment_and_else_when_the_interval_is_over() {
+    in_a_runtime(|| {
+        let (mut peers, mut writer) = founded(None);
+        let me = peers.number().unwrap();
+        let interval = peers.node.config.load().batch_interval;
+        // What the thread does when somebody wakes it.
+        let woken = |peers: &mut Peers| {
+            let mut notified = std::pin::pin!(Arc::clone(&peers.wake).notified_owned());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(notified.as_mut().poll(&mut context).is_ready(), "nobody says that something was written");
+            peers.drain_at = Some(peers.drain_time());
+            peers.turn();
+        };
+        peers.drain_at = Some(Instant::now());
+        peers.turn();
+        peers.drained_at = Instant::now() - QUIET;
+        let first = write(&mut writer, b"k", b"v");
+        woken(&mut peers);
+        assert_eq!(peers.hub.closed_vector().of(me), first);
+        // Right after a batch, however slow this machine is.
+        peers.drained_at = Instant::now() + interval;
+        let second = write(&mut writer, b"k", b"w");
+        woken(&mut peers);
+        assert_eq!((peers.hub.closed_vector().of(me), peers.drain_at), (first, Some(peers.drained_at + interval)));
+        peers.drain_at = Some(Instant::now());
+        peers.turn();
+        assert_eq!(peers.hub.closed_vector().of(me), second);
+        // A quiet moment later, though the interval is not over.
+        peers.drained_at = Instant::now() - QUIET;
+        let third = write(&mut writer, b"k", b"x");
+        woken(&mut peers);
+        assert_eq!(peers.hub.closed_vector().of(me), third);
+    });
+}
+
+#[test]
 fn writes_are_refused_before_it_is_asked_whether_anything_was_written() {
     in_a_runtime(|| {
         let (mut peers, mut writer) = founded(None);
