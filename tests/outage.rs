@@ -15,6 +15,11 @@ fn a_cut_costs_no_client_an_error_and_no_increment_is_lost() {
     assert!(faults.is_empty(), "{}\n{outcome}", faults.join("\n"));
     assert!(outcome.account.told.iter().all(|(_, told)| told.commands > 500), "{outcome}");
     assert!(outcome.caught_up < Duration::from_secs(10), "{outcome}");
+    // Who was cut off has closed its links itself, the others have seen them close.
+    for (node, links) in cluster.nodes.iter().zip([1.0, 1.0, 2.0]) {
+        let lost = node.metrics().sum("pelago_peer_links_lost_total", "");
+        assert!(lost >= links, "{} says that it lost {lost} links", node.name);
+    }
 }
 
 #[test]

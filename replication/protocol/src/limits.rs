@@ -98,6 +98,9 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 pub const NUMBER_REQUEST_MS: u64 = 2_000;
 /// Milliseconds between two copies of the membership for a peer that still reports another one.
 pub const MEMBERSHIP_RESEND_MS: u64 = 3_000;
+/// Two exchanges that differ by more than what they can tell and this say that a clock was set in between: clocks are also
+/// drawn near each other by half a millisecond a second.
+pub const CLOCK_SLEW_MS: u64 = 25;
 /// Round-trip samples of which the fastest one tells the clock offset: at four a second, about 16 s.
 pub const CLOCK_SAMPLES: usize = 64;
 /// Milliseconds for which what was measured of a peer's clock counts in the median after its link has ended. A node whose

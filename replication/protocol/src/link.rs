@@ -126,14 +126,14 @@ impl Peer {
     /// Remembers what the link has measured.
     pub(crate) fn note_offset(&mut self, now: Millis, wall: UnixMillis) {
         if let Some(best) = self.link.as_ref().and_then(|link| link.clock.best()) {
-            self.clock = Some(SeenClock::new(best.offset_ms, now, wall));
+            self.clock = Some(SeenClock::new(best, now, wall));
         }
     }
 
     /// Its clock minus ours, if that is known well enough to judge ours by it.
     pub(crate) fn offset_ms(&self, now: Millis, wall: UnixMillis) -> Option<i64> {
         match self.ready().and_then(|link| link.clock.best()) {
-            Some(best) => Some(best.offset_ms),
+            Some(best) => Some(best.offset_ms(now, wall)),
             None => self.clock.and_then(|clock| clock.offset_now(now, wall)),
         }
     }
@@ -252,19 +252,19 @@ impl Link {
     }
 
     /// Takes the clock readings out of a peer's heartbeat.
-    pub(crate) fn heard_heartbeat(&mut self, heartbeat: &Heartbeat, now: Millis, wall: UnixMillis) {
+    pub(crate) fn heard_heartbeat(&mut self, heartbeat: &Heartbeat, now: Millis) {
         self.heartbeat_heard = Some((heartbeat.sent_ms, now));
         self.peer_filling = heartbeat.filling;
         self.membership_hash = heartbeat.membership_hash;
         if let Some((sent_ms, held_ms)) = heartbeat.echo {
-            self.heard_echo(sent_ms, held_ms, heartbeat.wall_ms, now, wall);
+            self.heard_echo(sent_ms, held_ms, heartbeat.wall_ms, now);
         }
     }
 
     /// An answer to what we sent at `sent_ms` of our own clock. An echo of what was never sent tells nothing.
-    pub(crate) fn heard_echo(&mut self, sent_ms: u64, held_ms: u64, peer_wall_ms: u64, now: Millis, wall: UnixMillis) {
+    pub(crate) fn heard_echo(&mut self, sent_ms: u64, held_ms: u64, peer_wall_ms: u64, now: Millis) {
         let Some(rtt_ms) = now.0.checked_sub(sent_ms).and_then(|all| all.checked_sub(held_ms)) else { return };
-        self.clock.record(ClockSample::new(rtt_ms, peer_wall_ms, wall));
+        self.clock.record(ClockSample::new(rtt_ms, peer_wall_ms, now));
     }
 
     /// Sends our membership record if the peer reports another one and did not get this one just now.

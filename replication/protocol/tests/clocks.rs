@@ -93,6 +93,23 @@ fn off_by_s(world: &World, index: usize) -> Option<i64> {
 }
 
 #[test]
+fn a_clock_that_is_set_while_the_link_stands_is_seen_at_once_by_its_node_and_soon_by_the_others() {
+    let mut world = World::new(2, 1, |_, _| {});
+    // Longer than all exchanges that are remembered.
+    world.run(60_000);
+    assert_eq!((off_by_s(&world, 0), off_by_s(&world, 1)), (Some(0), Some(0)));
+    world.nodes[1].skew_ms = 7_200_000;
+    assert_eq!(off_by_s(&world, 1), Some(-7_200));
+    // Two heartbeats and the way.
+    world.run(1_000);
+    assert_eq!((off_by_s(&world, 0), off_by_s(&world, 1)), (Some(7_200), Some(-7_200)));
+    world.nodes[1].skew_ms = 0;
+    assert_eq!(off_by_s(&world, 1), Some(0));
+    world.run(1_000);
+    assert_eq!((off_by_s(&world, 0), off_by_s(&world, 1)), (Some(0), Some(0)));
+}
+
+#[test]
 fn what_a_clock_was_seen_to_be_counts_for_a_time_and_until_its_member_is_removed() {
     let mut world = World::new(2, 1, |_, _| {});
     world.nodes[1].skew_ms = 100_000;

@@ -494,6 +494,50 @@ fn the_lag_report_grows_while_a_peer_is_away_and_falls_when_it_is_back() {
 }
 
 #[test]
+fn what_a_peer_got_by_way_of_another_is_counted_when_the_link_is_back() {
+    let mut world = World::new(3, 1, |_, _| {});
+    world.random_write(0);
+    world.converge(1_000);
+    world.run(200);
+    let counted = |world: &World| {
+        let report = world.nodes[0].hub.link_report(identity(1), Millis(world.now), world.wall(0)).unwrap();
+        report.applied_lags.counts.iter().sum::<u64>()
+    };
+    world.cut(0, 1);
+    world.random_write(0);
+    world.run(10_000);
+    assert_eq!(world.nodes[1].store.vector, world.nodes[0].store.vector);
+    assert_eq!(counted(&world), 1);
+    world.heal();
+    world.run(2_000);
+    assert_eq!(counted(&world), 2);
+}
+
+#[test]
+fn what_was_restored_and_is_not_acknowledged_is_as_old_as_it_is() {
+    let mut world = World::new(2, 1, |_, _| {});
+    world.random_write(0);
+    world.converge(1_000);
+    world.cut(0, 1);
+    world.random_write(0);
+    world.run(5_000);
+    let (store, journal) = (world.nodes[0].store.clone(), world.nodes[0].journal.clone());
+    world.stop(0);
+    world.run(5_000);
+    world.start(0, store, |_| {});
+    journal.into_iter().for_each(|batch| world.nodes[0].hub.restore(batch));
+    // The link stands, and the peer has nothing of it yet.
+    world.heal();
+    world.run_until(3_000, "the link stands", |world| {
+        let report = world.nodes[0].hub.link_report(identity(1), Millis(world.now), world.wall(0));
+        report.is_some_and(|report| report.phase == LinkPhase::Ready)
+    });
+    let report = world.nodes[0].hub.link_report(identity(1), Millis(world.now), world.wall(0)).unwrap();
+    assert_eq!(report.unacknowledged_changes, 1);
+    assert!(report.applied_lag_ms >= 9_000, "{}", report.applied_lag_ms);
+}
+
+#[test]
 fn what_all_have_applied_is_known_when_all_rest() {
     let mut world = World::new(3, 1, |_, _| {});
     (0..3).for_each(|index| world.random_write(index));

@@ -19,7 +19,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -102,9 +102,12 @@ impl Replication {
         Arc::clone(self.peers.write().entry(name.to_owned()).or_default())
     }
 
-    /// Ends the metrics of a peer, when it is no member any more.
-    pub fn forget_peer(&self, name: &str) {
-        self.peers.write().remove(name);
+    /// Ends the metrics of all peers but these: the others are no members any more. Returns what was ended.
+    pub fn keep_peers(&self, names: &BTreeSet<String>) -> Vec<Arc<PeerMetrics>> {
+        if self.peers.read().keys().all(|name| names.contains(name)) {
+            return Vec::new();
+        }
+        self.peers.write().extract_if(.., |name, _| !names.contains(name)).map(|(_, peer)| peer).collect()
     }
 
     /// All peers, by name.

@@ -74,7 +74,9 @@ fn peers_have_a_label_that_is_escaped() {
     let metrics = scene.metrics();
     metrics.replication.peer("eu-\"west\"-1").applied_lag_ms.set(42);
     metrics.replication.peer("gone-1").applied_lag_ms.set(7);
-    metrics.replication.forget_peer("gone-1");
+    let kept = ["eu-\"west\"-1".to_owned()].into();
+    assert_eq!(metrics.replication.keep_peers(&kept).len(), 1);
+    assert_eq!(metrics.replication.keep_peers(&kept).len(), 0);
     let text = scene.text();
     assert!(text.contains("pelago_peer_applied_lag_ms{peer=\"eu-\\\"west\\\"-1\"} 42\n"), "{text}");
     assert!(!text.contains("gone-1"));

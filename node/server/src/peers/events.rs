@@ -202,16 +202,16 @@ impl Peers {
         }
         // What the hub still wants to say (why it refuses) goes first.
         let (now, wall) = (self.now(), self.node.wall_clock());
-        if let Some(link) = self.links.remove(&peer) {
+        if let Some(link) = self.forget_link(peer) {
             while let Some(frame) = self.hub.poll_transmit(peer, protocol::Lane::Control, now, wall) {
-                if self.transport.send(link.id, protocol::Lane::Control, frame).is_err() {
+                if self.transport.send(link, protocol::Lane::Control, frame).is_err() {
                     break;
                 }
             }
             match reason {
-                CloseReason::Removed => self.transport.close_removed(link.id, REMOVED),
-                CloseReason::Refused(_) => self.close_when_told(link.id, reason),
-                _ => self.transport.close(link.id, &reason.to_string()),
+                CloseReason::Removed => self.transport.close_removed(link, REMOVED),
+                CloseReason::Refused(_) => self.close_when_told(link, reason),
+                _ => self.transport.close(link, &reason.to_string()),
             }
         }
         match reason {

@@ -173,6 +173,8 @@ impl Refusals {
 struct BatchFigures {
     changes_made: u64,
     bytes_out: u64,
+    /// To those that are no members any more.
+    bytes_out_gone: u64,
 }
 
 /// After so long without a batch a change is sent at once; else it waits until `batch-interval-ms` after that batch is over.
@@ -190,6 +192,8 @@ const SWEEP_AGAIN: Duration = Duration::from_millis(1);
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(60);
 /// Events of the transport that are taken in one turn before what they caused is sent.
 const EVENTS_A_TURN_MAX: usize = 256;
+/// How long they may take together before the turn goes on, where the last one ends.
+const EVENTS_TURN_MAX: Duration = Duration::from_millis(1);
 /// How long an orderly stop waits for peers to have what was written here.
 pub(crate) const STOP_DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long an orderly stop waits for the workers to end.
@@ -313,8 +317,13 @@ impl Peers {
     }
 
     async fn take_transport_events(&mut self, first: TransportEvent) {
+        let began_ns = self.node.monotonic_ns();
         self.take_transport_event(first);
         for _ in 1..EVENTS_A_TURN_MAX {
+            // What these bring is applied at once; own batches and heartbeats are due meanwhile.
+            if u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > EVENTS_TURN_MAX.as_nanos() {
+                break;
+            }
             let next = std::future::poll_fn(|context| {
                 std::task::Poll::Ready(match self.transport_events.poll_recv(context) {
                     std::task::Poll::Ready(event) => event,
@@ -355,8 +364,7 @@ impl Peers {
                     self.note_removed();
                 }
                 if self.links.get(&peer).is_some_and(|known| known.id == link) {
-                    self.links.remove(&peer);
-                    self.node.console.metrics.replication.peer(&self.name_of(peer)).links_lost.add(1);
+                    self.forget_link(peer);
                     self.hub.link_down(peer, now);
                 }
             }
@@ -393,10 +401,18 @@ impl Peers {
     }
 
     fn drop_link(&mut self, peer: NodeIdentity, reason: &str) {
-        if let Some(link) = self.links.remove(&peer) {
-            self.transport.close(link.id, reason);
+        if let Some(link) = self.forget_link(peer) {
+            self.transport.close(link, reason);
             self.hub.link_down(peer, self.now());
         }
+    }
+
+    /// A link is over, whoever has ended it: it is counted, with what went over it. The transport may have to close it.
+    fn forget_link(&mut self, peer: NodeIdentity) -> Option<LinkId> {
+        self.note_traffic(peer);
+        let link = self.links.remove(&peer)?;
+        self.node.console.metrics.replication.peer(&self.name_of(peer)).links_lost.add(1);
+        Some(link.id)
     }
 
     /// The number this node stamps with, if it has one.

@@ -5,6 +5,7 @@ use crate::info::{ClusterStatus, LinkState, MemberState, MemberStatus};
 use crdt::membership::Member;
 use protocol::{LinkPhase, LinkReport, NodeIdentity};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Counter resets that a node remembers before it raises an alarm: some 200 MB with keys and fields of usual length.
@@ -244,7 +245,8 @@ impl Peers {
 
     pub(super) fn update_metrics(&mut self) {
         let report = self.hub.report();
-        let metrics = &self.node.console.metrics;
+        let node = self.node.clone();
+        let metrics = &node.console.metrics;
         let totals = &metrics.replication;
         totals.ring_bytes.set(report.ring_bytes as i64);
         totals.ring_bytes_max.set(report.ring_bytes_max as i64);
@@ -275,10 +277,18 @@ impl Peers {
             totals.limits_met.mirror(name, count);
         }
         let mut running = 0;
-        let mut bytes_out = 0;
-        for peer in self.hub.peers() {
+        let view = self.membership.view();
+        let others = view.members().iter().filter(|member| member.identity != self.identity);
+        let others: BTreeMap<String, NodeIdentity> =
+            others.map(|member| (member.record.name.clone(), member.identity)).collect();
+        let names = others.keys().cloned().collect();
+        let gone = metrics.replication.keep_peers(&names);
+        self.batches.bytes_out_gone += gone.iter().map(|peer| peer.bytes_out.value()).sum::<u64>();
+        let mut bytes_out = self.batches.bytes_out_gone;
+        for (name, peer) in others {
+            // One that was never met has a link that is down, too.
+            let peer_metrics = metrics.replication.peer(&name);
             let Some(report) = self.report_of(peer) else { continue };
-            let peer_metrics = metrics.replication.peer(&self.name_of(peer));
             peer_metrics.applied_lag_ms.set(report.applied_lag_ms as i64);
             peer_metrics.write_to_applied_ms.mirror(&report.applied_lags.counts, report.applied_lags.sum_ms);
             peer_metrics.unacked_changes.set(report.unacknowledged_changes as i64);
@@ -289,21 +299,27 @@ impl Peers {
             peer_metrics.batches_in.mirror(report.batches_received);
             peer_metrics.batches_out.mirror(report.batches_sent);
             running += i64::from(report.fed_by_peer) + i64::from(report.feeding_peer.is_some());
-            if let Some(link) = self.links.get_mut(&peer)
-                && let Some(stats) = self.transport.stats(link.id)
-            {
-                peer_metrics.bytes_out.add(stats.sent_bytes.saturating_sub(link.sent_before));
-                peer_metrics.bytes_in.add(stats.received_bytes.saturating_sub(link.received_before));
-                peer_metrics.round_trip_ms.set(stats.round_trip.as_secs_f64() * 1e3);
-                link.sent_before = stats.sent_bytes;
-                link.received_before = stats.received_bytes;
-            }
+            self.note_traffic(peer);
             bytes_out += peer_metrics.bytes_out.value();
         }
         totals.sessions_running.set(running);
         self.batches.bytes_out = bytes_out;
         if self.batches.changes_made > 0 {
             totals.bytes_out_per_write.set(self.batches.bytes_out as f64 / self.batches.changes_made as f64);
+        }
+    }
+
+    /// Counts what has gone over a link since it was asked last.
+    pub(super) fn note_traffic(&mut self, peer: NodeIdentity) {
+        let peer_metrics = self.node.console.metrics.replication.peer(&self.name_of(peer));
+        if let Some(link) = self.links.get_mut(&peer)
+            && let Some(stats) = self.transport.stats(link.id)
+        {
+            peer_metrics.bytes_out.add(stats.sent_bytes.saturating_sub(link.sent_before));
+            peer_metrics.bytes_in.add(stats.received_bytes.saturating_sub(link.received_before));
+            peer_metrics.round_trip_ms.set(stats.round_trip.as_secs_f64() * 1e3);
+            link.sent_before = stats.sent_bytes;
+            link.received_before = stats.received_bytes;
         }
     }
 }

@@ -303,6 +303,32 @@ fn writes_are_refused_before_it_is_asked_whether_anything_was_written() {
 }
 
 #[test]
+fn a_member_that_was_never_met_has_a_link_that_is_down_and_one_that_was_removed_has_no_metrics() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let record = MemberRecord {
+            name: "b".into(),
+            region: "s".into(),
+            advertise: "127.0.0.1:3".into(),
+            resp: "127.0.0.1:4".into(),
+            http: String::new(),
+        };
+        let (me, other, stamp) = (peers.identity, NodeIdentity([9; 32]), peers.membership_stamp().unwrap());
+        peers.membership.admit(me, other, record, stamp).unwrap();
+        let shown = |peers: &mut Peers| {
+            peers.update_metrics();
+            let metrics = peers.node.console.metrics.replication.peers();
+            metrics.into_iter().map(|(name, peer)| (name, peer.link_up.value())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&mut peers), [("b".to_owned(), 0)]);
+        peers.node.console.metrics.replication.peer("b").bytes_out.add(700);
+        peers.membership.remove(other).unwrap();
+        assert_eq!(shown(&mut peers), []);
+        assert_eq!(peers.batches.bytes_out, 700);
+    });
+}
+
+#[test]
 fn an_operators_seal_leaves_out_who_cannot_be_reached_and_is_reached_here() {
     in_a_runtime(|| {
         let (mut peers, _) = founded(None);

@@ -266,9 +266,11 @@ impl Hub {
         link.applied_due = true;
         link.settled_due = true;
         link.vector_at_start = vector.clone();
-        link.heard_echo(accept.echo_ms, accept.held_ms, accept.wall_ms, now, wall);
+        link.heard_echo(accept.echo_ms, accept.held_ms, accept.wall_ms, now);
+        let before = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
         // SUBTLE: not joined. A peer that came back with less than it once had must be sent what it lost.
         entry.vector = vector.clone();
+        self.acknowledged.insert(peer);
         entry.since = now;
         entry.note_offset(now, wall);
         self.enter(peer, LinkPhase::Ready, now);
@@ -286,6 +288,11 @@ impl Hub {
         }
         self.offer_membership(peer, now);
         self.peer_applied(peer, &vector, now);
+        // What it got by way of others while there was no link. Of a peer that is met for the first time nobody knows when.
+        let known = self.settings.number.map_or(Stamp::ZERO, |number| vector.of(number));
+        if Stamp::ZERO < before && before < known {
+            self.note_applied_lag(peer, before, known, wall);
+        }
         self.ask_for_number(now);
         self.review_gaps(now);
         self.check_filled(now);
@@ -296,7 +303,7 @@ impl Hub {
         let wall = self.wall;
         let Some(entry) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(link) = entry.ready_mut() else { return Ok(()) };
-        link.heard_heartbeat(heartbeat, now, wall);
+        link.heard_heartbeat(heartbeat, now);
         entry.note_offset(now, wall);
         if let Some(number) = heartbeat.number {
             let number = NodeNumber::new(number).ok_or(FrameError::OutOfRange("a node number"))?;

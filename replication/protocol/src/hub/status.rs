@@ -18,8 +18,8 @@ impl Hub {
         let best = link.and_then(|link| link.clock.best());
         let acknowledged = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
         let (unacknowledged_changes, unacknowledged_bytes) = self.unacknowledged(acknowledged);
-        let oldest = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= acknowledged));
-        let waiting_ms = oldest.map_or(0, |&(_, written)| wall.saturating_sub(written));
+        let oldest = self.oldest_unacknowledged(acknowledged);
+        let waiting_ms = oldest.map_or(0, |written| wall.saturating_sub(written));
         let own = &self.settings.numbers;
         let wrote_lately =
             self.own_log.back().is_some_and(|&(_, written)| wall.saturating_sub(written) <= LAG_FRESH_MS);
@@ -37,7 +37,7 @@ impl Hub {
             phase_ms: now.since(entry.since),
             silent_ms: entry.heard.map(|heard| now.since(heard)),
             rtt_ms: best.map(|best| best.rtt_ms),
-            clock_offset_ms: best.map(|best| best.offset_ms),
+            clock_offset_ms: best.map(|best| best.offset_ms(now, wall)),
             applied_lag_ms,
             applied_lags: entry.applied_lags,
             unacknowledged_changes,
@@ -103,6 +103,15 @@ impl Hub {
             waiting_batches,
             waiting_bytes,
         }
+    }
+
+    /// When the oldest write was made that is not acknowledged. The log knows what this life has written, the ring also what
+    /// was restored to it.
+    fn oldest_unacknowledged(&self, after: Stamp) -> Option<UnixMillis> {
+        let logged = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= after));
+        let in_ring = self.settings.number.and_then(|number| self.ring.all_after(number, after).next());
+        let times = [logged.map(|&(_, written)| written), in_ring.map(|batch| batch.first.unix_ms())];
+        times.into_iter().flatten().min()
     }
 
     fn unacknowledged(&self, after: Stamp) -> (u64, u64) {
