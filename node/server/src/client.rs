@@ -56,6 +56,8 @@ pub struct ClientState {
     pub waiting: Option<Waiting>,
     /// Its transaction is being executed: nothing in it waits.
     pub is_in_exec: bool,
+    /// What `TIME` has answered in the transaction or script that runs, in microseconds: it is one step.
+    pub step_us: Option<u64>,
     /// What it waits for before its last command is answered.
     pub wish: Option<Wish>,
     /// It does not want the answer that it waits for.
@@ -188,6 +190,7 @@ impl ClientState {
             is_answer_unwanted: false,
             waiting: None,
             is_in_exec: false,
+            step_us: None,
             no_evict: false,
             no_touch: false,
             written: Stamp::ZERO,

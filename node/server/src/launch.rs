@@ -198,6 +198,12 @@ pub fn wall_clock() -> UnixMillis {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The same in microseconds.
+fn wall_clock_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn make_node(settings: Settings, options: &LaunchOptions) -> Arc<Node> {
     let random = Random::system();
     let began = Instant::now();
@@ -206,7 +212,8 @@ fn make_node(settings: Settings, options: &LaunchOptions) -> Arc<Node> {
         monotonic_ns: Arc::new(move || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         seed: random.word(),
     };
-    let node = Arc::new(Node::new(Keyspace::new(random.word()), Arc::new(settings), seams));
+    let node = Node::new(Keyspace::new(random.word()), Arc::new(settings), seams);
+    let node = Arc::new(node.with_microseconds(wall_clock_us));
     let config = node.config.load();
     let metrics = &node.console.metrics;
     metrics.set_identity(&config.node, &config.region);

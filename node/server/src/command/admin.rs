@@ -326,10 +326,15 @@ fn shutdown(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>
 }
 
 fn time(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    let now = call.now();
+    let node = call.node;
+    let now_us = if call.client.is_in_exec {
+        *call.client.step_us.get_or_insert_with(|| node.wall_clock_us())
+    } else {
+        node.wall_clock_us()
+    };
     call.reply.array(2);
-    call.reply.bulk((now / 1000).to_string().as_bytes());
-    call.reply.bulk((now % 1000 * 1000).to_string().as_bytes());
+    call.reply.bulk((now_us / 1_000_000).to_string().as_bytes());
+    call.reply.bulk((now_us % 1_000_000).to_string().as_bytes());
     Ok(())
 }
 

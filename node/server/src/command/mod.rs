@@ -59,7 +59,8 @@ use crdt::{Stamp, UnixMillis};
 use keyspace::{Access, Database};
 use resp::Reply;
 
-/// What runs a command. `args[0]` is its name as the client wrote it. It never sends, blocks or reads a clock.
+/// What runs a command. `args[0]` is its name as the client wrote it. It never sends, blocks or reads a clock;
+/// `TIME` alone asks what the wall clock shows now.
 pub type Handler = fn(&mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError>;
 
 /// One row of the table.

@@ -116,6 +116,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     call.reply.array(transaction.len());
     call.store.begin_group();
     call.client.is_in_exec = true;
+    call.client.step_us = None;
     for (entry, args) in transaction.commands() {
         if let Err(error) = permitted(call, entry, &args) {
             let error = error.to_string();
@@ -241,7 +242,7 @@ impl Transaction {
     pub fn queue(&mut self, entry: &'static Entry, args: &[&[u8]]) -> Result<(), CommandError> {
         let bytes: usize = args.iter().map(|argument| argument.len() + size_of::<usize>()).sum();
         if self.memory() + bytes > QUEUED_BYTES_MAX {
-            return Err(CommandError::Plain("ERR the transaction holds too much: execute or discard it"));
+            return Err(CommandError::Plain("ERR the transaction holds too much: discard it and send less at once"));
         }
         for argument in args {
             self.bytes.extend_from_slice(argument);

@@ -207,6 +207,21 @@ fn a_transaction_runs_at_exec_and_its_errors_stay_inside() {
 }
 
 #[test]
+fn a_transaction_that_would_hold_too_much_can_only_be_discarded() {
+    let mut caller = Caller::new(&Arc::new(node()));
+    let piece = vec![b'x'; 1 << 20];
+    let mut words: Vec<&[u8]> = vec![b"rpush".as_slice(), b"l".as_slice()];
+    words.extend(std::iter::repeat_n(piece.as_slice(), 256));
+    assert_eq!(caller.call("MULTI"), "+OK\r\n");
+    assert_eq!(caller.call("RPUSH l a"), "+QUEUED\r\n");
+    let refusal = caller.call_bytes(&words);
+    let text = "-ERR the transaction holds too much: discard it and send less at once\r\n";
+    assert_eq!(String::from_utf8_lossy(&refusal), text);
+    assert_eq!(caller.call("EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    assert_eq!(caller.call("EXISTS l"), ":0\r\n");
+}
+
+#[test]
 fn a_mistake_while_queueing_dooms_the_transaction() {
     Scene::new().check(
         "

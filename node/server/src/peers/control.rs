@@ -3,6 +3,7 @@
 
 use super::Peers;
 use super::keeping::Waiting;
+use super::membership::NOT_DURABLE;
 use super::pace::HOUSEKEEPING_INTERVAL;
 use crdt::membership::MemberRecord;
 use crdt::{NodeNumber, Stamp};
@@ -51,6 +52,10 @@ const VERIFY_TIME: Duration = Duration::from_secs(10);
 const REMOVE_TIME: Duration = Duration::from_secs(30);
 /// Between two rounds of a `verify`: they come with the chores.
 const VERIFY_ROUND: Duration = HOUSEKEEPING_INTERVAL;
+/// The answer to an order of which not every word is understood: nothing of it is carried out.
+const NOT_UNDERSTOOD: &str = "syntax error; try PELAGO HELP";
+/// Removed nodes named where an order does not say which one is meant.
+const CANDIDATES_SHOWN_MAX: usize = 8;
 /// The answer to an order that must not meet what is coming in just now.
 const MERGING: &str = "what others hold is being taken in just now; try again in a moment";
 
@@ -149,20 +154,24 @@ impl Peers {
             [verb] if is(verb, "LAG") => Ok(self.lag_json()),
             [verb, sub] if is(verb, "REGION") && is(sub, "LIST") => Ok(self.members_json()),
             [verb, sub, body] if is(verb, "REGION") && is(sub, "ADD") => self.region_add(body),
-            [verb, sub, name, rest @ ..] if is(verb, "REGION") && is(sub, "REMOVE") => {
-                let force = matches!(rest, [word] if is(word, "FORCE"));
-                return self.region_remove(&text(name), force, answer);
+            [verb, sub, name, rest @ ..] if is(verb, "REGION") && is(sub, "REMOVE") => match has_word(rest, "FORCE") {
+                Ok(force) => return self.region_remove(&text(name), force, answer),
+                Err(refusal) => Err(refusal),
+            },
+            [verb, rest @ ..] if is(verb, "VERIFY") => match verify_time(rest) {
+                Ok(time) => return self.verify(time, answer),
+                Err(refusal) => Err(refusal),
+            },
+            [verb, name, rest @ ..] if is(verb, "RELEASE-DRIFT") => {
+                has_word(rest, "PREVIEW").and_then(|preview| self.release_drift(&text(name), preview))
             }
-            [verb, rest @ ..] if is(verb, "VERIFY") => {
-                let time = rest.first().and_then(|word| text(word).parse().ok()).map(Duration::from_millis);
-                return self.verify(time.unwrap_or(VERIFY_TIME), answer);
+            [verb, name, rest @ ..] if is(verb, "SEAL") => {
+                has_word(rest, "PREVIEW").and_then(|preview| self.seal(&text(name), preview))
             }
-            [verb, name, rest @ ..] if is(verb, "RELEASE-DRIFT") => self.release_drift(&text(name), is_preview(rest)),
-            [verb, name, rest @ ..] if is(verb, "SEAL") => self.seal(&text(name), is_preview(rest)),
             [verb, sub, rest @ ..] if is(verb, "BACKUP") && is(sub, "BEGIN") => return self.order_backup(rest, answer),
             [verb, names @ ..] if is(verb, "CUT") => self.cut(names),
             [verb, names @ ..] if is(verb, "HEAL") => self.heal(names),
-            _ => Err("unknown PELAGO subcommand or wrong number of arguments; try PELAGO HELP".to_owned()),
+            _ => Err(NOT_UNDERSTOOD.to_owned()),
         };
         // Who asked may have gone.
         let _ = answer.send(reply.map(|value| value.to_string()));
@@ -263,7 +272,9 @@ impl Peers {
                 let up_to = Stamp::at(up_to, number);
                 self.membership.release_drift(number, up_to).map_err(|error| error.to_string())?;
             }
-            self.keep_membership();
+            if !self.keep_membership() {
+                return Err(NOT_DURABLE.to_owned());
+            }
         }
         Ok(json!({ "preview": preview, "released": held,
             "effect": "changes of these numbers are accepted although their stamps are ahead of the clocks; they win over every other write until clocks reach them" }))
@@ -271,11 +282,7 @@ impl Peers {
 
     /// Closes the numbers of a removed node where this node and those it is linked with have come.
     pub(super) fn seal(&mut self, name: &str, preview: bool) -> Result<Value, String> {
-        let removed: Vec<crdt::NodeIdentity> = self.membership.view().removed().iter().copied().collect();
-        let identity = removed.into_iter().find(|identity| identity.to_string().starts_with(name));
-        let identity = identity.ok_or_else(|| {
-            format!("no removed node has an identity that begins with {name}; `pelago region list` shows them")
-        })?;
+        let identity = self.removed_called(name)?;
         if self.is_merging() {
             return Err(MERGING.to_owned());
         }
@@ -292,14 +299,34 @@ impl Peers {
         if !preview {
             seals.iter().for_each(|&(number, at, whole)| self.seal_number(number, at, whole));
             if !self.keep_membership() {
-                return Err(super::membership::NOT_DURABLE.to_owned());
+                return Err(NOT_DURABLE.to_owned());
             }
         }
         let row =
             |(number, at, _): (NodeNumber, Stamp, Stamp)| json!({ "number": number.value(), "at": at.to_string() });
         let sealed: Vec<Value> = seals.into_iter().map(row).collect();
-        Ok(json!({ "preview": preview, "sealed": sealed, "not_reported": missing,
+        Ok(json!({ "preview": preview, "identity": hex(&identity.0), "sealed": sealed, "not_reported": missing,
             "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
+    }
+
+    /// The removed node that an operator means: by the beginning of its identity, as lists show it, or by all of it.
+    fn removed_called(&self, beginning: &str) -> Result<NodeIdentity, String> {
+        let removed = self.membership.view().removed();
+        let digits = beginning.to_ascii_lowercase();
+        let meant: Vec<NodeIdentity> =
+            removed.iter().copied().filter(|identity| hex(&identity.0).starts_with(&digits)).collect();
+        match meant.as_slice() {
+            [identity] if !digits.is_empty() => Ok(*identity),
+            [] if removed.is_empty() => Err("no node was removed".to_owned()),
+            [] => Err(format!(
+                "no removed node has an identity that begins with {beginning}; these were removed: {}",
+                listed(removed.iter())
+            )),
+            several => Err(format!(
+                "{beginning:?} does not say which removed node is meant; its identity may begin so: {}",
+                listed(several.iter())
+            )),
+        }
     }
 
     /// Members that this node is not linked with: what they hold of a number that is sealed now is not asked for.
@@ -535,8 +562,32 @@ fn is(word: &[u8], name: &str) -> bool {
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
-fn is_preview(rest: &[&[u8]]) -> bool {
-    matches!(rest, [word] if is(word, "PREVIEW"))
+/// Whether the rest of an order is this word, or nothing. Anything else is a mistake: who misspells `PREVIEW` does not want
+/// the order carried out.
+fn has_word(rest: &[&[u8]], name: &str) -> Result<bool, String> {
+    match rest {
+        [] => Ok(false),
+        [word] if is(word, name) => Ok(true),
+        _ => Err(NOT_UNDERSTOOD.to_owned()),
+    }
+}
+
+/// How long a comparison may take: so many milliseconds, if the rest of the order says so.
+fn verify_time(rest: &[&[u8]]) -> Result<Duration, String> {
+    let time = match rest {
+        [] => Some(VERIFY_TIME),
+        [word] => text(word).parse().ok().map(Duration::from_millis),
+        _ => None,
+    };
+    time.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
+}
+
+/// Identities as other lists show them; of many the first ones.
+fn listed<'i>(identities: impl ExactSizeIterator<Item = &'i NodeIdentity>) -> String {
+    let more = identities.len().saturating_sub(CANDIDATES_SHOWN_MAX);
+    let shown: Vec<String> = identities.take(CANDIDATES_SHOWN_MAX).map(ToString::to_string).collect();
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 fn text(word: &[u8]) -> String {
@@ -546,3 +597,6 @@ fn text(word: &[u8]) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,9 @@ pub fn run(
     let exchange = Rc::clone(&machine.exchange);
     let (database, was_in_exec) = (call.client.database, call.client.is_in_exec);
     call.client.is_in_exec = true;
+    if !was_in_exec {
+        call.client.step_us = None;
+    }
     let threshold_ns = machine.threshold_ns();
     let shown = call.client.showing.count();
     let mut is_again = true;

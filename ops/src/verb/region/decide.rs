@@ -18,7 +18,7 @@ pub struct ReleaseDrift {
 /// A node that was removed.
 #[derive(Debug, Args)]
 pub struct Seal {
-    /// The removed node: the beginning of its identity, as `pelago region list` shows it
+    /// The removed node: the beginning of its identity, as `pelago region list` shows it, or all of it
     node: String,
     #[command(flatten)]
     decision: Decision,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{Caller, STARTED_AT, node, node_with_steps};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn check(cases: &[(&str, &str)]) {
@@ -74,7 +75,35 @@ fn info_answers_sections() {
 }
 
 #[test]
-fn time_is_that_of_the_read() {
+fn time_is_told_in_microseconds_each_time_and_stands_still_in_a_transaction_or_script() {
+    let looks = AtomicU64::new(STARTED_AT * 1000);
+    let node = node().with_microseconds(move || looks.fetch_add(7, Ordering::Relaxed));
+    let mut caller = Caller::new(&Arc::new(node));
+    let time = |micros: u64| {
+        let micros = micros.to_string();
+        format!("*2\r\n$10\r\n1700000000\r\n${}\r\n{micros}\r\n", micros.len())
+    };
+    // All of it at one moment of the clock that is read for a pipeline.
+    assert_eq!(caller.call("TIME"), time(0));
+    assert_eq!(caller.call("TIME"), time(7));
+    let script: &[u8] = b"redis.call('time') return redis.call('time')";
+    let queue = |caller: &mut Caller| {
+        caller.call("MULTI");
+        caller.call("TIME");
+        caller.call("TIME");
+    };
+    queue(&mut caller);
+    assert_eq!(caller.call("EXEC"), format!("*2\r\n{0}{0}", time(14)));
+    assert_eq!(caller.call_bytes(&[b"EVAL", script, b"0"]), time(21).into_bytes());
+    // A script in a transaction is a part of that step.
+    queue(&mut caller);
+    caller.call_bytes(&[b"EVAL", script, b"0"]);
+    assert_eq!(caller.call("EXEC"), format!("*3\r\n{0}{0}{0}", time(28)));
+    assert_eq!(caller.call("TIME"), time(35));
+}
+
+#[test]
+fn time_is_in_whole_milliseconds_where_the_clock_is() {
     check(&[
         ("TIME", "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n"),
         ("TIME x", "-ERR wrong number of arguments for 'time' command\r\n"),
