@@ -2,6 +2,7 @@
 
 mod arrival;
 mod backup;
+mod command_line;
 mod delay;
 mod differential;
 mod documentation;

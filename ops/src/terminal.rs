@@ -1,18 +1,34 @@
-//! What goes to standard output: lines, tables, JSON. A reader that has gone (`| head`) ends the program quietly.
+//! What goes to standard output: lines, tables, JSON. A reader that has gone (`| head`) ends a program quietly whose answer
+//! nobody wants then; what cannot be written for another reason is a failure. Programs that have more to do than to answer
+//! go on.
 
+use crate::failure::Failure;
 use serde_json::Value;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-/// Writes a line.
+/// Writes a line. If that cannot be done, the program ends.
 pub fn line(text: impl AsRef<str>) {
-    let mut out = io::stdout().lock();
-    let written =
-        out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
-    if let Err(error) = written
-        && error.kind() == ErrorKind::BrokenPipe
-    {
+    let Err(error) = write(text.as_ref()) else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    let failure = Failure::System { doing: "write to standard output", error };
+    // Where standard error is gone too, the status alone tells.
+    let _ = writeln!(io::stderr(), "pelago: {failure}");
+    std::process::exit(i32::from(failure.status()));
+}
+
+/// Writes a line for whoever still reads, and goes on whether anybody does or not: nodes run for others than their reader,
+/// and an import that shows how far it is has yet to succeed.
+pub fn offer(text: impl AsRef<str>) {
+    let _ = write(text.as_ref());
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Whether a person watches standard output.

@@ -28,12 +28,14 @@ fn what_scripts_rely_on_is_understood() {
         "pelago region remove eu-west --via h:3",
         "pelago region remove eu-west --force --via h:3 --json",
         "pelago region list --via h:1 --json",
+        "pelago region list --watch --via h:1",
         "pelago region release-drift eu-west-1 --preview --via h:1",
         "pelago region seal abcd --yes --via h:1",
         "pelago status --via h:1 --json",
         "pelago status --via h:1 --tls --cacert ca --cert c --key k --user operator",
         "pelago lag --via h:1 --watch --json",
         "pelago lag --watch=5",
+        "pelago status --watch 0.5 --json",
         "pelago verify --via h:1 --json --timeout 3",
         "pelago config get max* --via h:1",
         "pelago config set slowlog-log-slower-than -1 --save",
@@ -73,6 +75,30 @@ fn a_negative_value_is_a_value_and_an_option_after_it_is_an_option() {
 }
 
 #[test]
+fn a_watch_has_a_time_of_its_own_or_that_of_its_name() {
+    for verb in ["region list", "status", "lag"] {
+        for (watch, time) in
+            [("", "None"), ("--watch", "Some(1s)"), ("--watch 5", "Some(5s)"), ("--watch=0.5", "Some(500ms)")]
+        {
+            let line = format!("pelago {verb} {watch} --via h:9");
+            let understood = format!("{:?}", parse(&line).unwrap().verb);
+            assert!(understood.contains(&format!("watch: {time}")) && understood.contains("h:9"), "{understood}");
+        }
+    }
+}
+
+#[test]
+fn times_are_numbers_of_seconds_up_to_a_day() {
+    use std::time::Duration;
+    let day = Duration::from_secs(86_400);
+    for (text, time) in
+        [("0", Duration::ZERO), ("-0", Duration::ZERO), ("0.3", Duration::from_millis(300)), ("1e300", day)]
+    {
+        assert_eq!(verb::seconds(text), Ok(time), "{text}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let lines = [
         ("pelago init --region a --resp nowhere --peer h:2 --dir d", "host:port"),
@@ -82,6 +108,15 @@ fn what_does_not_fit_is_refused() {
         ("pelago region seal abcd --yes --preview", "cannot be used with"),
         ("pelago cert renew --ca c --dir d --days 0", "0 is not in"),
         ("pelago bench --seconds 1 --requests 1", "cannot be used with"),
+        ("pelago bench --seconds NaN", "a number of seconds"),
+        ("pelago verify --timeout nan", "a number of seconds"),
+        ("pelago verify --timeout inf", "a number of seconds"),
+        ("pelago verify --timeout 1e999", "a number of seconds"),
+        ("pelago verify --timeout=-1", "a number of seconds"),
+        ("pelago verify --timeout soon", "a number of seconds"),
+        ("pelago lag --watch=nan", "a number of seconds"),
+        ("pelago status --watch inf", "a number of seconds"),
+        ("pelago region list --watch=-inf", "a number of seconds"),
         ("pelago import", "<FILE>"),
         ("pelago import f.rdb --from redis://h", "cannot be used with"),
         ("pelago import f.rdb --until-synced", "cannot be used with"),

@@ -48,7 +48,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects, and says who is asking if there is a password.
+    /// Connects, and says who is asking if there is a user or a password.
     pub fn connect(address: &str, user: Option<&str>, password: Option<&str>) -> Result<Self> {
         Self::connect_over(address, user, password, None)
     }
@@ -68,7 +68,10 @@ impl Wire {
         wire.wait_at_most(ANSWER_TIME)?;
         // Who takes nothing for so long never answers either.
         wire.stream.socket().set_write_timeout(Some(ANSWER_TIME)).map_err(|error| wire.broken(error))?;
-        if let Some(password) = password.filter(|password| !password.is_empty()) {
+        let [user, password] = [user, password].map(|text| text.filter(|text| !text.is_empty()));
+        // Who is named is meant, also without a password: there are users that have none.
+        if user.is_some() || password.is_some() {
+            let password = password.unwrap_or_default();
             let words: Vec<&[u8]> =
                 [Some("AUTH"), user, Some(password)].into_iter().flatten().map(str::as_bytes).collect();
             wire.call(&words)?;
@@ -329,6 +332,39 @@ mod tests {
         assert_eq!(wire.next().unwrap(), Answer::Null);
         assert_eq!(wire.received[wire.taken..wire.filled].len(), 4);
         assert!(matches!(wire.next(), Err(Failure::Broken { .. })));
+    }
+
+    /// What is sent before anything is asked, to a server that agrees.
+    fn introduction(user: Option<&str>, password: Option<&str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let listening = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut sent = vec![0_u8; 1024];
+            let length = stream.read(&mut sent).unwrap();
+            sent.truncate(length);
+            if length > 0 {
+                stream.write_all(b"+OK\r\n").unwrap();
+                stream.read_to_end(&mut sent).unwrap();
+            }
+            String::from_utf8(sent).unwrap()
+        });
+        drop(Wire::connect(&address, user, password).unwrap());
+        listening.join().unwrap()
+    }
+
+    #[test]
+    fn who_is_named_is_asked_for_with_or_without_a_password() {
+        for (user, password, sent) in [
+            (None, None, ""),
+            (Some(""), Some(""), ""),
+            (None, Some("p"), "*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n"),
+            (Some("u"), Some("p"), "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n"),
+            (Some("u"), Some(""), "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$0\r\n\r\n"),
+            (Some("u"), None, "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$0\r\n\r\n"),
+        ] {
+            assert_eq!(introduction(user, password), sent, "{user:?} {password:?}");
+        }
     }
 
     #[test]

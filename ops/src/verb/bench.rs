@@ -9,6 +9,7 @@ mod load;
 mod report;
 
 use super::region::members;
+use super::seconds;
 use crate::failure::{Failure, Result};
 use crate::target::Password;
 use crate::terminal;
@@ -41,8 +42,8 @@ pub struct Bench {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pipeline: u32,
     /// How long
-    #[arg(long, default_value_t = 10.0, conflicts_with = "requests")]
-    seconds: f64,
+    #[arg(long, default_value = "10", value_parser = seconds, conflicts_with = "requests")]
+    seconds: Duration,
     /// How many requests, instead of how long
     #[arg(long)]
     requests: Option<u64>,
@@ -162,7 +163,7 @@ impl Bench {
 
     /// Waits for the end, with a bar for those who watch.
     fn wait(&self, course: &Course, began: Instant, finished: impl Fn() -> bool) {
-        let time = Duration::from_secs_f64(self.seconds.clamp(0.1, 86_400.0));
+        let time = self.seconds.max(TIME_MIN);
         let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(1000) };
         if let Ok(style) = ProgressStyle::with_template("[{bar:40}] {msg}") {
             bar.set_style(style.progress_chars("=> "));
@@ -189,3 +190,5 @@ fn lost(what: &'static str) -> Failure {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// In less there is nothing to measure.
+const TIME_MIN: Duration = Duration::from_millis(100);

@@ -1,41 +1,25 @@
 //! `pelago lag`: how far behind a node's writes every other node is.
 
+use super::watch::Watch;
 use crate::failure::Result;
 use crate::target::Target;
-use crate::terminal::{self, Table, bytes, milliseconds, plain};
+use crate::terminal::{Table, bytes, milliseconds, plain};
 use clap::Args;
 use serde_json::Value;
-use std::time::Duration;
 
 /// The node to ask.
 #[derive(Debug, Args)]
 pub struct Lag {
     #[command(flatten)]
     target: Target,
-    /// Print JSON, one line each time
-    #[arg(long)]
-    json: bool,
-    /// Show it again every second, or every so many
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", require_equals = true)]
-    watch: Option<f64>,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Lag {
     /// Shows it.
     pub fn run(self) -> Result<()> {
-        let mut client = self.target.connect()?;
-        loop {
-            let lag = client.json(&["PELAGO", "LAG"])?;
-            if self.watch.is_some() && !self.json && terminal::is_watched() {
-                terminal::line(CLEAR_SCREEN);
-            }
-            terminal::line(if self.json { lag.to_string() } else { text(&lag) });
-            match self.watch {
-                // Ten times a second is more than anybody reads.
-                Some(seconds) => std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))),
-                None => return Ok(()),
-            }
-        }
+        self.watch.show(&self.target, &["PELAGO", "LAG"], text)
     }
 }
 
@@ -64,6 +48,3 @@ fn text(lag: &Value) -> String {
     }
     table.text()
 }
-
-/// The cursor goes home and what was below is gone.
-const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";

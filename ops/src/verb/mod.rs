@@ -16,12 +16,14 @@ mod run;
 mod serve;
 mod status;
 mod verify;
+mod watch;
 
 use crate::failure::{Failure, Result};
 use clap::{Args, Subcommand};
 use server::config::Address;
 use server::setup::NodePlan;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What `pelago` can be asked to do.
 #[derive(Debug, Subcommand)]
@@ -123,6 +125,13 @@ pub fn name(text: &str) -> std::result::Result<String, String> {
     }
 }
 
+/// A time in seconds and parts of them, at most a day: nobody waits for longer.
+pub fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let number = number.ok_or("a time is a number of seconds, 0 or more")?;
+    Ok(Duration::from_secs_f64(number.min(SECONDS_MAX)))
+}
+
 /// Whether the operator agrees, asked on the terminal. Without a terminal nobody can agree.
 pub fn is_agreed(question: &str) -> Result<bool> {
     use std::io::{IsTerminal, Write};
@@ -137,3 +146,5 @@ pub fn is_agreed(question: &str) -> Result<bool> {
     read.map_err(|error| Failure::System { doing: "ask on the terminal", error })?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
+
+const SECONDS_MAX: f64 = 86_400.0;

@@ -4,9 +4,10 @@ mod add;
 mod decide;
 mod remove;
 
+use super::watch::Watch;
 use crate::failure::Result;
 use crate::target::Target;
-use crate::terminal::{self, Table, plain};
+use crate::terminal::{Table, plain};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::process::ExitCode;
@@ -51,26 +52,23 @@ impl Region {
 struct List {
     #[command(flatten)]
     target: Target,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl List {
     fn run(self) -> Result<()> {
-        let answer = self.target.connect()?.json(&["PELAGO", "REGION", "LIST"])?;
-        if self.json {
-            terminal::line(answer.to_string());
-            return Ok(());
-        }
-        let mut table = Table::new(&["REGION", "NODE", "STATE", "LINK", "CLIENTS", "NODES", "HTTP"]);
-        for member in members(&answer) {
-            let columns = ["region", "node", "state", "link", "resp", "advertise", "http"];
-            table.row(columns.iter().map(|column| plain(&member[*column])).collect());
-        }
-        terminal::line(table.text());
-        Ok(())
+        self.watch.show(&self.target, &["PELAGO", "REGION", "LIST"], text)
     }
+}
+
+fn text(answer: &Value) -> String {
+    let mut table = Table::new(&["REGION", "NODE", "STATE", "LINK", "CLIENTS", "NODES", "HTTP"]);
+    for member in members(answer) {
+        let columns = ["region", "node", "state", "link", "resp", "advertise", "http"];
+        table.row(columns.iter().map(|column| plain(&member[*column])).collect());
+    }
+    table.text()
 }
 
 /// The members in an answer, by region and name.

@@ -66,7 +66,7 @@ impl Serve {
         );
         let filled_first = loading();
         if self.json && filled_first {
-            terminal::line(run::ready_line(running, false).to_string());
+            terminal::offer(run::ready_line(running, false).to_string());
         }
         let bar = (filled_first && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner);
         while loading() && !running.has_stopped() && running.node().console.stop_requested().is_none() {
@@ -85,7 +85,7 @@ impl Serve {
         }
         tracing::info!(node = %config.node, keys = run::keys(running), "the node serves");
         if self.json {
-            terminal::line(run::ready_line(running, true).to_string());
+            terminal::offer(run::ready_line(running, true).to_string());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `pelago status`: the cluster as one node knows it.
 
 use super::region::members;
+use super::watch::Watch;
 use crate::failure::Result;
 use crate::target::Target;
-use crate::terminal::{self, Table, bytes, grouped, milliseconds, plain};
+use crate::terminal::{Table, bytes, grouped, milliseconds, plain};
 use clap::Args;
 use serde_json::Value;
 
@@ -12,17 +13,14 @@ use serde_json::Value;
 pub struct Status {
     #[command(flatten)]
     target: Target,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Status {
     /// Shows it.
     pub fn run(self) -> Result<()> {
-        let status = self.target.connect()?.json(&["PELAGO", "STATUS"])?;
-        terminal::line(if self.json { status.to_string() } else { text(&status) });
-        Ok(())
+        self.watch.show(&self.target, &["PELAGO", "STATUS"], text)
     }
 }
 

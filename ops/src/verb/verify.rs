@@ -1,5 +1,6 @@
 //! `pelago verify`: whether all regions hold the same data.
 
+use super::seconds;
 use crate::failure::Result;
 use crate::target::Target;
 use crate::terminal::{self, plain};
@@ -14,8 +15,8 @@ pub struct Verify {
     #[command(flatten)]
     target: Target,
     /// Seconds to wait at most for slots that are being written to
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    timeout: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -25,10 +26,9 @@ impl Verify {
     /// Compares. The exit status is 1 if anything differs, and 3 if nothing was found to differ and not everything could be
     /// compared in time.
     pub fn run(self) -> Result<ExitCode> {
-        let time = Duration::from_secs_f64(self.timeout.clamp(0.0, 86_400.0));
         let mut client = self.target.connect()?;
-        client.wait_at_most(time + ANSWER_TIME)?;
-        let verdict = client.json(&["PELAGO", "VERIFY", &time.as_millis().to_string()])?;
+        client.wait_at_most(self.timeout + ANSWER_TIME)?;
+        let verdict = client.json(&["PELAGO", "VERIFY", &self.timeout.as_millis().to_string()])?;
         terminal::line(if self.json { verdict.to_string() } else { text(&verdict) });
         Ok(ExitCode::from(status(&verdict)))
     }

@@ -146,7 +146,7 @@ fn follow(cluster: &Cluster, nodes: &[Running], directory: &Path) {
         std::thread::sleep(START_LOOK_INTERVAL);
     }
     if cluster.json {
-        nodes.iter().for_each(|node| terminal::line(run::ready_line(node, true).to_string()));
+        nodes.iter().for_each(|node| terminal::offer(run::ready_line(node, true).to_string()));
     } else {
         greet(cluster, nodes, directory);
     }
@@ -168,15 +168,15 @@ fn greet(cluster: &Cluster, nodes: &[Running], directory: &Path) {
     for node in nodes {
         let http = node.addresses().http.map(|http| format!("   http://{http}/metrics")).unwrap_or_default();
         let region = &node.node().config.load().region;
-        terminal::line(format!("{region:<12} redis-cli -p {}{http}", node.addresses().resp.port()));
+        terminal::offer(format!("{region:<12} redis-cli -p {}{http}", node.addresses().resp.port()));
     }
     let port = if first == 6379 { String::new() } else { format!(" --resp-port {first}") };
     let region = cluster.regions.last().map_or("REGION", String::as_str);
-    terminal::line(format!(
+    terminal::offer(format!(
         "cut a region off: pelago dev cut {region}{port}    and back: pelago dev heal {region}{port}"
     ));
     let kept = if cluster.dir.is_some() { "kept in" } else { "in, and removed from," };
-    terminal::line(format!("certificates and settings are {kept} {}. Ctrl-C stops everything.", directory.display()));
+    terminal::offer(format!("certificates and settings are {kept} {}. Ctrl-C stops everything.", directory.display()));
 }
 
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(5);

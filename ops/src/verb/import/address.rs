@@ -54,7 +54,7 @@ impl Source {
     /// Connects. The password may also come from the environment.
     pub fn connect(&self) -> Result<Wire> {
         let given = std::env::var(PASSWORD_VARIABLE).ok();
-        let password = self.password.as_deref().or(given.as_deref());
+        let password = self.password.as_deref().filter(|password| !password.is_empty()).or(given.as_deref());
         Wire::connect(&self.address, self.user.as_deref(), password).map_err(|failure| match failure {
             Failure::Password { address } => Failure::Arguments(format!(
                 "{address} wants a password; give it in the address or in {PASSWORD_VARIABLE}"

@@ -224,7 +224,7 @@ impl Follower<'_> {
             let row = serde_json::json!({
                 "phase": "following", "offset": place.offset, "behind_bytes": behind, "commands": passed.commands,
             });
-            crate::terminal::line(row.to_string());
+            crate::terminal::offer(row.to_string());
         } else {
             progress.say(format!("following: {} commands, {}", grouped(passed.commands), lag(behind)));
         }

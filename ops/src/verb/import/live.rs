@@ -153,7 +153,7 @@ impl Live<'_> {
 
     /// Before keys are released, which takes a while if they are many and does not concern the clients.
     fn say_that_clients_can_move(&self, paused_ms: u64) {
-        terminal::line(if self.json {
+        terminal::offer(if self.json {
             json!({ "phase": "handed_over", "source_paused_ms": paused_ms }).to_string()
         } else {
             format!(

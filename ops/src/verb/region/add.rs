@@ -35,7 +35,7 @@ pub struct Add {
     /// Wait until the node was started and has all data
     #[arg(long)]
     wait: bool,
-    /// Print JSON
+    /// Print JSON; with --wait a second line when the node serves
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,11 @@ impl Add {
             terminal::line(format!("{} is admitted.", plan.name()));
             terminal::line(format!("Take {} to its machine and start it:  pelago serve --dir {0}", self.out.display()));
         }
-        if self.wait { follow(&mut client, &plan.name(), &self.secret) } else { Ok(()) }
+        if self.wait {
+            follow(&mut client, &plan.name(), &self.secret)?;
+            terminal::line(serving(&plan.name(), self.json));
+        }
+        Ok(())
     }
 
     /// Asks the member, and completes the directory with what it answers.
@@ -108,7 +112,6 @@ fn follow(client: &mut Client, node: &str, secret: &Password) -> Result<()> {
         match (member["state"].as_str(), own) {
             (Some("active"), _) => {
                 bar.finish_and_clear();
-                terminal::line(format!("{node} has all data and serves."));
                 return Ok(());
             }
             (Some("joining"), own) => {
@@ -122,6 +125,11 @@ fn follow(client: &mut Client, node: &str, secret: &Password) -> Result<()> {
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
+}
+
+/// What is said when it takes part.
+fn serving(node: &str, json: bool) -> String {
+    if json { json!({ "node": node, "serves": true }).to_string() } else { format!("{node} has all data and serves.") }
 }
 
 /// The keys of the new node; nothing as long as it does not answer.
@@ -140,6 +148,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_are_told_in_json_that_a_node_serves() {
+        assert_eq!(serving("eu-1", true), r#"{"node":"eu-1","serves":true}"#);
+        assert_eq!(serving("eu-1", false), "eu-1 has all data and serves.");
+    }
 
     #[test]
     fn hexadecimal_is_read_or_refused() {
