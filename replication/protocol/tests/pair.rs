@@ -526,6 +526,9 @@ fn what_was_restored_and_is_not_acknowledged_is_as_old_as_it_is() {
     world.run(5_000);
     world.start(0, store, |_| {});
     journal.into_iter().for_each(|batch| world.nodes[0].hub.restore(batch));
+    // Before it is known what the peer has, nothing is said of that.
+    let report = world.nodes[0].hub.link_report(identity(1), Millis(world.now), world.wall(0));
+    assert!(report.is_none_or(|report| report.applied_lag_ms < 100));
     // The link stands, and the peer has nothing of it yet.
     world.heal();
     world.run_until(3_000, "the link stands", |world| {

@@ -277,8 +277,7 @@ impl Peers {
             totals.limits_met.mirror(name, count);
         }
         let mut running = 0;
-        let view = self.membership.view();
-        let others = view.members().iter().filter(|member| member.identity != self.identity);
+        let others = self.membership.view().active().filter(|member| member.identity != self.identity);
         let others: BTreeMap<String, NodeIdentity> =
             others.map(|member| (member.record.name.clone(), member.identity)).collect();
         let names = others.keys().cloned().collect();

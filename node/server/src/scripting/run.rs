@@ -78,7 +78,10 @@ pub fn run(
     let shown = call.client.showing.count();
     let mut is_again = true;
     while std::mem::take(&mut is_again) {
-        let job = job(machine).map_err(|error| CommandError::Detailed(format!("ERR {error}")))?;
+        let job = job(machine).map_err(|error| {
+            call.client.is_in_exec = was_in_exec;
+            CommandError::Detailed(format!("ERR {error}"))
+        })?;
         let mut runner = Runner { plan, words, exchange: &exchange, was_in_exec, has_strayed: false };
         let mut question = machine.begin(job, call.reply.version(), threshold_ns);
         loop {

@@ -3,6 +3,7 @@
 use super::Hub;
 use crate::catch_up::Fed;
 use crate::clock_offset::median;
+use crate::link::Peer;
 use crate::{LinkPhase, LinkReport, Millis, NodeIdentity, NodeReport, OriginReport};
 use crdt::{NodeNumber, Stamp, UnixMillis};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ impl Hub {
         let best = link.and_then(|link| link.clock.best());
         let acknowledged = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
         let (unacknowledged_changes, unacknowledged_bytes) = self.unacknowledged(acknowledged);
-        let oldest = self.oldest_unacknowledged(acknowledged);
+        let oldest = self.oldest_unacknowledged(entry, acknowledged);
         let waiting_ms = oldest.map_or(0, |written| wall.saturating_sub(written));
         let own = &self.settings.numbers;
         let wrote_lately =
@@ -106,10 +107,12 @@ impl Hub {
     }
 
     /// When the oldest write was made that is not acknowledged. The log knows what this life has written, the ring also what
-    /// was restored to it.
-    fn oldest_unacknowledged(&self, after: Stamp) -> Option<UnixMillis> {
+    /// was restored to it: that says something of a peer which has told what it has.
+    fn oldest_unacknowledged(&self, peer: &Peer, after: Stamp) -> Option<UnixMillis> {
+        let has_told = after > Stamp::ZERO || peer.ready().is_some();
         let logged = self.own_log.get(self.own_log.partition_point(|&(last, _)| last <= after));
-        let in_ring = self.settings.number.and_then(|number| self.ring.all_after(number, after).next());
+        let in_ring =
+            self.settings.number.filter(|_| has_told).and_then(|number| self.ring.all_after(number, after).next());
         let times = [logged.map(|&(_, written)| written), in_ring.map(|batch| batch.first.unix_ms())];
         times.into_iter().flatten().min()
     }
