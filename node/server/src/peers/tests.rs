@@ -99,6 +99,17 @@ pub(super) fn founded(disk: Option<&SlowDisk>) -> (Peers, Writer) {
     (peers, writer)
 }
 
+/// What is known of a node that is admitted and never met.
+fn record_of_another() -> MemberRecord {
+    MemberRecord {
+        name: "b".into(),
+        region: "s".into(),
+        advertise: "127.0.0.1:3".into(),
+        resp: "127.0.0.1:4".into(),
+        http: String::new(),
+    }
+}
+
 /// A life of that node, with this catalogue, which the first one makes; what is on its disk may still be read.
 pub(super) fn begun(disk: Option<&SlowDisk>, catalogue: &Arc<MemoryCatalogue>, boot: u64) -> (Peers, Writer) {
     let mut peers = prepared(disk, catalogue, boot, "boot").unwrap();
@@ -306,13 +317,7 @@ fn writes_are_refused_before_it_is_asked_whether_anything_was_written() {
 fn a_member_that_was_never_met_has_a_link_that_is_down_and_one_that_was_removed_has_no_metrics() {
     in_a_runtime(|| {
         let (mut peers, _) = founded(None);
-        let record = MemberRecord {
-            name: "b".into(),
-            region: "s".into(),
-            advertise: "127.0.0.1:3".into(),
-            resp: "127.0.0.1:4".into(),
-            http: String::new(),
-        };
+        let record = record_of_another();
         let (me, other, stamp) = (peers.identity, NodeIdentity([9; 32]), peers.membership_stamp().unwrap());
         peers.membership.admit(me, other, record, stamp).unwrap();
         let shown = |peers: &mut Peers| {
@@ -334,13 +339,7 @@ fn an_operators_seal_leaves_out_who_cannot_be_reached_and_is_reached_here() {
         let (mut peers, _) = founded(None);
         let stamp = peers.membership_stamp().unwrap();
         let gone = NodeIdentity([9; 32]);
-        let record = MemberRecord {
-            name: "b".into(),
-            region: "s".into(),
-            advertise: "127.0.0.1:3".into(),
-            resp: "127.0.0.1:4".into(),
-            http: String::new(),
-        };
+        let record = record_of_another();
         // Another member that cannot be reached holds more than this node.
         let away = NodeIdentity([8; 32]);
         let me = peers.identity;
