@@ -252,10 +252,10 @@ pub(crate) const PUT: u8 = 1;
 pub(crate) const REMOVE: u8 = 2;
 const ADD: u8 = 3;
 const CLEAR: u8 = 4;
-const LIVE: u8 = 5;
+pub(crate) const LIVE: u8 = 5;
 const CLEAR_DATABASE: u8 = 6;
 /// `Put` of the string itself with nothing to drop, followed by `Live` without an end and without drops: a plain SET.
-const SET_PLAIN: u8 = 7;
+pub(crate) const SET_PLAIN: u8 = 7;
 const LIVE_FIELD: u8 = 8;
 const PATCH: u8 = 12;
 const REMOVE_FOLDED: u8 = 13;
@@ -265,7 +265,7 @@ const HAS_DROPS: u8 = 0x80;
 const HAS_RESETS: u8 = 0x40;
 /// Of an `Add`: the birth of the contribution does not assert that its field has no end.
 const IS_SILENT: u8 = 0x20;
-const TAG_MASK: u8 = 0x0f;
+pub(crate) const TAG_MASK: u8 = 0x0f;
 
 /// The highest number of a database: clients see those below, the node keeps its own things in this one.
 const DATABASE_MAX: u8 = 16;

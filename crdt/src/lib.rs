@@ -21,6 +21,7 @@ mod score;
 pub mod sketch;
 mod stamp;
 mod stream;
+mod text_write;
 
 pub use acknowledged::{DotRange, DotSet, EntryDot, GroupStart};
 pub use change::{Change, Changes, Kind, Lifetime, Operation, Operations, PlainChange, Reach, Reset, Resets, Stamps};
@@ -36,3 +37,4 @@ pub use position::{POSITION_STEPS_MAX, Position, Side, Step};
 pub use score::{Score, ScoreBytes};
 pub use stamp::{NODE_NUMBERS_MAX, NodeNumber, STAMP_EPOCH_MS, Stamp, UnixMillis};
 pub use stream::{Ordinals, STREAM_ID_BYTES, StreamEntry, StreamHead, StreamId, StreamName};
+pub use text_write::TextWrite;

@@ -59,6 +59,7 @@ mod stream;
 mod streams;
 mod summary;
 mod sweep;
+mod text;
 mod trim;
 mod usage;
 mod words;

@@ -12,7 +12,9 @@ use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_lif
 use crate::in_bundle::cleared;
 use crate::merge::{Site, observed};
 use crate::shared::Shared;
-use crdt::{Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, StreamName, VersionVector};
+use crdt::{
+    Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, StreamName, TextWrite, VersionVector,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,6 +192,12 @@ impl Slot {
     /// Applies one change, of this node or another, whose stamp is not covered yet. The caller holds the lock and has
     /// checked that the key belongs here.
     pub fn apply(&mut self, shared: &Shared, change: &Change<'_>) -> Result<(), DecodeError> {
+        if let Some(write) = TextWrite::of(change)
+            && self.apply_text(shared, change, &write)
+        {
+            self.touched(shared, change.database, change.key);
+            return Ok(());
+        }
         let mut seen = Seen::default();
         for operation in Operations::of(change) {
             let operation = operation?;

@@ -41,6 +41,8 @@ pub(super) struct Keeping {
     config_changed: Arc<AtomicBool>,
     /// When the disk is to be looked at, if it has no threads.
     due: Option<Instant>,
+    /// More is written than one turn carries out.
+    is_behind: bool,
     health: Health,
     /// The last start found less than was kept: a checkpoint is taken as soon as the node has everything again.
     is_incomplete: bool,
@@ -57,6 +59,8 @@ pub(super) const IN_PLACE_INTERVAL: Duration = Duration::from_millis(2);
 const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
 /// Own batches that are remembered until they are durable: some seconds of the fastest writer.
 const UNFLUSHED_MAX: usize = 1 << 13;
+/// What is written by now is carried out for so long in one turn, and what is begun then is ended.
+const KEPT_TURN_MAX: Duration = Duration::from_millis(1);
 /// Between two looks at how the disk fares.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -74,6 +78,7 @@ impl Keeping {
             news: Arc::default(),
             config_changed: Arc::default(),
             due: None,
+            is_behind: false,
             health: Health::default(),
             is_incomplete: false,
             begun_with_all: false,
@@ -101,7 +106,8 @@ impl Keeping {
     /// When there is something to do without news.
     pub(super) fn due(&self) -> Option<Instant> {
         let move_looked_at = (!self.held.is_empty()).then(|| Instant::now() + MOVE_LOOK);
-        self.due.into_iter().chain(move_looked_at).min()
+        let behind = self.is_behind.then(Instant::now);
+        self.due.into_iter().chain(move_looked_at).chain(behind).min()
     }
 
     /// An own batch will be durable when so many records are. Where nothing is flushed for long, every second one is
@@ -231,18 +237,32 @@ impl Peers {
         self.keep(Some(record), then);
     }
 
-    /// Does what waited for records that are written by now.
+    /// Does what waited for records that are written by now, as much of it as one turn may: a disk that stood still has
+    /// seconds of it, and links, their heartbeats and own batches are due meanwhile.
     pub(super) fn carry_out_kept(&mut self) {
+        let began_ns = self.node.monotonic_ns();
+        self.keeping.is_behind = self.carry_out_while(|peers| {
+            u128::from(peers.node.monotonic_ns().saturating_sub(began_ns)) <= KEPT_TURN_MAX.as_nanos()
+        });
+    }
+
+    /// Does what waited for records that are written by now, one thing after the other as long as `may_go_on` says so. True
+    /// if there is more.
+    fn carry_out_while(&mut self, may_go_on: impl Fn(&Self) -> bool) -> bool {
         while let Some(store) = &self.keeping.store {
             if self.keeping.held.is_taken_up() {
-                return;
+                return false;
             }
             let written = store.progress().written();
-            match self.keeping.waiting.pop_front_if(|queued| queued.position <= written) {
-                Some(queued) => self.carry_out(queued),
-                None => return,
+            let Some(queued) = self.keeping.waiting.pop_front_if(|queued| queued.position <= written) else {
+                return false;
+            };
+            self.carry_out(queued);
+            if !may_go_on(self) {
+                return true;
             }
         }
+        false
     }
 
     /// Does something at once, without waiting for the journal.
@@ -306,7 +326,7 @@ impl Peers {
 
     /// Whether everything of this node that is closed is published. The disk is not waited for.
     pub(super) fn is_published(&mut self) -> bool {
-        self.carry_out_kept();
+        self.keeping.is_behind = self.carry_out_while(|_| true);
         let sealed = self.keeping.sealed.last;
         sealed <= self.hub.closed_vector().of(sealed.author())
     }

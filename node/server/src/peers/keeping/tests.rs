@@ -57,6 +57,45 @@ fn what_a_slow_disk_leaves_open_is_not_called_closed_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn what_a_disk_that_stood_still_lets_go_at_once_is_carried_out_in_turns() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(1);
+        let (mut peers, mut writer) = started(&disk);
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let number = peers.number().unwrap();
+        let gate = disk.gate.lock();
+        // The first is with the disk already.
+        let stamps: Vec<Stamp> = (0..4u8)
+            .map(|value| {
+                let stamp = write(&mut writer, b"k", &[value]);
+                peers.close_batches();
+                stamp
+            })
+            .collect();
+        let waiting = peers.keeping.waiting.len();
+        assert_eq!(waiting, stamps.len());
+        drop(gate);
+        let all_written = |peers: &mut Peers| {
+            let store = peers.keeping.store.as_mut().unwrap();
+            store.disk.poll(0);
+            store.progress().written() >= store.disk.position()
+        };
+        while !all_written(&mut peers) {
+            std::thread::yield_now();
+        }
+        // A turn that is over after the first leaves the others, and says that there is more to do at once.
+        peers.keeping.is_behind = peers.carry_out_while(|_| false);
+        assert_eq!((peers.keeping.waiting.len(), peers.keeping.is_behind), (waiting - 1, true));
+        assert!(peers.keeping.due().is_some_and(|due| due <= Instant::now()));
+        assert_eq!(peers.hub.closed_vector().of(number), stamps[0]);
+        // Whoever needs all of it has all of it.
+        assert!(peers.is_published() && !peers.keeping.is_behind);
+        assert_eq!((peers.keeping.waiting.len(), peers.hub.closed_vector().of(number)), (0, stamps[3]));
+        assert!(peers.stop_disk());
+    });
+}
+
+#[test]
 fn a_pipeline_that_runs_for_long_holds_up_what_builds_on_its_being_closed_and_nothing_else() {
     in_a_runtime(|| {
         let (mut peers, mut writer) = founded(None);
