@@ -1,11 +1,14 @@
 //! Regions that come, go, die and return; what operators see and are told meanwhile.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::http;
 use tests::load::fill;
 use tests::node::{Node, run, text};
+use tests::place::{free_datagram_address, free_stream_address, own_host};
 use tests::reply::Reply;
 use tests::wait;
 
@@ -342,4 +345,51 @@ fn settings_and_probes_say_how_the_node_is() {
     }
     cluster.heal_all();
     assert!(cluster.nodes[0].stop().success(), "a node that is asked to stop ends well");
+}
+
+/// Somebody starts a copy of a machine, or of its disk, while the original runs.
+#[test]
+fn a_copy_of_a_node_that_runs_is_kept_out_and_takes_nothing_from_it() {
+    let cluster = Cluster::start_with(&["us-east", "eu-west"], &["persistence=off"]);
+    cluster.nodes[1].client().must("SET k v");
+    cluster.await_equal();
+    let (number, directory) = (cluster.nodes[1].number(), cluster.directory().join("copy"));
+    copy(&cluster.nodes[1].directory, &directory);
+    let host = own_host();
+    let addresses = [free_stream_address(host), free_datagram_address(host), free_stream_address(host)];
+    let moved: Vec<String> =
+        ["resp", "peer", "http"].iter().zip(&addresses).map(|(what, address)| format!("{what}={address}")).collect();
+    let mut settings: Vec<&str> = cluster.nodes[1].settings.iter().map(String::as_str).collect();
+    settings.extend(moved.iter().map(String::as_str));
+    let mut copy = Node::new("eu-west", directory, addresses.clone(), &settings);
+    copy.spawn();
+    wait::until("the copy was kept out", || {
+        let told = cluster.nodes[0].log_text();
+        if told.contains("a second live process runs with the key of") { Ok(()) } else { Err(told) }
+    });
+    // It goes on trying, and the one that it is a copy of goes on serving.
+    for value in 0..20 {
+        cluster.nodes[1].client().must(&format!("SET k {value}"));
+        wait::until("what the original writes arrives", || match cluster.nodes[0].client().must("GET k").to_string() {
+            shown if shown == value.to_string() => Ok(()),
+            shown => Err(shown),
+        });
+    }
+    assert_eq!(cluster.nodes[1].number(), number);
+    assert!(copy.client().line("SET k copied").is_error(), "a copy takes writes");
+    copy.kill();
+    cluster.await_equal();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a new directory");
+    for entry in fs::read_dir(from).expect("a directory of a node") {
+        let entry = entry.expect("its entries can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("its type can be read").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("its files can be copied");
+        }
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub facts: Option<PeerFacts>,
     /// The process that may still be alive, and when it was last heard. Forgotten when its connection ends cleanly.
     pub alive: Option<(BootNonce, Millis)>,
+    /// Another process with the same identity was refused meanwhile: a copy, if the one that was alive is heard again.
+    pub refused_another: bool,
     /// When the link last changed between up and down.
     pub since: Millis,
     /// When anything was last heard.
@@ -104,6 +106,7 @@ impl Peer {
             vector: VersionVector::new(),
             facts: None,
             alive: None,
+            refused_another: false,
             since: now,
             heard: None,
             clock: None,

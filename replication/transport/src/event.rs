@@ -60,6 +60,9 @@ pub enum TransportEvent {
         reason: String,
         /// The peer says that this node was removed from the cluster.
         says_removed: bool,
+        /// A fresh connection with somebody who has the same identity took its place, and is reported next. Nobody has said
+        /// that the process at this end of the old one is gone.
+        is_superseded: bool,
     },
     /// A dial failed; the next one follows by itself.
     DialFailed {
@@ -317,6 +320,7 @@ mod tests {
             peer: NodeIdentity([1; 32]),
             reason: String::new(),
             says_removed: false,
+            is_superseded: false,
         };
         sender.send(closed).await.unwrap();
         assert!(matches!(ready(&mut events), Some(TransportEvent::Connected { .. })));

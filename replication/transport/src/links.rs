@@ -173,6 +173,7 @@ impl LinkTable {
                     peer,
                     reason: before.closed_because.get().cloned().unwrap_or_default(),
                     says_removed: false,
+                    is_superseded: true,
                 },
             );
         }
@@ -197,7 +198,9 @@ impl LinkTable {
             peer.current = None;
             peer.linked.send_replace(false);
         }
-        report(events, TransportEvent::Closed { link: link.id, peer: link.peer, reason, says_removed });
+        let closed =
+            TransportEvent::Closed { link: link.id, peer: link.peer, reason, says_removed, is_superseded: false };
+        report(events, closed);
         self.tidy(link.peer);
     }
 

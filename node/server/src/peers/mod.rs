@@ -358,14 +358,18 @@ impl Peers {
             }
             // What can be sent now is found by the next turn.
             TransportEvent::Room { .. } => {}
-            TransportEvent::Closed { link, peer, reason, says_removed } => {
+            TransportEvent::Closed { link, peer, reason, says_removed, is_superseded } => {
                 tracing::info!(%peer, %reason, "a link is over");
                 if says_removed {
                     self.note_removed();
                 }
                 if self.links.get(&peer).is_some_and(|known| known.id == link) {
                     self.forget_link(peer);
-                    self.hub.link_down(peer, now);
+                    // SUBTLE: whose connection gave way to a fresh one may be alive all the same, and the fresh one a copy's.
+                    // The hub tears the old link down when it hears of the new one.
+                    if !is_superseded {
+                        self.hub.link_down(peer, now);
+                    }
                 }
             }
             TransportEvent::DialFailed { peer, error, says_removed } => {

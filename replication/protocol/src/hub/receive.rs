@@ -192,7 +192,10 @@ impl Hub {
         };
         match judge.judge(hello) {
             Ok(facts) => self.accept(peer, hello, facts, now),
-            Err(refusal) => self.refuse(peer, refusal, now),
+            Err(refusal) => {
+                entry.refused_another |= refusal.code == RefusalCode::SecondLiveCopy;
+                self.refuse(peer, refusal, now);
+            }
         }
     }
 
@@ -212,18 +215,23 @@ impl Hub {
         link.membership_hash = hello.membership_hash;
         link.applied_told = self.vector.clone();
         link.send(&answer);
+        let is_same = entry.alive.is_some_and(|(boot, _)| boot == facts.boot);
+        let has_copy = std::mem::take(&mut entry.refused_another) && is_same;
         entry.alive = Some((facts.boot, now));
         entry.facts = Some(facts);
+        // SUBTLE: not when the other one was refused. One that takes the place of a process that was killed comes as
+        // early, and is let in as soon as that has been silent long enough.
+        self.events.extend(has_copy.then_some(Event::Alarm(Alarm::SecondLiveCopy { peer })));
     }
 
     /// Tells the peer why it is not wanted, and has the link closed once that is flushed.
     pub(super) fn refuse(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
         let alarm = match (refusal.code, refusal.taken) {
-            (RefusalCode::SecondLiveCopy, _) => Some(Alarm::SecondLiveCopy { peer }),
             (RefusalCode::Removed, _) => Some(Alarm::RemovedPeer { peer }),
             (RefusalCode::NumberTaken, Some((number, owner))) => Some(Alarm::NumberTaken { peer, number, owner }),
             (
                 RefusalCode::Version
+                | RefusalCode::SecondLiveCopy
                 | RefusalCode::Cluster
                 | RefusalCode::Identity
                 | RefusalCode::SelfPeering

@@ -83,6 +83,8 @@ struct Wire {
     connected: bool,
     redial_at: u64,
     close_at: Option<u64>,
+    /// Which of the two has asked for that, the one with the smaller index first.
+    closed_by: [bool; 2],
     pipes: [Pipe; 2],
 }
 
@@ -254,6 +256,7 @@ impl World {
                 let pair = pair.into_iter().find(|&(a, b)| a != b && identity(a + b - index) == peer);
                 // Closed once what was sent has arrived, as a connection that flushes before it closes.
                 if let Some(wire) = pair.and_then(|pair| self.wires.get_mut(&pair)) {
+                    wire.closed_by[usize::from(pair.is_some_and(|(_, larger)| larger == index))] = true;
                     wire.close_at.get_or_insert(self.now + self.latency_ms + self.jitter_ms + 1);
                 }
             }
@@ -282,9 +285,13 @@ impl World {
         if !wire.connected {
             return;
         }
+        let closed_by = wire.closed_by;
         *wire = Wire { redial_at: self.now + REDIAL_MS, ..Wire::default() };
-        for (one, other) in [pair, (pair.1, pair.0)] {
-            self.nodes[one].hub.link_down(identity(other), Millis(self.now));
+        for ((one, other), closed) in [pair, (pair.1, pair.0)].into_iter().zip(closed_by) {
+            // Who has closed a link knows that.
+            if !closed {
+                self.nodes[one].hub.link_down(identity(other), Millis(self.now));
+            }
         }
     }
 
