@@ -5,7 +5,7 @@ use crate::beside::{Built, Plan};
 use crate::body::only_map_in;
 use crate::elements::ElementMap;
 use crate::entry::fetch_line;
-use crate::hash::slot_of;
+use crate::hash::{SLOTS, slot_of};
 use crate::holds::Holder;
 use crate::keyspace::{Keyspace, Place};
 use crate::large::LargePut;
@@ -167,12 +167,18 @@ impl Keyspace {
     }
 
     /// Forgets the resets that their contributor is known to have applied: `known` says what a node has applied, all
-    /// of whose own changes up to its entry there are here.
-    pub fn collect_resets<'v>(&self, known: &dyn Fn(NodeNumber) -> Option<&'v VersionVector>) {
+    /// of whose own changes up to its entry there are here. Looks at slots from this one on until it `is_late`, and says where
+    /// to go on; 0 after the last one.
+    pub fn collect_resets<'v>(
+        &self,
+        from: u16,
+        known: &dyn Fn(NodeNumber) -> Option<&'v VersionVector>,
+        is_late: &dyn Fn() -> bool,
+    ) -> u16 {
         if self.shared.resets() == 0 {
-            return;
+            return 0;
         }
-        for (number, slot) in (0..).zip(&self.slots) {
+        for (number, slot) in (0..).zip(&self.slots).skip(usize::from(from)) {
             let mut slot = slot.lock();
             let before = slot.memory.resets().len();
             // SUBTLE: a slot that is being merged needs those that came with it until the end.
@@ -181,8 +187,13 @@ impl Keyspace {
                 resets.retain(|name, reset| !known(name.node).is_some_and(|vector| vector.covers(reset.by)));
                 self.shared.count_resets(resets.len() as i64 - before as i64);
                 slot.memory.tidy();
+                drop(slot);
+                if is_late() {
+                    return (number + 1) % SLOTS;
+                }
             }
         }
+        0
     }
 
     fn apply_group(

@@ -449,7 +449,15 @@ impl Replica for System {
     }
 
     fn peer_applied(&mut self, number: NodeNumber, vector: &VersionVector) {
-        self.keyspace.collect_resets(&|contributor| (contributor == number).then_some(vector));
+        // Slot by slot, as a node that has little time.
+        let mut from = 0;
+        loop {
+            from =
+                self.keyspace.collect_resets(from, &|contributor| (contributor == number).then_some(vector), &|| true);
+            if from == 0 {
+                break;
+            }
+        }
     }
 
     fn take_number(&mut self, number: NodeNumber, last: Stamp) {

@@ -48,6 +48,8 @@ pub(super) struct Keeping {
     is_incomplete: bool,
     /// The node had everything when the checkpoint that is being taken began.
     begun_with_all: bool,
+    /// It turned out that it had not when that checkpoint could not be given up any more.
+    counts_too_much: bool,
     space_at: Option<Instant>,
 }
 
@@ -82,6 +84,7 @@ impl Keeping {
             health: Health::default(),
             is_incomplete: false,
             begun_with_all: false,
+            counts_too_much: false,
             space_at: None,
         }
     }
@@ -447,6 +450,9 @@ impl Peers {
                 let position = store.checkpoints.committed(manifest, clock, bytes, wall);
                 store.disk.command(Command::Cover(position));
                 store.note_sound_checkpoint();
+                if std::mem::take(&mut self.keeping.counts_too_much) {
+                    store.checkpoints.unchanged_since = None;
+                }
                 self.note_kept_again();
                 self.copy_catalogue();
                 tracing::info!(number, images, bytes, "a checkpoint is finished");
@@ -593,12 +599,20 @@ impl Peers {
         }
     }
 
-    /// The start has found less than was kept: the next checkpoint writes everything, as soon as it can.
+    /// The node has less than was kept: the next checkpoint that begins writes everything, as soon as it can. One that runs
+    /// began when the node still took what it had for all there is.
     pub(super) fn note_incomplete(&mut self) {
         self.keeping.is_incomplete = true;
-        if let Some(store) = &mut self.keeping.store {
-            store.checkpoints.unchanged_since = None;
-            store.reader.forget_earlier_lives();
+        self.keeping.begun_with_all = false;
+        let Some(store) = &mut self.keeping.store else { return };
+        store.checkpoints.unchanged_since = None;
+        store.reader.forget_earlier_lives();
+        match store.checkpoints.state {
+            CheckpointState::Idle => {}
+            CheckpointState::Walking | CheckpointState::Flushing { .. } => {
+                self.give_up_checkpoint(Hindrance::Other, self.node.wall_clock());
+            }
+            CheckpointState::Committing { .. } => self.keeping.counts_too_much = true,
         }
     }
 

@@ -327,8 +327,8 @@ impl Peers {
     /// Admits a node: what `region add` asks for.
     pub(super) fn admit_member(&mut self, identity: NodeIdentity, record: MemberRecord) -> Result<NodeNumber, String> {
         let stamp = self.membership_stamp().ok_or("this node has no number yet; try again when it serves")?;
-        let me = self.identity;
-        let grant = self.membership.admit(me, identity, record, stamp);
+        let (me, mut changed) = (self.identity, self.membership.clone());
+        let grant = changed.admit(me, identity, record, stamp);
         let grant = grant.map_err(|error| match error {
             crdt::membership::MembershipError::NameTaken(holder) => format!(
                 "the name is held by {} of region {}; remove that member first or choose another name (--node)",
@@ -337,16 +337,27 @@ impl Peers {
             ),
             other => other.to_string(),
         })?;
-        if !self.keep_membership() {
-            return Err(NOT_DURABLE.to_owned());
-        }
+        self.take_membership(changed)?;
         Ok(grant.number)
     }
 
     /// Fences an identity for ever.
     pub(super) fn remove_member(&mut self, identity: NodeIdentity) -> Result<(), String> {
-        self.membership.remove(identity).map_err(|error| error.to_string())?;
-        if self.keep_membership() { Ok(()) } else { Err(NOT_DURABLE.to_owned()) }
+        let mut changed = self.membership.clone();
+        changed.remove(identity).map_err(|error| error.to_string())?;
+        self.take_membership(changed)
+    }
+
+    /// Takes the membership as an operator has changed it, once that is durable. An order that failed leaves nothing behind
+    /// that would be carried out later, when the disk works again and nobody thinks of it.
+    pub(super) fn take_membership(&mut self, changed: Membership) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.membership, changed);
+        if self.keep_membership() {
+            return Ok(());
+        }
+        // What may have come to the disk all the same is written over as soon as that can be done.
+        self.membership = before;
+        Err(NOT_DURABLE.to_owned())
     }
 
     /// The name of a peer, or its identity if it is not known.

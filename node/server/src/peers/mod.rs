@@ -91,6 +91,8 @@ pub struct Peers {
     sealing: Sealing,
     /// Too many counter resets are held, and that was said.
     resets_alarmed: bool,
+    /// The slot from which on it is looked next which resets can be forgotten.
+    resets_from: u16,
     /// The membership was changed and could not be written down.
     is_unkept: bool,
     /// A fresh number that may be used once the membership that grants it is durable.

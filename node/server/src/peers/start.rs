@@ -180,6 +180,7 @@ impl Peers {
             known_everywhere: Default::default(),
             sealing: protocol::sealing::Sealing::default(),
             resets_alarmed: false,
+            resets_from: 0,
             is_unkept: false,
             number_to_take: None,
             number_needed,
@@ -353,7 +354,7 @@ impl Peers {
         self.node.keyspace.set_number(number);
         // While the journal was read, the node's own history was anybody's. It knows its own resets.
         let everything = self.everything();
-        self.node.keyspace.collect_resets(&|contributor| (contributor == number).then_some(&everything));
+        self.node.keyspace.collect_resets(0, &|contributor| (contributor == number).then_some(&everything), &|| false);
         self.drain = Drain::after(self.hub.closed_vector().of(number));
     }
 

@@ -1,6 +1,6 @@
 //! What operators are told: status, lag, metrics, and the condition that commands see.
 
-use super::Peers;
+use super::{Peers, SWEEP_TURN_MAX};
 use crate::info::{ClusterStatus, LinkState, MemberState, MemberStatus};
 use crdt::membership::Member;
 use protocol::{LinkPhase, LinkReport, NodeIdentity};
@@ -55,7 +55,9 @@ impl Peers {
             let known = &self.known_applied;
             let everything = self.everything();
             let of = |number| if over.contains(&number) { Some(&everything) } else { known.get(&number) };
-            self.node.keyspace.collect_resets(&of);
+            let began_ns = self.node.monotonic_ns();
+            let is_late = || u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > SWEEP_TURN_MAX.as_nanos();
+            self.resets_from = self.node.keyspace.collect_resets(self.resets_from, &of, &is_late);
         }
         self.settle_patches(&over);
         self.node.keyspace.prune();

@@ -156,7 +156,7 @@ impl Loader {
         part.prune();
         // While the journal was read, the node's own history was anybody's. It knows its own resets.
         if let Some((number, everything)) = &self.number {
-            part.collect_resets(&|contributor| (contributor == *number).then_some(everything));
+            part.collect_resets(0, &|contributor| (contributor == *number).then_some(everything), &|| false);
         }
         self.source.keyspace.adopt(&part, as_read, self.source.unchanged);
         Ok(())

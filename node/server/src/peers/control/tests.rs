@@ -117,3 +117,28 @@ fn an_order_that_could_not_be_kept_is_not_said_to_be_carried_out() {
         assert!(order(&mut peers, &["RELEASE-DRIFT", "a", "PREVIEW"]).is_ok());
     });
 }
+
+/// When the disk works again nobody thinks of an order that failed, and it must not be carried out then.
+#[test]
+fn a_member_is_not_removed_or_admitted_by_an_order_that_could_not_be_kept() {
+    in_a_runtime(|| {
+        let disk = SimulatedFs::new(1);
+        let (mut peers, _) = begun(None, &Arc::new(MemoryCatalogue::on(&disk)), 1);
+        let record = |name: &str| MemberRecord {
+            name: name.into(),
+            region: "s".into(),
+            advertise: "127.0.0.1:3".into(),
+            resp: "127.0.0.1:4".into(),
+            http: String::new(),
+        };
+        peers.admit_member(NodeIdentity([9; 32]), record("b")).unwrap();
+        let before = peers.membership.clone();
+        disk.fail_power_at(disk.operations() + 1);
+        let not_durable = || Err(NOT_DURABLE.to_owned());
+        assert_eq!(peers.remove_member(NodeIdentity([9; 32])), not_durable());
+        assert_eq!(peers.admit_member(NodeIdentity([8; 32]), record("c")).map(drop), not_durable());
+        assert_eq!(peers.membership, before);
+        // What may have come to the disk is written over.
+        assert!(peers.is_unkept);
+    });
+}

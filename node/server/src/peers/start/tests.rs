@@ -106,6 +106,36 @@ fn a_node_that_is_killed_while_it_gets_what_a_fork_has_cost_does_not_believe_its
     });
 }
 
+/// A checkpoint that began before says that everything is here, and so would the catalogue after it.
+#[test]
+fn a_checkpoint_that_runs_when_a_fork_is_found_does_not_count() {
+    in_a_runtime(|| {
+        let (disk, rows) = (SlowDisk::new(17), Arc::new(MemoryCatalogue::new()));
+        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+        write(&mut writer, b"k", b"v");
+        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let (number, ended) = (peers.number().unwrap(), peers.node.durability.checkpoints_ended());
+        let gate = disk.gate.lock();
+        assert!(peers.node.durability.wish_checkpoint());
+        until(&mut peers, |peers| {
+            let store = peers.keeping.store.as_ref().unwrap();
+            matches!(store.checkpoints.state, crate::persistence::CheckpointState::Walking)
+        });
+        peers.history_has_forked(NodeIdentity([9; 32]));
+        drop(gate);
+        until(&mut peers, |peers| peers.node.durability.checkpoints_ended() > ended);
+        assert!(peers.node.durability.state().checkpoint_failed);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert!(peers.rows.is_forked().unwrap());
+        assert!(peers.stop_disk());
+        drop((peers, writer));
+        let (peers, _) = begun(Some(&disk), &rows, 2);
+        assert_ne!(peers.number(), Some(number));
+        assert_eq!(peers.node.keyspace.applied().of(number), crdt::Stamp::ZERO);
+    });
+}
+
 #[test]
 fn a_node_whose_numbers_are_used_up_does_not_go_on_under_the_last_one_when_it_is_restarted() {
     in_a_runtime(|| {
