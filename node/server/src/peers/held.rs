@@ -5,7 +5,7 @@
 
 use super::Peers;
 use super::events::WaitsFor;
-use super::keeping::{Queued, Waiting};
+use super::keeping::{KEPT_TURN_MAX, Queued, Waiting};
 use protocol::Batch;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,11 +21,18 @@ pub(super) struct Held {
     moving: Option<u64>,
     /// It is being taken up again, and is not in the queue meanwhile: nothing else is done before it.
     is_taken_up: bool,
+    /// So many at the front were taken up and had to be put aside again; the others have their turn next.
+    taken_up: Option<usize>,
 }
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether some of it is to be taken up at once: the last turn was over before all of it was.
+    pub(super) fn is_behind(&self) -> bool {
+        self.taken_up.is_some()
     }
 
     /// Whether what comes now has to wait until the others were done, or were put aside again.
@@ -102,23 +109,47 @@ impl Peers {
         held.moving = held.moving.or(moving);
     }
 
-    /// Takes up again what was put aside, if the move is over that some of it waited for, or a batch of it is prepared.
+    /// Takes up again what was put aside, if the move is over that some of it waited for, or a batch of it is prepared; as
+    /// much of it as one turn may, since links, their heartbeats and own batches are due meanwhile.
     pub(super) fn take_up_held(&mut self) {
+        let began_ns = self.node.monotonic_ns();
+        self.take_up_held_while(|peers| {
+            u128::from(peers.node.monotonic_ns().saturating_sub(began_ns)) <= KEPT_TURN_MAX.as_nanos()
+        });
+    }
+
+    fn take_up_held_while(&mut self, may_go_on: impl Fn(&Self) -> bool) {
         if self.keeping.held.is_empty() {
+            self.keeping.held.taken_up = None;
             return;
         }
-        let is_move_over = self.keeping.held.moving.map(|of| self.node.keyspace.moving() != Some(of));
-        let is_prepared = self.keeping.preparations.is_ready();
-        if is_move_over.or(is_prepared).is_some() && is_move_over != Some(true) && is_prepared != Some(true) {
-            return;
-        }
-        self.node.keyspace.want_stillness(false);
+        let first = match self.keeping.held.taken_up {
+            Some(first) => first,
+            None => {
+                let is_move_over = self.keeping.held.moving.map(|of| self.node.keyspace.moving() != Some(of));
+                let is_prepared = self.keeping.preparations.is_ready();
+                if is_move_over.or(is_prepared).is_some() && is_move_over != Some(true) && is_prepared != Some(true) {
+                    return;
+                }
+                self.node.keyspace.want_stillness(false);
+                self.keeping.held.moving = None;
+                0
+            }
+        };
         // SUBTLE: what is done here may keep something, and what was written meanwhile would be done then: before what came
         // before it and is still to be taken up.
-        let queue = std::mem::take(&mut self.keeping.held).queue;
+        let mut rest = self.keeping.held.queue.split_off(first);
         self.keeping.held.is_taken_up = true;
-        queue.into_iter().for_each(|queued| self.carry_out(queued));
-        self.keeping.held.is_taken_up = false;
+        while let Some(queued) = rest.pop_front() {
+            self.carry_out(queued);
+            if !may_go_on(self) {
+                break;
+            }
+        }
+        let held = &mut self.keeping.held;
+        held.is_taken_up = false;
+        held.taken_up = (!rest.is_empty()).then_some(held.queue.len());
+        held.queue.append(&mut rest);
         self.carry_out_kept();
     }
 

@@ -62,7 +62,7 @@ const UNDRAINED_BYTES_MAX: u64 = 256 << 20;
 /// Own batches that are remembered until they are durable: some seconds of the fastest writer.
 const UNFLUSHED_MAX: usize = 1 << 13;
 /// What is written by now is carried out for so long in one turn, and what is begun then is ended.
-const KEPT_TURN_MAX: Duration = Duration::from_millis(1);
+pub(super) const KEPT_TURN_MAX: Duration = Duration::from_millis(1);
 /// Between two looks at how the disk fares.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -109,7 +109,7 @@ impl Keeping {
     /// When there is something to do without news.
     pub(super) fn due(&self) -> Option<Instant> {
         let move_looked_at = (!self.held.is_empty()).then(|| Instant::now() + MOVE_LOOK);
-        let behind = self.is_behind.then(Instant::now);
+        let behind = (self.is_behind || self.held.is_behind()).then(Instant::now);
         self.due.into_iter().chain(move_looked_at).chain(behind).min()
     }
 

@@ -281,14 +281,20 @@ impl Peers {
         self.serve_arrivals();
     }
 
-    /// Carries out what the hub wants, and hands its frames to the transport, until neither has anything.
+    /// Carries out what the hub wants, and hands its frames to the transport, until neither has anything or this turn is over:
+    /// when a gap closes, all that was waiting behind it wants to be applied.
     fn pump(&mut self) {
+        let began_ns = self.node.monotonic_ns();
         loop {
             let mut idle = true;
             while let Some(event) = self.hub.poll_event() {
                 idle = false;
                 self.note_event(&event);
                 self.handle(event);
+                if u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > EVENTS_TURN_MAX.as_nanos() {
+                    self.transmit();
+                    return;
+                }
             }
             if !self.transmit() && idle && !self.hub.has_events() {
                 return;
@@ -313,6 +319,7 @@ impl Peers {
             .drain_at
             .into_iter()
             .chain(self.keeping.due())
+            .chain(self.hub.has_events().then(Instant::now))
             .chain(self.state.due())
             .chain(self.still_read.as_ref().and_then(reading::StillRead::due));
         own.fold(next, Instant::min)

@@ -10,6 +10,7 @@ use protocol::{BatchTail, Compression, NodeIdentity, SessionId};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use tokio::time::Instant;
 
 const SOURCE: &[u8] = b"large";
 const TARGET: &[u8] = b"moved";
@@ -366,5 +367,34 @@ fn what_is_prepared_waits_for_no_other_move_and_what_waits_for_a_move_for_no_oth
         assert_eq!((applied(&peers, large.origin), peers.keeping.held.iter().count()), (Stamp::ZERO, 1));
         peers.keeping.preparations.hasten();
         until(&mut peers, |peers| peers.keeping.held.is_empty());
+    });
+}
+
+#[test]
+fn what_was_put_aside_is_taken_up_in_turns_and_each_once_in_a_round() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let (mut origin, mut other) = (Origin::new(700), Origin::new(701));
+        let [first, second, third, fourth] = [1, 2, 3, 4].map(|key: u8| origin.batch(&[key], VersionVector::new()));
+        // The large one has to be prepared, and the third comes before its predecessor.
+        let large = other.large_batch(b"large", VersionVector::new());
+        let queue = [large, Arc::clone(&first), third, Arc::clone(&second), fourth];
+        for (at, batch) in (0..).zip(queue) {
+            peers.put_aside(Queued { first: at, position: 0, then: Waiting::Apply(batch) });
+        }
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            peers.take_up_held_while(|_| false);
+            if !peers.keeping.held.is_behind() {
+                break;
+            }
+            assert!(peers.keeping.due().is_some_and(|due| due <= Instant::now()));
+        }
+        assert_eq!(turns, 5);
+        // What had to be put aside again is in its order, and what could be done is done.
+        let left: Vec<u64> = peers.keeping.held.iter().map(|queued| queued.first).collect();
+        let applied = peers.node.keyspace.applied().of(first.origin);
+        assert_eq!((left, applied), (vec![0, 2, 4], second.last));
     });
 }
