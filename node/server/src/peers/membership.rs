@@ -112,9 +112,11 @@ impl Peers {
 
     /// The number that others gave is in the catalogue with the membership: the next start goes on from it.
     fn note_number_given(&mut self) {
-        let given = self.membership.view().numbers_of(self.identity).last().copied();
+        // Not the last of its numbers: others may have given several, since it asks again when a link ends.
+        let view = self.membership.view();
+        let is_given = |number| view.numbers_of(self.identity).contains(&number) && !view.has_ended(number);
         let waits = self.is_unkept || self.refusals.no_number;
-        if self.number_needed.is_none() || waits || given.is_none() || given != self.number() {
+        if self.number_needed.is_none() || waits || !self.number().is_some_and(is_given) {
             return;
         }
         match self.rows.set_number_needed(None) {

@@ -300,6 +300,26 @@ fn a_change_leaves_at_once_after_a_quiet_moment_and_else_when_the_interval_is_ov
     });
 }
 
+/// It asked one peer, whose answer did not come, and then another one.
+#[test]
+fn a_node_that_was_given_two_numbers_needs_none_when_it_has_either() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let (me, number, stamp) = (peers.identity, peers.number().unwrap(), peers.membership_stamp().unwrap());
+        assert_ne!(peers.membership.grant_number(me, me, stamp), Ok(number));
+        let why = storage::NumberNeeded::NoneLeft;
+        peers.rows.set_number_needed(Some(why)).unwrap();
+        peers.number_needed = Some(why);
+        // While it may not go on under its number it has none.
+        peers.refusals.no_number = true;
+        peers.keep_what_is_not_kept();
+        assert_eq!(peers.rows.number_needed().unwrap(), Some(why));
+        peers.refusals.no_number = false;
+        peers.keep_what_is_not_kept();
+        assert_eq!((peers.number_needed, peers.rows.number_needed().unwrap()), (None, None));
+    });
+}
+
 #[test]
 fn writes_are_refused_before_it_is_asked_whether_anything_was_written() {
     in_a_runtime(|| {
