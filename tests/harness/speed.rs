@@ -68,16 +68,20 @@ const fn case(
 const ALONE: [Bar; 2] = [Bar::AtMost(0.95), Bar::AtLeast(0.90)];
 const STRINGS: [Bar; 2] = [Bar::AtMost(0.60), Bar::AtLeast(1.6)];
 const ELEMENTS: [Bar; 2] = [Bar::AtMost(0.85), Bar::None];
+/// Sessions: strings with an end, which is put off.
+const LIVES: [Bar; 2] = [Bar::AtMost(0.75), Bar::None];
 const COLLECTIONS: [Bar; 2] = [Bar::AtMost(1.0), Bar::AtLeast(1.0)];
 
 /// All, by the names that arguments have for them.
 #[rustfmt::skip]
-pub const ALL: [(&str, Case); 15] = [
+pub const ALL: [(&str, Case); 17] = [
     case("set-alone", 1, "SET key:ANY VALUE", None, ALONE),
     case("get-alone", 1, "GET key:ANY", Some("SET key:ANY VALUE"), ALONE),
     case("set", 16, "SET key:ANY VALUE", None, STRINGS),
     case("get", 16, "GET key:ANY", Some("SET key:ANY VALUE"), STRINGS),
     case("incr", 16, "INCR counter:ANY", None, STRINGS),
+    case("setex", 16, "SET key:ANY VALUE EX 100000", None, LIVES),
+    case("expire", 16, "EXPIRE key:ANY 100000", Some("SET key:ANY VALUE"), LIVES),
     case("hset", 16, "HSET hash field:ANY VALUE", None, ELEMENTS),
     case("sadd", 16, "SADD set member:ANY", None, ELEMENTS),
     case("lpush", 16, "LPUSH list VALUE", None, COLLECTIONS),
