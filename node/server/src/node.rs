@@ -29,6 +29,7 @@ use crdt::UnixMillis;
 use keyspace::Keyspace;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Time and chance as they enter a node: real ones in production, the simulator's in a simulation.
 #[derive(Clone)]
@@ -187,6 +188,11 @@ impl Node {
     /// The clock for statistics, in nanoseconds.
     pub fn monotonic_ns(&self) -> u64 {
         (self.seams.monotonic_ns)()
+    }
+
+    /// How long ago this was by that clock: how a turn of work knows that it is over.
+    pub fn since(&self, began_ns: u64) -> Duration {
+        Duration::from_nanos(self.monotonic_ns().saturating_sub(began_ns))
     }
 
     /// That clock, for what may outlive the node.

@@ -8,7 +8,6 @@ use keyspace::{SweepPolicy, Swept};
 use protocol::{Batch, NodeIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often the end of running pipelines is looked for before the thread goes on: some milliseconds.
@@ -113,10 +112,10 @@ impl Peers {
                 grace_ms: drift.saturating_add(GRACE_BEYOND_DRIFT_MS),
                 slots_max: SWEEP_SLOTS_MAX,
                 removals_max: SWEEP_REMOVALS_MAX,
-                is_late: &|| u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > SWEEP_TURN_MAX.as_nanos(),
+                is_late: &|| self.node.since(began_ns) > SWEEP_TURN_MAX,
             },
         );
-        let took = Duration::from_nanos(self.node.monotonic_ns().saturating_sub(began_ns));
+        let took = self.node.since(began_ns);
         self.node.latency.note(Event::ExpireCycle, took, || self.node.wall_clock());
         self.node.console.metrics.keyspace.expired.add(swept.expired);
         self.node.console.metrics.keyspace.expired_fields.add(swept.fields);

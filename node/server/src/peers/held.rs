@@ -113,9 +113,7 @@ impl Peers {
     /// much of it as one turn may, since links, their heartbeats and own batches are due meanwhile.
     pub(super) fn take_up_held(&mut self) {
         let began_ns = self.node.monotonic_ns();
-        self.take_up_held_while(|peers| {
-            u128::from(peers.node.monotonic_ns().saturating_sub(began_ns)) <= KEPT_TURN_MAX.as_nanos()
-        });
+        self.take_up_held_while(|peers| peers.node.since(began_ns) <= KEPT_TURN_MAX);
     }
 
     fn take_up_held_while(&mut self, may_go_on: impl Fn(&Self) -> bool) {

@@ -244,9 +244,7 @@ impl Peers {
     /// seconds of it, and links, their heartbeats and own batches are due meanwhile.
     pub(super) fn carry_out_kept(&mut self) {
         let began_ns = self.node.monotonic_ns();
-        self.keeping.is_behind = self.carry_out_while(|peers| {
-            u128::from(peers.node.monotonic_ns().saturating_sub(began_ns)) <= KEPT_TURN_MAX.as_nanos()
-        });
+        self.keeping.is_behind = self.carry_out_while(|peers| peers.node.since(began_ns) <= KEPT_TURN_MAX);
     }
 
     /// Does what waited for records that are written by now, one thing after the other as long as `may_go_on` says so. True

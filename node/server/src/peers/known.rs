@@ -28,7 +28,7 @@ impl Peers {
             return;
         }
         let began_ns = self.node.monotonic_ns();
-        let is_late = || u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > TURN_MAX.as_nanos();
+        let is_late = || self.node.since(began_ns) > TURN_MAX;
         self.node.keyspace.fold_patches(&is_late);
         let now = self.now();
         let is_due = |last: Option<&(Millis, VersionVector)>| last.is_none_or(|(at, _)| now.since(*at) >= INTERVAL_MS);

@@ -291,7 +291,7 @@ impl Peers {
                 idle = false;
                 self.note_event(&event);
                 self.handle(event);
-                if u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > EVENTS_TURN_MAX.as_nanos() {
+                if self.node.since(began_ns) > EVENTS_TURN_MAX {
                     self.transmit();
                     return;
                 }
@@ -330,7 +330,7 @@ impl Peers {
         self.take_transport_event(first);
         for _ in 1..EVENTS_A_TURN_MAX {
             // What these bring is applied at once; own batches and heartbeats are due meanwhile.
-            if u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > EVENTS_TURN_MAX.as_nanos() {
+            if self.node.since(began_ns) > EVENTS_TURN_MAX {
                 break;
             }
             let next = std::future::poll_fn(|context| {

@@ -143,7 +143,7 @@ impl Peers {
                 self.state.due = (!self.state.jobs.is_empty()).then(|| Instant::now() + MOVE_LOOK);
                 return;
             }
-            if u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) >= STATE_TURN_MAX.as_nanos() {
+            if self.node.since(began_ns) >= STATE_TURN_MAX {
                 break;
             }
         }

@@ -56,7 +56,7 @@ impl Peers {
             let everything = self.everything();
             let of = |number| if over.contains(&number) { Some(&everything) } else { known.get(&number) };
             let began_ns = self.node.monotonic_ns();
-            let is_late = || u128::from(self.node.monotonic_ns().saturating_sub(began_ns)) > SWEEP_TURN_MAX.as_nanos();
+            let is_late = || self.node.since(began_ns) > SWEEP_TURN_MAX;
             self.resets_from = self.node.keyspace.collect_resets(self.resets_from, &of, &is_late);
         }
         self.settle_patches(&over);

@@ -83,15 +83,21 @@ fn a_number_whose_tail_was_lost_with_a_volume_is_given_up_although_the_host_has_
     });
 }
 
+/// A node that has everything, and a key in its journal.
+fn with_a_key(seed: u64) -> (SlowDisk, Arc<MemoryCatalogue>, Peers, keyspace::Writer) {
+    let (disk, rows) = (SlowDisk::new(seed), Arc::new(MemoryCatalogue::new()));
+    let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
+    until(&mut peers, |peers| peers.has_read_all() && peers.filled);
+    write(&mut writer, b"k", b"v");
+    until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+    (disk, rows, peers, writer)
+}
+
 /// Its journal says that it has all of what it wrote under its number, and peers have other things under that.
 #[test]
 fn a_node_that_is_killed_while_it_gets_what_a_fork_has_cost_does_not_believe_its_journal() {
     in_a_runtime(|| {
-        let (disk, rows) = (SlowDisk::new(16), Arc::new(MemoryCatalogue::new()));
-        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
-        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
-        write(&mut writer, b"k", b"v");
-        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let (disk, rows, mut peers, writer) = with_a_key(16);
         let number = peers.number().unwrap();
         peers.history_has_forked(NodeIdentity([9; 32]));
         until(&mut peers, |peers| peers.has_read_all());
@@ -110,11 +116,7 @@ fn a_node_that_is_killed_while_it_gets_what_a_fork_has_cost_does_not_believe_its
 #[test]
 fn a_checkpoint_that_runs_when_a_fork_is_found_does_not_count() {
     in_a_runtime(|| {
-        let (disk, rows) = (SlowDisk::new(17), Arc::new(MemoryCatalogue::new()));
-        let (mut peers, mut writer) = begun(Some(&disk), &rows, 1);
-        until(&mut peers, |peers| peers.has_read_all() && peers.filled);
-        write(&mut writer, b"k", b"v");
-        until(&mut peers, |peers| peers.close_logged() && peers.is_published());
+        let (disk, rows, mut peers, writer) = with_a_key(17);
         let (number, ended) = (peers.number().unwrap(), peers.node.durability.checkpoints_ended());
         let gate = disk.gate.lock();
         assert!(peers.node.durability.wish_checkpoint());
