@@ -7,14 +7,12 @@
 use crate::awaited::Awaited;
 use crate::body::{KeyBody, KeyEntry, has_content, is_there, key_of, lifetime_of};
 use crate::buckets::Buckets;
-use crate::entry::{Entry, PackedLife, View};
+use crate::entry::{Entry, View};
 use crate::hash::{digest_of_dot, digest_of_element, digest_of_key, digest_of_life};
 use crate::in_bundle::cleared;
 use crate::merge::{Site, observed};
 use crate::shared::Shared;
-use crdt::{
-    Change, DecodeError, Kind, Lifetime, NodeNumber, Operation, Operations, Stamp, StreamName, TextWrite, VersionVector,
-};
+use crdt::{Change, DecodeError, Kind, NodeNumber, Operation, Operations, Stamp, StreamName, TextWrite, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,7 +193,6 @@ impl Slot {
         if let Some(write) = TextWrite::of(change)
             && self.apply_text(shared, change, &write)
         {
-            self.touched(shared, change.database, change.key);
             return Ok(());
         }
         let mut seen = Seen::default();
@@ -223,58 +220,6 @@ impl Slot {
             let is_there = self.find(shared, database, key).is_some_and(|entry| is_there(entry, shared.now()));
             self.memory.tell(database, key, is_there);
         }
-    }
-
-    /// A whole write of a string by an author of whom alone the key (if it is there) is: the common case, in place.
-    /// False if the case is not that simple and nothing was done.
-    #[inline]
-    pub fn apply_plain_set(&mut self, shared: &Shared, stamp: Stamp, database: u8, key: &[u8], value: &[u8]) -> bool {
-        self.apply_plain_set_hashed(shared, shared.hasher.hash(key), stamp, database, key, value)
-    }
-
-    /// The same, to a key whose hash is known.
-    #[inline]
-    pub fn apply_plain_set_hashed(
-        &mut self,
-        shared: &Shared,
-        hash: u64,
-        stamp: Stamp,
-        database: u8,
-        key: &[u8],
-        value: &[u8],
-    ) -> bool {
-        if self.memory.context().is_some() {
-            return false;
-        }
-        let author = stamp.author();
-        let key_digest = digest_of_key(database, key);
-        let element = digest_of_element(key_digest, 1, &[]);
-        let life = digest_of_element(key_digest, 0, &[]);
-        let (table, memory) = self.split(database);
-        match table.find_mut(hash, |entry| key_of(entry) == key) {
-            None => {
-                let entry = Entry::packed(stamp, PackedLife::Own, shared.access_at_first(), key, value);
-                table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
-                shared.count_keys(database, 1);
-            }
-            Some(entry) => {
-                let Some(old) = entry.text() else { return false };
-                let old_life = old.life.assertion(old.stamp);
-                if old.stamp.author() != author || old_life.is_some_and(|(dot, _)| dot.author() != author) {
-                    return false;
-                }
-                memory.digest ^= digest_of_dot(element, old.stamp, old.value);
-                if let Some((dot, lifetime)) = old_life {
-                    memory.digest ^= digest_of_life(life, dot, lifetime);
-                    shared.count_life(database, Some(lifetime), None);
-                }
-                let access = shared.access_after(old.access);
-                entry.rewrite(stamp, PackedLife::Own, access, value);
-            }
-        }
-        memory.digest ^= digest_of_dot(element, stamp, value) ^ digest_of_life(life, stamp, Lifetime::Never);
-        memory.touched(database, key);
-        true
     }
 
     /// Lets `work` change the body of a key, and puts back what is left of it in its smallest form.

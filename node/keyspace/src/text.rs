@@ -9,76 +9,118 @@ use crate::shared::Shared;
 use crate::slot::Slot;
 use crdt::{Change, Kind, Lifetime, Stamp, TextWrite};
 
+/// What is written, and the dots of others that this has observed.
+type Put<'w> = (&'w [u8], &'w [Stamp]);
+/// How long a key lives, and the assertions that this has observed.
+type Life<'w> = (Lifetime, &'w [Stamp]);
+
 impl Slot {
-    /// Applies a change to a key that is a string in one block, or is not there. False if the case is not that simple, and then
-    /// nothing was done.
+    /// A plain `SET`. False if the case is not that simple, and then nothing was done.
+    #[inline]
+    pub fn apply_plain_set(&mut self, shared: &Shared, stamp: Stamp, database: u8, key: &[u8], value: &[u8]) -> bool {
+        self.apply_plain_set_hashed(shared, shared.hasher.hash(key), stamp, database, key, value)
+    }
+
+    /// The same, to a key whose hash is known.
+    #[inline]
+    pub fn apply_plain_set_hashed(
+        &mut self,
+        shared: &Shared,
+        hash: u64,
+        stamp: Stamp,
+        database: u8,
+        key: &[u8],
+        value: &[u8],
+    ) -> bool {
+        let is_done =
+            self.write_text(shared, hash, stamp, (database, key), Some((value, &[])), Some((Lifetime::Never, &[])));
+        if is_done {
+            self.memory.touched(database, key);
+        }
+        is_done
+    }
+
+    /// Applies a change to a key that is a string in one block, or is not there. False if the case is not that simple, and
+    /// then nothing was done.
     pub(crate) fn apply_text(&mut self, shared: &Shared, change: &Change<'_>, write: &TextWrite<'_>) -> bool {
+        let Change { stamp, database, key, .. } = *change;
+        let put = write.put.as_ref().map(|(value, drops)| (*value, &drops[..]));
+        let life = write.life.as_ref().map(|(lifetime, drops)| (*lifetime, &drops[..]));
+        let is_done = self.write_text(shared, shared.hasher.hash(key), stamp, (database, key), put, life);
+        if is_done {
+            if let Some((Lifetime::Until(deadline), _)) = life {
+                shared.expires_at(slot_of(key), deadline);
+            }
+            self.touched(shared, database, key);
+        }
+        is_done
+    }
+
+    #[inline]
+    fn write_text(
+        &mut self,
+        shared: &Shared,
+        hash: u64,
+        stamp: Stamp,
+        (database, key): (u8, &[u8]),
+        put: Option<Put<'_>>,
+        life: Option<Life<'_>>,
+    ) -> bool {
         if self.memory.context().is_some() {
             return false;
         }
-        let Change { stamp, database, key, .. } = *change;
-        let hash = shared.hasher.hash(key);
         let key_digest = digest_of_key(database, key);
-        let content = digest_of_element(key_digest, Kind::String as u8, &[]);
-        let life = digest_of_element(key_digest, 0, &[]);
+        let of_content = digest_of_element(key_digest, Kind::String as u8, &[]);
+        let of_life = digest_of_element(key_digest, 0, &[]);
         let (table, memory) = self.split(database);
-        let asserted = write.life.as_ref().map(|(lifetime, _)| (stamp, *lifetime));
-        match table.find_mut(hash, |entry| key_of(entry) == key) {
+        let asserted = life.map(|(lifetime, _)| (stamp, lifetime));
+        let Some(entry) = table.find_mut(hash, |entry| key_of(entry) == key) else {
+            // Whoever writes a key anew says how long it lives: anything else comes to a key that is gone.
+            let (Some((value, drops)), Some((lifetime, drops_of_life))) = (put, life) else { return false };
+            if !all_seen(shared, drops, None) || !all_seen(shared, drops_of_life, None) {
+                return false;
+            }
+            let packed_life = PackedLife::from_assertion(asserted, stamp);
+            let entry = Entry::packed(stamp, packed_life, shared.access_at_first(), key, value);
+            table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
+            shared.count_keys(database, 1);
+            shared.count_life(database, None, Some(lifetime));
+            memory.digest ^= digest_of_dot(of_content, stamp, value) ^ digest_of_life(of_life, stamp, lifetime);
+            return true;
+        };
+        let Some(old) = entry.text() else { return false };
+        let old_life = old.life.assertion(old.stamp);
+        if let Some((_, drops)) = put
+            && !(gives_way(old.stamp, stamp, drops) && all_seen(shared, drops, Some(old.stamp)))
+        {
+            return false;
+        }
+        if let Some((_, drops)) = life {
+            let dot = old_life.map(|(dot, _)| dot);
+            if !(dot.is_none_or(|dot| gives_way(dot, stamp, drops)) && all_seen(shared, drops, dot)) {
+                return false;
+            }
+        }
+        let access = shared.access_after(old.access);
+        let new_life = asserted.or(old_life);
+        let mut digest = 0;
+        for (dot, lifetime) in old_life.into_iter().chain(new_life) {
+            digest ^= digest_of_life(of_life, dot, lifetime);
+        }
+        let lasts = |life: Option<(Stamp, Lifetime)>| life.map(|(_, lifetime)| lifetime);
+        shared.count_life(database, lasts(old_life), lasts(new_life));
+        match put {
+            Some((value, _)) => {
+                digest ^= digest_of_dot(of_content, old.stamp, old.value) ^ digest_of_dot(of_content, stamp, value);
+                entry.rewrite(stamp, PackedLife::from_assertion(new_life, stamp), access, value);
+            }
             None => {
-                // Whoever writes a key anew says how long it lives: anything else comes to a key that is gone.
-                let (Some((value, drops)), Some((lifetime, drops_of_life))) = (&write.put, &write.life) else {
-                    return false;
-                };
-                if !all_seen(shared, drops, None) || !all_seen(shared, drops_of_life, None) {
-                    return false;
-                }
-                let packed_life = PackedLife::from_assertion(asserted, stamp);
-                let entry = Entry::packed(stamp, packed_life, shared.access_at_first(), key, value);
-                table.insert_new(hash, entry, |entry| shared.hasher.hash(key_of(entry)));
-                shared.count_keys(database, 1);
-                shared.count_life(database, None, Some(*lifetime));
-                memory.digest ^= digest_of_dot(content, stamp, value) ^ digest_of_life(life, stamp, *lifetime);
-            }
-            Some(entry) => {
-                let Some(old) = entry.text() else { return false };
-                let old_life = old.life.assertion(old.stamp);
-                if let Some((_, drops)) = &write.put
-                    && !(gives_way(old.stamp, stamp, drops) && all_seen(shared, drops, Some(old.stamp)))
-                {
-                    return false;
-                }
-                if let Some((_, drops)) = &write.life {
-                    let dot = old_life.map(|(dot, _)| dot);
-                    if !(dot.is_none_or(|dot| gives_way(dot, stamp, drops)) && all_seen(shared, drops, dot)) {
-                        return false;
-                    }
-                }
-                let access = shared.access_after(old.access);
-                let new_life = asserted.or(old_life);
-                let mut digest = 0;
-                for (dot, lifetime) in old_life.into_iter().chain(new_life) {
-                    digest ^= digest_of_life(life, dot, lifetime);
-                }
-                let lifetime_of =
-                    |life: Option<(Stamp, Lifetime)>| life.map_or(Lifetime::Never, |(_, lifetime)| lifetime);
-                shared.count_life(database, Some(lifetime_of(old_life)), Some(lifetime_of(new_life)));
-                match write.put {
-                    Some((value, _)) => {
-                        digest ^= digest_of_dot(content, old.stamp, old.value) ^ digest_of_dot(content, stamp, value);
-                        entry.rewrite(stamp, PackedLife::from_assertion(new_life, stamp), access, value);
-                    }
-                    None => {
-                        let packed_life = PackedLife::from_assertion(new_life, old.stamp);
-                        let again = Entry::packed(old.stamp, packed_life, access, key, old.value);
-                        *entry = again;
-                    }
-                }
-                memory.digest ^= digest;
+                let packed_life = PackedLife::from_assertion(new_life, old.stamp);
+                let again = Entry::packed(old.stamp, packed_life, access, key, old.value);
+                *entry = again;
             }
         }
-        if let Some((_, Lifetime::Until(deadline))) = asserted {
-            shared.expires_at(slot_of(key), deadline);
-        }
+        memory.digest ^= digest;
         true
     }
 }
