@@ -361,8 +361,8 @@ fn groups<'c, 'a>(changes: &'c [Arrival<'a>]) -> impl Iterator<Item = &'c [Arriv
 
 #[cfg(test)]
 mod tests {
-    use crate::{Database, Drain, Keyspace, Lifetime, NewLifetime};
-    use crdt::NodeNumber;
+    use crate::{Database, Delta, Drain, Keyspace, Lifetime, NewLifetime};
+    use crdt::{NodeNumber, VersionVector};
 
     const NOW: u64 = crdt::STAMP_EPOCH_MS + 1_000;
 
@@ -389,5 +389,42 @@ mod tests {
         }
         assert!(pauses > 1, "{pauses} pauses");
         assert_eq!(two.len(0), 1);
+    }
+
+    #[test]
+    fn resets_are_forgotten_slot_by_slot_and_all_of_them() {
+        let (one, two) = (Keyspace::new(1), Keyspace::new(2));
+        let number = NodeNumber::new(1).unwrap();
+        one.set_number(number);
+        two.set_number(NodeNumber::new(2).unwrap());
+        let (mut writer, mut other) = (one.writer(), two.writer());
+        // As many slots as keys.
+        let keys: Vec<Vec<u8>> = (0..5_u8).map(|number| vec![number]).collect();
+        for key in &keys {
+            let mut access = writer.access(NOW, &[key]);
+            access.begin_command();
+            access.add_to_string(Database(0), key, Delta::Integer(1));
+        }
+        for batch in Drain::default().take(&one) {
+            two.apply(number, batch.previous, batch.last, &batch.payload, NOW).unwrap();
+        }
+        for key in &keys {
+            let mut access = other.access(NOW, &[key]);
+            access.begin_command();
+            assert!(access.delete(Database(0), key));
+        }
+        assert_eq!(two.remembered_resets(), keys.len() as u64);
+        let all: VersionVector = [(NodeNumber::new(2).unwrap(), two.clock())].into_iter().collect();
+        let (mut from, mut left) = (0, Vec::new());
+        loop {
+            from = two.collect_resets(from, &|_| Some(&all), &|| true);
+            left.push(two.remembered_resets());
+            if from == 0 {
+                break;
+            }
+        }
+        // One slot in each turn, and a last look at those behind it.
+        assert_eq!(left, [4, 3, 2, 1, 0, 0][..left.len()]);
+        assert_eq!(left.last(), Some(&0));
     }
 }
