@@ -51,6 +51,28 @@ fn a_region_that_is_removed_in_order_loses_nothing_and_cannot_come_back() {
     let states: Vec<_> = listed["members"].as_array().unwrap().iter().map(|member| &member["state"]).collect();
     assert_eq!(states.iter().filter(|state| **state == "active").count(), 2, "{listed}");
     assert_eq!(states.iter().filter(|state| **state == "removed").count(), 1, "{listed}");
+    // Everybody's log tells of it, it is known by its name, nobody is alarmed, and the numbers that it was given are not lost.
+    let is_it = |member: &&serde_json::Value| member["state"] == "removed";
+    let gone = listed["members"].as_array().unwrap().iter().find(is_it).unwrap();
+    assert_eq!((&gone["node"], &gone["region"]), (&"ap-south-1".into(), &"ap-south".into()), "{listed}");
+    for node in &cluster.nodes[..2] {
+        wait::until("the log tells of the removal", || {
+            let said = node.log_text();
+            if said.contains("a node was removed from the cluster for good") { Ok(()) } else { Err(said) }
+        });
+        let alarms = node.metrics().try_sum("pelago_replication_limits_met_total", "removed_peer");
+        assert!(alarms.is_err(), "an orderly removal is an alarm: {alarms:?}");
+        wait::until("its numbers are the others'", || {
+            let status = node.pelago_json(&["status"]);
+            if status["numbers_used_percent"] == 0.0 { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+    let told = cluster.nodes[2].pelago(&["status"]);
+    assert!(
+        text(&told.stdout).contains("Writes are refused here: ERR this node was removed"),
+        "{}",
+        text(&told.stdout)
+    );
     // The others go on, and stay equal.
     cluster.nodes[0].client().must("SET after removal");
     let removed = cluster.nodes.pop().expect("there are three");

@@ -46,7 +46,7 @@ struct Marker {
     fingerprint: u64,
 }
 
-/// All that is exchanged. Each part merges by itself; a record of a removed identity is dropped.
+/// All that is exchanged. Each part merges by itself. The record of a removed identity stays, so that it can be named.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Facts {
     records: BTreeMap<NodeIdentity, LWWReg<Admission, Marker>>,
@@ -106,8 +106,11 @@ pub enum MembershipError {
     /// The record is out of its bounds.
     #[error("the record of the member is out of bounds: {0}")]
     Record(#[from] RecordError),
-    /// The giver has nothing left; another member may give it a piece of its range.
-    #[error("{0} has no node numbers left to hand out; let another member admit the node or give it a range")]
+    /// The giver has nothing left; another member may give it a piece of its range. See [`View::range_due`].
+    #[error(
+        "{0} has no node numbers left to hand out; the member that has most gives it some within moments if any is left, so \
+         try again, or ask another member; `pelago status` says how many of the cluster's numbers are used up"
+    )]
     NumbersExhausted(NodeIdentity),
     /// The stamp does not exceed all stamps in the membership; the clock has to see those first.
     #[error("the stamp of a change must be later than {0} which the membership holds already")]
@@ -179,6 +182,7 @@ impl Membership {
         record.check()?;
         self.check_stamp(stamp)?;
         self.check_name(member, &record.name)?;
+        self.check_member(member)?;
         let register = self.facts.records.get(&member).ok_or(MembershipError::NotAMember(member))?;
         let admitted = register.val.admitted;
         self.facts.put_record(member, Admission { record, admitted }, stamp);
@@ -228,6 +232,25 @@ impl Membership {
         self.facts.grant(GrantKind::Range, (low, high), by, receiver, stamp);
         self.refresh();
         NodeNumber::new(low).zip(NodeNumber::new(high)).ok_or(MembershipError::NumbersExhausted(by))
+    }
+
+    /// Gives all that `by` could hand out but one number to `receiver`, before `by` is removed: nobody could ever hand it out
+    /// then. With the one it can go on alone if it stays after all, and nobody takes it for a member that needs numbers. Says
+    /// how many were given.
+    pub fn hand_over(
+        &mut self,
+        by: NodeIdentity,
+        receiver: NodeIdentity,
+        stamp: Stamp,
+    ) -> Result<usize, MembershipError> {
+        self.check_actor(by, stamp)?;
+        self.check_active(receiver)?;
+        let runs = self.view.table.runs_of(by, 1);
+        for &run in &runs {
+            self.facts.grant(GrantKind::Range, run, by, receiver, stamp);
+        }
+        self.refresh();
+        Ok(runs.iter().map(|&(low, high)| usize::from(high - low) + 1).sum())
     }
 
     /// An operator's word that batches of `number` up to `up_to` are let in, although they are ahead of the clocks.
@@ -450,11 +473,9 @@ impl Facts {
         self.drop_settled();
     }
 
-    /// Removal wins: a removed identity says nothing any more. What was told of a number before it was sealed is settled
-    /// by that.
+    /// A removed identity says nothing any more. What was told of a number before it was sealed is settled by that.
     fn drop_settled(&mut self) {
         let (removed, sealed) = (&self.removed, &self.sealed);
-        self.records.retain(|identity, _| !removed.contains(identity));
         self.reports.retain(|(number, reporter), report| {
             !removed.contains(reporter) && report.round == round_in(sealed, *number)
         });
@@ -493,8 +514,7 @@ impl Facts {
         let is_number = |number: &NodeNumber| NodeNumber::new(number.value()).is_some();
         self.records.values().all(|register| {
             register.val.record.check().is_ok() && register.marker.fingerprint == fingerprint(&register.val)
-        }) && self.records.keys().all(|identity| !self.removed.contains(identity))
-            && self.grants.read().iter().all(Grant::is_well_formed)
+        }) && self.grants.read().iter().all(Grant::is_well_formed)
             && self.released.keys().all(is_number)
             && self.sealed.keys().all(is_number)
             && self.ended.read().iter().all(is_number)

@@ -11,5 +11,6 @@ pub const ADDRESS_BYTES_MAX: usize = 260;
 pub const MEMBERSHIP_BYTES_MAX: usize = 4 << 20;
 
 /// Numbers that are handed to a new member beside its own, for the members that it admits and for its own next lives.
-/// Sixteen members share all 1024 evenly; later ones get half of what the admitting member has left.
-pub const NUMBERS_GRANTED_MAX: u16 = 63;
+/// Few, since those of a member that is lost are lost with it; who has none left is given as many by the member that has
+/// most.
+pub const NUMBERS_GRANTED_MAX: u16 = 15;

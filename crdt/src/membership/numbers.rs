@@ -125,6 +125,18 @@ impl NumberTable {
         self.iter().filter_map(held)
     }
 
+    /// All that `member` may hand out but the first `kept`, as runs of numbers, first and last of each, in order.
+    pub fn runs_of(&self, member: NodeIdentity, kept: usize) -> Vec<(u16, u16)> {
+        let mut runs: Vec<(u16, u16)> = Vec::new();
+        for number in self.unspent_of(member).skip(kept).map(NodeNumber::value) {
+            match runs.last_mut() {
+                Some((_, high)) if *high + 1 == number => *high = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        runs
+    }
+
     /// The longest run of numbers, at most `length_max` and the last of them, that ends `member`'s highest unspent ones.
     /// A piece is cut from the end, since members spend their own from the start.
     pub fn last_run_of(&self, member: NodeIdentity, length_max: u16) -> Option<(u16, u16)> {

@@ -125,7 +125,9 @@ pub struct View {
     pub(super) latest: Stamp,
     members: Vec<Member>,
     spent: BTreeMap<NodeIdentity, Vec<NodeNumber>>,
+    range_due: Option<(NodeIdentity, NodeIdentity)>,
     removed: BTreeSet<NodeIdentity>,
+    former: BTreeMap<NodeIdentity, MemberRecord>,
     alarms: BTreeSet<MembershipAlarm>,
     released: BTreeMap<NodeNumber, Stamp>,
     ended: BTreeSet<NodeNumber>,
@@ -146,6 +148,7 @@ impl View {
             .collect();
         let spent = spent_by_owner(&table);
         let members = members_of(facts, &spent);
+        let range_due = range_due(&table, &members);
         for member in &members {
             if let MemberState::NameRefused { holder } = member.state {
                 let name = member.record.name.clone();
@@ -157,6 +160,8 @@ impl View {
         let all = of_records.chain(grants.iter().map(|grant| grant.stamp)).chain(of_reports);
         let latest = all.max().unwrap_or(Stamp::ZERO);
         let removed = facts.removed.read();
+        let former = facts.records.iter().filter(|(identity, _)| removed.contains(identity));
+        let former = former.map(|(&identity, register)| (identity, register.val.record.clone())).collect();
         let mut ended = facts.ended.read();
         ended.retain(|&number| table.owner_of(number).is_some());
         let gone = spent.iter().filter(|(owner, _)| removed.contains(owner));
@@ -168,6 +173,8 @@ impl View {
             members,
             spent,
             removed,
+            former,
+            range_due,
             ended,
             alarms,
             released: facts.released.clone(),
@@ -202,6 +209,11 @@ impl View {
         &self.removed
     }
 
+    /// What was known last of an identity that was removed, its name for instance.
+    pub fn former(&self, identity: NodeIdentity) -> Option<&MemberRecord> {
+        self.former.get(&identity)
+    }
+
     /// What is wrong.
     pub fn alarms(&self) -> &BTreeSet<MembershipAlarm> {
         &self.alarms
@@ -223,6 +235,12 @@ impl View {
     /// How many numbers a member can still hand out.
     pub fn unspent_of(&self, member: NodeIdentity) -> usize {
         self.table.unspent_of(member).count()
+    }
+
+    /// An active member that has nothing left to hand out, and who gives it a piece: the active member that has most. First
+    /// who gives, then who gets. Members that know the same say the same.
+    pub fn range_due(&self) -> Option<(NodeIdentity, NodeIdentity)> {
+        self.range_due
     }
 
     /// How many of the 1024 numbers are gone: spent, or stranded in the range of a removed identity.
@@ -309,9 +327,26 @@ fn spent_by_owner(table: &NumberTable) -> BTreeMap<NodeIdentity, Vec<NodeNumber>
     by_owner
 }
 
+fn range_due(table: &NumberTable, members: &[Member]) -> Option<(NodeIdentity, NodeIdentity)> {
+    let active = members.iter().filter(|member| member.state == MemberState::Active);
+    let mut unspent: BTreeMap<NodeIdentity, usize> = active.map(|member| (member.identity, 0)).collect();
+    for (_, holding) in table.iter() {
+        if let Holding::Unspent(holder) = holding
+            && let Some(count) = unspent.get_mut(&holder)
+        {
+            *count += 1;
+        }
+    }
+    let (&receiver, _) = unspent.iter().find(|(_, count)| **count == 0)?;
+    let (&giver, &most) = unspent.iter().max_by_key(|&(identity, count)| (*count, *identity))?;
+    // The last one is its own.
+    (most > 1).then_some((giver, receiver))
+}
+
 fn members_of(facts: &Facts, spent: &BTreeMap<NodeIdentity, Vec<NodeNumber>>) -> Vec<Member> {
     let mut holders: BTreeMap<&str, (Stamp, NodeIdentity)> = BTreeMap::new();
-    for (&identity, register) in &facts.records {
+    let records = || facts.records.iter().filter(|(identity, _)| !facts.removed.contains(identity));
+    for (&identity, register) in records() {
         let candidate = (register.val.admitted, identity);
         let holder = holders.entry(&register.val.record.name).or_insert(candidate);
         *holder = candidate.min(*holder);
@@ -322,7 +357,7 @@ fn members_of(facts: &Facts, spent: &BTreeMap<NodeIdentity, Vec<NodeNumber>>) ->
         let state = if holder == identity { MemberState::Active } else { MemberState::NameRefused { holder } };
         Member { identity, record, admitted, state, numbers: spent.get(&identity).cloned().unwrap_or_default() }
     };
-    facts.records.iter().map(member).collect()
+    records().map(member).collect()
 }
 
 impl MergeOutcome {

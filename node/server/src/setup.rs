@@ -204,7 +204,7 @@ pub fn found_cluster(directory: &Path, plans: &[NodePlan], now: UnixMillis) -> R
     }
     let membership = founding_membership(&issued, records, now)?.encode();
     for ((plan, node), identity) in plans.iter().zip(&nodes).zip(issued) {
-        write_membership(node, &membership, &facts_of(identity, cluster, plan))?;
+        write_membership(node, &membership, &facts_of(identity, cluster, plan), false)?;
     }
     made.keep();
     Ok(NewCluster { cluster, authority: ca, nodes })
@@ -215,6 +215,8 @@ pub fn found_cluster(directory: &Path, plans: &[NodePlan], now: UnixMillis) -> R
 pub struct PreparedMember {
     /// Who it is.
     pub identity: NodeIdentity,
+    /// The cluster of the authority that its certificate is from.
+    pub cluster: ClusterId,
     /// What the members are to know of it.
     pub record: MemberRecord,
     directory: PathBuf,
@@ -236,7 +238,7 @@ pub fn prepare_member(
     let mut made = Made::default();
     let identity = write_node(&mut made, &authority, plan, directory, now)?;
     let facts = facts_of(identity, authority.cluster(), plan);
-    Ok(PreparedMember { identity, record, directory: directory.to_owned(), facts, made })
+    Ok(PreparedMember { identity, cluster: authority.cluster(), record, directory: directory.to_owned(), facts, made })
 }
 
 impl PreparedMember {
@@ -249,7 +251,7 @@ impl PreparedMember {
         if decoded.view().member(crdt::NodeIdentity(facts.identity)).is_none() {
             return Err(SetupError::NotAdmitted(record.name));
         }
-        write_membership(&directory, membership, &facts)
+        write_membership(&directory, membership, &facts, true)
     }
 
     /// Keeps the directory although it is not known whether the node was admitted.
@@ -290,11 +292,18 @@ fn founding_membership(
     Ok(membership)
 }
 
-/// Writes the membership where the node looks for it: into its catalogue, and beside it for a node that loses it.
-fn write_membership(directory: &Path, membership: &[u8], facts: &NodeFacts) -> Result<(), SetupError> {
+/// Writes the membership where the node looks for it: into its catalogue, and beside it for a node that loses it. Who comes
+/// to a cluster that has data must not take itself for one that has none.
+fn write_membership(
+    directory: &Path,
+    membership: &[u8],
+    facts: &NodeFacts,
+    is_newcomer: bool,
+) -> Result<(), SetupError> {
     let (catalogue, _) = SledCatalogue::open(&directory.join(CATALOGUE_DIRECTORY))?;
     let rows = CatalogueRows::new(Arc::new(catalogue));
     rows.set_node(facts)?;
+    rows.set_newcomer(is_newcomer)?;
     rows.set_membership(membership)?;
     write_file(&directory.join(MEMBERSHIP_FILE), membership)
 }

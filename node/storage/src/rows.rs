@@ -67,6 +67,7 @@ const MEMBERSHIP: &str = "membership";
 const NUMBER_NEEDED: &str = "number-needed";
 const UNFILLED: &str = "unfilled";
 const FORKED: &str = "forked";
+const NEWCOMER: &str = "newcomer";
 
 const VERSION: u8 = 1;
 
@@ -154,6 +155,16 @@ impl CatalogueRows {
     /// Notes that, durably, or that it is over.
     pub fn set_forked(&self, is_forked: bool) -> Result<()> {
         self.write_durably(FORKED, &is_forked)
+    }
+
+    /// Whether the node was admitted to a cluster that was there before, and never had what its members have.
+    pub fn is_newcomer(&self) -> Result<bool> {
+        Ok(self.read(NEWCOMER)?.unwrap_or(false))
+    }
+
+    /// Notes that, durably, or that it is over.
+    pub fn set_newcomer(&self, is_newcomer: bool) -> Result<()> {
+        self.write_durably(NEWCOMER, &is_newcomer)
     }
 
     fn read<T: Decode<()>>(&self, key: &str) -> Result<Option<T>> {

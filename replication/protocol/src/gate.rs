@@ -135,8 +135,8 @@ impl Gate {
         Admission::Waiting
     }
 
-    /// Lets the next batch through that may pass, and says who sent it.
-    pub(crate) fn open(&mut self, circumstances: &Circumstances<'_>) -> Option<(Arc<Batch>, NodeIdentity)> {
+    /// Takes out the next batch that may pass, and says who sent it. It has passed when [`Gate::pass`] is told so.
+    pub(crate) fn next(&mut self, circumstances: &Circumstances<'_>) -> Option<(Arc<Batch>, NodeIdentity)> {
         let origin = *self.spaces.iter().find(|(_, space)| self.may_pass(space, circumstances))?.0;
         let space = self.spaces.get_mut(&origin)?;
         let (_, waiting) = space.waiting.pop_first()?;
@@ -144,8 +144,17 @@ impl Gate {
         if space.waiting.is_empty() {
             self.spaces.remove(&origin);
         }
-        self.passed.raise(origin, waiting.batch.last);
         Some((waiting.batch, waiting.via))
+    }
+
+    /// The batch that was taken out last is let through.
+    pub(crate) fn pass(&mut self, batch: &Batch) {
+        self.passed.raise(batch.origin, batch.last);
+    }
+
+    /// The batch that was taken out last does not fit onto what has passed, so nothing that waits behind it does.
+    pub(crate) fn reject(&mut self, batch: &Batch) {
+        self.spaces.remove(&batch.origin);
     }
 
     /// A state session brought everything up to `vector`: what it covers waits no more.
@@ -249,7 +258,12 @@ mod tests {
     fn drain(gate: &mut Gate, explained_ms: u64, sealed: &BTreeMap<NodeNumber, Stamp>) -> Vec<Stamp> {
         let explained = crdt::STAMP_EPOCH_MS + explained_ms;
         let circumstances = Circumstances { explained, released: &BTreeSet::new(), sealed };
-        std::iter::from_fn(|| gate.open(&circumstances).map(|(batch, _)| batch.last)).collect()
+        let next = || {
+            let (batch, _) = gate.next(&circumstances)?;
+            gate.pass(&batch);
+            Some(batch.last)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::hub::MessageQueue;
 use crate::window::OriginWindow;
 use crate::{BootNonce, LagCounts, LinkPhase, Millis, RequestId, limits};
 use bytes::Bytes;
-use crdt::{NodeNumber, UnixMillis, VersionVector};
+use crdt::{NodeNumber, Stamp, UnixMillis, VersionVector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What is kept of a peer whether its link is up or not.
@@ -71,6 +71,8 @@ pub(crate) struct Link {
     pub clock: ClockOffset,
     /// What the peer had when it accepted us: a node that is filling is full when it has that.
     pub vector_at_start: VersionVector,
+    /// How far this node had written then.
+    pub own_at_start: Stamp,
     /// What we told the peer we have applied.
     pub applied_told: VersionVector,
     pub applied_told_at: Millis,
@@ -164,6 +166,7 @@ impl Link {
             heartbeat_heard: None,
             clock: ClockOffset::default(),
             vector_at_start: VersionVector::new(),
+            own_at_start: Stamp::ZERO,
             applied_told: VersionVector::new(),
             applied_told_at: now,
             applied_due: false,

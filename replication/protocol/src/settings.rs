@@ -52,6 +52,9 @@ pub struct HubSettings {
     pub peers_expected: usize,
     /// Keys were lost that peers have not brought back yet: the node fills like an empty one, whatever it has.
     pub is_unfilled: bool,
+    /// This node was admitted to a cluster that was there before, and never had what the others have: it serves nothing
+    /// before it has met one of them.
+    pub is_newcomer: bool,
     /// For the random part of pauses.
     pub seed: u64,
 }
@@ -82,6 +85,7 @@ impl HubSettings {
             fill_timeout_ms: 10_000,
             peers_expected: 0,
             is_unfilled: false,
+            is_newcomer: false,
             seed: boot.0,
         }
     }

@@ -2,6 +2,7 @@
 
 mod fragments;
 mod lives;
+mod meeting;
 mod parts;
 mod world;
 
@@ -454,6 +455,7 @@ fn the_lag_report_grows_while_a_peer_is_away_and_falls_when_it_is_back() {
 #[test]
 fn what_a_peer_got_by_way_of_another_is_counted_when_the_link_is_back() {
     let mut world = World::new(3, 1, |_, _| {});
+    world.run(200);
     world.random_write(0);
     world.converge(1_000);
     world.run(200);

@@ -365,7 +365,8 @@ fn pelago(scene: &Scene<'_>, lines: &mut Lines<'_>) {
         .put("number", cluster.number.map(|number| number.to_string()).unwrap_or_default())
         .put("members", cluster.members.iter().filter(|member| member.state != MemberState::Removed).count())
         .put("catching_up_from", cluster.catching_up_from.as_deref().unwrap_or_default())
-        .put("filling", cluster.filling.as_deref().unwrap_or_default());
+        .put("filling", cluster.filling.as_deref().unwrap_or_default())
+        .put("writes_refused", cluster.writes_refused.as_deref().unwrap_or_default());
     for (position, member) in cluster.members.iter().enumerate() {
         let optional = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
         let lag = member.applied_lag_ms.map(|lag| i64::try_from(lag).unwrap_or(i64::MAX));

@@ -23,6 +23,10 @@ pub struct ClusterStatus {
     pub catching_up_from: Option<String>,
     /// Why the node does not serve yet, if it does not; one clause.
     pub filling: Option<String>,
+    /// The error that writes get, if they are refused.
+    pub writes_refused: Option<String>,
+    /// What is wrong with the disk, if anything is.
+    pub disk: Option<String>,
 }
 
 /// One member of the cluster.
@@ -30,6 +34,8 @@ pub struct ClusterStatus {
 pub struct MemberStatus {
     /// Its name.
     pub node: String,
+    /// The beginning of its identity, by which orders can name it.
+    pub identity: String,
     /// Its region.
     pub region: String,
     /// What it is in the cluster.
@@ -38,6 +44,8 @@ pub struct MemberStatus {
     pub advertise: String,
     /// Where clients reach it.
     pub resp: String,
+    /// Where probes and scrapers reach it; empty if nowhere.
+    pub http: String,
     /// Milliseconds from a write here until it was applied there; none for this node and before the first.
     pub applied_lag_ms: Option<u64>,
     /// Changes made here that it has not acknowledged.

@@ -163,6 +163,8 @@ fn the_cluster_is_told_as_far_as_it_is_known() {
         vector: [("eu-west-1".to_owned(), "7".to_owned()), ("us-east-1".to_owned(), "9".to_owned())].into(),
         catching_up_from: Some("us-east-1".to_owned()),
         filling: None,
+        writes_refused: Some("ERR no".to_owned()),
+        disk: None,
     });
     let text = text(&node, STARTED_AT, &[b"pelago"]);
     assert_eq!(field(&text, "node"), "eu-west-1");
@@ -170,6 +172,7 @@ fn the_cluster_is_told_as_far_as_it_is_known() {
     assert_eq!(field(&text, "members"), "1");
     assert_eq!(field(&text, "vector"), "eu-west-1=7,us-east-1=9");
     assert_eq!(field(&text, "catching_up_from"), "us-east-1");
+    assert_eq!(field(&text, "writes_refused"), "ERR no");
     assert_eq!(field(&text, "conflicts_type"), "2");
     let member = "node=us-east-1,region=us-east,state=active,link=catching_up,applied_lag_ms=12,unacked_changes=4,\
                   clock_offset_ms=,advertise=,resp=";

@@ -54,8 +54,6 @@ const REMOVE_TIME: Duration = Duration::from_secs(30);
 const VERIFY_ROUND: Duration = HOUSEKEEPING_INTERVAL;
 /// The answer to an order of which not every word is understood: nothing of it is carried out.
 const NOT_UNDERSTOOD: &str = "syntax error; try PELAGO HELP";
-/// Removed nodes named where an order does not say which one is meant.
-const CANDIDATES_SHOWN_MAX: usize = 8;
 /// The answer to an order that must not meet what is coming in just now.
 const MERGING: &str = "what others hold is being taken in just now; try again in a moment";
 
@@ -64,6 +62,10 @@ const ASK_SLOTS: &[u8] = b"slots";
 /// The order to a node that is removed: accept no more writes, and answer with the vector when everything is closed. The
 /// name of the order follows.
 const ASK_DRAIN: &[u8] = b"drain ";
+
+/// The same order once everybody has what was written until then: unless more was, the node is removed next, and it gives
+/// the node numbers that it could hand out to who asks.
+const ASK_LEAVE: &[u8] = b"leave ";
 
 /// The end of such an order that could not be carried out: writes are accepted again, unless another one stands.
 const ASK_RESUME: &[u8] = b"resume ";
@@ -181,6 +183,13 @@ impl Peers {
         let body: Value = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: {error}"))?;
         let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let identity = transport::parse_identity(&field("identity")).map_err(|error| error.to_string())?;
+        let (cluster, own) = (field("cluster"), hex(&self.hub_settings.cluster.0));
+        if cluster != own {
+            return Err(format!(
+                "the authority that the node has its certificate from is that of cluster {cluster:?}, and this one is {own}; give \
+                 the directory of this cluster's authority (--ca)"
+            ));
+        }
         let record = MemberRecord {
             name: field("name"),
             region: field("region"),
@@ -193,18 +202,13 @@ impl Peers {
     }
 
     fn region_remove(&mut self, name: &str, force: bool, answer: oneshot::Sender<ControlReply>) {
-        let members = self.members_called(name);
-        let identities: Vec<NodeIdentity> = members.iter().map(|member| member.identity).collect();
-        let refusal = if identities.is_empty() {
-            Some(format!("there is no region or node called {name}; `pelago region list` shows them"))
-        } else if identities.contains(&self.identity) {
-            Some("a node cannot remove itself; ask a node of another region (--via)".to_owned())
-        } else {
-            None
+        let identities: Vec<NodeIdentity> = match self.members_called(name) {
+            Ok(members) => members.iter().map(|member| member.identity).collect(),
+            Err(refusal) => return drop(answer.send(Err(refusal))),
         };
-        if let Some(refusal) = refusal {
-            let _ = answer.send(Err(refusal));
-            return;
+        if identities.contains(&self.identity) {
+            let refusal = "a node cannot remove itself; ask a node of another region (--via)";
+            return drop(answer.send(Err(refusal.to_owned())));
         }
         if force {
             let outcome = self.fence(&identities);
@@ -231,7 +235,8 @@ impl Peers {
     fn ask_to_drain(&mut self, removal: &mut RemovalOrder) -> Option<NodeIdentity> {
         let mut missed = None;
         for &peer in &removal.identities {
-            match self.hub.request(peer, [ASK_DRAIN, removal.name.as_bytes()].concat()) {
+            let question = if removal.confirms { ASK_LEAVE } else { ASK_DRAIN };
+            match self.hub.request(peer, [question, removal.name.as_bytes()].concat()) {
                 Some(id) => drop(removal.asked.insert(id, peer)),
                 None => {
                     removal.drained.insert(peer, None);
@@ -307,26 +312,6 @@ impl Peers {
             "effect": "whatever these numbers wrote beyond the stamps is given up, and nobody waits for it" }))
     }
 
-    /// The removed node that an operator means: by the beginning of its identity, as lists show it, or by all of it.
-    fn removed_called(&self, beginning: &str) -> Result<NodeIdentity, String> {
-        let removed = self.membership.view().removed();
-        let digits = beginning.to_ascii_lowercase();
-        let meant: Vec<NodeIdentity> =
-            removed.iter().copied().filter(|identity| hex(&identity.0).starts_with(&digits)).collect();
-        match meant.as_slice() {
-            [identity] if !digits.is_empty() => Ok(*identity),
-            [] if removed.is_empty() => Err("no node was removed".to_owned()),
-            [] => Err(format!(
-                "no removed node has an identity that begins with {beginning}; these were removed: {}",
-                listed(removed.iter())
-            )),
-            several => Err(format!(
-                "{beginning:?} does not say which removed node is meant; its identity may begin so: {}",
-                listed(several.iter())
-            )),
-        }
-    }
-
     /// Members that this node is not linked with: what they hold of a number that is sealed now is not asked for.
     fn unreachable(&self) -> BTreeSet<NodeIdentity> {
         let linked = self.hub.ready_peers();
@@ -344,17 +329,14 @@ impl Peers {
         }
     }
 
-    fn numbers_called(&self, name: &str) -> Result<Vec<NodeNumber>, String> {
-        let numbers: Vec<NodeNumber> = self.members_called(name).into_iter().flat_map(|m| m.numbers).collect();
-        if numbers.is_empty() {
-            return Err(format!("there is no region or node called {name}; `pelago region list` shows them"));
-        }
-        Ok(numbers)
-    }
-
     /// Answers a peer's question.
     pub(super) fn answer(&mut self, peer: NodeIdentity, id: RequestId, body: &[u8]) {
         if let Some(order) = body.strip_prefix(ASK_DRAIN) {
+            self.drain_for(peer, id, order);
+            return;
+        }
+        if let Some(order) = body.strip_prefix(ASK_LEAVE) {
+            self.hand_over_numbers(peer);
             self.drain_for(peer, id, order);
             return;
         }
@@ -392,7 +374,7 @@ impl Peers {
         if std::mem::replace(&mut self.refusals.draining, is_to_drain) != is_to_drain {
             if is_to_drain {
                 tracing::warn!("this node is being removed: it accepts no more writes");
-            } else {
+            } else if !self.refusals.removed {
                 tracing::warn!("this node is not removed after all: it accepts writes");
             }
             self.update_condition();
@@ -580,19 +562,11 @@ fn verify_time(rest: &[&[u8]]) -> Result<Duration, String> {
     time.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
 }
 
-/// Identities as other lists show them; of many the first ones.
-fn listed<'i>(identities: impl ExactSizeIterator<Item = &'i NodeIdentity>) -> String {
-    let more = identities.len().saturating_sub(CANDIDATES_SHOWN_MAX);
-    let shown: Vec<String> = identities.take(CANDIDATES_SHOWN_MAX).map(ToString::to_string).collect();
-    let shown = shown.join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
-}
-
 fn text(word: &[u8]) -> String {
     String::from_utf8_lossy(word).into_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

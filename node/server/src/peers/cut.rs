@@ -72,10 +72,10 @@ impl Peers {
         let mut meant = BTreeSet::new();
         for name in names {
             let name = String::from_utf8_lossy(name);
-            let members = self.members_called(&name).into_iter().map(|member| member.identity);
+            let members = self.members_called(&name)?.into_iter().map(|member| member.identity);
             let others: Vec<NodeIdentity> = members.filter(|peer| *peer != self.identity).collect();
             if others.is_empty() {
-                return Err(format!("there is no other node or region called {name}; `pelago region list` shows them"));
+                return Err(format!("{name} is this node; name another one"));
             }
             meant.extend(others);
         }

@@ -89,9 +89,23 @@ impl Peers {
             Event::Filled => {
                 tracing::info!("the node has what its peers have");
                 self.filled = true;
+                self.note_no_newcomer();
                 self.update_condition();
             }
             Event::Alarm(alarm) => self.raise_alarm(&alarm),
+        }
+    }
+
+    /// It has been one of them: should all nodes start at once some day, it need not wait for those that never come.
+    fn note_no_newcomer(&mut self) {
+        if !self.hub_settings.is_newcomer {
+            return;
+        }
+        match self.rows.set_newcomer(false) {
+            Ok(()) => self.hub_settings.is_newcomer = false,
+            Err(error) => {
+                tracing::error!(%error, "that this node has met the others cannot be noted: its next start waits for one")
+            }
         }
     }
 

@@ -102,6 +102,15 @@ impl Peers {
         self.keeping.held.queue.push_back(queued);
     }
 
+    /// Forgets what was put aside for a hub that is gone.
+    pub(super) fn forget_held(&mut self) {
+        let held = &mut self.keeping.held;
+        held.queue.retain(|queued| !queued.then.is_for_hub());
+        // What is left is looked at anew.
+        (held.taken_up, held.moving) = (None, None);
+        self.node.keyspace.want_stillness(held.queue.iter().any(|queued| queued.then.needs_stillness()));
+    }
+
     /// What is put aside now waits for the move that is under way, if there is one.
     fn wait_for_the_move(&mut self) {
         let moving = self.node.keyspace.moving();

@@ -132,6 +132,14 @@ impl Keeping {
         self.store.as_ref().map(|store| &store.reader)
     }
 
+    /// What is wrong with the disk, if anything is.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        match &self.health {
+            Health::Sound => None,
+            Health::Full(sentence) | Health::Failing(sentence) | Health::Dead(sentence) => Some(sentence),
+        }
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.store.is_some()
     }
@@ -229,8 +237,9 @@ impl Peers {
     /// A session does not stand still while the disk, or a move, has something of it: a large chunk takes a slow disk longer
     /// than a session may.
     pub(super) fn note_queued_state(&mut self, now: Millis) {
-        let queued = self.keeping.held.iter().chain(&self.keeping.waiting);
-        let sessions: BTreeSet<_> = queued.filter_map(|queued| queued.then.session()).collect();
+        let queued = self.keeping.held.iter().chain(&self.keeping.waiting).map(|queued| &queued.then);
+        let waiting = queued.chain(self.keeping.closing.iter().map(|(_, then)| then));
+        let sessions: BTreeSet<_> = waiting.filter_map(Waiting::session).collect();
         sessions.into_iter().for_each(|(peer, session)| self.hub.state_waits(peer, session, now));
     }
 
@@ -566,9 +575,14 @@ impl Peers {
         self.node.durability.change_state(|state| state.checkpoint_since_ms = Some(wall));
     }
 
-    /// The hub that own batches would have gone to is gone: they stay in the journal. Returns the last stamp of any.
-    pub(super) fn forget_unpublished(&mut self) -> Stamp {
-        self.keeping.waiting.retain(|queued| !matches!(queued.then, Waiting::Publish(_)));
+    /// The hub is gone that wanted what waits, or would have got it. The next one asks for all that it needs, and own batches
+    /// stay in the journal. Returns the last stamp of any of those. No slot may be half merged.
+    pub(super) fn forget_for_hub(&mut self) -> Stamp {
+        self.keeping.waiting.retain(|queued| !queued.then.is_for_hub());
+        self.keeping.closing.retain(|(_, then)| !then.is_for_hub());
+        self.forget_held();
+        self.keeping.preparations.forget_all();
+        self.forget_all_state();
         std::mem::take(&mut self.keeping.sealed).last
     }
 

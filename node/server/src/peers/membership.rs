@@ -4,7 +4,7 @@ use super::Peers;
 use crate::doors::told_address;
 use crate::node::Node;
 use crate::setup::own_record;
-use crdt::membership::{Member, MemberRecord};
+use crdt::membership::MemberRecord;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
@@ -160,6 +160,7 @@ impl Peers {
 
     /// Follows the membership: whom to dial, whom to refuse, what the hub must know.
     pub(super) fn membership_changed(&mut self) {
+        self.tell_of_members();
         let view = self.membership.view();
         let mut numbers: BTreeMap<NodeIdentity, _> = BTreeMap::new();
         for (number, owner) in view.owners() {
@@ -329,6 +330,7 @@ impl Peers {
     /// Admits a node: what `region add` asks for.
     pub(super) fn admit_member(&mut self, identity: NodeIdentity, record: MemberRecord) -> Result<NodeNumber, String> {
         let stamp = self.membership_stamp().ok_or("this node has no number yet; try again when it serves")?;
+        self.refuse_names(&record)?;
         let (me, mut changed) = (self.identity, self.membership.clone());
         let grant = changed.admit(me, identity, record, stamp);
         let grant = grant.map_err(|error| match error {
@@ -341,6 +343,40 @@ impl Peers {
         })?;
         self.take_membership(changed)?;
         Ok(grant.number)
+    }
+
+    /// Gives some of this node's numbers to a member that has none left to hand out, if it is this one's turn.
+    pub(super) fn share_numbers(&mut self) {
+        let Some((giver, receiver)) = self.membership.view().range_due() else { return };
+        if giver != self.identity || self.is_unkept || !self.has_number {
+            return;
+        }
+        let Some(stamp) = self.membership_stamp() else { return };
+        let mut changed = self.membership.clone();
+        let given = changed.grant_range(giver, receiver, stamp).map_err(|error| error.to_string());
+        match given.and_then(|range| self.take_membership(changed).map(|()| range)) {
+            Ok((first, last)) => {
+                let (first, last) = (first.value(), last.value());
+                tracing::info!(peer = %self.name_of(receiver), first, last, "a member that had none left was given node numbers");
+            }
+            Err(error) => {
+                tracing::warn!(peer = %self.name_of(receiver), %error, "a member could not be given node numbers")
+            }
+        }
+    }
+
+    /// This node is about to be removed by `peer`: the numbers that it could hand out are that one's from now on. What could
+    /// not be given is lost with this node, which is no reason to keep it.
+    pub(super) fn hand_over_numbers(&mut self, peer: NodeIdentity) {
+        let Some(stamp) = self.membership_stamp() else { return };
+        let mut changed = self.membership.clone();
+        let given = changed.hand_over(self.identity, peer, stamp).map_err(|error| error.to_string());
+        match given.and_then(|count| if count > 0 { self.take_membership(changed).map(|()| count) } else { Ok(0) }) {
+            Ok(count) => tracing::info!(peer = %self.name_of(peer), count, "this node's numbers were handed over"),
+            Err(error) => {
+                tracing::warn!(peer = %self.name_of(peer), %error, "this node's numbers could not be handed over")
+            }
+        }
     }
 
     /// Fences an identity for ever.
@@ -360,20 +396,6 @@ impl Peers {
         // What may have come to the disk all the same is written over as soon as that can be done.
         self.membership = before;
         Err(NOT_DURABLE.to_owned())
-    }
-
-    /// The name of a peer, or its identity if it is not known.
-    pub(super) fn name_of(&self, peer: NodeIdentity) -> String {
-        match self.membership.view().member(peer) {
-            Some(member) => member.record.name.clone(),
-            None => peer.to_string(),
-        }
-    }
-
-    /// Active members that an operator means by a region's or node's name.
-    pub(super) fn members_called(&self, name: &str) -> Vec<Member> {
-        let view = self.membership.view();
-        view.members().iter().filter(|m| m.record.region == name || m.record.name == name).cloned().collect()
     }
 
     fn dial(&mut self, mut addresses: BTreeMap<NodeIdentity, String>) {

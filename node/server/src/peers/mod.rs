@@ -17,6 +17,7 @@ mod keeping;
 mod known;
 mod membership;
 mod messages;
+mod names;
 mod pace;
 mod preparing;
 mod reading;
@@ -37,6 +38,7 @@ use crate::console::Stop;
 use crate::node::Node;
 use audit::Audit;
 use control::ControlRequest;
+use crdt::membership::MemberRecord;
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use keyspace::{Drain, Writer};
 use protocol::sealing::Sealing;
@@ -67,6 +69,8 @@ pub struct Peers {
     /// What the start has found on the disk and not read yet.
     loading: Option<start::Loading>,
     membership: Membership,
+    /// The members of which the log tells; none before it was begun.
+    members_told: Option<BTreeMap<NodeIdentity, MemberRecord>>,
     hub: Hub,
     transport: Arc<Transport>,
     transport_events: TransportEvents,

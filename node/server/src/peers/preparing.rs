@@ -108,6 +108,11 @@ impl Preparations {
         self.preparing.take_if(|preparing| preparing.last == last);
     }
 
+    /// None of what is being prepared will be applied.
+    pub(super) fn forget_all(&mut self) {
+        self.preparing = None;
+    }
+
     /// What is being prepared is ready.
     #[cfg(test)]
     pub(super) fn hasten(&mut self) {

@@ -196,7 +196,7 @@ impl Peers {
             self.close_batches_up_to(last);
         }
         self.node.keyspace.raise_applied(self.hub.closed_vector());
-        let end = self.forget_unpublished();
+        let end = self.forget_for_hub();
         if end > Stamp::ZERO {
             self.node.keyspace.raise_applied(&[(end.author(), end)].into_iter().collect());
         }

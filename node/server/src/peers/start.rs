@@ -92,6 +92,8 @@ struct Recovered {
     start: storage::Start,
     /// Why the node may not give itself a number, if so.
     number_needed: Option<NumberNeeded>,
+    /// It never had what the others have.
+    is_newcomer: bool,
 }
 
 /// What is left to be done of a start: reading the store, and settling on a number.
@@ -165,6 +167,7 @@ impl Peers {
             is_unreadable: false,
             loading,
             membership: recovered.membership,
+            members_told: None,
             hub,
             transport: Arc::new(transport),
             transport_events,
@@ -455,6 +458,7 @@ fn hub_settings(
     settings.max_clock_drift_ms = millis(config.max_clock_drift);
     settings.fill_timeout_ms = millis(config.fill_timeout);
     settings.peers_expected = others;
+    settings.is_newcomer = recovered.is_newcomer;
     settings.seed = node.seed() ^ boot;
     settings
 }
@@ -493,6 +497,7 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
         return Err(StartError::NotAdmitted);
     }
     let start = setup.rows.begin(&setup.host_boot, setup.boot)?;
+    let is_newcomer = setup.rows.is_newcomer()?;
     let mut number_needed = setup.rows.number_needed()?;
     if kept.is_none() {
         tracing::warn!("there is no catalogue in this directory: a peer must give this node a number");
@@ -502,13 +507,13 @@ fn recover(setup: &PeerSetup, identity: NodeIdentity, wall: u64) -> Result<Recov
     }
     // Where there is a store, what is in it decides.
     if number_needed.is_some() || setup.store.is_some() {
-        return Ok(Recovered { membership, number: None, start, number_needed });
+        return Ok(Recovered { membership, number: None, start, number_needed, is_newcomer });
     }
     let number = settle(&mut membership, me, &setup.rows, start.before.is_none(), wall)?;
     if number.is_none() {
         number_needed = setup.rows.number_needed()?;
     }
-    Ok(Recovered { membership, number, start, number_needed })
+    Ok(Recovered { membership, number, start, number_needed, is_newcomer })
 }
 
 /// The number that a node writes under from now on: the one it has, if it may be `kept`, or a fresh one of its own range.

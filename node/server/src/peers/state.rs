@@ -125,6 +125,17 @@ impl Peers {
         self.let_moves_begin();
     }
 
+    /// No session goes on. No slot may be half merged.
+    pub(super) fn forget_all_state(&mut self) {
+        for job in self.state.jobs.drain(..) {
+            if let Task::Read(mut reader) = job.task {
+                reader.give_up(&self.node.keyspace);
+            }
+        }
+        self.state.due = None;
+        self.let_moves_begin();
+    }
+
     /// Nobody who reads waits for moves any more, or has waited long enough for one of them.
     fn let_moves_begin(&mut self) {
         if std::mem::take(&mut self.state.wants_stillness) && self.keeping.held.is_empty() {

@@ -18,6 +18,7 @@ impl Peers {
         self.send_roots();
         self.follow_own_address();
         self.keep_what_is_not_kept();
+        self.share_numbers();
         self.seal_numbers();
         self.collect();
         self.check_clock();
@@ -121,11 +122,7 @@ impl Peers {
         let own = self.membership.view().member(me);
         let mut members: Vec<MemberStatus> =
             self.membership.view().members().iter().map(|member| self.member_status(member)).collect();
-        members.extend(self.membership.view().removed().iter().map(|identity| MemberStatus {
-            node: identity.to_string(),
-            state: MemberState::Removed,
-            ..MemberStatus::default()
-        }));
+        members.extend(self.membership.view().removed().iter().map(|&identity| self.former_status(identity)));
         let source = self.hub.peers().into_iter().filter_map(|peer| self.report_of(peer)).find(|r| r.fed_by_peer);
         let name = |number| match self.membership.owner_of(number) {
             Some(owner) => format!("{}#{number}", self.name_of(owner)),
@@ -140,19 +137,36 @@ impl Peers {
             vector: self.hub.closed_vector().iter().map(|(n, stamp)| (name(n), stamp.to_string())).collect(),
             catching_up_from: source.map(|report| self.name_of(report.peer)),
             filling: self.filling_text(),
+            writes_refused: self.refusals.reason(),
+            disk: self.keeping.trouble().map(str::to_owned),
+        }
+    }
+
+    /// What is told of a node that was removed.
+    fn former_status(&self, identity: NodeIdentity) -> MemberStatus {
+        let record = self.membership.view().former(identity);
+        MemberStatus {
+            node: self.name_of(identity),
+            identity: identity.to_string(),
+            region: record.map(|record| record.region.clone()).unwrap_or_default(),
+            state: MemberState::Removed,
+            ..MemberStatus::default()
         }
     }
 
     fn filling_text(&self) -> Option<String> {
         match (self.filled, self.has_number) {
             (true, true) => None,
+            (false, _) if self.hub.is_filling() && self.hub.ready_peers().is_empty() => {
+                Some("it waits for a member that it can fill from, and is linked with none".to_owned())
+            }
             (false, _) => Some("it fills from its peers".to_owned()),
             (true, false) => Some("it waits for a peer to give it a node number".to_owned()),
         }
     }
 
     fn cluster_text(&self) -> String {
-        self.node.config.load().cluster_id.clone()
+        super::control::hex(&self.hub_settings.cluster.0)
     }
 
     fn member_status(&self, member: &Member) -> MemberStatus {
@@ -165,6 +179,7 @@ impl Peers {
         let filling = report.as_ref().is_some_and(|report| report.peer_is_filling);
         MemberStatus {
             node: member.record.name.clone(),
+            identity: peer.to_string(),
             region: member.record.region.clone(),
             state: match (is_self, ready) {
                 (true, _) if !self.filled => MemberState::Joining,
@@ -175,6 +190,7 @@ impl Peers {
             },
             advertise: member.record.advertise.clone(),
             resp: member.record.resp.clone(),
+            http: member.record.http.clone(),
             applied_lag_ms: report.as_ref().filter(|_| !is_self).map(|report| report.applied_lag_ms),
             unacked_changes: report.as_ref().map_or(0, |report| report.unacknowledged_changes),
             clock_offset_ms: report.as_ref().and_then(|report| report.clock_offset_ms),
@@ -198,29 +214,20 @@ impl Peers {
         });
         let metrics = &self.node.console.metrics;
         metrics.refresh(&self.node);
-        let members: Vec<Value> = status.members.iter().map(|member| self.member_json(member)).collect();
         json!({
             "node": status.node, "region": status.region, "version": crate::metrics::VERSION,
-            "cluster": status.cluster, "number": status.number, "members": members, "keys": keys,
+            "cluster": status.cluster, "number": status.number, "members": status.members, "keys": keys,
             "memory_bytes": metrics.allocator.allocated_bytes.value(), "vector": status.vector,
             "digest": format!("{digest:016x}"), "catching_up_from": status.catching_up_from,
-            "filling": status.filling,
+            "filling": status.filling, "writes_refused": status.writes_refused, "disk": status.disk,
             "numbers_used_percent": (self.membership.view().numbers_gone_share() * 100.0).round(),
         })
-    }
-
-    fn member_json(&self, status: &MemberStatus) -> Value {
-        let member = self.membership.view().named(&status.node);
-        let mut value = serde_json::to_value(status).unwrap_or_default();
-        value["identity"] = json!(member.map(|member| member.identity.to_string()));
-        value["http"] = json!(member.map(|member| member.record.http.clone()));
-        value
     }
 
     /// The answer to `PELAGO REGION LIST`.
     pub(super) fn members_json(&mut self) -> Value {
         let status = self.cluster_status();
-        json!({ "members": status.members.iter().map(|member| self.member_json(member)).collect::<Vec<_>>() })
+        json!({ "members": status.members })
     }
 
     /// The answer to `PELAGO LAG`.

@@ -15,6 +15,11 @@ fn plan(region: &str) -> NodePlan {
     }
 }
 
+fn is_newcomer(directory: &Path) -> bool {
+    let (catalogue, _) = SledCatalogue::open(&directory.join(CATALOGUE_DIRECTORY)).unwrap();
+    CatalogueRows::new(Arc::new(catalogue)).is_newcomer().unwrap()
+}
+
 fn membership(directory: &Path) -> Membership {
     let in_file = fs::read(directory.join(MEMBERSHIP_FILE)).unwrap();
     let (catalogue, aside) = SledCatalogue::open(&directory.join(CATALOGUE_DIRECTORY)).unwrap();
@@ -31,6 +36,7 @@ fn a_founded_cluster_has_all_its_nodes_as_members_with_numbers_of_their_own() {
     let home = tempfile::tempdir().unwrap();
     let made = found_cluster(home.path(), &[plan("us-east"), plan("eu-west"), plan("ap-south")], NOW).unwrap();
     assert_eq!(made.nodes, ["us-east-1", "eu-west-1", "ap-south-1"].map(|name| home.path().join(name)));
+    assert!(made.nodes.iter().all(|node| !is_newcomer(node)), "they begin together");
     let views: Vec<Membership> = made.nodes.iter().map(|node| membership(node)).collect();
     assert!(views.iter().all(|view| view.stable_hash() == views[0].stable_hash()));
     let mut numbers: Vec<_> = views[0].view().active().flat_map(|member| member.numbers.clone()).collect();
@@ -117,6 +123,7 @@ fn a_prepared_member_is_kept_only_with_its_admission() {
     cluster.admit(founder, newcomer, prepared.record.clone(), stamp).unwrap();
     prepared.admitted(&cluster.encode()).unwrap();
     assert_eq!(membership(&out).stable_hash(), cluster.stable_hash());
+    assert!(is_newcomer(&out), "it comes to a cluster that was there before");
 
     let other = home.path().join("ap-south-1");
     let prepared = prepare_member(&ca, &other, &plan("ap-south"), NOW).unwrap();

@@ -67,10 +67,11 @@ impl Add {
 
     /// Asks the member, and completes the directory with what it answers.
     fn admit(&self, client: &mut Client, prepared: PreparedMember) -> Result<Value> {
-        let identity: String = prepared.identity.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (identity, cluster) = (hexadecimal(&prepared.identity.0), hexadecimal(&prepared.cluster.0));
         let record = &prepared.record;
         let request = json!({
-            "identity": identity, "name": record.name, "region": record.region,
+            "identity": identity, "cluster": cluster, "name": record.name, "region": record.region,
             "advertise": record.advertise, "resp": record.resp, "http": record.http,
         });
         let answer = match client.json(&["PELAGO", "REGION", "ADD", &request.to_string()]) {
@@ -104,7 +105,8 @@ fn follow(client: &mut Client, node: &str, secret: &Password) -> Result<()> {
     }
     loop {
         let status = client.json(&["PELAGO", "STATUS"])?;
-        let Some(member) = super::members(&status).into_iter().find(|member| member["node"] == node) else {
+        let is_it = |member: &&Value| member["node"] == node && member["state"] != "removed";
+        let Some(member) = super::members(&status).into_iter().find(is_it) else {
             return Err(Failure::Arguments(format!("{node} was removed while it was waited for")));
         };
         bar.set_length(status["keys"].as_u64().unwrap_or(0).max(1));

@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A region to remove.
 #[derive(Debug, Args)]
@@ -60,10 +61,38 @@ fn tell(answer: &Value) {
         return;
     }
     terminal::line("Not confirmed, because the region was not waited for; later writes of these may be lost:");
-    for row in unconfirmed {
-        terminal::line(format!("  {}", plain(row)));
+    unconfirmed.iter().for_each(|row| terminal::line(format!("  {}", last_held(row))));
+}
+
+/// Up to when the member that was asked holds what a node wrote.
+fn last_held(row: &Value) -> String {
+    let writer = format!("{} (number {})", plain(&row["node"]), plain(&row["number"]));
+    let seconds = row["last_held_here_unix_ms"].as_i64().map(|ms| ms / 1_000);
+    match seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()).map(moment) {
+        Some(until) => format!("{writer}: what it wrote up to {until} is here"),
+        None => format!("{writer}: nothing that it wrote is here"),
     }
+}
+
+/// `2027-03-09 14:05:00 UTC`.
+fn moment(at: OffsetDateTime) -> String {
+    let (year, month, day) = at.to_calendar_date();
+    format!("{year:04}-{:02}-{day:02} {:02}:{:02}:{:02} UTC", u8::from(month), at.hour(), at.minute(), at.second())
 }
 
 /// The node itself waits up to half a minute for the last writes.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_here_of_a_lost_node_is_told_as_a_date() {
+        let row = json!({ "node": "eu-1", "number": 7, "last_held_here": "1", "last_held_here_unix_ms": 1_780_000_000_123_u64 });
+        assert_eq!(last_held(&row), "eu-1 (number 7): what it wrote up to 2026-05-28 20:26:40 UTC is here");
+        let row = json!({ "node": "eu-1", "number": 7, "last_held_here": "0", "last_held_here_unix_ms": null });
+        assert_eq!(last_held(&row), "eu-1 (number 7): nothing that it wrote is here");
+    }
+}

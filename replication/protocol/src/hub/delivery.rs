@@ -181,13 +181,15 @@ impl Hub {
             }
             let circumstances =
                 Circumstances { explained, released: &self.members.drift_released, sealed: &self.members.sealed };
-            let Some((batch, via)) = self.gate.open(&circumstances) else { break };
+            let Some((batch, via)) = self.gate.next(&circumstances) else { break };
             if self.breaks_chain(&batch) {
-                // It waited for its predecessor, and another predecessor came.
+                // It waited for its predecessor, and another predecessor came. That one stays what has passed.
+                self.gate.reject(&batch);
                 let error = self.forked(via, batch.origin, batch.previous.last);
                 self.close(via, CloseReason::Frame(error), now);
                 continue;
             }
+            self.gate.pass(&batch);
             self.tails.insert(batch.origin, batch.tail());
             self.applying_bytes += applying_weight(&batch);
             self.applying.entry(batch.origin).or_default().push_back(batch.clone());

@@ -72,14 +72,21 @@ impl Hub {
         self.review_gaps(now);
     }
 
-    /// Whether any gap can only be closed by state.
-    pub(super) fn needs_state(&self) -> bool {
-        self.gaps.iter().any(|(&origin, gap)| !gap.behind.is_empty() && self.pull_candidates(origin, gap).is_empty())
+    /// Origins of which something is missing that no ring reaches back to: only state can bring it.
+    pub(super) fn origins_by_state(&self) -> impl Iterator<Item = NodeNumber> {
+        let by_state =
+            |origin: NodeNumber, gap: &Gap| !gap.behind.is_empty() && self.pull_candidates(origin, gap).is_empty();
+        self.gaps.iter().filter(move |(origin, gap)| by_state(**origin, gap)).map(|(&origin, _)| origin)
     }
 
-    /// How many of the open gaps a session with a peer of this knowledge would narrow.
-    pub(super) fn gaps_narrowed_by(&self, peer: &Peer) -> usize {
-        self.gaps.keys().filter(|&&origin| peer.vector.of(origin) > self.gate.received(origin)).count()
+    /// Whether any gap can only be closed by state.
+    pub(super) fn needs_state(&self) -> bool {
+        self.origins_by_state().next().is_some()
+    }
+
+    /// How many of these origins a session with a peer of this knowledge would bring further.
+    pub(super) fn narrowed_by(&self, peer: &Peer, origins: &[NodeNumber]) -> usize {
+        origins.iter().filter(|&&origin| peer.vector.of(origin) > self.gate.received(origin)).count()
     }
 
     /// Tells a relay that an origin is no longer wanted from it.

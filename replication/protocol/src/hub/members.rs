@@ -68,8 +68,9 @@ impl Hub {
         let linked: Vec<NodeIdentity> = self.peers.iter().filter(|(_, peer)| heard(peer)).map(|(&p, _)| p).collect();
         for peer in linked {
             if self.members.removed.contains(&peer) {
+                // No alarm: that is for one that comes all the same.
                 let code = RefusalCode::Removed;
-                self.refuse(peer, Refusal { code, sentence: REMOVED.into(), taken: None }, now);
+                self.turn_away(peer, Refusal { code, sentence: REMOVED.into(), taken: None }, now);
                 continue;
             }
             if self.stamps_with_ended(peer) {
@@ -272,11 +273,13 @@ impl Hub {
                 covered &= self.covers(&link.vector_at_start);
             }
         }
-        let nobody_has_any = !with_data && (ready >= self.settings.peers_expected || now >= until);
+        // SUBTLE: that a newcomer reaches nobody says nothing about whether there is data.
+        let has_waited = now >= until && (ready > 0 || !self.settings.is_newcomer);
+        let nobody_has_any = !with_data && (ready >= self.settings.peers_expected || has_waited);
         if nobody_has_any || (with_data && covered) {
             self.filling_until = None;
             self.events.push_back(Event::Filled);
-        } else if with_data {
+        } else if with_data || now >= until {
             self.wait_anew(now);
         }
     }

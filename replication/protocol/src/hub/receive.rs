@@ -224,7 +224,8 @@ impl Hub {
         self.events.extend(has_copy.then_some(Event::Alarm(Alarm::SecondLiveCopy { peer })));
     }
 
-    /// Tells the peer why it is not wanted, and has the link closed once that is flushed.
+    /// Tells the peer why it is not wanted, raises an alarm where somebody has to know, and has the link closed once the peer
+    /// is told.
     pub(super) fn refuse(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
         let alarm = match (refusal.code, refusal.taken) {
             (RefusalCode::Removed, _) => Some(Alarm::RemovedPeer { peer }),
@@ -242,6 +243,11 @@ impl Hub {
             ) => None,
         };
         self.events.extend(alarm.map(Event::Alarm));
+        self.turn_away(peer, refusal, now);
+    }
+
+    /// Tells the peer why it is not wanted any more, and has the link closed once that is flushed.
+    pub(super) fn turn_away(&mut self, peer: NodeIdentity, refusal: Refusal, now: Millis) {
         let reason = match refusal.code {
             RefusalCode::SelfPeering => CloseReason::SelfPeering,
             RefusalCode::Removed => CloseReason::Removed,
@@ -274,6 +280,7 @@ impl Hub {
         link.applied_due = true;
         link.settled_due = true;
         link.vector_at_start = vector.clone();
+        link.own_at_start = self.settings.number.map_or(Stamp::ZERO, |number| self.vector.of(number));
         link.heard_echo(accept.echo_ms, accept.held_ms, accept.wall_ms, now);
         let before = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
         // SUBTLE: not joined. A peer that came back with less than it once had must be sent what it lost.
@@ -370,9 +377,14 @@ impl Hub {
 
     /// The peer has applied own batches after `before` up to `known`: the oldest write among them waited longest.
     fn note_applied_lag(&mut self, peer: NodeIdentity, before: Stamp, known: Stamp, wall: UnixMillis) {
-        let first = self.own_log.partition_point(|&(last, _)| last <= before);
-        let acknowledged = self.own_log.range(first..).take_while(|&&(last, _)| last <= known);
         let Some(entry) = self.peers.get_mut(&peer) else { return };
+        // Who comes with nothing gets what was written before it came: that says how long it was not there.
+        let came_after = entry.link.as_ref().map_or(Stamp::ZERO, |link| {
+            let had = self.settings.number.map_or(Stamp::ZERO, |number| link.vector_at_start.of(number));
+            if had == Stamp::ZERO { link.own_at_start } else { Stamp::ZERO }
+        });
+        let first = self.own_log.partition_point(|&(last, _)| last <= before.max(came_after));
+        let acknowledged = self.own_log.range(first..).take_while(|&&(last, _)| last <= known);
         let rtt_ms = entry.link.as_ref().and_then(|link| link.clock.best()).map_or(0, |best| best.rtt_ms);
         let lag_ms = |&(_, written): &(Stamp, UnixMillis)| wall.saturating_sub(written).saturating_sub(rtt_ms / 2);
         for (position, lag_ms) in acknowledged.map(lag_ms).enumerate() {

@@ -6,7 +6,7 @@ use crate::frame::{ChunkKind, ControlFrame, StateFrame, WireVector};
 use crate::link::Peer;
 use crate::{Event, FrameError, Millis, NodeIdentity, SessionId, limits};
 use bytes::Bytes;
-use crdt::VersionVector;
+use crdt::{NodeNumber, VersionVector};
 
 impl Hub {
     /// [`Event::SessionRequested`] was carried out: the session's vector is `closed_vector` of this moment.
@@ -158,13 +158,14 @@ impl Hub {
         self.send(source, &ControlFrame::StateRequest { session, since });
     }
 
-    /// The peer that knows most of what is missing; one that serves before one that fills, one that did not fail before
-    /// one that did.
+    /// The peer that knows most of what only state can bring; one that serves before one that fills, one that did not fail
+    /// before one that did.
     fn best_source(&self) -> Option<NodeIdentity> {
+        let origins: Vec<NodeNumber> = self.origins_by_state().collect();
         self.ready()
             .map(|(identity, peer, link)| {
                 let failed = self.session_failed_with == Some(identity);
-                let narrowed = self.gaps_narrowed_by(peer);
+                let narrowed = self.narrowed_by(peer, &origins);
                 (narrowed, (!link.peer_filling, !failed, narrowed, peer.vector.latest(), identity))
             })
             .filter(|&(narrowed, _)| narrowed > 0)

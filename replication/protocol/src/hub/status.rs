@@ -12,9 +12,18 @@ use std::collections::BTreeMap;
 const LAG_FRESH_MS: u64 = 1_000;
 
 impl Hub {
-    /// A link as it stands; none for a peer that was never linked.
+    /// A link as it stands; none for this node and for strangers. Of a member that this process never met nothing is known,
+    /// so all that is held of this node's writes counts as not there.
     pub fn link_report(&self, peer: NodeIdentity, now: Millis, wall: UnixMillis) -> Option<LinkReport> {
-        let entry = self.peers.get(&peer)?;
+        let never_met;
+        let entry = match self.peers.get(&peer) {
+            Some(entry) => entry,
+            None if self.is_other_member(peer) => {
+                never_met = Peer::new(now);
+                &never_met
+            }
+            None => return None,
+        };
         let link = entry.link.as_ref();
         let best = link.and_then(|link| link.clock.best());
         let acknowledged = self.settings.number.map_or(Stamp::ZERO, |number| entry.vector.of(number));
@@ -57,6 +66,11 @@ impl Hub {
             batch_bytes_sent: entry.traffic.batch_bytes_sent,
             batch_bytes_received: entry.traffic.batch_bytes_received,
         })
+    }
+
+    fn is_other_member(&self, peer: NodeIdentity) -> bool {
+        let members = &self.members;
+        peer != self.settings.identity && members.numbers.contains_key(&peer) && !members.removed.contains(&peer)
     }
 
     /// How far the others' clocks are ahead of this one's: the median of all that were measured in the last

@@ -398,3 +398,32 @@ fn what_was_put_aside_is_taken_up_in_turns_and_each_once_in_a_round() {
         assert_eq!((left, applied), (vec![0, 2, 4], second.last));
     });
 }
+
+/// A node begins anew with less than its hub believed. What waits builds on what it does not have any more, and is sent again.
+#[test]
+fn what_was_put_aside_is_forgotten_with_the_hub_that_wanted_it() {
+    in_a_runtime(|| {
+        let disk = SlowDisk::new(1);
+        let (mut peers, _) = founded(Some(&disk));
+        let never = Preparation::After { time: Duration::from_secs(3_600), bytes_min: 1 << 10 };
+        peers.keeping.preparations = Preparations::new(never);
+        let mut one = Origin::new(5);
+        let first = one.batch(b"k", VersionVector::new());
+        receive(&mut peers, &first);
+        let large = one.large_batch(b"set", VersionVector::new());
+        receive(&mut peers, &large);
+        assert_eq!((applied(&peers, first.origin), peers.keeping.held.iter().count()), (first.last, 1));
+        assert_eq!(peers.keeping.preparations.is_ready(), Some(false));
+        peers.history_has_forked(PEER);
+        until(&mut peers, |peers| peers.has_read_all());
+        assert_eq!((applied(&peers, first.origin), peers.keeping.held.iter().count()), (Stamp::ZERO, 0));
+        assert_eq!(peers.keeping.preparations.is_ready(), None);
+        peers.keeping.preparations = Preparations::new(Preparation::Beside);
+        receive(&mut peers, &first);
+        receive(&mut peers, &large);
+        until(&mut peers, |peers| applied(peers, large.origin) == large.last);
+        let failed = peers.node.console.metrics.replication.limits_met.values();
+        assert!(failed.iter().all(|(name, _)| *name != "unreadable_batch"), "{failed:?}");
+        assert!(peers.stop_disk());
+    });
+}

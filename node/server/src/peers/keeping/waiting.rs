@@ -68,6 +68,25 @@ impl Waiting {
         }
     }
 
+    /// Whether the hub waits for it, or gets it. Another hub knows nothing of that, and must not be told.
+    pub(in crate::peers) fn is_for_hub(&self) -> bool {
+        match self {
+            Self::Moment(_) | Self::Walked(_) | Self::Backup(_) => false,
+            Self::Publish(_)
+            | Self::Apply(_)
+            | Self::Settled
+            | Self::Drained { .. }
+            | Self::SessionBegun { .. }
+            | Self::ReadSlots { .. }
+            | Self::ReadListing { .. }
+            | Self::SlotsRead { .. }
+            | Self::ListingRead { .. }
+            | Self::MergeSlots { .. }
+            | Self::MergeListing { .. }
+            | Self::SessionFinished { .. } => true,
+        }
+    }
+
     /// Bytes of state of a peer.
     pub(in crate::peers) fn state_bytes(&self) -> u64 {
         match self {

@@ -269,3 +269,17 @@ fn a_node_whose_number_has_ended_does_not_write_under_it_after_a_restart_either(
         assert_eq!((peers.number(), peers.number_needed), (None, Some(NumberNeeded::Copied)));
     });
 }
+
+/// Whoever was admitted to a cluster and reached nobody must not serve what it has, which is nothing; a node that was one of
+/// them may, when all have lost what they had.
+#[test]
+fn a_node_is_a_newcomer_until_it_has_what_the_others_have() {
+    in_a_runtime(|| {
+        let rows = Arc::new(MemoryCatalogue::new());
+        CatalogueRows::new(Arc::<MemoryCatalogue>::clone(&rows)).set_newcomer(true).unwrap();
+        let (mut peers, _) = begun(None, &rows, 1);
+        assert!(peers.hub_settings.is_newcomer);
+        until(&mut peers, |peers| peers.filled);
+        assert!(!peers.hub_settings.is_newcomer && !peers.rows.is_newcomer().unwrap());
+    });
+}
