@@ -10,7 +10,10 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::client::{Resumption, WebPkiServerVerifier};
 use quinn::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use quinn::rustls::{self, RootCertStore, version::TLS13};
-use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
+    VarInt,
+};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 
@@ -130,9 +133,9 @@ impl ConnectionSettings {
             .ack_eliciting_threshold(VarInt::from_u32(limits::PACKETS_UNACKNOWLEDGED_MAX))
             .max_ack_delay(Some(limits::ACKNOWLEDGEMENT_DELAY_MAX));
         transport.ack_frequency_config(Some(acknowledgements));
-        if !self.discovers_mtu {
-            transport.mtu_discovery_config(None);
-        }
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(limits::DATAGRAM_BYTES_MAX);
+        transport.mtu_discovery_config(self.discovers_mtu.then_some(discovery));
         transport
     }
 }
@@ -148,6 +151,7 @@ pub(crate) fn endpoint_config(seams: &Seams, credentials: &NodeCredentials, ids:
     let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, digest.as_ref());
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     let ids = ids.clone();
+    config.max_udp_payload_size(limits::DATAGRAM_BYTES_MAX).expect("more than the smallest that QUIC allows");
     config.cid_generator(move || Box::new(ConnectionIds(ids.clone())));
     if seams.seed.is_some() {
         let mut seed = [0; 32];
