@@ -291,6 +291,32 @@ fn config_rewrite_writes_what_was_changed_at_run_time() {
 }
 
 #[test]
+fn a_rewritten_file_with_a_password_is_its_owners_alone_and_none_becomes_more_readable() {
+    use std::os::unix::fs::PermissionsExt;
+    let cases = [
+        (0o644, "", "requirepass", 0o600),
+        (0o640, "requirepass = \"p\"\n", "timeout", 0o600),
+        (0o644, "user = [\"a on >p\"]\n", "timeout", 0o600),
+        (0o400, "", "requirepass", 0o400),
+        (0o644, "requirepass = \"\"\n", "timeout", 0o644),
+        (0o640, "", "timeout", 0o640),
+    ];
+    for (before, text, name, after) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pelago.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(before)).unwrap();
+        let mut sources = Sources::new();
+        sources.read_file(&path).unwrap();
+        let settings = sources.finish().unwrap();
+        settings.set(&[(name, "77")]).unwrap();
+        settings.rewrite().unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, after, "{before:o}, {text:?}, {name}");
+    }
+}
+
+#[test]
 fn hostile_values_are_refused_and_never_panic() {
     let hostile = [
         "",
