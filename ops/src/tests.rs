@@ -50,6 +50,7 @@ fn what_scripts_rely_on_is_understood() {
         "pelago import --from redis://h:6379 --until-synced --release",
         "pelago import --release --via h:1",
         "pelago export f.rdb --via h:1 --json",
+        "pelago export f.rdb --force",
         "pelago export f.rdb --from-backup d --json",
         "pelago backup --via h:1 --out d --json",
         "pelago restore d --via h:1 --as-new-writes --connections 2 --json",
