@@ -157,6 +157,19 @@ fn the_readme_shows_only_verbs_that_there_are() {
 }
 
 #[test]
+fn every_verb_is_documented() {
+    let documented = include_str!("../../docs/operations.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = Arguments::command();
+    let mut verbs: Vec<(String, &clap::Command)> = vec![("pelago".to_owned(), &command)];
+    while let Some((line, command)) = verbs.pop() {
+        let within = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+        let before = verbs.len();
+        verbs.extend(within.map(|verb| (format!("{line} {}", verb.get_name()), verb)));
+        assert!(verbs.len() > before || documented.contains(&line), "{line} is not in docs/operations.md");
+    }
+}
+
+#[test]
 fn a_node_that_can_never_run_in_its_directory_has_an_exit_status_of_its_own() {
     use crate::failure::Failure;
     use server::launch::LaunchError;
