@@ -270,3 +270,21 @@ fn a_bench_that_is_stopped_leaves_no_keys() {
     cluster.await_equal();
     assert_eq!(cluster.nodes.iter().map(Node::keys).collect::<Vec<_>>(), [0, 0]);
 }
+
+#[test]
+fn a_setting_that_could_not_be_saved_is_in_force_and_no_success() {
+    let cluster = Cluster::start(&["only"]);
+    let node = &cluster.nodes[0];
+    // A directory stands where the new file would be written.
+    let beside = node.directory.join("pelago.toml.new");
+    fs::create_dir(&beside).expect("it is not there");
+    let output = node.pelago(&["config", "set", "timeout", "77", "--save"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("is in force, but it is not saved") && said.contains("Rewriting config file"), "{said}");
+    assert_eq!(node.client().must("CONFIG GET timeout").to_string(), "[timeout 77]");
+    fs::remove_dir(&beside).expect("it is empty");
+    assert!(node.pelago(&["config", "set", "timeout", "78", "--save"]).status.success());
+    let saved = fs::read_to_string(node.directory.join("pelago.toml")).expect("it is there");
+    assert!(saved.contains("timeout = 78") && !beside.exists(), "{saved}");
+}
