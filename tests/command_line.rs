@@ -209,3 +209,82 @@ fn a_user_that_is_named_without_a_password_is_the_user_that_asks() {
         assert!(text(&asked.stderr).contains("WRONGPASS"), "{}", text(&asked.stderr));
     }
 }
+
+#[test]
+fn a_verdict_is_the_exit_status_although_nobody_reads_it() {
+    let mut cluster = Cluster::start(&["us-east", "eu-west"]);
+    let mut verify = binary::command();
+    verify.args(["verify", "--json", "--timeout", "1", "--via", &cluster.nodes[0].resp]);
+    let ended = |verify: &mut Command| {
+        let mut process = Process::start(verify);
+        process.leave();
+        process.end()
+    };
+    let (status, said) = ended(&mut verify);
+    assert!(status.success() && said.is_empty(), "{status}: {said}");
+    cluster.nodes[1].kill();
+    let (status, said) = ended(&mut verify);
+    assert_eq!((status.code(), said.as_str()), (Some(3), ""));
+    // And whoever reads it is not told that the node is busy.
+    let output = verify.output().expect("the program under test starts");
+    assert_eq!(output.status.code(), Some(3));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+    let peer = &told["peers"][0];
+    assert_eq!(
+        (&peer["unreachable"], &peer["unsettled"], &peer["busy"]),
+        (&json!(true), &json!(0), &json!([])),
+        "{told}"
+    );
+    assert!(peer["error"].is_string() && peer["not_asked"].as_u64() > Some(0), "{told}");
+}
+
+#[test]
+fn a_bench_that_is_stopped_leaves_no_keys() {
+    let cluster = Cluster::start(&["us-east", "eu-west"]);
+    let via = format!("{},{}", cluster.nodes[0].resp, cluster.nodes[1].resp);
+    let mut bench = binary::command();
+    bench.args([
+        "bench",
+        "--json",
+        "--calls",
+        "set",
+        "--clients",
+        "4",
+        "--keys",
+        "3000",
+        "--seconds",
+        "3600",
+        "--via",
+        &via,
+    ]);
+    let mut process = Process::start(&mut bench);
+    wait::until("the load has begun", || match cluster.nodes[1].keys() {
+        0 => Err("there are no keys".to_owned()),
+        _ => Ok(()),
+    });
+    let interrupted = Command::new("kill").args(["-INT", &process.0.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+    let (status, said) = process.end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(said, "pelago: it was told to stop before the load was over; its keys are removed\n");
+    cluster.await_equal();
+    assert_eq!(cluster.nodes.iter().map(Node::keys).collect::<Vec<_>>(), [0, 0]);
+}
+
+#[test]
+fn a_setting_that_could_not_be_saved_is_in_force_and_no_success() {
+    let cluster = Cluster::start(&["only"]);
+    let node = &cluster.nodes[0];
+    // A directory stands where the new file would be written.
+    let beside = node.directory.join("pelago.toml.new");
+    fs::create_dir(&beside).expect("it is not there");
+    let output = node.pelago(&["config", "set", "timeout", "77", "--save"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("is in force, but it is not saved") && said.contains("Rewriting config file"), "{said}");
+    assert_eq!(node.client().must("CONFIG GET timeout").to_string(), "[timeout 77]");
+    fs::remove_dir(&beside).expect("it is empty");
+    assert!(node.pelago(&["config", "set", "timeout", "78", "--save"]).status.success());
+    let saved = fs::read_to_string(node.directory.join("pelago.toml")).expect("it is there");
+    assert!(saved.contains("timeout = 78") && !beside.exists(), "{saved}");
+}

@@ -38,6 +38,11 @@ impl Stop {
         Self(Arc::new(AtomicBool::new(false)))
     }
 
+    #[cfg(test)]
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it is time.
     pub fn is_told(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -8,9 +8,15 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Writes a line. If that cannot be done, the program ends.
 pub fn line(text: impl AsRef<str>) {
+    verdict(text, 0);
+}
+
+/// Writes what was found, whose exit status this is: whoever runs the program in a script may want that alone, and read
+/// nothing. If it cannot be written, the program ends.
+pub fn verdict(text: impl AsRef<str>, status: u8) {
     let Err(error) = write(text.as_ref()) else { return };
     if error.kind() == ErrorKind::BrokenPipe {
-        std::process::exit(0);
+        std::process::exit(i32::from(status));
     }
     let failure = Failure::System { doing: "write to standard output", error };
     // Where standard error is gone too, the status alone tells.

@@ -50,6 +50,7 @@ fn what_scripts_rely_on_is_understood() {
         "pelago import --from redis://h:6379 --until-synced --release",
         "pelago import --release --via h:1",
         "pelago export f.rdb --via h:1 --json",
+        "pelago export f.rdb --force",
         "pelago export f.rdb --from-backup d --json",
         "pelago backup --via h:1 --out d --json",
         "pelago restore d --via h:1 --as-new-writes --connections 2 --json",
@@ -152,6 +153,19 @@ fn the_readme_shows_only_verbs_that_there_are() {
             continue; // it goes on in the next line
         }
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn every_verb_is_documented() {
+    let documented = include_str!("../../docs/operations.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = Arguments::command();
+    let mut verbs: Vec<(String, &clap::Command)> = vec![("pelago".to_owned(), &command)];
+    while let Some((line, command)) = verbs.pop() {
+        let within = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+        let before = verbs.len();
+        verbs.extend(within.map(|verb| (format!("{line} {}", verb.get_name()), verb)));
+        assert!(verbs.len() > before || documented.contains(&line), "{line} is not in docs/operations.md");
     }
 }
 

@@ -1,12 +1,30 @@
 //! The files of a node's certificate while the node runs: read again when they have changed, so that a renewed
 //! certificate needs no restart.
 //!
-//! Only reading and noticing. What is done with them is decided by `peers`.
+//! Only reading and noticing, and whether it is their time. What is done with them is decided by `peers`.
 
+use crate::launch::wall_clock;
 use std::fs;
 use std::path::PathBuf;
-use transport::{CredentialsError, NodeCredentials};
+use transport::{CredentialsError, IdentityError, NodeCredentials};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// Why what is in the files now is not used. Each is one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// They cannot be read, or do not go together.
+    #[error("{0}")]
+    Credentials(#[from] CredentialsError),
+    /// The certificate cannot be understood.
+    #[error("{0}")]
+    Certificate(#[from] IdentityError),
+    /// Its time is over: every other node would refuse it.
+    #[error("the certificate in them has expired; renew it with `pelago cert renew`")]
+    Expired,
+    /// Its time has not come: every other node would refuse it until then.
+    #[error("the certificate in them is not valid yet; it is used from its time on, or look at this machine's clock")]
+    NotYetValid,
+}
 
 /// Certificate, key and authorities of a node as files.
 #[derive(Debug)]
@@ -16,23 +34,46 @@ pub struct CertificateFiles {
     authorities: PathBuf,
     /// A hash of what each held when it was last looked at; none for one that could not be read.
     seen: [Option<u64>; 3],
+    /// When the time comes of a certificate that was seen too early, in seconds since the Unix epoch.
+    valid_from: Option<i64>,
 }
 
 impl CertificateFiles {
     /// These files, as they are now.
     pub fn new(chain: PathBuf, key: PathBuf, authorities: PathBuf) -> Self {
-        let mut files = Self { chain, key, authorities, seen: [None; 3] };
+        let mut files = Self { chain, key, authorities, seen: [None; 3], valid_from: None };
         files.seen = files.contents();
         files
     }
 
-    /// What is in the files, if that has changed since the last look.
-    pub fn look(&mut self) -> Option<Result<NodeCredentials, CredentialsError>> {
-        let now = self.contents();
-        (now != self.seen).then(|| {
-            self.seen = now;
-            self.read()
-        })
+    /// What is in the files, if that has changed since the last look, or if its time has come since.
+    pub fn look(&mut self) -> Option<Result<NodeCredentials, RenewalError>> {
+        self.look_at(i64::try_from(wall_clock() / 1000).unwrap_or(i64::MAX))
+    }
+
+    fn look_at(&mut self, now: i64) -> Option<Result<NodeCredentials, RenewalError>> {
+        let contents = self.contents();
+        if contents == self.seen && self.valid_from.is_none_or(|from| now < from) {
+            return None;
+        }
+        self.seen = contents;
+        self.valid_from = None;
+        Some(self.read_if_valid(now))
+    }
+
+    /// What is in the files, unless the certificate is not good at this time: as good as none, and the one that is used may
+    /// still be.
+    fn read_if_valid(&mut self, now: i64) -> Result<NodeCredentials, RenewalError> {
+        let credentials = self.read()?;
+        let facts = credentials.facts()?;
+        if facts.valid_until < now {
+            return Err(RenewalError::Expired);
+        }
+        if now < facts.valid_from {
+            self.valid_from = Some(facts.valid_from);
+            return Err(RenewalError::NotYetValid);
+        }
+        Ok(credentials)
     }
 
     /// What is in the files.
@@ -69,5 +110,32 @@ mod tests {
         fs::remove_file(path("node.pem")).unwrap();
         assert!(files.look().unwrap().is_err());
         assert!(files.look().is_none(), "the same trouble is told once");
+    }
+
+    #[test]
+    fn a_certificate_is_used_within_its_time_only() {
+        let home = tempfile::tempdir().unwrap();
+        let now = i64::try_from(wall_clock() / 1000).unwrap();
+        let authority = Authority::create(ClusterId([7; 16]), Validity::days(now, 100), None).unwrap();
+        let request = CertificateRequest { name: "us-east-1".to_owned(), validity: Validity::days(now, 9), seed: None };
+        let first = authority.issue(&request).unwrap();
+        first.write(home.path()).unwrap();
+        let path = |name: &str| home.path().join(name);
+        let mut files = CertificateFiles::new(path("node.pem"), path("node.key"), path("authority.pem"));
+        let renew = |from: i64, days: i64| {
+            authority.renew(&first, Validity::days(from, days)).unwrap().write(home.path()).unwrap();
+        };
+        const DAY: i64 = 86_400;
+        renew(now - 3 * DAY, 1);
+        let refused = files.look().unwrap().unwrap_err();
+        assert!(matches!(refused, RenewalError::Expired), "{refused}");
+        assert!(files.look().is_none(), "it is told once");
+        renew(now + 2 * DAY, 5);
+        let refused = files.look().unwrap().unwrap_err();
+        assert!(matches!(refused, RenewalError::NotYetValid), "{refused}");
+        assert!(files.look().is_none(), "it is told once");
+        let used = files.look_at(now + 3 * DAY).unwrap().unwrap();
+        assert!(used.facts().unwrap().valid_until > now + 6 * DAY, "it is used when its time has come");
+        assert!(files.look_at(now + 3 * DAY).is_none());
     }
 }

@@ -161,14 +161,22 @@ fn readiness(node: &Node, query: &str) -> Answer {
     if late.is_empty() { Answer::plain(StatusCode::OK, "ready\n") } else { unready(&late.join(", ")) }
 }
 
-/// The value of `max_lag_ms`, if it is asked for.
+/// The value of `max_lag_ms`, if it is asked for. Whoever misspells it must not be told that a node is ready which is not so
+/// by what they meant.
 fn lag_limit(query: &str) -> Result<Option<i64>, &'static str> {
-    let values = query.split('&').filter_map(|pair| pair.split_once('='));
-    let Some((_, value)) = values.into_iter().find(|(name, _)| *name == "max_lag_ms") else { return Ok(None) };
-    match value.parse::<i64>() {
-        Ok(limit) if limit >= 0 => Ok(Some(limit)),
-        Ok(_) | Err(_) => Err("max_lag_ms must be a whole number of milliseconds\n"),
+    let mut limit = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name != "max_lag_ms" {
+            return Err("the one parameter of /readyz is max_lag_ms, as in /readyz?max_lag_ms=100\n");
+        }
+        if limit.is_some() {
+            return Err("max_lag_ms is given twice; give it once\n");
+        }
+        let value = value.parse::<i64>().ok().filter(|value| *value >= 0);
+        limit = Some(value.ok_or("max_lag_ms must be a whole number of milliseconds\n")?);
     }
+    Ok(limit)
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";

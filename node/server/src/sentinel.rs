@@ -28,6 +28,10 @@ struct State {
     healthy_since: BTreeMap<String, UnixMillis>,
     /// Clients that have asked this node since one of the names stands for it that is another region's, and when first.
     visitors: BTreeMap<IpAddr, UnixMillis>,
+    /// Names that somebody has asked for, or that stood for a healthy node of their region once. While a node starts it knows
+    /// none of the others to be healthy, so that a name stands for whoever there is; that it comes to stand for a node of its
+    /// region then is no switch, unless somebody was sent elsewhere.
+    settled: BTreeSet<String>,
     /// Nodes that have been healthy: one that is so for the first time has not failed before.
     known: BTreeSet<String>,
 }
@@ -112,12 +116,21 @@ impl Sentinel {
 
     /// Where clients that ask for a name are sent; nothing if there is no such name.
     pub fn place(&self, name: &str) -> Option<Place> {
-        self.state.lock().places.get(name).cloned()
+        let mut state = self.state.lock();
+        let place = state.places.get(name).cloned();
+        // Names that there are not are not kept: clients may ask for any.
+        if place.is_some() && !state.settled.contains(name) {
+            state.settled.insert(name.to_owned());
+        }
+        place
     }
 
     /// All names with their places.
     pub fn places(&self) -> Vec<(String, Place)> {
-        self.state.lock().places.iter().map(|(name, place)| (name.clone(), place.clone())).collect()
+        let mut state = self.state.lock();
+        let places: Vec<(String, Place)> = state.places.clone().into_iter().collect();
+        state.settled.extend(places.iter().map(|(name, _)| name.clone()));
+        places
     }
 
     /// The other nodes.
@@ -168,6 +181,7 @@ impl State {
         names.insert(view.master_name.to_owned(), self.own_region.clone());
         names.retain(|name, region| !name.is_empty() && !region.is_empty());
         self.places.retain(|name, _| names.contains_key(name));
+        self.settled.retain(|name| names.contains_key(name));
         names.into_iter().filter_map(|(name, region)| self.settle(view, &members, &healthy, name, region)).collect()
     }
 
@@ -201,6 +215,10 @@ impl State {
             known.or_else(|| members.iter().min_by_key(|member| rank(member, &region, &self.own, view)))
         };
         let member = best.or_else(stays)?;
+        let is_settled = self.settled.contains(&name);
+        if best.is_some() && member.region == region {
+            self.settled.insert(name.clone());
+        }
         let is_moved = before.as_ref().is_none_or(|place| place.node != member.node);
         let place = Place {
             node: member.node.clone(),
@@ -211,7 +229,7 @@ impl State {
             is_own: member.node == self.own,
             region,
         };
-        let switch = before.filter(|_| is_moved).map(|before| Switch {
+        let switch = before.filter(|_| is_moved && is_settled).map(|before| Switch {
             name: name.clone(),
             from: before.address,
             to: place.address.clone(),

@@ -6,19 +6,25 @@
 
 mod lag;
 mod load;
+mod removal;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use super::region::members;
 use super::seconds;
 use crate::failure::{Failure, Result};
+use crate::stop::Stop;
 use crate::target::Password;
 use crate::terminal;
+use crate::wire::Wire;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use lag::Route;
 use load::Workload;
 use report::Report;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// The load.
@@ -91,9 +97,60 @@ pub(crate) struct Course {
     pub answered: AtomicU64,
 }
 
+impl Course {
+    /// Passes on what became of a part of the bench. Without one of them it has no result, so the others need not go on.
+    fn end_on_failure<T>(&self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err() {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
 impl Bench {
-    /// Runs it.
+    /// Runs it, and removes what it wrote, however the load ended.
     pub fn run(self) -> Result<()> {
+        let routes = if self.no_lag { Vec::new() } else { self.routes()? };
+        let connections = load::connect(&self.via, self.clients, &self.secret)?;
+        // Until here nothing was written, and a signal ends the program as it ends any other.
+        let stop = Stop::on_signals()?;
+        self.run_over(connections, routes, &stop)
+    }
+
+    fn run_over(&self, connections: Vec<Wire>, routes: Vec<Route>, stop: &Stop) -> Result<()> {
+        let course = Course {
+            left: AtomicU64::new(self.requests.unwrap_or(u64::MAX)),
+            over: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
+        };
+        let probed: Vec<String> = routes.iter().map(|route| lag::key(route.target())).collect();
+        let measured = std::thread::scope(|scope| {
+            let measured = self.measure(scope, connections, routes, &course, stop);
+            // Whatever became of it: the others end too, and nobody writes after this.
+            course.over.store(true, Ordering::Relaxed);
+            measured
+        });
+        let keys = if self.keep { 0 } else { self.keys };
+        let removed = removal::remove(&self.via, &self.secret, &probed, keys);
+        match (measured, removed) {
+            (Ok(report), removed) => {
+                terminal::line(if self.json { report.json().to_string() } else { report.text(&self.heading()) });
+                removed?;
+                if stop.is_told() { Err(stopped(self.keep)) } else { Ok(()) }
+            }
+            (Err(failure), Ok(())) => Err(failure),
+            (Err(failure), Err(left)) => Err(Failure::Arguments(format!("{failure}. And {left}"))),
+        }
+    }
+
+    fn measure<'s>(
+        &self,
+        scope: &'s Scope<'s, '_>,
+        connections: Vec<Wire>,
+        routes: Vec<Route>,
+        course: &'s Course,
+        stop: &Stop,
+    ) -> Result<Report> {
         let workload = Workload {
             calls: self.calls,
             reads: self.reads,
@@ -101,16 +158,10 @@ impl Bench {
             pipeline: self.pipeline,
             value: vec![b'x'; self.size as usize],
         };
-        let course = Arc::new(Course {
-            left: AtomicU64::new(self.requests.unwrap_or(u64::MAX)),
-            over: AtomicBool::new(false),
-            answered: AtomicU64::new(0),
-        });
-        let probes = if self.no_lag { Vec::new() } else { self.probes(&course)? };
-        let connections = load::connect(&self.via, self.clients, &self.secret)?;
+        let probes: Vec<_> = routes.into_iter().map(|route| route.start(scope, course)).collect::<Result<_>>()?;
         let began = Instant::now();
-        let loads = load::start(connections, Arc::new(workload), &course)?;
-        self.wait(&course, began, || loads.iter().all(std::thread::JoinHandle::is_finished));
+        let loads = load::start(scope, connections, workload, course)?;
+        self.wait(course, began, stop, || loads.iter().all(ScopedJoinHandle::is_finished));
         let mut report = Report::new(self.via.clone());
         for load in loads {
             report.add_load(load.join().map_err(|_| lost("load"))??);
@@ -120,11 +171,7 @@ impl Bench {
         for probe in probes {
             report.lags.push(probe.join().map_err(|_| lost("probe"))??);
         }
-        if !self.keep {
-            load::remove_keys(&self.via[0], &self.secret, self.keys)?;
-        }
-        terminal::line(if self.json { report.json().to_string() } else { report.text(&self.heading()) });
-        Ok(())
+        Ok(report)
     }
 
     fn heading(&self) -> String {
@@ -145,8 +192,8 @@ impl Bench {
         )
     }
 
-    /// A probe from the first loaded node to every other member that is there.
-    fn probes(&self, course: &Arc<Course>) -> Result<Vec<lag::Probe>> {
+    /// The ways from the first loaded node to every other member that is there.
+    fn routes(&self) -> Result<Vec<Route>> {
         let source = &self.via[0];
         let mut client = self.secret.connect(source)?;
         let status = match client.json(&["PELAGO", "STATUS"]) {
@@ -158,11 +205,11 @@ impl Bench {
         let others = members(&status).into_iter().filter(|member| member["node"] != status["node"]);
         let there = others.filter(|member| member["link"] == "up");
         let targets = there.filter_map(|member| Some((member["node"].as_str()?, member["resp"].as_str()?)));
-        targets.map(|(node, address)| lag::start(source, node, address, &self.secret, course)).collect()
+        targets.map(|(node, address)| Route::open(source, node, address, &self.secret)).collect()
     }
 
     /// Waits for the end, with a bar for those who watch.
-    fn wait(&self, course: &Course, began: Instant, finished: impl Fn() -> bool) {
+    fn wait(&self, course: &Course, began: Instant, stop: &Stop, finished: impl Fn() -> bool) {
         let time = self.seconds.max(TIME_MIN);
         let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(1000) };
         if let Ok(style) = ProgressStyle::with_template("[{bar:40}] {msg}") {
@@ -176,13 +223,19 @@ impl Bench {
             };
             bar.set_position((share * 1000.0) as u64);
             bar.set_message(format!("{} requests", terminal::grouped(answered)));
-            if self.requests.is_none() && began.elapsed() >= time {
+            if stop.is_told() || self.requests.is_none() && began.elapsed() >= time {
                 course.over.store(true, Ordering::Relaxed);
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
         bar.finish_and_clear();
     }
+}
+
+/// What is said where it was told to stop.
+fn stopped(keep: bool) -> Failure {
+    let keys = if keep { "its keys are left there" } else { "its keys are removed" };
+    Failure::Arguments(format!("it was told to stop before the load was over; {keys}"))
 }
 
 fn lost(what: &'static str) -> Failure {

@@ -130,8 +130,9 @@ impl Show {
             ]);
             rows.push(row(directory, kind, &facts, days_left));
         }
-        terminal::line(if self.json { Value::Array(rows).to_string() } else { table.text() });
-        Ok(if expired { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let status = u8::from(expired);
+        terminal::verdict(if self.json { Value::Array(rows).to_string() } else { table.text() }, status);
+        Ok(ExitCode::from(status))
     }
 }
 

@@ -28,8 +28,9 @@ impl Check {
         } else {
             text(&report)
         };
-        terminal::line(told);
-        Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let status = u8::from(!report.damage.is_empty());
+        terminal::verdict(told, status);
+        Ok(ExitCode::from(status))
     }
 }
 

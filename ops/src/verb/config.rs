@@ -87,7 +87,11 @@ impl Set {
         words.extend(self.pairs.iter().map(String::as_str));
         client.call(&words)?;
         if self.save {
-            client.call(&["CONFIG", "REWRITE"])?;
+            client.call(&["CONFIG", "REWRITE"]).map_err(|failure| {
+                Failure::Arguments(format!(
+                    "what was set is in force, but it is not saved and will be as before after a restart: {failure}"
+                ))
+            })?;
         }
         Ok(())
     }

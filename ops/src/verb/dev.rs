@@ -4,6 +4,7 @@
 mod board;
 mod cluster;
 mod cut;
+mod home;
 
 use super::name;
 use crate::failure::Result;
@@ -45,7 +46,7 @@ pub(crate) struct Cluster {
     /// Milliseconds that everything takes from one region to another
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wan_delay_ms: u64,
-    /// Set a setting of all nodes
+    /// Set a setting of all nodes, but for where they listen and who they are
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// Print a line of JSON for each node when it serves

@@ -25,9 +25,12 @@ use std::path::{Path, PathBuf};
 /// What to export.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// The file to write; it is replaced when everything is in the new one
+    /// The file to write
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Replace a file that is there, when everything is in the new one
+    #[arg(long)]
+    force: bool,
     /// Take the keys of the backup in this directory instead, all as they were at its moment; no node is asked
     #[arg(long, value_name = "DIR")]
     from_backup: Option<PathBuf>,
@@ -41,6 +44,7 @@ pub struct Export {
 impl Export {
     /// Does it.
     pub fn run(self) -> Result<()> {
+        self.check_place()?;
         let stop = Stop::on_signals()?;
         let partial = self.file.with_added_extension("part");
         let mut sheet = Sheet { path: &partial, version: VERSION, needed: Cell::new(VERSION) };
@@ -68,6 +72,24 @@ impl Export {
             let (keys, rate) = (grouped(keys), grouped(rate));
             format!("{keys} keys, {} in {seconds:.1} s, {rate} keys a second: {}", bytes(length), self.file.display())
         });
+        Ok(())
+    }
+
+    /// What is there may be the only copy of something.
+    fn check_place(&self) -> Result<()> {
+        if self.file.is_dir() {
+            return Err(Failure::Arguments(format!(
+                "{} is a directory; give the name of a file in it",
+                self.file.display()
+            )));
+        }
+        // A link that leads nowhere is something too.
+        if !self.force && self.file.symlink_metadata().is_ok() {
+            return Err(Failure::Arguments(format!(
+                "{} exists already; give another name, or --force to replace it",
+                self.file.display()
+            )));
+        }
         Ok(())
     }
 
@@ -203,4 +225,34 @@ impl Sheet<'_> {
 
 fn stopped() -> Failure {
     Failure::Arguments("it was told to stop before every key was exported".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: Export,
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_replaced_only_by_force() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("dump.rdb");
+        std::fs::write(&file, "the only copy").unwrap();
+        let path = file.display().to_string();
+        let run = |path: &str, more: &[&str]| {
+            // Nothing is at this address, so whoever asks fails in another way.
+            let words = [&["export", path, "--via", "127.0.0.1:0"], more].concat();
+            Line::parse_from(words).export.run().unwrap_err().to_string()
+        };
+        assert_eq!(run(&path, &[]), format!("{path} exists already; give another name, or --force to replace it"));
+        assert!(run(&path, &["--force"]).starts_with("no node answers"));
+        assert_eq!(std::fs::read(&file).unwrap(), b"the only copy");
+        let home = home.path().display().to_string();
+        assert_eq!(run(&home, &["--force"]), format!("{home} is a directory; give the name of a file in it"));
+    }
 }

@@ -28,6 +28,7 @@ pub struct Init {
 impl Init {
     /// Makes the directories.
     pub fn run(self) -> Result<()> {
+        self.node.check()?;
         let plan = self.node.plan(self.region);
         let made = found_cluster(&self.dir, std::slice::from_ref(&plan), wall_clock())?;
         let node = self.dir.join(plan.name());
@@ -52,5 +53,42 @@ impl Init {
             made.authority.display()
         ));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    #[test]
+    fn addresses_at_which_nobody_could_be_reached_are_refused_before_anything_is_made() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("cluster");
+        let cases = [
+            ("--resp h:0 --peer h:2", "--resp h:0: with port 0"),
+            ("--resp h:1 --peer h:0", "--peer h:0: with port 0"),
+            ("--resp h:1 --peer h:2 --advertise h:0", "--advertise h:0: with port 0"),
+            ("--resp h:1 --peer h:2 --http h:0", "--http h:0: with port 0"),
+            ("--resp h:1 --peer h:2 --http h:1", "--resp h:1 and --http h:1 are one place"),
+            ("--resp 0.0.0.0:1 --peer h:2 --http 127.0.0.1:1", "are one place"),
+            ("--resp h:1 --peer h:2 --http [::]:1", "are one place"),
+        ];
+        let shown = dir.display().to_string();
+        for (addresses, reason) in cases {
+            let words = ["init", "--region", "us-east", "--dir", &shown].into_iter().chain(addresses.split(' '));
+            let said = Line::parse_from(words).init.run().unwrap_err().to_string();
+            assert!(said.contains(reason), "{addresses}: {said}");
+            assert!(!dir.exists(), "{addresses}");
+        }
+        // Clients come over TCP and other nodes over UDP: one number is enough for both.
+        let words = ["init", "--region", "us-east", "--dir", &shown, "--resp", "h:1", "--peer", "h:1", "--http", "h:2"];
+        Line::parse_from(words).init.run().unwrap();
     }
 }

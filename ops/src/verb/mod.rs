@@ -22,6 +22,7 @@ use crate::failure::{Failure, Result};
 use clap::{Args, Subcommand};
 use server::config::Address;
 use server::setup::NodePlan;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -108,11 +109,42 @@ pub struct NewNode {
 }
 
 impl NewNode {
+    /// Refuses what the node could not be reached at, or not listen at, before anything is made for it.
+    pub fn check(&self) -> Result<()> {
+        let named = [
+            ("--resp", Some(&self.resp)),
+            ("--peer", Some(&self.peer)),
+            ("--advertise", self.advertise.as_ref()),
+            ("--http", self.http.as_ref()),
+        ];
+        for (name, address) in named {
+            if let Some(address) = address.filter(|address| address.port() == 0) {
+                return Err(Failure::Arguments(format!(
+                    "{name} {address}: with port 0 nobody would know where the node is after a restart; give the port"
+                )));
+            }
+        }
+        // What is for other nodes is UDP, and in nobody's way.
+        if let Some(http) = self.http.as_ref().filter(|http| are_one_place(http, &self.resp)) {
+            return Err(Failure::Arguments(format!(
+                "--resp {} and --http {http} are one place, but each needs an address of its own; give another port",
+                self.resp
+            )));
+        }
+        Ok(())
+    }
+
     /// The plan of a node in this region.
     pub fn plan(self, region: String) -> NodePlan {
         let Self { resp, peer, advertise, http, node } = self;
         NodePlan { region, node, resp, peer, advertise, http }
     }
+}
+
+/// Whether of two that listen at these addresses the second could not. An address of all interfaces has those of each.
+fn are_one_place(one: &Address, other: &Address) -> bool {
+    let is_all = |address: &Address| address.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    one.port() == other.port() && (one.host() == other.host() || is_all(one) || is_all(other))
 }
 
 /// A name of a region or node, as the settings want it.

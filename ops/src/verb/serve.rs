@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use server::launch::{Running, ServiceManager, launch, stop_on_signals};
 use server::setup::CONFIGURATION_FILE;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Serve {
     pub fn run(self) -> Result<()> {
         let file = match (&self.config, &self.dir) {
             (Some(file), _) => file.clone(),
-            (None, Some(directory)) => directory.join(CONFIGURATION_FILE),
+            (None, Some(directory)) => configuration_in(directory)?,
             (None, None) => return Err(Failure::Arguments("give the node's directory with --dir".to_owned())),
         };
         let mut sources = run::sources(&file, &[], &self.set)?;
@@ -90,5 +90,68 @@ impl Serve {
     }
 }
 
+/// The settings in a node's directory. What is given instead is mostly the directory around it, or a name that is mistyped.
+fn configuration_in(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join(CONFIGURATION_FILE);
+    if file.exists() {
+        return Ok(file);
+    }
+    let shown = directory.display();
+    let wanted = "as `pelago init` or `pelago region add` made it";
+    if !directory.is_dir() {
+        return Err(Failure::Arguments(format!("there is no directory {shown}; give that of a node, {wanted}")));
+    }
+    let failed = |error| Failure::File { doing: "look into", path: directory.to_owned(), error };
+    let mut nodes: Vec<PathBuf> = std::fs::read_dir(directory)
+        .map_err(failed)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join(CONFIGURATION_FILE).exists())
+        .take(NODES_NAMED_MAX)
+        .collect();
+    nodes.sort();
+    if nodes.is_empty() {
+        return Err(Failure::Arguments(format!(
+            "{shown} is no node's directory, since there is no {CONFIGURATION_FILE} in it; give that of a node, {wanted}"
+        )));
+    }
+    let nodes: Vec<String> = nodes.iter().map(|node| format!("--dir {}", node.display())).collect();
+    Err(Failure::Arguments(format!(
+        "{shown} is the directory of a cluster; give that of a node in it: {}",
+        nodes.join(" or ")
+    )))
+}
+
+/// A sentence with more names than these is not read.
+const NODES_NAMED_MAX: usize = 8;
 /// Short enough for a start to feel immediate.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_another_directory_than_a_node_s_is_told_which_to_give() {
+        let home = tempfile::tempdir().unwrap();
+        let said = |path: &Path| configuration_in(path).unwrap_err().to_string();
+        let missing = home.path().join("us-east-1");
+        assert!(
+            said(&missing).starts_with(&format!("there is no directory {};", missing.display())),
+            "{}",
+            said(&missing)
+        );
+        assert!(said(home.path()).contains("there is no pelago.toml in it"), "{}", said(home.path()));
+        for node in ["us-east-1", "eu-west-1"] {
+            std::fs::create_dir(home.path().join(node)).unwrap();
+            std::fs::write(home.path().join(node).join(CONFIGURATION_FILE), "").unwrap();
+        }
+        let shown = home.path().display();
+        assert_eq!(
+            said(home.path()),
+            format!(
+                "{shown} is the directory of a cluster; give that of a node in it: --dir {shown}/eu-west-1 or --dir {shown}/us-east-1"
+            )
+        );
+        assert_eq!(configuration_in(&missing).unwrap(), missing.join(CONFIGURATION_FILE));
+    }
+}

@@ -22,7 +22,7 @@ pub use file::FileError;
 pub use log::{AccessLog, Place, Reason, Refusal};
 pub use selector::{RuleError, Selector};
 pub use user::{Rights, hexadecimal};
-pub use users::{Acl, DEFAULT_USER, RefusedRule, User};
+pub use users::{Acl, Changed, DEFAULT_USER, RefusedRule, User};
 
 /// The file in a node's directory that has its users, unless the operator keeps them elsewhere.
 pub const USERS_FILE: &str = "users.acl";

@@ -219,7 +219,7 @@ fn all_rules_of_a_change_hold_or_none() {
 fn users_are_deleted_and_the_first_one_never() {
     let acl = Acl::default();
     acl.set(b"u", &[], false).unwrap();
-    assert_eq!(acl.delete(&[b"u", b"default", b"nobody"]).len(), 1);
+    assert_eq!(acl.delete(&[b"u", b"default", b"nobody"]).what.len(), 1);
     assert!(acl.find(b"u").is_none() && acl.find(b"default").is_some());
 }
 
@@ -255,6 +255,32 @@ fn a_file_of_users_is_read_whole_or_not_at_all() {
     acl.save().unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("user c off resetchannels +@all\n") && text.contains("user default off"), "{text}");
+}
+
+#[test]
+fn a_change_of_users_that_cannot_be_kept_holds_and_is_no_success() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("users.acl");
+    let node = Arc::new(testing::node());
+    let mut operator = Caller::new(&node);
+    node.acl.begin_with_own_file(&path, false).unwrap();
+    assert_eq!(operator.call("ACL SETUSER u on nopass +get ~*"), "+OK\r\n");
+    // A directory stands where the new file would be written.
+    std::fs::create_dir(home.path().join("users.acl.new")).unwrap();
+    let sentence =
+        "-ERR the change holds, but could not be written to the file of users and is lost when the node stops: ";
+    for (line, held) in [("ACL SETUSER u -get", "user u on nopass "), ("ACL SETUSER v on", "user v on ")] {
+        let reply = operator.call(line);
+        assert!(reply.starts_with(sentence) && reply.contains("users.acl"), "{reply}");
+        let lines = operator.call("ACL LIST");
+        assert!(lines.contains(held), "{lines}");
+    }
+    let reply = operator.call("ACL DELUSER u");
+    assert!(reply.starts_with(sentence) && node.acl.find(b"u").is_none(), "{reply}");
+    std::fs::remove_dir(home.path().join("users.acl.new")).unwrap();
+    assert_eq!(operator.call("ACL SETUSER v off"), "+OK\r\n");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept.contains("user v off") && !kept.contains("user u"), "{kept}");
 }
 
 #[test]

@@ -104,6 +104,15 @@ struct Change {
     required: Option<PasswordHash>,
 }
 
+/// A change of users, which holds at once: taking rights away must not wait for a disk.
+#[derive(Debug)]
+pub struct Changed<T> {
+    /// Who was changed.
+    pub what: T,
+    /// Whether the change outlives the node, as far as that is the node's business.
+    pub kept: Result<(), FileError>,
+}
+
 /// A rule that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRule {
@@ -161,7 +170,12 @@ impl Acl {
     }
 
     /// Makes a user, or changes one: all of the rules hold or none.
-    pub fn set(&self, name: &[u8], rules: &[&[u8]], allows_all_channels: bool) -> Result<Arc<User>, RefusedRule> {
+    pub fn set(
+        &self,
+        name: &[u8],
+        rules: &[&[u8]],
+        allows_all_channels: bool,
+    ) -> Result<Changed<Arc<User>>, RefusedRule> {
         let change = self.change.lock();
         let known = self.find(name);
         let mut rights = match &known {
@@ -182,8 +196,8 @@ impl Acl {
                 user
             }
         };
-        self.keep(&change.keeping);
-        Ok(user)
+        let kept = self.keep(&change.keeping);
+        Ok(Changed { what: user, kept })
     }
 
     /// Sets the one password of the user that connections begin with; an empty one is none at all. It is kept where the
@@ -197,16 +211,14 @@ impl Acl {
     }
 
     /// Deletes users, and returns those that there were. The caller ends their connections.
-    pub fn delete(&self, names: &[&[u8]]) -> Vec<Arc<User>> {
+    pub fn delete(&self, names: &[&[u8]]) -> Changed<Vec<Arc<User>>> {
         let change = self.change.lock();
         let deleted: Vec<Arc<User>> = {
             let mut users = self.users.write();
             names.iter().filter(|name| **name != DEFAULT_USER).filter_map(|name| users.remove(*name)).collect()
         };
-        if !deleted.is_empty() {
-            self.keep(&change.keeping);
-        }
-        deleted
+        let kept = if deleted.is_empty() { Ok(()) } else { self.keep(&change.keeping) };
+        Changed { what: deleted, kept }
     }
 
     /// Makes these the users there are; who is not among them is returned. One that stays keeps its connections.
@@ -287,15 +299,14 @@ impl Acl {
     }
 
     /// Keeps a change, unless only the operator does that. What cannot be written holds nevertheless until the node stops.
-    fn keep(&self, keeping: &Keeping) {
+    fn keep(&self, keeping: &Keeping) -> Result<(), FileError> {
         match keeping {
-            Keeping::Nowhere | Keeping::Operators(_) => {}
-            Keeping::Settings(tell) => tell(&self.lines()),
-            Keeping::Own(path) => {
-                if let Err(error) = file::write(path, &self.lines()) {
-                    tracing::error!(%error, "a change of users holds, but is lost when the node stops");
-                }
+            Keeping::Nowhere | Keeping::Operators(_) => Ok(()),
+            Keeping::Settings(tell) => {
+                tell(&self.lines());
+                Ok(())
             }
+            Keeping::Own(path) => file::write(path, &self.lines()),
         }
     }
 }

@@ -9,7 +9,7 @@ pub use access_log::{note_denied, note_not_admitted};
 use super::client_calls::write_help;
 use super::table::Entry;
 use super::{Call, Command, CommandError, Flags, Group, Handler, Keys, Merge};
-use crate::acl::{Categories, FileError, Rights, Selector, User, categories, file, hexadecimal};
+use crate::acl::{Categories, Changed, FileError, Rights, Selector, User, categories, file, hexadecimal};
 use crate::client::ClientState;
 use crate::node::Node;
 use crate::pubsub::ChannelKind;
@@ -144,11 +144,23 @@ fn deluser(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
     if names.contains(&crate::acl::DEFAULT_USER) {
         return Err(CommandError::Plain("ERR The 'default' user cannot be removed"));
     }
-    let deleted = call.node.acl.delete(names);
+    let Changed { what: deleted, kept } = call.node.acl.delete(names);
     end_clients_of(call.node, call.client, &deleted);
     note_change(call, "users were deleted");
+    kept.map_err(not_kept)?;
     call.reply.count(deleted.len());
     Ok(())
+}
+
+/// A change that holds and was not written is no success: whoever made it believes that it outlives the node.
+fn not_kept(error: FileError) -> CommandError {
+    let reason = match error {
+        FileError::Unwritable { path, error } => format!("{}: {error}", path.display()),
+        other @ (FileError::NoFile | FileError::Unreadable { .. } | FileError::Lines(_)) => other.to_string(),
+    };
+    CommandError::Detailed(format!(
+        "ERR the change holds, but could not be written to the file of users and is lost when the node stops: {reason}"
+    ))
 }
 
 /// Ends the connections of users that are gone; our own one after its reply.
@@ -296,12 +308,13 @@ fn setuser(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> 
         CommandError::Detailed(format!("ERR Unmatched parenthesis in acl selector starting at '{open}'."))
     })?;
     let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
-    call.node.acl.set(name, &rules, allows_all_channels(call.node)).map_err(|refused| {
+    let changed = call.node.acl.set(name, &rules, allows_all_channels(call.node)).map_err(|refused| {
         let rule = String::from_utf8_lossy(&refused.rule).into_owned();
         CommandError::Detailed(format!("ERR Error in ACL SETUSER modifier '{rule}': {}", refused.error))
     })?;
     end_forbidden_subscribers(call.node);
     note_change(call, "a user was changed");
+    changed.kept.map_err(not_kept)?;
     call.reply.ok();
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod address;
 mod document;
+mod log_modules;
 mod memory_share;
 mod nearest;
 mod notify_events;
@@ -66,6 +67,12 @@ impl Config {
         }
         if !self.resp_plain && self.tls_port == 0 {
             return Some("resp-plain is no and tls-port is 0, so that no client could connect".to_owned());
+        }
+        if !self.wan_delay.is_zero() && !self.development {
+            return Some(format!(
+                "wan-delay-ms is {}, which is for trials: start the node with development = yes, or set it to 0",
+                self.wan_delay.as_millis()
+            ));
         }
         if !self.aclfile.as_os_str().is_empty() && !self.user.is_empty() {
             return Some("users are either in the file of aclfile or in user, not in both".to_owned());

@@ -35,10 +35,22 @@ pub fn write_file(path: &Path, values: &[(&Setting, String)]) -> Result<(), Rewr
     if after == before {
         return Ok(());
     }
-    // The file may hold the password, so the copy is not to be more readable than the original.
+    // Never more readable than it was; and where a password is in it, its owner alone may read it, as whoever can read a
+    // directory that `pelago init` has made could until then.
     let mode = fs::metadata(path)?.permissions().mode();
+    let mode = if holds_secret(&after) { mode & files::PRIVATE_MODE } else { mode };
     Ok(files::replace(path, after.as_bytes(), mode)?)
 }
+
+/// Whether passwords are among the values of a text, or users with theirs.
+fn holds_secret(text: &str) -> bool {
+    let Ok(table) = DeTable::parse(text) else { return true };
+    let is_secret = |name: &str| super::setting(name).is_some_and(|setting| SECRET_SETTINGS.contains(&setting.name()));
+    table.get_ref().iter().any(|(name, value)| is_secret(name.get_ref()) && value.get_ref().as_str() != Some(""))
+}
+
+/// The settings that let somebody in who knows their values.
+const SECRET_SETTINGS: &[&str] = &["requirepass", "user"];
 
 /// The text with these values in it, or nothing if it is not TOML.
 pub fn rewritten(text: &str, values: &[(&Setting, String)]) -> Option<String> {

@@ -291,6 +291,61 @@ fn config_rewrite_writes_what_was_changed_at_run_time() {
 }
 
 #[test]
+fn a_rewritten_file_with_a_password_is_its_owners_alone_and_none_becomes_more_readable() {
+    use std::os::unix::fs::PermissionsExt;
+    let cases = [
+        (0o644, "", "requirepass", 0o600),
+        (0o640, "requirepass = \"p\"\n", "timeout", 0o600),
+        (0o644, "user = [\"a on >p\"]\n", "timeout", 0o600),
+        (0o400, "", "requirepass", 0o400),
+        (0o644, "requirepass = \"\"\n", "timeout", 0o644),
+        (0o640, "", "timeout", 0o640),
+    ];
+    for (before, text, name, after) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pelago.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(before)).unwrap();
+        let mut sources = Sources::new();
+        sources.read_file(&path).unwrap();
+        let settings = sources.finish().unwrap();
+        settings.set(&[(name, "77")]).unwrap();
+        settings.rewrite().unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, after, "{before:o}, {text:?}, {name}");
+    }
+}
+
+#[test]
+fn levels_of_modules_that_there_are_not_are_refused() {
+    let settings = Settings::new(Config::default());
+    settings.set(&[("log-levels", "peers=debug, server::http=warn,quinn=info")]).unwrap();
+    let refused = settings.set(&[("log-levels", "peers=debug,server::peer=warn")]).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "CONFIG SET failed (possibly related to argument 'log-levels') - argument must name modules that there are, and \
+         server::peer is none; did you mean peers?"
+    );
+    assert_eq!(settings.load().log_levels, "peers=debug, server::http=warn,quinn=info");
+}
+
+#[test]
+fn a_delay_for_trials_is_refused_where_nothing_is_tried() {
+    let started = |arguments: &[&str]| {
+        let mut sources = Sources::new();
+        sources.arguments(arguments.iter().map(|argument| (*argument).to_owned())).unwrap();
+        sources.finish()
+    };
+    let sentence = "wan-delay-ms is 80, which is for trials: start the node with development = yes, or set it to 0";
+    assert_eq!(started(&["wan-delay-ms=80"]).err().unwrap().to_string(), sentence);
+    let settings = started(&["wan-delay-ms=0"]).unwrap();
+    let refused = settings.set(&[("wan-delay-ms", "80")]).unwrap_err();
+    assert_eq!(refused.to_string(), format!("CONFIG SET failed - {sentence}"));
+    let settings = started(&["wan-delay-ms=80", "development=yes"]).unwrap();
+    settings.set(&[("wan-delay-ms", "90")]).unwrap();
+}
+
+#[test]
 fn hostile_values_are_refused_and_never_panic() {
     let hostile = [
         "",

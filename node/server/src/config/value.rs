@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::address::Address;
+use super::log_modules;
 
 /// What the text of a setting must look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,6 +117,8 @@ pub enum ValueError {
     NotAName,
     /// Levels of modules were expected.
     NotLogLevels,
+    /// A level for a module that there is not.
+    UnknownModule(String),
     /// Limits of output buffers were expected; the sentence is Redis' own.
     BufferLimits(&'static str),
     /// A letter is none of those that events of keys have.
@@ -142,6 +145,7 @@ impl ValueError {
             | Self::NotAnAddress
             | Self::NotAName
             | Self::NotLogLevels
+            | Self::UnknownModule(_)
             | Self::NotPlainText => format!("argument {self}"),
         }
     }
@@ -166,6 +170,10 @@ impl fmt::Display for ValueError {
             }
             Self::NotLogLevels => {
                 f.write_str("must be modules with their levels, such as peers=debug,http=warn (error, warn, info, debug, trace or off)")
+            }
+            Self::UnknownModule(module) => {
+                write!(f, "must name modules that there are, and {module} is none")?;
+                log_modules::nearest(module).map_or(Ok(()), |known| write!(f, "; did you mean {known}?"))
             }
             Self::BufferLimits(_) => f.write_str("must be 'class hard-limit soft-limit seconds' for each class (normal, replica, pubsub)"),
             Self::EventLetter => f.write_str("must be letters of Ag$lshzxeKEtmdnR, see Redis' page about keyspace notifications"),
@@ -447,6 +455,9 @@ fn check_log_levels(text: &str) -> Result<(), ValueError> {
         let level_fits = LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str());
         if !module_fits || !level_fits {
             return Err(ValueError::NotLogLevels);
+        }
+        if !log_modules::is_known(module) {
+            return Err(ValueError::UnknownModule(module.to_owned()));
         }
     }
     Ok(())

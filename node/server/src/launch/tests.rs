@@ -208,16 +208,27 @@ fn a_renewed_certificate_is_used_without_a_restart() {
     assert!(before > i64::try_from(wall_clock() / 1000).unwrap());
     let authority = transport::Authority::read(&made.authority).unwrap();
     let current = NodeCredentials::read(&made.nodes[0]).unwrap();
-    let validity = transport::Validity::days(before, 100);
-    authority.renew(&current, validity).unwrap().write(&made.nodes[0]).unwrap();
+    let now = i64::try_from(wall_clock() / 1000).unwrap();
+    let renew = |from: i64, days: i64| {
+        let validity = transport::Validity::days(from, days);
+        authority.renew(&current, validity).unwrap().write(&made.nodes[0]).unwrap();
+    };
+    renew(now, 800);
     running.node().console.request_reload();
     until("the renewed certificate", || until_seconds() > before);
-    // One that cannot be used leaves the old one in use.
+    // One that cannot be used, or whose time is over or has not come, leaves the old one in use.
     let renewed = until_seconds();
-    std::fs::write(made.nodes[0].join("node.pem"), "nothing").unwrap();
-    running.node().console.request_reload();
-    until("service", || ask(running.addresses().resp, "PING\r\n", "\r\n") == "+PONG\r\n");
-    assert_eq!(until_seconds(), renewed);
+    let unusable: [&dyn Fn(); 3] = [
+        &|| std::fs::write(made.nodes[0].join("node.pem"), "nothing").unwrap(),
+        &|| renew(now - 3 * 86_400, 1),
+        &|| renew(now + 2 * 86_400, 1000),
+    ];
+    for make in unusable {
+        make();
+        running.node().console.request_reload();
+        until("service", || ask(running.addresses().resp, "PING\r\n", "\r\n") == "+PONG\r\n");
+        assert_eq!(until_seconds(), renewed);
+    }
     running.node().console.request_stop(Stop::Now);
     running.wait().unwrap();
 }

@@ -138,6 +138,32 @@ fn if_nobody_is_healthy_clients_are_sent_where_they_were_and_told_so() {
 }
 
 #[test]
+fn a_node_that_starts_and_finds_the_others_has_switched_nothing() {
+    let mut scene = Scene {
+        sentinel: Sentinel::default(),
+        status: cluster(),
+        own_is_healthy: false,
+        preference: vec![],
+        now: BEGIN,
+    };
+    ["asia-1", "eu-1", "eu-2"].iter().for_each(|node| scene.lose(node));
+    assert_eq!(scene.look(), []);
+    // The first link is there before this node serves, and the others come one by one.
+    scene.find("asia-1");
+    assert_eq!(scene.look(), []);
+    scene.own_is_healthy = true;
+    assert_eq!(scene.look(), []);
+    // Of a name that was asked for by then it is told, since whoever asked was sent elsewhere.
+    assert_eq!(scene.place("eu"), "us-1");
+    ["eu-1", "eu-2"].iter().for_each(|node| scene.find(node));
+    let switches = scene.look();
+    assert!(switches.len() == 1 && switches[0].name == "eu" && switches[0].leaves, "{switches:?}");
+    // What fails later is told, whether anybody has asked or not.
+    scene.lose("asia-1");
+    assert_eq!(scene.look().iter().map(|switch| &*switch.name).collect::<Vec<_>>(), ["asia"]);
+}
+
+#[test]
 fn joining_greeting_and_removed_members_are_no_places() {
     let mut scene = Scene::new();
     scene.set("eu-1", MemberState::Joining, LinkState::Up);

@@ -5,13 +5,20 @@ use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::target::Password;
 use server::metrics::{Latencies, LatencyCounts};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// A running probe.
-pub type Probe = JoinHandle<Result<Lag>>;
+pub type Probe<'s> = ScopedJoinHandle<'s, Result<Lag>>;
+
+/// The way from one node to another, before anything was written.
+#[derive(Debug)]
+pub struct Route {
+    writer: Client,
+    reader: Client,
+    target: String,
+}
 
 /// What a probe measured.
 #[derive(Debug)]
@@ -26,20 +33,25 @@ pub struct Lag {
     pub missing: u64,
 }
 
-/// Starts a probe from the node at `source` to `target`, which is at `address`.
-pub fn start(source: &str, target: &str, address: &str, secret: &Password, course: &Arc<Course>) -> Result<Probe> {
-    let mut writer = secret.connect(source)?;
-    let mut reader = secret.connect(address)?;
-    let target = target.to_owned();
-    let course = Arc::clone(course);
-    std::thread::Builder::new()
-        .spawn(move || {
-            let measured = measure(&mut writer, &mut reader, &target, &course);
-            let removed = writer.call(&["DEL", &key(&target)]);
-            let lag = measured?;
-            removed.map(|_| lag)
-        })
-        .map_err(|error| Failure::System { doing: "start a thread for a probe", error })
+impl Route {
+    /// Connects to the node at `source`, and to `target`, which is at `address`.
+    pub fn open(source: &str, target: &str, address: &str, secret: &Password) -> Result<Self> {
+        let (writer, reader) = (secret.connect(source)?, secret.connect(address)?);
+        Ok(Self { writer, reader, target: target.to_owned() })
+    }
+
+    /// The node that reads.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Starts to write and to read.
+    pub fn start<'s>(self, scope: &'s Scope<'s, '_>, course: &'s Course) -> Result<Probe<'s>> {
+        let Self { mut writer, mut reader, target } = self;
+        let body = move || course.end_on_failure(measure(&mut writer, &mut reader, &target, course));
+        let failed = |error| Failure::System { doing: "start a thread for a probe", error };
+        Builder::new().spawn_scoped(scope, body).map_err(failed)
+    }
 }
 
 fn measure(writer: &mut Client, reader: &mut Client, target: &str, course: &Course) -> Result<Lag> {
@@ -73,7 +85,8 @@ fn measure(writer: &mut Client, reader: &mut Client, target: &str, course: &Cour
     Ok(lag)
 }
 
-fn key(target: &str) -> String {
+/// The key that is written for this node to read.
+pub fn key(target: &str) -> String {
     format!("pelago-bench:lag:{target}")
 }
 

@@ -8,7 +8,7 @@ use resp::write_request;
 use server::metrics::{Latencies, LatencyCounts};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// What the connections do.
@@ -42,25 +42,26 @@ pub struct Measured {
 }
 
 /// A running load.
-pub type Load = JoinHandle<Result<Measured>>;
+pub type Load<'s> = ScopedJoinHandle<'s, Result<Measured>>;
 
 /// Opens the connections, dealt over the addresses.
 pub fn connect(addresses: &[String], count: u32, secret: &Password) -> Result<Vec<Wire>> {
-    (0..count as usize).map(|index| connect_one(&addresses[index % addresses.len()], secret)).collect()
-}
-
-fn connect_one(address: &str, secret: &Password) -> Result<Wire> {
-    secret.wire(address)
+    (0..count as usize).map(|index| secret.wire(&addresses[index % addresses.len()])).collect()
 }
 
 /// Starts a thread for each connection.
-pub fn start(wires: Vec<Wire>, workload: Arc<Workload>, course: &Arc<Course>) -> Result<Vec<Load>> {
+pub fn start<'s>(
+    scope: &'s Scope<'s, '_>,
+    wires: Vec<Wire>,
+    workload: Workload,
+    course: &'s Course,
+) -> Result<Vec<Load<'s>>> {
+    let workload = Arc::new(workload);
     let threads = wires.into_iter().enumerate().map(|(index, mut wire)| {
-        let (workload, course) = (Arc::clone(&workload), Arc::clone(course));
-        let body = move || drive(&mut wire, &workload, &course, index as u64);
-        std::thread::Builder::new()
+        let workload = Arc::clone(&workload);
+        Builder::new()
             .stack_size(THREAD_STACK_BYTES)
-            .spawn(body)
+            .spawn_scoped(scope, move || course.end_on_failure(drive(&mut wire, &workload, course, index as u64)))
             .map_err(|error| Failure::System { doing: "start a thread for each connection; use fewer clients", error })
     });
     threads.collect()
@@ -121,21 +122,9 @@ impl Workload {
     }
 }
 
-fn key(number: u64) -> String {
+/// The key with this number.
+pub fn key(number: u64) -> String {
     format!("pelago-bench:{number}")
-}
-
-/// Removes the keys that a load may have made.
-pub fn remove_keys(address: &str, secret: &Password, keys: u64) -> Result<()> {
-    let mut wire = connect_one(address, secret)?;
-    let mut first = 0;
-    while first < keys {
-        let names: Vec<String> = (first..keys.min(first + KEYS_REMOVED_AT_ONCE)).map(key).collect();
-        let words: Vec<&[u8]> = std::iter::once(&b"DEL"[..]).chain(names.iter().map(|name| name.as_bytes())).collect();
-        wire.call(&words)?;
-        first += KEYS_REMOVED_AT_ONCE;
-    }
-    Ok(())
 }
 
 /// Marsaglia's xorshift: good enough to choose keys.
@@ -152,7 +141,6 @@ impl Random {
 
 /// A connection's thread needs little; a thousand of them should too.
 const THREAD_STACK_BYTES: usize = 256 * 1024;
-const KEYS_REMOVED_AT_ONCE: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

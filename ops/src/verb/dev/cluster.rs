@@ -2,10 +2,11 @@
 
 use super::Cluster;
 use super::board::Board;
+use super::home::TemporaryHome;
 use crate::failure::{Failure, Result};
 use crate::terminal;
 use crate::verb::run;
-use server::config::{Address, Sources};
+use server::config::{Address, Sources, setting};
 use server::launch::{Running, Sockets, launch_on, stop_on_signals, wall_clock};
 use server::setup::{CONFIGURATION_FILE, NodePlan, found_cluster};
 use std::collections::BTreeSet;
@@ -23,15 +24,8 @@ struct Prepared {
 
 /// Runs the cluster until Ctrl-C.
 pub fn run(cluster: &Cluster) -> Result<()> {
-    let temporary = match cluster.dir {
-        Some(_) => None,
-        None => Some(
-            tempfile::Builder::new()
-                .prefix("pelago-dev-")
-                .tempdir()
-                .map_err(|error| Failure::System { doing: "make a temporary directory", error })?,
-        ),
-    };
+    check_settings(cluster)?;
+    let temporary = if cluster.dir.is_none() { Some(TemporaryHome::make(&std::env::temp_dir())?) } else { None };
     let directory = match (&cluster.dir, &temporary) {
         (Some(directory), _) => directory.as_path(),
         (None, Some(temporary)) => temporary.path(),
@@ -56,6 +50,33 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     }
     Ok(outcome?)
 }
+
+/// Refuses settings that each node has a value of its own for: one for all would not be used, or could not be right.
+fn check_settings(cluster: &Cluster) -> Result<()> {
+    for assignment in &cluster.set {
+        let name = assignment.split('=').next().unwrap_or_default().trim();
+        let own = setting(name).and_then(|setting| OWN_SETTINGS.iter().find(|(own, _)| *own == setting.name()));
+        if let Some((name, instead)) = own {
+            return Err(Failure::Arguments(format!(
+                "--set {assignment}: each node of dev has a {name} of its own; {instead}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Settings that nodes are given one by one, and what is used instead.
+const OWN_SETTINGS: &[(&str, &str)] = &[
+    ("region", "choose regions with --regions"),
+    ("node", "choose regions with --regions"),
+    ("cluster-id", "the cluster is founded with one"),
+    ("resp", "choose ports with --resp-port"),
+    ("tls-port", "run nodes with `pelago serve` for that"),
+    ("peer", "choose ports with --resp-port"),
+    ("advertise", "choose ports with --resp-port"),
+    ("http", "choose ports with --resp-port"),
+    ("dir", "choose a directory with --dir, outside --set"),
+];
 
 /// The settings of one node. What is only for trying things out can still be set otherwise.
 fn sources(cluster: &Cluster, directory: &Path, nodes: usize) -> Result<Sources> {
@@ -182,3 +203,28 @@ fn greet(cluster: &Cluster, nodes: &[Running], directory: &Path) {
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// As often as a person can read numbers, and soon enough after Ctrl-C.
 const BOARD_INTERVAL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        cluster: Cluster,
+    }
+
+    #[test]
+    fn what_each_node_has_of_its_own_is_not_set_for_all() {
+        for assignment in
+            ["resp=127.0.0.1:1", "peer=h:1", "http=", "dir=x", "DIR = x", "region=a", "node=b", "cluster-id=0"]
+        {
+            let line = Line::parse_from(["dev", "--set", "maxmemory=1gb", "--set", assignment]);
+            let said = run(&line.cluster).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("--set {assignment}: each node of dev has a ")), "{said}");
+        }
+        let line = Line::parse_from(["dev", "--set", "workers=2", "--set", "loglevel=debug"]);
+        check_settings(&line.cluster).unwrap();
+    }
+}
