@@ -2,13 +2,11 @@
 
 use super::region::members;
 use super::watch::Watch;
-use crate::client::Client;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::target::Target;
 use crate::terminal::{Table, bytes, grouped, milliseconds, plain};
 use clap::Args;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
 /// The node to ask.
 #[derive(Debug, Args)]
@@ -22,35 +20,8 @@ pub struct Status {
 impl Status {
     /// Shows it.
     pub fn run(self) -> Result<()> {
-        self.watch.show_with(&self.target, &["PELAGO", "STATUS"], add_store, text)
+        self.watch.show(&self.target, &["PELAGO", "STATUS"], text)
     }
-}
-
-/// How the node's disk is, which is in `INFO`. Who may not ask for that is told the rest.
-fn add_store(client: &mut Client, status: &mut Value) -> Result<()> {
-    match client.call(&["INFO", "persistence"]) {
-        Ok(reply) => {
-            status["store"] = store(&reply.text().unwrap_or_default());
-            Ok(())
-        }
-        Err(Failure::Refused { .. }) => Ok(()),
-        Err(failure) => Err(failure),
-    }
-}
-
-/// What `INFO persistence` says of the disk; nothing where keys are not kept on one.
-fn store(info: &str) -> Value {
-    let fields: BTreeMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
-    let Some(health) = fields.get("store_health") else { return Value::Null };
-    let text = |name: &str| fields.get(name).copied().unwrap_or_default();
-    let number = |name: &str| text(name).parse::<u64>().unwrap_or_default();
-    json!({
-        "health": health,
-        "problem": text("store_problem"),
-        "space_bytes": number("store_space_bytes"),
-        "checkpoint_failed": text("rdb_last_bgsave_status") == "err",
-        "checkpoint_lacks_bytes": number("store_checkpoint_lacks_bytes"),
-    })
 }
 
 /// What is wrong with the disk, if anything is.
@@ -87,9 +58,6 @@ fn text(status: &Value) -> String {
     }
     if let Some(error) = status["writes_refused"].as_str() {
         lines.push(format!("Writes are refused here: {error}"));
-    }
-    if let Some(trouble) = status["disk"].as_str() {
-        lines.push(format!("Not all that is written here is durable: {trouble}"));
     }
     if let Some(source) = status["catching_up_from"].as_str() {
         lines.push(format!("It catches up from {source} by comparing state."));
@@ -131,25 +99,21 @@ mod tests {
 
     #[test]
     fn a_disk_that_keeps_nothing_is_told() {
-        let info = |health: &str, problem: &str, bgsave: &str, lacks: u64| {
-            store(&format!(
-                "# Persistence\r\nrdb_last_bgsave_status:{bgsave}\r\nstore_health:{health}\r\nstore_problem:{problem}\r\n\
-                 store_space_bytes:0\r\nstore_checkpoint_lacks_bytes:{lacks}\r\n"
-            ))
+        let store = |health: &str, problem: &str, failed: bool, lacks: u64| {
+            json!({ "health": health, "problem": problem, "space_bytes": 0, "checkpoint_failed": failed,
+                "checkpoint_lacks_bytes": lacks })
         };
         let said = |store: Value| text(&json!({ "node": "a", "store": store, "members": [] }));
         for (store, part) in [
-            (info("full", "no space: x", "ok", 0), "Its disk does NOT keep what is written (full): no space: x."),
-            (info("ok", "", "err", 2 << 20), "Its disk has no room for a checkpoint: 2.0 MB are missing."),
-            (info("ok", "", "err", 0), "Its last checkpoint failed"),
+            (store("full", "no space: x", false, 0), "Its disk does NOT keep what is written (full): no space: x."),
+            (store("ok", "", true, 2 << 20), "Its disk has no room for a checkpoint: 2.0 MB are missing."),
+            (store("ok", "", true, 0), "Its last checkpoint failed"),
         ] {
             let said = said(store);
             assert!(said.contains(part), "{part}: {said}");
         }
-        let sound = info("ok", "", "ok", 0);
-        assert_eq!((&sound["health"], &sound["space_bytes"]), (&json!("ok"), &json!(0)));
-        // Nor is anything said of a node that keeps nothing, or that does not say how it is.
-        for quiet in [sound, store("# Persistence\r\naof_enabled:0\r\n"), Value::Null] {
+        // Nor is anything said of a node that keeps nothing on a disk.
+        for quiet in [store("ok", "", false, 0), Value::Null] {
             assert!(!said(quiet.clone()).contains("Its "), "{quiet}");
         }
     }
@@ -159,7 +123,7 @@ mod tests {
         let status = json!({
             "node": "us-east-1", "region": "us-east", "version": "0.1.0", "keys": 1234, "memory_bytes": 1 << 21,
             "digest": "ab", "filling": "it fills from its peers", "catching_up_from": "eu-west-1",
-            "writes_refused": "ERR this node was removed", "disk": "no space is left",
+            "writes_refused": "ERR this node was removed",
             "numbers_used_percent": 81.0,
             "members": [{"region": "eu-west", "node": "eu-west-1", "state": "active", "link": "up", "applied_lag_ms": 3,
                 "unacked_changes": 7, "clock_offset_ms": null, "resp": "b:1", "advertise": "b:2"}],
@@ -170,7 +134,6 @@ mod tests {
             "does not serve yet: it fills",
             "catches up from eu-west-1",
             "Writes are refused here: ERR this node was removed",
-            "durable: no space is left",
             "81 % of the 1024",
             "eu-west  eu-west-1  active  up    3 ms  7 changes",
         ] {

@@ -1,7 +1,6 @@
 //! Answers that are shown once, or again and again to who watches: shared by `region list`, `status` and `lag`.
 
 use super::seconds;
-use crate::client::Client;
 use crate::failure::Result;
 use crate::target::Target;
 use crate::terminal;
@@ -23,21 +22,9 @@ pub struct Watch {
 impl Watch {
     /// Asks the node, and shows what it answers: as JSON, or as `text` puts it for people.
     pub fn show(&self, target: &Target, words: &[&str], text: impl Fn(&Value) -> String) -> Result<()> {
-        self.show_with(target, words, |_, _| Ok(()), text)
-    }
-
-    /// The same with more that the node is asked, each time, and that is added to its answer.
-    pub fn show_with(
-        &self,
-        target: &Target,
-        words: &[&str],
-        add: impl Fn(&mut Client, &mut Value) -> Result<()>,
-        text: impl Fn(&Value) -> String,
-    ) -> Result<()> {
         let mut client = target.connect()?;
         loop {
-            let mut answer = client.json(words)?;
-            add(&mut client, &mut answer)?;
+            let answer = client.json(words)?;
             if self.watch.is_some() && !self.json && terminal::is_watched() {
                 terminal::line(CLEAR_SCREEN);
             }

@@ -25,8 +25,6 @@ pub struct ClusterStatus {
     pub filling: Option<String>,
     /// The error that writes get, if they are refused.
     pub writes_refused: Option<String>,
-    /// What is wrong with the disk, if anything is.
-    pub disk: Option<String>,
 }
 
 /// One member of the cluster.

@@ -164,7 +164,6 @@ fn the_cluster_is_told_as_far_as_it_is_known() {
         catching_up_from: Some("us-east-1".to_owned()),
         filling: None,
         writes_refused: Some("ERR no".to_owned()),
-        disk: None,
     });
     let text = text(&node, STARTED_AT, &[b"pelago"]);
     assert_eq!(field(&text, "node"), "eu-west-1");

@@ -132,14 +132,6 @@ impl Keeping {
         self.store.as_ref().map(|store| &store.reader)
     }
 
-    /// What is wrong with the disk, if anything is.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        match &self.health {
-            Health::Sound => None,
-            Health::Full(sentence) | Health::Failing(sentence) | Health::Dead(sentence) => Some(sentence),
-        }
-    }
-
     pub(super) fn is_on(&self) -> bool {
         self.store.is_some()
     }

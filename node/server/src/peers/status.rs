@@ -138,7 +138,6 @@ impl Peers {
             catching_up_from: source.map(|report| self.name_of(report.peer)),
             filling: self.filling_text(),
             writes_refused: self.refusals.reason(),
-            disk: self.keeping.trouble().map(str::to_owned),
         }
     }
 
@@ -219,8 +218,20 @@ impl Peers {
             "cluster": status.cluster, "number": status.number, "members": status.members, "keys": keys,
             "memory_bytes": metrics.allocator.allocated_bytes.value(), "vector": status.vector,
             "digest": format!("{digest:016x}"), "catching_up_from": status.catching_up_from,
-            "filling": status.filling, "writes_refused": status.writes_refused, "disk": status.disk,
+            "filling": status.filling, "writes_refused": status.writes_refused, "store": self.store_json(),
             "numbers_used_percent": (self.membership.view().numbers_gone_share() * 100.0).round(),
+        })
+    }
+
+    /// How the disk is; nothing where keys are not kept on one.
+    fn store_json(&self) -> Value {
+        if !self.node.durability.is_on() {
+            return Value::Null;
+        }
+        let state = self.node.durability.state();
+        json!({
+            "health": state.health.name(), "problem": state.health.sentence(), "space_bytes": state.space_bytes,
+            "checkpoint_failed": state.checkpoint_failed, "checkpoint_lacks_bytes": state.checkpoint_lacks_bytes,
         })
     }
 

@@ -43,6 +43,7 @@ pub struct Add {
 impl Add {
     /// Admits it.
     pub fn run(self) -> Result<()> {
+        self.node.check()?;
         let plan = self.node.clone().plan(self.region.clone());
         // First of all: nothing is made when nobody is there.
         let mut client = self.secret.connect(&self.via)?;
