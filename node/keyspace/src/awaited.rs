@@ -35,7 +35,7 @@ impl Awaited {
         self.keys.is_empty() && self.all.is_none()
     }
 
-    /// Tells whoever waits for a key.
+    /// Tells whoever waits for a key, and who is told of all.
     pub(crate) fn tell(&self, database: u8, key: &[u8]) {
         if let Some(observer) = &self.all {
             observer.changed(database, key);
@@ -79,6 +79,11 @@ impl Access<'_> {
 }
 
 impl Keyspace {
+        self.tell_waiting(database, key);
+    }
+
+    /// Tells whoever waits for a key.
+    pub(crate) fn tell_waiting(&self, database: u8, key: &[u8]) {
     /// Ends [`Access::observe_all`], slot by slot, as long as `is_over` says so, which is asked with each slot locked. False
     /// if somebody holds a slot who will for very long ([`Keyspace::set_busy`]), who may be this thread itself: then some
     /// slots tell on, and it is to be asked for again later.

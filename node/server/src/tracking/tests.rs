@@ -93,6 +93,40 @@ fn who_is_told_by_prefix_is_told_of_all_keys_with_it() {
     assert_eq!(scene.node.tracking.figures().prefixes, 1);
 }
 
+/// As in Redis, where only what makes the stream is a change of its key.
+#[test]
+fn groups_and_ids_of_a_stream_are_nobodys_who_watches_or_caches_it() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = (scene.tracker(""), scene.caller());
+    for (command, is_change) in [
+        ("XGROUP CREATE x g 0 MKSTREAM", true),
+        ("XADD x 1-1 f v", true),
+        ("XGROUP CREATE x g2 0 MKSTREAM", false),
+        ("XGROUP SETID x g 1-1", false),
+        ("XGROUP SETID x g 0", false),
+        ("XGROUP CREATECONSUMER x g c", false),
+        ("XGROUP DELCONSUMER x g c", false),
+        ("XREADGROUP GROUP g c STREAMS x >", false),
+        ("XACK x g 1-1", false),
+        ("XSETID x 5-5", false),
+        ("XGROUP DESTROY x g", false),
+        ("XDEL x 1-1", true),
+        ("XADD x 9-9 f v", true),
+        ("XTRIM x MAXLEN 0", true),
+        ("XGROUP DESTROY x g2", false),
+        ("DEL x", true),
+    ] {
+        for line in ["GET other", "EXISTS x", "WATCH x"] {
+            reader.call(line);
+        }
+        assert!(!writer.call(command).starts_with('-'), "{command}");
+        let told = told(&mut reader) == "x";
+        reader.call("MULTI");
+        let fails = reader.call("EXEC") == "_\r\n";
+        assert_eq!((told, fails), (is_change, is_change), "{command}");
+    }
+}
+
 #[test]
 fn all_are_told_of_a_flush_once() {
     let scene = Scene::new();
