@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Keyspace, Place, Writer};
+use keyspace::{Access, Keyspace, Place, Together, Writer};
 use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -398,7 +398,10 @@ fn execute(
         let result = run_handler(&mut call, entry, args);
         worker.tally.looked(entry.command.flags, access.lookups());
         let result = if access.has_given_up() {
+        // What it changes stays locked until it ends. A script may be put aside: its calls are told of one by one.
+        let together = (stage.is_none() && worker.node.tracking.broadcasts()).then(Together::begin);
             Err(CommandError::Plain(worker.node.scripts.running.refusal()))
+        drop(together);
         } else {
             result
         };

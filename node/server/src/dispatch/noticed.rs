@@ -7,7 +7,7 @@ use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::tracking::Quiet;
-use keyspace::EventClass;
+use keyspace::{EventClass, Together};
 use std::time::Duration;
 
 /// Runs the handler of a command.
@@ -29,6 +29,8 @@ pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]])
         call.node.console.metrics.replication.limits_met.add("group_bytes", 1);
         return Err(CommandError::Plain("ERR what is written at once would be more than one batch can hold"));
     }
+    let is_script = entry.command.flags.contains(Flags::SCRIPT);
+    let _together = (!is_script && call.node.tracking.broadcasts()).then(Together::begin);
     if !timed {
         return run_handler(call, entry, args);
     }

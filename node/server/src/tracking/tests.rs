@@ -128,6 +128,25 @@ fn groups_and_ids_of_a_stream_are_nobodys_who_watches_or_caches_it() {
 }
 
 #[test]
+fn who_is_told_by_prefix_is_told_once_of_each_key_of_a_command_or_transaction() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = (scene.tracker("BCAST"), scene.caller());
+    for (lines, keys) in [
+        (&["SADD k a b c"][..], "k"),
+        (&["HSET h a 1 b 2"], "h"),
+        (&["ZADD z 1 a 2 b 3 c"], "z"),
+        (&["SREM k a b"], "k"),
+        (&["MSET a 1 b 2"], "a b"),
+        (&["SADD k d", "SADD k e"], "k k"),
+        (&["MULTI", "SET q 1", "SADD k x y", "SET q 2", "SADD k z", "EXEC"], "q k"),
+        (&["EVAL redis.call('sadd',KEYS[1],1,2)redis.call('sadd',KEYS[1],3,4) 1 n"], "n n"),
+    ] {
+        lines.iter().for_each(|line| drop(writer.call(line)));
+        assert_eq!(told(&mut reader), keys, "{lines:?}");
+    }
+}
+
+#[test]
 fn all_are_told_of_a_flush_once() {
     let scene = Scene::new();
     let (mut reader, mut broadcast, mut writer) = (scene.tracker(""), scene.tracker("BCAST"), scene.caller());
