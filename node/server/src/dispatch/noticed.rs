@@ -73,6 +73,9 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
     result
 }
 
+/// Commands about keys that do not count as reading them.
+const LOOKS_ASIDE: [&str; 5] = ["memory|usage", "object|encoding", "object|freq", "object|idletime", "object|refcount"];
+
 /// Notes the keys that a command will look for in vain: those that it reads, also if it writes others.
 fn note_missing(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], keys: &[&[u8]]) {
     let says = |word: &[u8]| args.get(2..).unwrap_or_default().iter().any(|other| other.eq_ignore_ascii_case(word));
@@ -93,7 +96,7 @@ fn note_missing(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], keys: &[
                 args.get(2).and_then(|count| resp::parse_integer(count)).and_then(|count| usize::try_from(count).ok());
             (count.and_then(|count| args.get(3..3 + count)).unwrap_or_default(), false)
         }
-        name if entry.command.flags.contains(Flags::READONLY) && !name.starts_with("object|") => (keys, false),
+        name if entry.command.flags.contains(Flags::READONLY) && !LOOKS_ASIDE.contains(&name) => (keys, false),
         _ => return,
     };
     let database = call.client.database;
