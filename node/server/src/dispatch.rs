@@ -238,6 +238,9 @@ fn admit(
     if !entry.takes(args.len()) {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
+    if flags.contains(Flags::PROTECTED) {
+        return Err(CommandError::protected(&entry.full_name));
+    }
     let node = &worker.node;
     if !client.is_trusted() {
         permit(node, client, entry, flags, args, now)?;
@@ -395,13 +398,13 @@ fn execute(
         }
         access.begin_command();
         let mut call = Call { store: access, reply, client, node: &worker.node, stage };
-        let result = run_handler(&mut call, entry, args);
-        worker.tally.looked(entry.command.flags, access.lookups());
-        let result = if access.has_given_up() {
         // What it changes stays locked until it ends. A script may be put aside: its calls are told of one by one.
         let together = (stage.is_none() && worker.node.tracking.broadcasts()).then(Together::begin);
-            Err(CommandError::Plain(worker.node.scripts.running.refusal()))
+        let result = run_handler(&mut call, entry, args);
         drop(together);
+        worker.tally.looked(entry.command.flags, access.lookups());
+        let result = if access.has_given_up() {
+            Err(CommandError::Plain(worker.node.scripts.running.refusal()))
         } else {
             result
         };

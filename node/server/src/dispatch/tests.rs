@@ -207,6 +207,16 @@ fn a_transaction_runs_at_exec_and_its_errors_stay_inside() {
 }
 
 #[test]
+fn what_nobody_may_do_dooms_the_transaction_in_which_it_is_asked_for() {
+    for line in ["debug sleep 0", "module load x", "module loadex x", "module unload x"] {
+        let mut scene = Scene::new();
+        scene.check("multi -> +OK;");
+        assert!(scene.ask('a', line).contains(" command not allowed. If the enable-"), "{line}");
+        scene.check("exec -> -EXECABORT Transaction discarded because of previous errors.;");
+    }
+}
+
+#[test]
 fn a_transaction_that_would_hold_too_much_can_only_be_discarded() {
     let mut caller = Caller::new(&Arc::new(node()));
     let piece = vec![b'x'; 1 << 20];
