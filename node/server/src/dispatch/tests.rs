@@ -415,6 +415,10 @@ fn commands_tell_about_themselves() {
         command getkeys client list -> -ERR The command has no key arguments;
         command getkeysandflags get a -> *1;*2;$1;a;*2;+RO;+access;
         ",
+        command getkeys georadius g 1 1 1 km store a storedist b -> *3;$1;g;$1;a;$1;b;
+        command getkeys georadius g 1 1 1 km storedist a store b -> *3;$1;g;$1;b;$1;a;
+        command getkeys georadiusbymember g m 1 km store a storedist b -> *3;$1;g;$1;a;$1;b;
+        command getkeys georadius g 1 1 1 km store -> *1;$1;g;
     );
     let docs = scene.ask('a', "command docs set");
     assert!(docs.contains(";group;$6;string;") && docs.contains(";$5;merge;"), "{docs}");
