@@ -66,7 +66,13 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
     if tells && writes {
         call.store.settle_new();
     }
-    if tells && reads && result.is_ok() {
+    let has_looked = match &result {
+        // These refuse what they have looked for in vain.
+        Err(CommandError::NoSuchKey) => true,
+        Err(CommandError::Detailed(_)) => entry.full_name == "xpending",
+        other => other.is_ok(),
+    };
+    if tells && reads && has_looked {
         note_missing(call, entry, args, &keys);
     }
     note_reads(call, entry, if reads { &keys } else { &[] });

@@ -144,6 +144,10 @@ fn what_changes_nothing_is_no_event_where_redis_sends_none() {
         ("XREADGROUP GROUP g c STREAMS x >", ""),
         ("XREADGROUP GROUP g c STREAMS x 0", "xgroup-createconsumer x"),
         ("MEMORY USAGE none", ""),
+        ("XINFO STREAM none", "keymiss none"),
+        ("XINFO GROUPS none", "keymiss none"),
+        ("XPENDING none g", "keymiss none"),
+        ("XPENDING none g x", ""),
     ] {
         caller.call(command);
         assert_eq!(heard(&mut listener), events, "{command}");
