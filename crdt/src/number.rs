@@ -137,26 +137,47 @@ impl ExactFloat {
         for byte in digits.bytes() {
             match byte {
                 b'.' => after_point = true,
+                // What stands behind the digits that two doubles hold is only counted.
+                b'0'..=b'9' if mantissa >> 100 != 0 => scale = scale.checked_add(i32::from(!after_point))?,
                 b'0'..=b'9' => {
                     mantissa = mantissa * 10 + i128::from(byte - b'0');
-                    scale -= i32::from(after_point);
-                    if mantissa >> 100 != 0 {
-                        return None;
-                    }
+                    scale = scale.checked_sub(i32::from(after_point))?;
                 }
                 _ => return None,
             }
         }
-        if scale.abs() > 40 {
-            return None;
-        }
-        let mut value = Self::from_integer(mantissa);
-        let power = Self::from_integer(10i128.checked_pow(scale.unsigned_abs())?);
-        if scale.unsigned_abs() > 31 {
-            return None;
-        }
-        value = if scale < 0 { value.divided_by(power) } else { value.times(power) };
+        let value = Self::from_integer(mantissa).times_power_of_ten(scale)?;
         Some(if negative { value.negated() } else { value })
+    }
+
+    /// Times this power of ten; nothing if no double holds it or the product.
+    fn times_power_of_ten(self, scale: i32) -> Option<Self> {
+        let size = scale.unsigned_abs();
+        let scaled = if let Some(power) = 10i128.checked_pow(size).filter(|_| size <= 31) {
+            let power = Self::from_integer(power);
+            if scale < 0 { self.divided_by(power) } else { self.times(power) }
+        } else if size <= 308 {
+            // The powers of five and of two one after the other: so nothing between is too large for a double.
+            let five = Self::power_of_five(size);
+            let two = f64::from_bits((1023_i64 + i64::from(scale)).unsigned_abs() << 52);
+            let value = if scale < 0 { self.divided_by(five) } else { self.times(five) };
+            value.scaled(two)
+        } else {
+            return None;
+        };
+        Some(scaled).filter(|value| value.is_finite())
+    }
+
+    fn power_of_five(mut exponent: u32) -> Self {
+        let (mut power, mut square) = (Self::from_f64(1.0), Self::from_f64(5.0));
+        while exponent > 0 {
+            if exponent & 1 == 1 {
+                power = power.times(square);
+            }
+            square = square.times(square);
+            exponent >>= 1;
+        }
+        power
     }
 
     /// Times a power of two that a double holds.
@@ -397,6 +418,30 @@ mod tests {
         ] {
             assert_eq!(text(given), printed, "{given}");
         }
+    }
+
+    /// The texts are Redis' own: of the nearest numbers of 64 bits.
+    #[test]
+    fn large_floats_print_as_redis_prints_them() {
+        for (given, printed) in [
+            ("1e31", "9999999999999999999834643759104"),
+            ("1e32", "100000000000000000000545460846592"),
+            ("99999999999999999999999999999999", "100000000000000000000545460846592"),
+            ("1e40", "9999999999999999999783686092270256259072"),
+            ("-5e50", "-500000000000000000017919150594294619453992437022720"),
+            ("123456789012345678901234567890123456789", "123456789012345678898145200625606983680"),
+            ("36893488147419103233", "36893488147419103232"),
+            ("0.3333333333333333333333333333333333333333333333", "0.33333333333333333"),
+            ("1e-40", "0"),
+            ("1e-300", "0"),
+        ] {
+            assert_eq!(text(given), printed, "{given}");
+        }
+        let large = ExactFloat::parse(b"1e33").unwrap();
+        assert_eq!(large.plus(large).to_redis_text(), "1999999999999999999940540472754176");
+        assert!(text("1e300").starts_with("1000000000000000000008997324079559193870523944"));
+        assert!(text("1.7e308").starts_with("170000000000000000003136778025197596795270213889694"));
+        assert!(text("1.7976931348623157e308").starts_with("1797693134862315699959210467741044340483"));
     }
 
     #[test]

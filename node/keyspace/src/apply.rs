@@ -1,6 +1,7 @@
 //! Applying batches of other nodes, group by group, and collecting what need not be remembered any more.
 
 use crate::arrival::{Arrival, Form, NeededSlots};
+use crate::awaited::Together;
 use crate::beside::{Built, Plan};
 use crate::body::only_map_in;
 use crate::elements::ElementMap;
@@ -218,6 +219,7 @@ impl Keyspace {
         }
         let mut slots = self.lock_slots(&needed.numbers);
         let _holding = self.shared.holds.begin(Holder::Apply);
+        let _together = Together::begin();
         let needed_by = |at: usize| Some((usize::from(*needed.of_changes.get(at)?), at));
         let mut behind_run = 0;
         // The memory of each change is asked for some changes before its turn, one line after the other.

@@ -7,6 +7,7 @@
 use crate::access::{Access, Database};
 use crate::hash::{SLOTS, slot_of};
 use crate::keyspace::Keyspace;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,44 @@ use std::time::Duration;
 pub trait KeyObserver: Send + Sync {
     /// A key has changed; it may also be gone. Its slot is locked: look at nothing in the keyspace here.
     fn changed(&self, database: u8, key: &[u8]);
+}
+
+thread_local! {
+    /// Counts what was begun on this thread, and whether it goes on.
+    static TOGETHER: Cell<(u64, bool)> = const { Cell::new((0, false)) };
+}
+
+/// While it lives, the keys that change on this thread stay locked from their first change on: whoever was told of one and
+/// looks at it finds what all the changes have made of it, so telling it once will do.
+#[derive(Debug)]
+pub struct Together {
+    is_outermost: bool,
+}
+
+impl Together {
+    /// From now on, on this thread; or as a part of what goes on there already.
+    #[must_use]
+    pub fn begin() -> Self {
+        let (number, goes_on) = TOGETHER.get();
+        if !goes_on {
+            TOGETHER.set((number + 1, true));
+        }
+        Self { is_outermost: !goes_on }
+    }
+
+    /// A number for what goes on now on this thread, that was never given before here. Nothing if each change stands alone.
+    pub fn current() -> Option<u64> {
+        let (number, goes_on) = TOGETHER.get();
+        goes_on.then_some(number)
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        if self.is_outermost {
+            TOGETHER.set((TOGETHER.get().0, false));
+        }
+    }
 }
 
 /// A key and the number of its database.
@@ -35,11 +74,16 @@ impl Awaited {
         self.keys.is_empty() && self.all.is_none()
     }
 
-    /// Tells whoever waits for a key.
+    /// Tells whoever waits for a key, and who is told of all.
     pub(crate) fn tell(&self, database: u8, key: &[u8]) {
         if let Some(observer) = &self.all {
             observer.changed(database, key);
         }
+        self.tell_waiting(database, key);
+    }
+
+    /// Tells whoever waits for a key.
+    pub(crate) fn tell_waiting(&self, database: u8, key: &[u8]) {
         if !self.keys.is_empty()
             && let Some(observer) = self.keys.get(&(database, Box::from(key)))
         {

@@ -23,6 +23,8 @@ const PASSED_STUCK: u8 = u8::MAX;
 const FULL_EIGHTHS: usize = 7;
 /// The high bit tells a tag from an empty cell.
 const TAKEN: u8 = 0x80;
+/// How many tags there are.
+pub const TAGS: u8 = TAKEN;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
@@ -239,6 +241,17 @@ impl<W> Buckets<W> {
     /// All entries, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<W>> {
         self.buckets.iter().flat_map(|bucket| bucket.cells.iter().flatten())
+    }
+
+    /// The entries whose tags are among these of [`TAGS`], wherever they are. A tag is of the hash alone: an entry has the
+    /// same one in a table of any size.
+    pub fn tagged(&self, tags: std::ops::Range<u8>) -> impl Iterator<Item = &Entry<W>> {
+        let is_meant = move |tag: u8| tag & TAKEN != 0 && tags.contains(&(tag & !TAKEN));
+        self.buckets.iter().flat_map(move |bucket| {
+            let is_meant = is_meant.clone();
+            let cells = bucket.tags.iter().zip(&bucket.cells);
+            cells.filter(move |(tag, _)| is_meant(**tag)).filter_map(|(_, cell)| cell.as_ref())
+        })
     }
 
     /// Some entry, chosen by a random word: tries cells from random places, walks on from the last.

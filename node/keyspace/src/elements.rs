@@ -6,7 +6,7 @@
 //! that knows the order in which its fields end: so it is known at any time how many are over, and which.
 
 use crate::body::packed_counter;
-use crate::buckets::Buckets;
+use crate::buckets::{Buckets, TAGS};
 use crate::collection::ElementView;
 use crate::entry::{Entry, PackedLife, View};
 use crate::hash::KeyHasher;
@@ -52,6 +52,8 @@ pub const FLAT_ELEMENTS_MAX: usize = 24;
 const ELEMENTS_SAMPLED: usize = 64;
 /// Cells that one call of a scan looks at for each element it was asked for, as Redis bounds it.
 const SCAN_CELLS_PER_ELEMENT: usize = 10;
+/// In a cursor: what follows is a tag and no cell.
+const SCAN_BY_TAG: u64 = 1 << 47;
 
 impl ElementMap {
     /// No elements of a collection of this kind.
@@ -311,9 +313,18 @@ impl ElementMap {
             self.iter().for_each(each);
             return 0;
         };
-        // A cursor is the next cell and the count of moves that it was made under. After a move it starts again.
-        let mut index = if (cursor >> 48) as u16 == self.moves { (cursor & ((1 << 48) - 1)) as usize } else { 0 };
-        let (count, mut seen, mut looked) = (count.max(1), 0, 0);
+        let count = count.max(1);
+        // A cursor is the next cell and the count of moves that it was made under. After a move cells say nothing any more,
+        // and it begins again; but by tags, which stay through all moves: whoever began with cells again would never come
+        // to an end while as many elements are added as it sees.
+        let (moves, place) = ((cursor >> 48) as u16, cursor & (SCAN_BY_TAG - 1));
+        if cursor & SCAN_BY_TAG != 0 {
+            return scan_by_tag(table, u8::try_from(place).unwrap_or(TAGS), count, each);
+        }
+        if cursor != 0 && moves != self.moves {
+            return scan_by_tag(table, 0, count, each);
+        }
+        let (mut index, mut seen, mut looked) = (place as usize, 0, 0);
         while index < table.cells() && seen < count && looked < count.saturating_mul(SCAN_CELLS_PER_ELEMENT) {
             if let Some(entry) = table.cell(index) {
                 each(entry);
@@ -385,6 +396,15 @@ impl ElementMap {
             self.moves = self.moves.wrapping_add(1);
         }
     }
+}
+
+/// One step of a scan in the order of tags: as many tags as have about `count` elements, but at least one. So it takes no
+/// more calls than there are tags, each of which looks at the tags of all cells, and at elements only where they fit.
+fn scan_by_tag(table: &Buckets<WideElement>, first: u8, count: usize, each: impl FnMut(&ElementEntry)) -> u64 {
+    let tags = count.saturating_mul(usize::from(TAGS)) / table.len().max(1);
+    let next = first.saturating_add(u8::try_from(tags.max(1)).unwrap_or(TAGS)).min(TAGS);
+    table.tagged(first..next).for_each(each);
+    if next >= TAGS { 0 } else { SCAN_BY_TAG | u64::from(next) }
 }
 
 /// The field or member of an entry.
@@ -480,6 +500,31 @@ mod tests {
             }
         }
         (0..500).for_each(|n: u32| assert!(seen.contains(n.to_string().as_bytes()), "{n}"));
+    }
+
+    #[test]
+    fn a_scan_ends_though_as_many_elements_are_added_as_it_sees() {
+        const CALLS_MAX: u32 = 2_000;
+        let hasher = KeyHasher::fixed();
+        for kind in [Kind::Set, Kind::SortedSet] {
+            let mut map = ElementMap::new(kind);
+            (0..500).for_each(|n| map.insert_new(&hasher, member(n)));
+            let (mut seen, mut cursor, mut calls) = (BTreeSet::new(), 0, 0);
+            loop {
+                let mut now = 0;
+                cursor = map.scan(cursor, 10, |entry| {
+                    seen.insert(name_of(entry).to_vec());
+                    now += 1;
+                });
+                calls += 1;
+                if cursor == 0 {
+                    break;
+                }
+                assert!(calls < CALLS_MAX, "it does not end");
+                (0..now).for_each(|n| map.insert_new(&hasher, member(10_000 + calls * 1_000 + n)));
+            }
+            (0..500).for_each(|n: u32| assert!(seen.contains(n.to_string().as_bytes()), "{n} after {calls} calls"));
+        }
     }
 
     #[test]

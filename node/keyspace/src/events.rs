@@ -11,7 +11,7 @@ use crate::hash::slot_of;
 use crate::keyspace::Keyspace;
 use crate::slot::{DATABASES, Slot};
 use bitflags::bitflags;
-use crdt::{Change, Kind, Lifetime, Operation, UnixMillis};
+use crdt::{Change, GroupStart, Kind, Lifetime, Operation, StreamName, UnixMillis};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -268,6 +268,8 @@ fn content(entry: &KeyEntry) -> Option<Kind> {
 /// What Redis calls the commands that make such an operation; of several the most usual one.
 fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
     let (kind, adds) = match operation {
+        Operation::Put { kind: Kind::Stream, name, value, .. } => return name_of_put(name, value),
+        Operation::Remove { kind: Kind::Stream, name, .. } => return name_of_removal(name),
         Operation::Put { kind, .. } => (*kind, true),
         Operation::Add { kind, .. } => {
             return Some(match kind {
@@ -304,4 +306,91 @@ fn name_of(operation: &Operation<'_>) -> Option<(EventClass, &'static str)> {
         (Kind::Stream, true) => (EventClass::STREAM, "xadd"),
         (Kind::Stream, false) => (EventClass::STREAM, "xdel"),
     })
+}
+
+/// The same of an element of a stream that is put. The head is written beside whatever else is done to a stream, and says
+/// nothing of it; that entries are acknowledged is no event.
+fn name_of_put(name: &[u8], value: &[u8]) -> Option<(EventClass, &'static str)> {
+    let event = match StreamName::of(name)? {
+        StreamName::Entry(_) => "xadd",
+        StreamName::Group(group) => {
+            let start = GroupStart::decode(value).ok()?;
+            let is_first = start.round == GroupStart::round_of(start.created, group);
+            if is_first { "xgroup-create" } else { "xgroup-setid" }
+        }
+        StreamName::Head | StreamName::Acknowledged { .. } => return None,
+    };
+    Some((EventClass::STREAM, event))
+}
+
+/// The same of one that is removed.
+fn name_of_removal(name: &[u8]) -> Option<(EventClass, &'static str)> {
+    let event = match StreamName::of(name)? {
+        StreamName::Entry(_) => "xdel",
+        StreamName::Group(_) => "xgroup-destroy",
+        StreamName::Head | StreamName::Acknowledged { .. } => return None,
+    };
+    Some((EventClass::STREAM, event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::{DB, Side};
+    use crate::{GroupPlace, IdRequest, Trim, TrimBy, Wish};
+    use crdt::StreamId;
+
+    const KEY: &[u8] = b"x";
+    const GROUP: &[u8] = b"g";
+
+    /// Writes down what it is told.
+    #[derive(Default)]
+    struct Told(parking_lot::Mutex<Vec<String>>);
+
+    impl EventSink for Told {
+        fn tell(&self, _: EventClass, name: &str, _database: u8, _key: &[u8]) {
+            self.0.lock().push(name.to_owned());
+        }
+    }
+
+    #[test]
+    fn what_another_region_does_to_a_stream_is_called_what_it_was() {
+        let (mut one, other) = (Side::new(1), Side::new(2));
+        let told = Arc::new(Told::default());
+        other.keyspace.on_event(told.clone());
+        other.keyspace.want_events(EventClass::all());
+        let mut check = |events: &[&str], work: &dyn Fn(&mut Access<'_>)| {
+            one.command(&[KEY], |access| work(access));
+            one.tell(&other);
+            assert_eq!(std::mem::take(&mut *told.0.lock()), events);
+        };
+        let add = |access: &mut Access<'_>| {
+            access.append_entry(DB, KEY, IdRequest::Generated, &[b"f", b"v"]).unwrap().unwrap();
+        };
+        let begin = |access: &mut Access<'_>, place| {
+            if !access.create_group(DB, KEY, GROUP, place, None).unwrap() {
+                access.set_group_place(DB, KEY, GROUP, place, None).unwrap();
+            }
+        };
+        let first = |access: &mut Access<'_>| access.stream(DB, KEY).unwrap().unwrap().first().unwrap().id;
+        check(&["new", "xgroup-create"], &|access| begin(access, GroupPlace::Last));
+        (0..5).for_each(|_| check(&["xadd"], &add));
+        check(&["xdel"], &|access| {
+            let id = first(access);
+            assert_eq!(access.remove_entries(DB, KEY, &[id]), Ok(1));
+        });
+        check(&[], &|access| {
+            let ids = access.read_for_group(DB, KEY, GROUP, b"c", Wish::New, 2).unwrap().unwrap();
+            assert_eq!(access.acknowledge(DB, KEY, GROUP, &ids), Ok(Some(2)));
+        });
+        check(&["xgroup-setid"], &|access| begin(access, GroupPlace::Behind(StreamId::ZERO)));
+        check(&[], &|access| access.set_stream_ids(DB, KEY, StreamId::MAX, None, None).unwrap());
+        check(&["xtrim"], &|access| {
+            let trim = Trim { by: TrimBy::Length(1), is_approximate: false, limit: None };
+            assert_eq!(access.trim(DB, KEY, trim), Ok(3));
+        });
+        check(&["xgroup-destroy"], &|access| {
+            assert_eq!(access.destroy_group(DB, KEY, GROUP), Ok(true));
+        });
+    }
 }

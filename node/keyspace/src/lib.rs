@@ -67,7 +67,7 @@ mod write;
 
 pub use access::{Access, Database, Elements, Lookups, Watch, WrongKind};
 pub use apply::Prepared;
-pub use awaited::KeyObserver;
+pub use awaited::{KeyObserver, Together};
 pub use crdt::{ExactFloat, Kind, Lifetime, Score, UnixMillis};
 pub use drain::{BATCH_BYTES_TARGET, Drain, GROUP_CHANGES_MAX, OpenBatch};
 pub use events::{EventClass, EventSink};

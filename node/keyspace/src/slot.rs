@@ -196,6 +196,7 @@ impl Slot {
             return Ok(());
         }
         let mut seen = Seen::default();
+        let was_there = self.memory.rare.is_some() && self.shows(shared, change.database, change.key);
         for operation in Operations::of(change) {
             let operation = operation?;
             seen.note(&operation);
@@ -207,17 +208,24 @@ impl Slot {
                 }),
             }
         }
-        if !seen.only_acknowledges() {
-            self.touched(shared, change.database, change.key);
+        match seen.told(was_there) {
+            Told::Everybody => self.touched(shared, change.database, change.key),
+            Told::WhoWait => self.memory.tell_waiting(change.database, change.key),
+            Told::Nobody => {}
         }
         Ok(())
+    }
+
+    /// Whether readers see a key.
+    fn shows(&self, shared: &Shared, database: u8, key: &[u8]) -> bool {
+        self.find(shared, database, key).is_some_and(|entry| is_there(entry, shared.now()))
     }
 
     /// Tells watchers that a key may have changed, perhaps only by the removal of what was over.
     #[inline]
     pub fn touched(&mut self, shared: &Shared, database: u8, key: &[u8]) {
         if self.memory.rare.is_some() {
-            let is_there = self.find(shared, database, key).is_some_and(|entry| is_there(entry, shared.now()));
+            let is_there = self.shows(shared, database, key);
             self.memory.tell(database, key, is_there);
         }
     }
@@ -371,27 +379,51 @@ impl Slot {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     acknowledges: bool,
+    /// What is known of a stream beside its entries is written, or a group of it.
+    is_about_groups: bool,
     does_more: bool,
+}
+
+/// Who is told of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Who watches the key, has read it, or waits for it.
+    Everybody,
+    /// Only who waits for it.
+    WhoWait,
+    /// Nobody.
+    Nobody,
 }
 
 impl Seen {
     fn note(&mut self, operation: &Operation<'_>) {
-        match operation {
-            Operation::Put { kind: Kind::Stream, name, .. } | Operation::Remove { kind: Kind::Stream, name, .. }
-                if matches!(StreamName::of(name), Some(StreamName::Acknowledged { .. })) =>
-            {
-                self.acknowledges = true;
-            }
+        let (name, puts) = match operation {
+            Operation::Put { kind: Kind::Stream, name, .. } => (*name, true),
+            Operation::Remove { kind: Kind::Stream, name, .. } => (*name, false),
             // Repeats the deadline of the key, if nothing else is there.
-            Operation::Live { .. } => {}
-            _ => self.does_more = true,
+            Operation::Live { .. } => return,
+            _ => return self.does_more = true,
+        };
+        match StreamName::of(name) {
+            Some(StreamName::Acknowledged { .. }) => self.acknowledges = true,
+            Some(StreamName::Group(_)) => self.is_about_groups = true,
+            // Without its head a stream may be gone.
+            Some(StreamName::Head) if puts => self.is_about_groups = true,
+            Some(StreamName::Head | StreamName::Entry(_)) | None => self.does_more = true,
         }
     }
 
-    /// Whether entries of a stream are acknowledged and nothing else: as in Redis that is no change of the key for those
-    /// who watch it, and nothing for those who wait for entries.
-    fn only_acknowledges(self) -> bool {
-        self.acknowledges && !self.does_more
+    /// Who is told. As in Redis it is no change of a key for those who watch or have read it that entries of a stream are
+    /// acknowledged, nor what `XGROUP` and `XSETID` do, unless they make the stream; who waits for entries has to hear of
+    /// what becomes of the group.
+    fn told(self, was_there: bool) -> Told {
+        match self {
+            Self { does_more: true, .. } => Told::Everybody,
+            Self { is_about_groups: true, .. } if !was_there => Told::Everybody,
+            Self { is_about_groups: true, .. } => Told::WhoWait,
+            Self { acknowledges: true, .. } => Told::Nobody,
+            Self { .. } => Told::Everybody,
+        }
     }
 }
 
@@ -504,6 +536,13 @@ impl Memory {
     pub fn touched(&mut self, database: u8, key: &[u8]) {
         if self.rare.is_some() {
             self.tell(database, key, true);
+        }
+    }
+
+    /// Tells those who wait for a key of what is no change to anybody else.
+    pub fn tell_waiting(&self, database: u8, key: &[u8]) {
+        if let Some(rare) = &self.rare {
+            rare.awaited.tell_waiting(database, key);
         }
     }
 

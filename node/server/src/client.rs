@@ -56,6 +56,8 @@ pub struct ClientState {
     pub waiting: Option<Waiting>,
     /// Its transaction is being executed: nothing in it waits.
     pub is_in_exec: bool,
+    /// How many commands the transaction has that is being executed, and the bytes that they take.
+    pub executed: Option<(usize, usize)>,
     /// What `TIME` has answered in the transaction or script that runs, in microseconds: it is one step.
     pub step_us: Option<u64>,
     /// What it waits for before its last command is answered.
@@ -190,6 +192,7 @@ impl ClientState {
             is_answer_unwanted: false,
             waiting: None,
             is_in_exec: false,
+            executed: None,
             step_us: None,
             no_evict: false,
             no_touch: false,
@@ -271,7 +274,10 @@ impl ClientState {
     /// How it looks to others now.
     pub fn look(&self, now: UnixMillis, version: Version, input: InputBytes) -> Look {
         let mut marks = Marks::empty();
-        marks.set(Marks::TRANSACTION, self.transaction.is_some());
+        let queued = self.transaction.as_ref().map(|transaction| (transaction.len(), transaction.allocated_bytes()));
+        // While it is executed it is the client's still, as those see who ask in it.
+        let queued = queued.or(self.executed);
+        marks.set(Marks::TRANSACTION, queued.is_some());
         marks.set(Marks::WATCHING, !self.watches.is_empty());
         marks.set(Marks::SUBSCRIBED, self.subscriptions.is_some());
         if let Some(tracks) = &self.tracks {
@@ -290,8 +296,8 @@ impl ClientState {
             database: self.database.0,
             version: if version == Version::Resp3 { 3 } else { 2 },
             marks,
-            queued: self.transaction.as_ref().map_or(-1, |transaction| transaction.len() as i64),
-            queued_bytes: self.transaction.as_ref().map_or(0, |transaction| transaction.allocated_bytes() as u64),
+            queued: queued.map_or(-1, |(commands, _)| commands as i64),
+            queued_bytes: queued.map_or(0, |(_, bytes)| bytes as u64),
             kept_bytes: (self.watches.bytes() + awaited) as u64,
             input,
         }

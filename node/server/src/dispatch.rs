@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::scripting::stage::{self, Ran, Stage};
 use crate::worker::Worker;
 use crdt::UnixMillis;
-use keyspace::{Access, Keyspace, Place, Writer};
+use keyspace::{Access, Keyspace, Place, Together, Writer};
 use resp::{Reply, Version};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -238,6 +238,9 @@ fn admit(
     if !entry.takes(args.len()) {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
+    if flags.contains(Flags::PROTECTED) {
+        return Err(CommandError::protected(&entry.full_name));
+    }
     let node = &worker.node;
     if !client.is_trusted() {
         permit(node, client, entry, flags, args, now)?;
@@ -395,7 +398,10 @@ fn execute(
         }
         access.begin_command();
         let mut call = Call { store: access, reply, client, node: &worker.node, stage };
+        // What it changes stays locked until it ends. A script may be put aside: its calls are told of one by one.
+        let together = (stage.is_none() && worker.node.tracking.broadcasts()).then(Together::begin);
         let result = run_handler(&mut call, entry, args);
+        drop(together);
         worker.tally.looked(entry.command.flags, access.lookups());
         let result = if access.has_given_up() {
             Err(CommandError::Plain(worker.node.scripts.running.refusal()))

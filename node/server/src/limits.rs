@@ -168,6 +168,10 @@ pub const TRACKING_TABLE_BYTES_MAX: usize = 256 << 20;
 /// `pelago_tracking_keys`.
 pub const TRACKING_FORGOTTEN_MAX: usize = 64;
 
+/// Bytes of keys that are remembered while a command, transaction or batch runs, so that who is told by prefix hears of each
+/// once. Beyond them a key may be told again.
+pub const TRACKING_TOLD_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of a name in `ACL LOG`: of a command, key, channel or user that was refused. The rest is cut off.
 pub const ACL_LOG_NAME_BYTES_MAX: usize = 1024;
 

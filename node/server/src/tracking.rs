@@ -9,6 +9,7 @@
 //! them is told as if they had changed.
 
 mod table;
+mod told;
 mod tracks;
 
 pub use tracks::Tracks;
@@ -21,15 +22,16 @@ use crate::limits::{
 use crate::outbox::Message;
 use bitflags::bitflags;
 use crdt::UnixMillis;
-use keyspace::{Access, KeyObserver, Keyspace};
+use keyspace::{Access, KeyObserver, Keyspace, Together};
 use parking_lot::RwLock;
 use resp::{Reply, Version};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use table::Table;
+use told::Told;
 
 bitflags! {
     /// How a client wants to be told.
@@ -105,6 +107,8 @@ thread_local! {
     static QUIET: Cell<u64> = const { Cell::new(0) };
     /// The command that runs on this thread removes all keys, of which everybody is told at once.
     static FLUSHING: Cell<bool> = const { Cell::new(false) };
+    /// The keys that those were told of who are told by prefix, of what goes on on this thread.
+    static TOLD: RefCell<Told> = RefCell::default();
 }
 
 /// While it lives, nobody is told of the changes of this thread one by one.
@@ -253,6 +257,12 @@ impl Tracking {
         if self.is_left.swap(false, Ordering::Relaxed) && !self.is_used() {
             self.stop_observing(keyspace);
         }
+    }
+
+    /// Whether anybody is told by prefix.
+    #[inline]
+    pub fn broadcasts(&self) -> bool {
+        self.broadcasting.load(Ordering::Relaxed) > 0
     }
 
     /// Whether anybody tracks.
@@ -414,7 +424,8 @@ impl KeyObserver for Tracking {
         if let Some(clients) = self.table.take(key) {
             self.tell(&clients, key, false);
         }
-        if self.broadcasting.load(Ordering::Relaxed) > 0 {
+        let is_first = |number| TOLD.with_borrow_mut(|told| told.is_first(number, database, key));
+        if self.broadcasts() && Together::current().is_none_or(is_first) {
             let mut told = BTreeSet::new();
             for (_, clients) in self.prefixes.read().iter().filter(|(prefix, _)| key.starts_with(prefix)) {
                 told.extend(clients.iter().copied());

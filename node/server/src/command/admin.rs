@@ -68,7 +68,7 @@ pub const COMMANDS: &[Command] = &[
     row("bgrewriteaof", 1, ADMIN, saving::bgrewriteaof, "1.0.0", "Asynchronously rewrite the append-only file"),
     row("bgsave", -1, ADMIN, saving::bgsave, "1.0.0", "Asynchronously save the dataset to disk"),
     container("config", "2.0.0", "A container for server configuration commands", CONFIG),
-    row("debug", -2, ADMIN_ALWAYS, refuse_debug, "1.0.0", "A container for debugging commands"),
+    row("debug", -2, ADMIN_ALWAYS.union(Flags::PROTECTED), refuse_debug, "1.0.0", "A container for debugging commands"),
     row(
         "info",
         -1,
@@ -232,13 +232,8 @@ fn help(call: &mut Call<'_, '_>, name: &str, lines: &[&str]) {
     call.reply.simple("    Prints this help.");
 }
 
-/// As a Redis whose settings do not allow it, in the words that clients' tests look for.
-const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
-                        from a local connection, otherwise you need to set this option in the configuration file, and then \
-                        restart the server.";
-
 fn refuse_debug(_: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    Err(CommandError::Plain(NO_DEBUG))
+    Err(CommandError::protected("debug"))
 }
 
 fn information(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {

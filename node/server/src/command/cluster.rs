@@ -263,6 +263,8 @@ const CLUSTER: &[Command] = &[
     },
 ];
 
+const LOADS_MODULES: Flags = Flags::ADMIN.union(Flags::NO_SCRIPT).union(Flags::PROTECTED);
+
 const MODULE: &[Command] = &[
     of_server(row(
         "help",
@@ -284,16 +286,9 @@ const MODULE: &[Command] = &[
             "List all modules loaded by the server",
         )
     },
-    of_server(row("load", -3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Load a module")),
-    of_server(row(
-        "loadex",
-        -3,
-        Flags::ADMIN.union(Flags::NO_SCRIPT),
-        modules_refused,
-        "7.0.0",
-        "Load a module with extended parameters",
-    )),
-    of_server(row("unload", 3, Flags::ADMIN.union(Flags::NO_SCRIPT), modules_refused, "4.0.0", "Unload a module")),
+    of_server(row("load", -3, LOADS_MODULES, modules_refused, "4.0.0", "Load a module")),
+    of_server(row("loadex", -3, LOADS_MODULES, modules_refused, "7.0.0", "Load a module with extended parameters")),
+    of_server(row("unload", 3, LOADS_MODULES, modules_refused, "4.0.0", "Unload a module")),
 ];
 
 fn alone(_: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
@@ -311,10 +306,7 @@ fn no_modules(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> 
 }
 
 fn modules_refused(_: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {
-    Err(CommandError::Plain(
-        "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can run it from a local \
-         connection, otherwise you need to set this option in the configuration file, and then restart the server.",
-    ))
+    Err(CommandError::protected("module"))
 }
 
 fn module_help(call: &mut Call<'_, '_>, _: &[&[u8]]) -> Result<(), CommandError> {

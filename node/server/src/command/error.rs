@@ -56,6 +56,17 @@ impl CommandError {
         Self::WrongArity { name: name.to_owned() }
     }
 
+    /// The refusal of a command that needs a setting which nobody can make here, in the words that clients' tests look for.
+    /// `name` is its full name.
+    pub fn protected(name: &str) -> Self {
+        let container = name.split('|').next().unwrap_or_default();
+        Self::Detailed(format!(
+            "ERR {} command not allowed. If the enable-{container}-command option is set to \"local\", you can run it from a \
+             local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+            container.to_ascii_uppercase()
+        ))
+    }
+
     /// The refusal of a subcommand with more arguments than it knows of. `args` is the whole request.
     pub fn unknown_form(args: &[&[u8]]) -> Self {
         let container = String::from_utf8_lossy(args[0]).to_ascii_uppercase();

@@ -55,6 +55,9 @@ bitflags! {
         /// It writes nothing here that is known before, and waits with those that write while these are paused. Redis has
         /// this flag too, and names it to nobody.
         const MAY_REPLICATE = 1 << 23;
+        /// Refused to everybody, whatever it is told, as by a Redis whose settings do not allow it: before anything else, so
+        /// that it dooms the transaction that it stands in. Redis has this flag too, and names it to nobody.
+        const PROTECTED = 1 << 24;
     }
 }
 

@@ -303,7 +303,9 @@ fn increase(
     match (options.decide(current, more)?, Score::new(more)) {
         (Some(_), Some(more)) => {
             let score = call.store.add_to_score(db, key, member, more)?;
-            call.store.note(EventClass::SORTED_SET, "zincr", db, key);
+            if current != Some(score.to_f64()) {
+                call.store.note(EventClass::SORTED_SET, "zincr", db, key);
+            }
             call.reply.double(score.to_f64());
         }
         (Some(_), None) | (None, _) => call.reply.null(),

@@ -116,6 +116,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
     call.reply.array(transaction.len());
     call.store.begin_group();
     call.client.is_in_exec = true;
+    call.client.executed = Some((transaction.len(), transaction.allocated_bytes()));
     call.client.step_us = None;
     for (entry, args) in transaction.commands() {
         if let Err(error) = permitted(call, entry, &args) {
@@ -139,6 +140,7 @@ fn exec(call: &mut Call<'_, '_>, _args: &[&[u8]]) -> Result<(), CommandError> {
         }
     }
     call.client.is_in_exec = false;
+    call.client.executed = None;
     call.store.end_group();
     settle_version(call, start);
     Ok(())

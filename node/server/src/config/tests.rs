@@ -104,6 +104,8 @@ fn what_is_wrong_is_said_in_one_sentence() {
         ("something-else-entirely = 3", "pelago.toml, line 1: there is no setting something-else-entirely"),
         ("\nmaxclients = 0", "pelago.toml, line 2: maxclients must be between 1 and 4294967295 inclusive"),
         ("fill-timeout = 10", "pelago.toml, line 1: fill-timeout needs a unit: write 10s or 250ms"),
+        ("timeout = \"250ms\"", "pelago.toml, line 1: timeout must be a whole number of seconds"),
+        ("heartbeat-ms = \"500us\"", "pelago.toml, line 1: heartbeat-ms must be a whole number of milliseconds"),
         ("ring-bytes = \"64 apples\"", "pelago.toml, line 1: ring-bytes must be a memory value"),
         ("resp = \"nowhere\"", "pelago.toml, line 1: resp must be an address such as 127.0.0.1:6379 or [::1]:6379"),
         (
@@ -163,6 +165,9 @@ fn config_set_changes_all_or_nothing() {
     settings.set(&[("MaxClients", "20"), ("timeout", "3")]).unwrap();
     assert_eq!((settings.load().maxclients, settings.load().timeout), (20, Duration::from_secs(3)));
     assert!(settings.set(&[("maxclients", "30"), ("timeout", "-1")]).is_err());
+    assert!(settings.set(&[("timeout", "250ms")]).is_err() && settings.set(&[("tcp-keepalive", "1500ms")]).is_err());
+    assert_eq!(settings.load().timeout, Duration::from_secs(3));
+    settings.set(&[("timeout", "3000ms")]).unwrap();
     assert_eq!(settings.load().maxclients, 20);
     settings.set(&[("hash-max-ziplist-entries", "12")]).unwrap();
     assert_eq!(one(&settings, "hash-max-listpack-entries"), "12");

@@ -85,6 +85,26 @@ pub enum Unit {
     Written,
 }
 
+impl Unit {
+    /// What it is called; where the unit is written, the smallest one that can be.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+            Self::Microseconds | Self::Written => "microseconds",
+        }
+    }
+
+    /// Whether a span is a whole number of it: what is kept, shown and written into files is that number.
+    fn divides(self, span: Duration) -> bool {
+        match self {
+            Self::Seconds => span.subsec_nanos() == 0,
+            Self::Milliseconds => span.subsec_nanos().is_multiple_of(1_000_000),
+            Self::Microseconds | Self::Written => true,
+        }
+    }
+}
+
 /// Why a text is not a value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueError {
@@ -107,6 +127,8 @@ pub enum ValueError {
     NotADuration,
     /// A time span without its unit.
     UnitMissing,
+    /// A time span that is not a whole number of what the setting counts.
+    NotWhole(Unit),
     /// Not one of the words.
     NotOneOf(&'static [&'static str]),
     /// The one value there is was not named; the sentence says why.
@@ -142,6 +164,7 @@ impl ValueError {
             | Self::NotAFlag
             | Self::NotADuration
             | Self::UnitMissing
+            | Self::NotWhole(_)
             | Self::NotAnAddress
             | Self::NotAName
             | Self::NotLogLevels
@@ -162,6 +185,7 @@ impl fmt::Display for ValueError {
             Self::NotAFlag => f.write_str("must be 'yes' or 'no'"),
             Self::NotADuration => f.write_str("must be a time span such as 10s or 250ms"),
             Self::UnitMissing => f.write_str("needs a unit: write 10s or 250ms"),
+            Self::NotWhole(unit) => write!(f, "must be a whole number of {}", unit.name()),
             Self::NotOneOf(words) => write!(f, "must be one of the following: {}", words.join(", ")),
             Self::Refused(reason) => write!(f, "was refused: {reason}"),
             Self::NotAnAddress => f.write_str("must be an address such as 127.0.0.1:6379 or [::1]:6379"),
@@ -335,6 +359,10 @@ impl SettingValue for Duration {
             return Err(out_of_range());
         }
         let value = parse_duration(text, *unit)?;
+        // SUBTLE: who asks for 250ms of what is counted in seconds must not get 0, which may mean that there is no limit.
+        if !unit.divides(value) {
+            return Err(ValueError::NotWhole(*unit));
+        }
         if value < *low || value > *high { Err(out_of_range()) } else { Ok(value) }
     }
 

@@ -7,7 +7,7 @@ use crate::command::table::Entry;
 use crate::command::{Call, CommandError, Flags};
 use crate::limits::GROUP_BYTES_MAX;
 use crate::tracking::Quiet;
-use keyspace::EventClass;
+use keyspace::{EventClass, Together};
 use std::time::Duration;
 
 /// Runs the handler of a command.
@@ -29,6 +29,8 @@ pub fn run_inner_handler(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]])
         call.node.console.metrics.replication.limits_met.add("group_bytes", 1);
         return Err(CommandError::Plain("ERR what is written at once would be more than one batch can hold"));
     }
+    let is_script = entry.command.flags.contains(Flags::SCRIPT);
+    let _together = (!is_script && call.node.tracking.broadcasts()).then(Together::begin);
     if !timed {
         return run_handler(call, entry, args);
     }
@@ -64,12 +66,21 @@ fn run_noticed(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], tells: bo
     if tells && writes {
         call.store.settle_new();
     }
-    if tells && reads && result.is_ok() {
+    let has_looked = match &result {
+        // These refuse what they have looked for in vain.
+        Err(CommandError::NoSuchKey) => true,
+        Err(CommandError::Detailed(_)) => entry.full_name == "xpending",
+        other => other.is_ok(),
+    };
+    if tells && reads && has_looked {
         note_missing(call, entry, args, &keys);
     }
     note_reads(call, entry, if reads { &keys } else { &[] });
     result
 }
+
+/// Commands about keys that do not count as reading them.
+const LOOKS_ASIDE: [&str; 5] = ["memory|usage", "object|encoding", "object|freq", "object|idletime", "object|refcount"];
 
 /// Notes the keys that a command will look for in vain: those that it reads, also if it writes others.
 fn note_missing(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], keys: &[&[u8]]) {
@@ -91,7 +102,7 @@ fn note_missing(call: &mut Call<'_, '_>, entry: &Entry, args: &[&[u8]], keys: &[
                 args.get(2).and_then(|count| resp::parse_integer(count)).and_then(|count| usize::try_from(count).ok());
             (count.and_then(|count| args.get(3..3 + count)).unwrap_or_default(), false)
         }
-        name if entry.command.flags.contains(Flags::READONLY) && !name.starts_with("object|") => (keys, false),
+        name if entry.command.flags.contains(Flags::READONLY) && !LOOKS_ASIDE.contains(&name) => (keys, false),
         _ => return,
     };
     let database = call.client.database;

@@ -207,6 +207,16 @@ fn a_transaction_runs_at_exec_and_its_errors_stay_inside() {
 }
 
 #[test]
+fn what_nobody_may_do_dooms_the_transaction_in_which_it_is_asked_for() {
+    for line in ["debug sleep 0", "module load x", "module loadex x", "module unload x"] {
+        let mut scene = Scene::new();
+        scene.check("multi -> +OK;");
+        assert!(scene.ask('a', line).contains(" command not allowed. If the enable-"), "{line}");
+        scene.check("exec -> -EXECABORT Transaction discarded because of previous errors.;");
+    }
+}
+
+#[test]
 fn a_transaction_that_would_hold_too_much_can_only_be_discarded() {
     let mut caller = Caller::new(&Arc::new(node()));
     let piece = vec![b'x'; 1 << 20];
@@ -370,7 +380,10 @@ fn a_list_of_clients_has_the_fields_of_redis() {
     let line = "id=1 addr=127.0.0.1:97 laddr=127.0.0.1:97 fd=1 name=me age=0 idle=0 flags=x db=3 sub=0 psub=0 ssub=0 \
                 multi=0 ";
     scene.check("client info -> +QUEUED;\nb: ping -> +PONG;");
-    assert!(scene.ask('a', "exec").contains("cmd=exec user=default redir=-1 resp=2 lib-name= lib-ver=\n"));
+    let within = scene.ask('a', "exec");
+    assert!(within.contains("cmd=exec user=default redir=-1 resp=2 lib-name= lib-ver=\n"), "{within}");
+    assert!(within.contains(" flags=x ") && within.contains(" multi=1 "), "{within}");
+    assert!(scene.ask('a', "client info").contains(" flags=N db=3 sub=0 psub=0 ssub=0 multi=-1 "));
     scene.check("multi -> +OK;");
     let (client, reply) = scene.client('a');
     client.presence.update(&client.look(STARTED_AT, reply.version(), InputBytes::default()));
@@ -402,6 +415,10 @@ fn commands_tell_about_themselves() {
         command getkeys mset a b c d -> *2;$1;a;$1;c;
         command getkeys sintercard 2 a b -> *2;$1;a;$1;b;
         command getkeys sintercard 3 a b -> -ERR Invalid arguments specified for command;
+        command getkeys georadius g 1 1 1 km store a storedist b -> *3;$1;g;$1;a;$1;b;
+        command getkeys georadius g 1 1 1 km storedist a store b -> *3;$1;g;$1;b;$1;a;
+        command getkeys georadiusbymember g m 1 km store a storedist b -> *3;$1;g;$1;a;$1;b;
+        command getkeys georadius g 1 1 1 km store -> *1;$1;g;
         command getkeys client list -> -ERR The command has no key arguments;
         command getkeysandflags get a -> *1;*2;$1;a;*2;+RO;+access;
         ",

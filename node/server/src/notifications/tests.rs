@@ -123,3 +123,33 @@ fn nobody_hears_of_what_the_node_keeps_for_itself() {
     caller.call("FUNCTION FLUSH");
     assert_eq!(listener.mail(), "");
 }
+
+#[test]
+fn what_changes_nothing_is_no_event_where_redis_sends_none() {
+    let (_node, mut listener, mut caller) = scene("EAm");
+    for command in ["ZADD z 1 a", "SETBIT bits 1 1", "XADD x 1-1 f v", "XGROUP CREATE x g $"] {
+        caller.call(command);
+    }
+    heard(&mut listener);
+    for (command, events) in [
+        ("ZINCRBY z 0 a", ""),
+        ("ZADD z INCR 0 a", ""),
+        ("ZINCRBY z 1 a", "zincr z"),
+        ("ZINCRBY z 0 b", "zincr z"),
+        ("BITFIELD bits SET u1 1 1", ""),
+        ("BITFIELD bits INCRBY u8 0 0", ""),
+        ("BITFIELD bits SET u1 1 0", "setbit bits"),
+        ("BITFIELD bits SET u1 1 1 SET u1 1 0", "setbit bits"),
+        ("BITFIELD bits SET u8 100 0", "setbit bits"),
+        ("XREADGROUP GROUP g c STREAMS x >", ""),
+        ("XREADGROUP GROUP g c STREAMS x 0", "xgroup-createconsumer x"),
+        ("MEMORY USAGE none", ""),
+        ("XINFO STREAM none", "keymiss none"),
+        ("XINFO GROUPS none", "keymiss none"),
+        ("XPENDING none g", "keymiss none"),
+        ("XPENDING none g x", ""),
+    ] {
+        caller.call(command);
+        assert_eq!(heard(&mut listener), events, "{command}");
+    }
+}

@@ -93,6 +93,59 @@ fn who_is_told_by_prefix_is_told_of_all_keys_with_it() {
     assert_eq!(scene.node.tracking.figures().prefixes, 1);
 }
 
+/// As in Redis, where only what makes the stream is a change of its key.
+#[test]
+fn groups_and_ids_of_a_stream_are_nobodys_who_watches_or_caches_it() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = (scene.tracker(""), scene.caller());
+    for (command, is_change) in [
+        ("XGROUP CREATE x g 0 MKSTREAM", true),
+        ("XADD x 1-1 f v", true),
+        ("XGROUP CREATE x g2 0 MKSTREAM", false),
+        ("XGROUP SETID x g 1-1", false),
+        ("XGROUP SETID x g 0", false),
+        ("XGROUP CREATECONSUMER x g c", false),
+        ("XGROUP DELCONSUMER x g c", false),
+        ("XREADGROUP GROUP g c STREAMS x >", false),
+        ("XACK x g 1-1", false),
+        ("XSETID x 5-5", false),
+        ("XGROUP DESTROY x g", false),
+        ("XDEL x 1-1", true),
+        ("XADD x 9-9 f v", true),
+        ("XTRIM x MAXLEN 0", true),
+        ("XGROUP DESTROY x g2", false),
+        ("DEL x", true),
+    ] {
+        for line in ["GET other", "EXISTS x", "WATCH x"] {
+            reader.call(line);
+        }
+        assert!(!writer.call(command).starts_with('-'), "{command}");
+        let told = told(&mut reader) == "x";
+        reader.call("MULTI");
+        let fails = reader.call("EXEC") == "_\r\n";
+        assert_eq!((told, fails), (is_change, is_change), "{command}");
+    }
+}
+
+#[test]
+fn who_is_told_by_prefix_is_told_once_of_each_key_of_a_command_or_transaction() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = (scene.tracker("BCAST"), scene.caller());
+    for (lines, keys) in [
+        (&["SADD k a b c"][..], "k"),
+        (&["HSET h a 1 b 2"], "h"),
+        (&["ZADD z 1 a 2 b 3 c"], "z"),
+        (&["SREM k a b"], "k"),
+        (&["MSET a 1 b 2"], "a b"),
+        (&["SADD k d", "SADD k e"], "k k"),
+        (&["MULTI", "SET q 1", "SADD k x y", "SET q 2", "SADD k z", "EXEC"], "q k"),
+        (&["EVAL redis.call('sadd',KEYS[1],1,2)redis.call('sadd',KEYS[1],3,4) 1 n"], "n n"),
+    ] {
+        lines.iter().for_each(|line| drop(writer.call(line)));
+        assert_eq!(told(&mut reader), keys, "{lines:?}");
+    }
+}
+
 #[test]
 fn all_are_told_of_a_flush_once() {
     let scene = Scene::new();

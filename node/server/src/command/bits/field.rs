@@ -238,7 +238,7 @@ fn run(call: &mut Call<'_, '_>, key: &[u8], steps: &[Step]) -> Result<(), Comman
         return Ok(());
     };
     let reach = if length > value.len() { Some(length) } else { None };
-    let mut bits = Overlay { base: &value, changed: BTreeMap::new(), patch: Vec::new() };
+    let mut bits = Overlay { base: &value, changed: BTreeMap::new(), patch: Vec::new(), is_other: reach.is_some() };
     call.reply.array(steps.len());
     for step in steps {
         match bits.run(step) {
@@ -246,7 +246,7 @@ fn run(call: &mut Call<'_, '_>, key: &[u8], steps: &[Step]) -> Result<(), Comman
             None => call.reply.null(),
         }
     }
-    let mut patch = bits.patch;
+    let (mut patch, is_other) = (bits.patch, bits.is_other);
     drop(value);
     if let Some(length) = reach {
         // Also where a step fails, as in Redis.
@@ -254,7 +254,9 @@ fn run(call: &mut Call<'_, '_>, key: &[u8], steps: &[Step]) -> Result<(), Comman
     }
     if !patch.is_empty() {
         call.store.patch_string(db, key, &patch);
-        call.store.note(EventClass::STRING, "setbit", db, key);
+        if is_other {
+            call.store.note(EventClass::STRING, "setbit", db, key);
+        }
     }
     Ok(())
 }
@@ -265,6 +267,8 @@ struct Overlay<'a> {
     changed: BTreeMap<usize, u8>,
     /// The same as pieces of a patch.
     patch: Vec<u8>,
+    /// The string is longer than it was, or some step has found another value than it has left.
+    is_other: bool,
 }
 
 impl Overlay<'_> {
@@ -275,9 +279,12 @@ impl Overlay<'_> {
         let byte = |at: usize| self.changed.get(&at).or(self.base.get(at)).copied().unwrap_or(0);
         let mut bytes: SmallVec<[u8; FIELD_BYTES_MAX]> = (first..step.field.end()).map(byte).collect();
         let near = Step { field: Field { offset: offset & 7, ..step.field }, ..*step };
+        let before = near.field.read(&bytes);
         let answer = near.run(&mut bytes)?;
         if step.writes() {
-            let value = near.field.read(&bytes) as u64 & (u64::MAX >> (64 - bits));
+            let after = near.field.read(&bytes);
+            self.is_other |= after != before;
+            let value = after as u64 & (u64::MAX >> (64 - bits));
             Piece::Bits { offset, count: bits as u8, value }.encode(&mut self.patch);
             self.changed.extend((first..).zip(bytes));
         }

@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
         name: "georadius",
         arity: -6,
         flags: Flags::WRITE.union(Flags::DENY_OOM),
-        keys: Keys::Computed(radius_keys),
+        keys: Keys::Computed(keys_around),
         handler: georadius,
         since: "3.2.0",
         summary: "Query a sorted set representing a geospatial index to fetch members matching a given maximum distance from a point",
@@ -56,7 +56,7 @@ pub const COMMANDS: &[Command] = &[
         name: "georadiusbymember",
         arity: -5,
         flags: Flags::WRITE.union(Flags::DENY_OOM),
-        keys: Keys::Computed(radius_keys),
+        keys: Keys::Computed(keys_around_member),
         handler: georadiusbymember,
         since: "3.2.0",
         summary: "Query a sorted set representing a geospatial index to fetch members matching a given maximum distance from a member",
@@ -95,10 +95,22 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-/// The keys of a `GEORADIUS`: the one that is searched, and the last one in which to store.
-fn radius_keys(args: &[&[u8]]) -> Option<Vec<usize>> {
-    let mut target = None;
-    let mut at = 5;
+fn keys_around(args: &[&[u8]]) -> Option<Vec<usize>> {
+    Some(radius_keys(args, 6))
+}
+
+fn keys_around_member(args: &[&[u8]]) -> Option<Vec<usize>> {
+    Some(radius_keys(args, 5))
+}
+
+/// The keys of a `GEORADIUS` whose options begin at `first`: the one that is searched, and those that it is told to store
+/// in. It stores in the last one alone, but the others are named as well, to `COMMAND GETKEYS` and to access rules.
+fn radius_keys(args: &[&[u8]], first: usize) -> Vec<usize> {
+    let of_word = |word: &[u8]| {
+        let found = args.iter().skip(first).position(|found| found.eq_ignore_ascii_case(word));
+        found.map(|at| first + at + 1).filter(|at| *at < args.len())
+    };
+    let (mut target, mut at) = (None, first);
     while at + 1 < args.len() {
         if is_any(args[at], &[b"store", b"storedist"]) {
             target = Some(at + 1);
@@ -106,7 +118,13 @@ fn radius_keys(args: &[&[u8]]) -> Option<Vec<usize>> {
         }
         at += 1;
     }
-    Some([Some(1), target].into_iter().flatten().collect())
+    let mut keys = vec![1];
+    for key in [of_word(b"store"), of_word(b"storedist"), target].into_iter().flatten() {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 fn is_any(word: &[u8], of: &[&[u8]]) -> bool {

@@ -171,9 +171,10 @@ impl Given<'_> {
     ) -> Result<Option<bool>, CommandError> {
         let is_new = would_be_new(store, db, key, self.group, self.consumer);
         let given = store.read_for_group(db, key, self.group, self.consumer, self.wish, self.count)?;
-        note_consumer(store, db, key, is_new);
         let Some(ids) = given else { return Ok(None) };
         let is_history = matches!(self.wish, Wish::Again(_));
+        // Who asks for new entries where there are none is no consumer yet.
+        note_consumer(store, db, key, is_new && (is_history || !ids.is_empty()));
         if ids.is_empty() && !is_history {
             return Ok(Some(false));
         }
