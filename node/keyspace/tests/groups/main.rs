@@ -489,7 +489,8 @@ fn what_is_gone_keeps_ranges_apart_as_long_as_it_is_pending() {
 /// The id of an entry tells its stamp, so that a region in which it is gone can say of which one it is.
 #[test]
 fn what_is_deleted_is_acknowledged_anywhere_and_pending_nowhere_then() {
-    let deleting: [(usize, fn(&mut Side, &[StreamId])); 2] = [
+    type Delete = fn(&mut Side, &[StreamId]);
+    let deleting: [(usize, Delete); 2] = [
         (1, |side, ids| assert_eq!(side.write(|access| access.remove_entries(DB, KEY, ids)), Ok(ids.len()))),
         (0, |side, _| {
             let trim = Trim { by: TrimBy::Length(0), is_approximate: false, limit: None };
