@@ -466,3 +466,22 @@ fn writes_are_accepted_once_nobody_is_left_who_says_that_the_clock_is_wrong() {
         assert_eq!(peers.node.condition.writes_refused(), None);
     });
 }
+
+#[test]
+fn what_the_hub_wants_is_carried_out_in_turns() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        let (me, now, wall) = (peers.identity, peers.now(), peers.node.wall_clock());
+        // Each of them is refused, and its closing is wanted.
+        const WANTED: usize = 3_000;
+        (0..WANTED).for_each(|_| peers.hub.link_up(me, now, wall));
+        let mut turns = 0;
+        while peers.hub.has_events() {
+            assert!(peers.next_deadline() <= Instant::now(), "it goes on at once");
+            peers.turn();
+            turns += 1;
+        }
+        // A clock of which each look takes a microsecond, and turns of a millisecond.
+        assert!((3..=6).contains(&turns), "{turns}");
+    });
+}
