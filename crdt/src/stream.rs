@@ -7,7 +7,7 @@
 
 use crate::acknowledged::{DotRange, EntryDot, GroupStart};
 use crate::encoding::{DecodeError, Reader, put_signed, put_slice, put_varint};
-use crate::{NodeNumber, STAMP_EPOCH_MS, Stamp};
+use crate::{NodeNumber, Stamp};
 use alloc::vec::Vec;
 use core::fmt;
 use smallvec::SmallVec;
@@ -90,14 +90,6 @@ impl StreamId {
     /// The id that a stamp makes: no other stamp makes the same one.
     pub const fn of_stamp(stamp: Stamp) -> Self {
         Self { ms: stamp.unix_ms(), sequence: stamp.bits() & ((1 << BELOW_MS_BITS) - 1) }
-    }
-
-    /// The stamp that makes this id, if any does: of nearly all entries with generated ids it is their own.
-    pub fn stamp(self) -> Option<Stamp> {
-        let ms = self.ms.checked_sub(STAMP_EPOCH_MS).filter(|ms| ms >> (u64::BITS - BELOW_MS_BITS) == 0)?;
-        let is_below = self.sequence >> BELOW_MS_BITS == 0;
-        let stamp = Stamp::from_bits(ms << BELOW_MS_BITS | self.sequence);
-        (is_below && stamp.author().value() > 0).then_some(stamp)
     }
 
     /// The id that the command `stamp` generates in a stream whose last id is `last`: its own, or if that is not greater

@@ -281,11 +281,8 @@ impl<'a> Access<'a> {
     ) -> Result<Option<usize>, WrongKind> {
         // After a restart a node's own number counts among those that were applied.
         let shared = self.shared();
-        let applied = shared.applied();
-        let has_others = applied.iter().any(|(node, _)| !shared.is_me(node));
-        let has_seen = |stamp: Stamp| shared.is_me(stamp.author()) || applied.covers(stamp);
-        let elsewhere: Option<&dyn Fn(Stamp) -> bool> = if has_others { Some(&has_seen) } else { None };
-        let released = self.change_group(database, key, name, |group| group.release(ids, elsewhere))?;
+        let has_others = shared.applied().iter().any(|(node, _)| !shared.is_me(node));
+        let released = self.change_group(database, key, name, |group| group.release(ids, has_others))?;
         let Some((dots, count)) = released else { return Ok(None) };
         self.record_acknowledged(database, key, name, &dots)?;
         Ok(Some(count))

@@ -7,7 +7,7 @@ use super::pending::{ConsumerNumber, Pending};
 use super::regional::{EntryDots, GroupState, Others};
 use super::regional_image::KeptDeliveries;
 use super::{Entries, Stream};
-use crdt::{Element, EntryDot, Stamp, StreamId, StreamName, UnixMillis};
+use crdt::{Element, EntryDot, StreamId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, HashSet};
 
 /// A group of a stream.
@@ -69,7 +69,7 @@ impl EntryDots for Shown<'_> {
 }
 
 impl Shown<'_> {
-    fn dot_of_item(&self, id: StreamId, stamp: Stamp) -> EntryDot {
+    fn dot_of_item(&self, id: StreamId, stamp: crdt::Stamp) -> EntryDot {
         let wide = self.wide.and_then(|wide| wide.get(&id)).and_then(Element::winner);
         EntryDot { stamp: wide.map_or(stamp, |(dot, _)| *dot), id }
     }
@@ -253,15 +253,9 @@ impl GroupMut<'_> {
     /// Takes these entries out of what is pending, and returns the dots of those that are acknowledged with it, and how
     /// many the client is told of.
     ///
-    /// What was delivered by another region is not pending here: where there is another an entry that is there counts as
-    /// well, unless it was acknowledged already. So does one that is gone, if its id tells its stamp and that was seen
-    /// (`has_seen`): it may be pending there.
-    pub(crate) fn release(
-        &mut self,
-        ids: &[StreamId],
-        has_seen: Option<&dyn Fn(Stamp) -> bool>,
-    ) -> (Vec<EntryDot>, usize) {
-        let last = self.counts.last;
+    /// What was delivered by another region is not pending here: where there is another (`has_others`) an entry that is
+    /// there counts as well, unless it was acknowledged already.
+    pub(crate) fn release(&mut self, ids: &[StreamId], has_others: bool) -> (Vec<EntryDot>, usize) {
         let (known, delivery) = self.state.settled(&self.shown);
         let (mut dots, mut taken, mut count) = (Vec::new(), HashSet::new(), 0);
         for &id in ids {
@@ -271,9 +265,10 @@ impl GroupMut<'_> {
                 taken.insert(id);
                 continue;
             }
-            let Some(has_seen) = has_seen.filter(|_| !taken.contains(&id)) else { continue };
-            let gone = || id.stamp().filter(|stamp| id <= last && has_seen(*stamp)).map(|stamp| EntryDot { stamp, id });
-            if let Some(dot) = self.shown.dot_of(id).or_else(gone).filter(|dot| !known.is_done(*dot)) {
+            if !has_others || taken.contains(&id) {
+                continue;
+            }
+            if let Some(dot) = self.shown.dot_of(id).filter(|dot| !known.is_done(*dot)) {
                 delivery.late.remove(&id);
                 taken.insert(id);
                 count += 1;

@@ -486,43 +486,6 @@ fn what_is_gone_keeps_ranges_apart_as_long_as_it_is_pending() {
     }
 }
 
-/// The id of an entry tells its stamp, so that a region in which it is gone can say of which one it is.
-#[test]
-fn what_is_deleted_is_acknowledged_anywhere_and_pending_nowhere_then() {
-    type Delete = fn(&mut Side, &[StreamId]);
-    let deleting: [(usize, Delete); 2] = [
-        (1, |side, ids| assert_eq!(side.write(|access| access.remove_entries(DB, KEY, ids)), Ok(ids.len()))),
-        (0, |side, _| {
-            let trim = Trim { by: TrimBy::Length(0), is_approximate: false, limit: None };
-            side.write(|access| access.trim(DB, KEY, trim)).unwrap();
-        }),
-    ];
-    for (at, delete) in deleting {
-        let mut sides = [Side::new(1, NOW), Side::new(2, NOW + 7)];
-        let mut ids: Vec<StreamId> = (0..20).map(|_| sides[0].add()).collect();
-        exchange(&mut sides);
-        ids.extend((0..20).map(|_| sides[1].add()));
-        sides[0].create(GroupPlace::Behind(StreamId::ZERO));
-        exchange(&mut sides);
-        assert_eq!(sides[0].read("ann", usize::MAX, Wish::New).len(), 40);
-        delete(&mut sides[at], &ids);
-        exchange(&mut sides);
-        assert_eq!((sides[0].pending().len(), sides[1].ids().len()), (40, 0));
-        let twice = [ids[3], ids[3], ids[30], StreamId::new(5, 1)];
-        let mut acknowledge =
-            |ids: &[StreamId]| sides[1].write(|access| access.acknowledge(DB, KEY, GROUP, ids)).unwrap();
-        assert_eq!((acknowledge(&twice), acknowledge(&twice)), (Some(2), Some(0)));
-        // In order each counts; of those around them, which are gone as well, nobody has to say anything any more.
-        assert_eq!(ids[4..20].iter().map(|id| acknowledge(&[*id])).collect::<Vec<_>>(), [Some(1); 16]);
-        acknowledge(&ids);
-        let later = StreamId::new(ids[39].ms + 1_000, ids[39].sequence);
-        assert_eq!(acknowledge(&[later]), Some(0), "nobody has added it");
-        exchange(&mut sides);
-        assert_eq!(sides[0].pending(), BTreeSet::new());
-        assert!(sides.iter_mut().all(|side| side.ranges() <= 2));
-    }
-}
-
 #[test]
 fn a_claim_takes_what_is_pending_and_forgets_what_is_gone() {
     let mut side = Side::new(1, NOW);
