@@ -60,8 +60,8 @@ fn a_region_that_is_removed_in_order_loses_nothing_and_cannot_come_back() {
             let said = node.log_text();
             if said.contains("a node was removed from the cluster for good") { Ok(()) } else { Err(said) }
         });
-        let alarms = node.metrics().try_sum("pelago_replication_limits_met_total", "removed_peer");
-        assert!(alarms.is_err(), "an orderly removal is an alarm: {alarms:?}");
+        let said = node.log_text();
+        assert!(!said.contains("ERROR"), "an orderly removal is an alarm: {said}");
         wait::until("its numbers are the others'", || {
             let status = node.pelago_json(&["status"]);
             if status["numbers_used_percent"] == 0.0 { Ok(()) } else { Err(status.to_string()) }

@@ -15,7 +15,7 @@ mod view;
 
 pub use ending::{Holding, Report, Seal, Waiting};
 pub use record::{MemberRecord, NodeIdentity, RecordError};
-pub use view::{Member, MemberState, MembershipAlarm, MembershipChange, MergeOutcome, View};
+pub use view::{Member, MemberState, MembershipAlarm, MembershipChange, MergeOutcome, RangeDue, View};
 
 use crate::{NodeNumber, Stamp};
 use alloc::collections::BTreeMap;
@@ -108,8 +108,8 @@ pub enum MembershipError {
     Record(#[from] RecordError),
     /// The giver has nothing left; another member may give it a piece of its range. See [`View::range_due`].
     #[error(
-        "{0} has no node numbers left to hand out; the member that has most gives it some within moments if any is left, so \
-         try again, or ask another member; `pelago status` says how many of the cluster's numbers are used up"
+        "{0} has no node numbers left to hand out; a member that is linked with it and has some gives it a few within moments, \
+         so try again, or ask another member; `pelago status` says how many of the cluster's numbers are used up"
     )]
     NumbersExhausted(NodeIdentity),
     /// The stamp does not exceed all stamps in the membership; the clock has to see those first.
@@ -166,7 +166,7 @@ impl Membership {
             return Err(MembershipError::AlreadyAMember(newcomer));
         }
         self.check_name(newcomer, &record.name)?;
-        let (low, high) = self.piece_of(by)?;
+        let (low, high) = self.piece_of(by, NUMBERS_GRANTED_MAX + 1)?;
         self.facts.grant(GrantKind::Number, (low, low), by, newcomer, stamp);
         if low < high {
             self.facts.grant(GrantKind::Range, (low + 1, high), by, newcomer, stamp);
@@ -219,16 +219,18 @@ impl Membership {
         Ok(number)
     }
 
-    /// Gives a piece of `by`'s range to a member that has none left.
+    /// Gives a piece of `by`'s range to another member: at most so many numbers, and at most half of what `by` has. See
+    /// [`View::range_due`].
     pub fn grant_range(
         &mut self,
         by: NodeIdentity,
         receiver: NodeIdentity,
+        length_max: u16,
         stamp: Stamp,
     ) -> Result<(NodeNumber, NodeNumber), MembershipError> {
         self.check_actor(by, stamp)?;
         self.check_active(receiver)?;
-        let (low, high) = self.piece_of(by)?;
+        let (low, high) = self.piece_of(by, length_max)?;
         self.facts.grant(GrantKind::Range, (low, high), by, receiver, stamp);
         self.refresh();
         NodeNumber::new(low).zip(NodeNumber::new(high)).ok_or(MembershipError::NumbersExhausted(by))
@@ -409,11 +411,11 @@ impl Membership {
         holder.map_or(Ok(()), |member| Err(MembershipError::NameTaken(member.identity)))
     }
 
-    /// The numbers to give away: at most a number with its range, and at most half of what `giver` has (rounded up).
-    fn piece_of(&self, giver: NodeIdentity) -> Result<(u16, u16), MembershipError> {
+    /// The numbers to give away: at most so many in a row, and at most half of what `giver` has (rounded up).
+    fn piece_of(&self, giver: NodeIdentity, length_max: u16) -> Result<(u16, u16), MembershipError> {
         let unspent = self.view.table.unspent_of(giver).count();
         let half = u16::try_from(unspent.div_ceil(2)).unwrap_or(u16::MAX);
-        let piece = self.view.table.last_run_of(giver, half.min(NUMBERS_GRANTED_MAX + 1));
+        let piece = self.view.table.last_run_of(giver, half.min(length_max));
         piece.ok_or(MembershipError::NumbersExhausted(giver))
     }
 }

@@ -11,6 +11,14 @@ pub const ADDRESS_BYTES_MAX: usize = 260;
 pub const MEMBERSHIP_BYTES_MAX: usize = 4 << 20;
 
 /// Numbers that are handed to a new member beside its own, for the members that it admits and for its own next lives.
-/// Few, since those of a member that is lost are lost with it; who has none left is given as many by the member that has
-/// most.
+/// Few, since those of a member that is lost are lost with it; who has none left is given one more than so many.
 pub const NUMBERS_GRANTED_MAX: u16 = 15;
+
+/// Members that share what is not handed out, those that were admitted first: the loss of one costs its share only.
+pub const RESERVES_MAX: usize = 3;
+
+/// For so long they have been members, in milliseconds: members that come and go within an hour are given few.
+pub const RESERVE_AGE_MS: u64 = 3_600_000;
+
+/// By so much more than twice as many numbers has who gives some of them to another of those.
+pub const RESERVES_UNEVEN: usize = 32;

@@ -3,9 +3,10 @@
 
 use super::Facts;
 use super::ending::{Report, Seal};
+use super::limits::{NUMBERS_GRANTED_MAX, RESERVE_AGE_MS, RESERVES_MAX, RESERVES_UNEVEN};
 use super::numbers::{Holding, NumberTable};
 use super::record::{MemberRecord, NodeIdentity};
-use crate::{NODE_NUMBERS_MAX, NodeNumber, Stamp};
+use crate::{NODE_NUMBERS_MAX, NodeNumber, Stamp, UnixMillis};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -115,6 +116,17 @@ pub struct MergeOutcome {
     pub alarms: Vec<MembershipAlarm>,
 }
 
+/// Numbers that one member should give another to hand out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RangeDue {
+    /// Who gives.
+    pub giver: NodeIdentity,
+    /// Who gets.
+    pub receiver: NodeIdentity,
+    /// How many at most.
+    pub length: u16,
+}
+
 type Reports = BTreeMap<(NodeNumber, NodeIdentity), Report>;
 
 /// What follows from a membership.
@@ -125,7 +137,6 @@ pub struct View {
     pub(super) latest: Stamp,
     members: Vec<Member>,
     spent: BTreeMap<NodeIdentity, Vec<NodeNumber>>,
-    range_due: Option<(NodeIdentity, NodeIdentity)>,
     removed: BTreeSet<NodeIdentity>,
     former: BTreeMap<NodeIdentity, MemberRecord>,
     alarms: BTreeSet<MembershipAlarm>,
@@ -148,7 +159,6 @@ impl View {
             .collect();
         let spent = spent_by_owner(&table);
         let members = members_of(facts, &spent);
-        let range_due = range_due(&table, &members);
         for member in &members {
             if let MemberState::NameRefused { holder } = member.state {
                 let name = member.record.name.clone();
@@ -174,7 +184,6 @@ impl View {
             spent,
             removed,
             former,
-            range_due,
             ended,
             alarms,
             released: facts.released.clone(),
@@ -237,10 +246,40 @@ impl View {
         self.table.unspent_of(member).count()
     }
 
-    /// An active member that has nothing left to hand out, and who gives it a piece: the active member that has most. First
-    /// who gives, then who gets. Members that know the same say the same.
-    pub fn range_due(&self) -> Option<(NodeIdentity, NodeIdentity)> {
-        self.range_due
+    /// Which member should give another one numbers to hand out, among those that are `here`: somebody has none left; or of
+    /// the [`RESERVES_MAX`](super::limits::RESERVES_MAX) members that were admitted first one has far fewer than another, so
+    /// that too much would be lost with that. Members that see the same agree; two gifts at once harm nobody. `now` is the
+    /// time; who has been a member for less than [`RESERVE_AGE_MS`](super::limits::RESERVE_AGE_MS) is not among those.
+    ///
+    /// SUBTLE: who has one number left is given none until it has used that. It leaves, perhaps, and has given all others
+    /// away: see [`Membership::hand_over`](super::Membership::hand_over).
+    pub fn range_due(&self, now: UnixMillis, is_here: &dyn Fn(NodeIdentity) -> bool) -> Option<RangeDue> {
+        let mut unspent: BTreeMap<NodeIdentity, usize> =
+            self.active().map(|member| member.identity).filter(|&member| is_here(member)).map(|m| (m, 0)).collect();
+        for (_, holding) in self.table.iter() {
+            if let Holding::Unspent(holder) = holding
+                && let Some(count) = unspent.get_mut(&holder)
+            {
+                *count += 1;
+            }
+        }
+        let most = |among: &BTreeMap<NodeIdentity, usize>| {
+            among.iter().map(|(&member, &count)| (count, member)).max().filter(|&(count, _)| count > 1)
+        };
+        if let Some((&receiver, _)) = unspent.iter().find(|(_, count)| **count == 0) {
+            let (_, giver) = most(&unspent)?;
+            return Some(RangeDue { giver, receiver, length: NUMBERS_GRANTED_MAX + 1 });
+        }
+        let is_old = |member: &&Member| member.admitted.unix_ms().saturating_add(RESERVE_AGE_MS) <= now;
+        let mut oldest: Vec<_> = self.active().filter(is_old).map(|m| (m.admitted, m.identity)).collect();
+        oldest.sort_unstable();
+        oldest.truncate(RESERVES_MAX);
+        unspent.retain(|member, count| *count > 1 && oldest.iter().any(|(_, reserve)| reserve == member));
+        let (least, receiver) = unspent.iter().map(|(&member, &count)| (count, member)).min()?;
+        let (count, giver) = most(&unspent)?;
+        let is_uneven = count >= 2 * least + RESERVES_UNEVEN;
+        let length = u16::try_from((count - least) / 2).unwrap_or(u16::MAX);
+        is_uneven.then_some(RangeDue { giver, receiver, length })
     }
 
     /// How many of the 1024 numbers are gone: spent, or stranded in the range of a removed identity.
@@ -325,22 +364,6 @@ fn spent_by_owner(table: &NumberTable) -> BTreeMap<NodeIdentity, Vec<NodeNumber>
         by_owner.entry(owner).or_default().push(number);
     }
     by_owner
-}
-
-fn range_due(table: &NumberTable, members: &[Member]) -> Option<(NodeIdentity, NodeIdentity)> {
-    let active = members.iter().filter(|member| member.state == MemberState::Active);
-    let mut unspent: BTreeMap<NodeIdentity, usize> = active.map(|member| (member.identity, 0)).collect();
-    for (_, holding) in table.iter() {
-        if let Holding::Unspent(holder) = holding
-            && let Some(count) = unspent.get_mut(&holder)
-        {
-            *count += 1;
-        }
-    }
-    let (&receiver, _) = unspent.iter().find(|(_, count)| **count == 0)?;
-    let (&giver, &most) = unspent.iter().max_by_key(|&(identity, count)| (*count, *identity))?;
-    // The last one is its own.
-    (most > 1).then_some((giver, receiver))
 }
 
 fn members_of(facts: &Facts, spent: &BTreeMap<NodeIdentity, Vec<NodeNumber>>) -> Vec<Member> {

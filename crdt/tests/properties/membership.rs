@@ -132,7 +132,7 @@ impl World {
             }
             Step::GiveRange { at, to } => {
                 let stamp = self.stamp(at);
-                let _refused = self.known[at].grant_range(identity(at), identity(to), stamp);
+                let _refused = self.known[at].grant_range(identity(at), identity(to), 16, stamp);
                 [at, at]
             }
             Step::HandOver { at, to } => {
@@ -390,7 +390,9 @@ fn who_leaves_in_order_takes_no_numbers_along_but_its_own_and_one() {
         let leaving = stamp(ms + 1, grant.number.value());
         assert_eq!(known.hand_over(guest, identity(0), leaving), Ok(given.saturating_sub(1)));
         assert_eq!(known.view().unspent_of(guest), given.min(1));
-        assert_eq!(known.view().range_due(), None, "nobody gives it others for those");
+        if given > 0 {
+            assert_eq!(known.view().range_due(u64::MAX, &|_| true), None, "nobody gives it others for those");
+        }
         known.remove(guest).unwrap();
         assert!(usize::from(known.view().numbers_gone()) <= 1 + 2 * round);
         assert!(known.view().alarms().is_empty());
@@ -401,30 +403,68 @@ fn who_leaves_in_order_takes_no_numbers_along_but_its_own_and_one() {
     assert_eq!(nowhere, Err(MembershipError::Removed(identity(1))));
 }
 
+/// Gives what is due until nothing is; returns who got something.
+fn share(known: &mut Membership, ms: &mut u64, is_here: &dyn Fn(NodeIdentity) -> bool) -> Vec<NodeIdentity> {
+    let mut receivers = Vec::new();
+    while let Some(due) = known.view().range_due(u64::MAX, is_here) {
+        *ms += 1;
+        known.grant_range(due.giver, due.receiver, due.length, stamp(*ms, 0)).unwrap();
+        receivers.push(due.receiver);
+        assert!(receivers.len() < 20, "it never ends");
+    }
+    receivers
+}
+
 #[test]
-fn who_has_no_numbers_left_is_given_some_by_the_member_that_has_most() {
+fn what_is_not_handed_out_is_with_the_first_members_and_few_of_it_with_others() {
+    let mut known = Membership::found(identity(0), record("m0"), stamp(1, 0)).unwrap();
+    let mut ms = 1;
+    for member in 1..6 {
+        ms += 1;
+        known.admit(identity(0), identity(member), record(&format!("m{member}")), stamp(ms, 0)).unwrap();
+        share(&mut known, &mut ms, &|_| true);
+    }
+    let unspent = |known: &Membership, member: usize| known.view().unspent_of(identity(member));
+    assert!((0..3).all(|member| unspent(&known, member) > 200), "{:?}", [0, 1, 2].map(|m| unspent(&known, m)));
+    assert!((3..6).all(|member| unspent(&known, member) == 15));
+    // The loss of one costs its share, and the next one takes its place.
+    known.remove(identity(0)).unwrap();
+    assert!(known.view().numbers_gone() < 520, "{}", known.view().numbers_gone());
+    assert_eq!(share(&mut known, &mut ms, &|_| true)[0], identity(3));
+    assert!(unspent(&known, 3) > 100 && unspent(&known, 4) == 15);
+    // Whoever may be gone in an hour is given nothing that would go with it.
+    known.remove(identity(1)).unwrap();
+    let due = |known: &Membership, hours: u64| known.view().range_due(STAMP_EPOCH_MS + hours * 3_600_000, &|_| true);
+    assert_eq!((due(&known, 0), due(&known, 2).map(|due| due.receiver)), (None, Some(identity(4))));
+    assert!(known.view().alarms().is_empty());
+}
+
+#[test]
+fn who_has_no_numbers_left_is_given_some_by_a_member_that_is_here() {
     let mut known = Membership::found(identity(0), record("a"), stamp(1, 0)).unwrap();
-    known.admit(identity(0), identity(1), record("b"), stamp(2, 0)).unwrap();
-    known.admit(identity(0), identity(2), record("c"), stamp(3, 0)).unwrap();
-    assert_eq!(known.view().range_due(), None);
-    let mut ms = 4;
-    while known.grant_number(identity(1), identity(1), stamp(ms, 1)).is_ok() {
+    let mut ms = 1;
+    for member in 1..5 {
+        ms += 1;
+        known.admit(identity(0), identity(member), record(&format!("m{member}")), stamp(ms, 0)).unwrap();
+    }
+    share(&mut known, &mut ms, &|_| true);
+    while known.grant_number(identity(4), identity(4), stamp(ms, 4)).is_ok() {
         ms += 1;
     }
-    assert_eq!(known.view().range_due(), Some((identity(0), identity(1))));
-    known.grant_range(identity(0), identity(1), stamp(ms, 0)).unwrap();
-    assert_eq!(known.view().range_due(), None);
-    // The last one that anybody has stays where it is.
-    let all = known.view().unspent_of(identity(0)) + known.view().unspent_of(identity(1));
-    for member in [0, 1, 2] {
+    let most = known.view().range_due(u64::MAX, &|_| true).unwrap();
+    assert_eq!((most.receiver, most.length), (identity(4), 16));
+    // Who is away gives nothing, and is given nothing.
+    let other = known.view().range_due(u64::MAX, &|member| member != most.giver).unwrap();
+    assert!(other.receiver == identity(4) && other.giver != most.giver);
+    assert_eq!(known.view().range_due(u64::MAX, &|member| member != identity(4)), None);
+    // With few there is somebody who has none as well, and the last one that anybody has stays where it is.
+    for member in 0..5 {
         while known.view().unspent_of(identity(member)) > usize::from(member == 0) {
             ms += 1;
             known.grant_number(identity(member), identity(member), stamp(ms, 0)).unwrap();
         }
     }
-    assert!(all > 900);
-    assert_eq!(known.view().unspent_of(identity(0)), 1);
-    assert_eq!(known.view().range_due(), None);
+    assert_eq!((known.view().unspent_of(identity(0)), known.view().range_due(u64::MAX, &|_| true)), (1, None));
 }
 
 #[test]
@@ -438,7 +478,7 @@ fn a_member_without_numbers_is_given_a_piece_of_anothers_range() {
     assert_eq!(known.view().unspent_of(identity(1)), 0);
     let refused = known.admit(identity(1), identity(2), record("c"), stamp(ms, 1));
     assert_eq!(refused, Err(MembershipError::NumbersExhausted(identity(1))));
-    let (low, high) = known.grant_range(identity(0), identity(1), stamp(ms + 1, 0)).unwrap();
+    let (low, high) = known.grant_range(identity(0), identity(1), 16, stamp(ms + 1, 0)).unwrap();
     assert_eq!(known.view().unspent_of(identity(1)), usize::from(high.value() - low.value()) + 1);
     known.admit(identity(1), identity(2), record("c"), stamp(ms + 2, 1)).unwrap();
     assert!(known.view().alarms().is_empty());

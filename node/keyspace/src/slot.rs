@@ -196,10 +196,13 @@ impl Slot {
             return Ok(());
         }
         let mut seen = Seen::default();
-        let was_there = self.memory.rare.is_some() && self.shows(shared, change.database, change.key);
+        let mut was_there = None;
         for operation in Operations::of(change) {
             let operation = operation?;
             seen.note(&operation);
+            if seen.is_about_groups && was_there.is_none() && self.memory.rare.is_some() {
+                was_there = Some(self.shows(shared, change.database, change.key));
+            }
             match &operation {
                 Operation::ClearDatabase { every, covered } => self.clear(shared, change, *every, covered),
                 _ if self.apply_in_bundle(shared, change, &operation) => {}
@@ -208,7 +211,8 @@ impl Slot {
                 }),
             }
         }
-        match seen.told(was_there) {
+        let stays = was_there == Some(true) && self.shows(shared, change.database, change.key);
+        match seen.told(stays) {
             Told::Everybody => self.touched(shared, change.database, change.key),
             Told::WhoWait => self.memory.tell_waiting(change.database, change.key),
             Told::Nobody => {}
@@ -414,12 +418,12 @@ impl Seen {
     }
 
     /// Who is told. As in Redis it is no change of a key for those who watch or have read it that entries of a stream are
-    /// acknowledged, nor what `XGROUP` and `XSETID` do, unless they make the stream; who waits for entries has to hear of
-    /// what becomes of the group.
-    fn told(self, was_there: bool) -> Told {
+    /// acknowledged, nor what `XGROUP` and `XSETID` do, if the stream was there before and is there after it (`stays`); who
+    /// waits for entries has to hear of what becomes of the group.
+    fn told(self, stays: bool) -> Told {
         match self {
             Self { does_more: true, .. } => Told::Everybody,
-            Self { is_about_groups: true, .. } if !was_there => Told::Everybody,
+            Self { is_about_groups: true, .. } if !stays => Told::Everybody,
             Self { is_about_groups: true, .. } => Told::WhoWait,
             Self { acknowledges: true, .. } => Told::Nobody,
             Self { .. } => Told::Everybody,
@@ -525,6 +529,8 @@ impl Memory {
                 && rare.watched.is_empty()
                 && rare.awaited.is_empty()
                 && rare.patched.is_empty()
+                // An image of before does not have it.
+                && rare.regional == Stamp::ZERO
         };
         if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;

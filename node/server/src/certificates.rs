@@ -34,14 +34,14 @@ pub struct CertificateFiles {
     authorities: PathBuf,
     /// A hash of what each held when it was last looked at; none for one that could not be read.
     seen: [Option<u64>; 3],
-    /// When the time comes of a certificate that was seen too early, in seconds since the Unix epoch.
-    valid_from: Option<i64>,
+    /// From when on and until when a certificate is good that was looked at when it was not.
+    good: Option<(i64, i64)>,
 }
 
 impl CertificateFiles {
     /// These files, as they are now.
     pub fn new(chain: PathBuf, key: PathBuf, authorities: PathBuf) -> Self {
-        let mut files = Self { chain, key, authorities, seen: [None; 3], valid_from: None };
+        let mut files = Self { chain, key, authorities, seen: [None; 3], good: None };
         files.seen = files.contents();
         files
     }
@@ -53,11 +53,12 @@ impl CertificateFiles {
 
     fn look_at(&mut self, now: i64) -> Option<Result<NodeCredentials, RenewalError>> {
         let contents = self.contents();
-        if contents == self.seen && self.valid_from.is_none_or(|from| now < from) {
+        let is_good_now = self.good.is_some_and(|(from, until)| from <= now && now <= until);
+        if contents == self.seen && !is_good_now {
             return None;
         }
         self.seen = contents;
-        self.valid_from = None;
+        self.good = None;
         Some(self.read_if_valid(now))
     }
 
@@ -66,12 +67,10 @@ impl CertificateFiles {
     fn read_if_valid(&mut self, now: i64) -> Result<NodeCredentials, RenewalError> {
         let credentials = self.read()?;
         let facts = credentials.facts()?;
-        if facts.valid_until < now {
-            return Err(RenewalError::Expired);
-        }
-        if now < facts.valid_from {
-            self.valid_from = Some(facts.valid_from);
-            return Err(RenewalError::NotYetValid);
+        let is_over = facts.valid_until < now;
+        if is_over || now < facts.valid_from {
+            self.good = Some((facts.valid_from, facts.valid_until));
+            return Err(if is_over { RenewalError::Expired } else { RenewalError::NotYetValid });
         }
         Ok(credentials)
     }
@@ -130,6 +129,8 @@ mod tests {
         let refused = files.look().unwrap().unwrap_err();
         assert!(matches!(refused, RenewalError::Expired), "{refused}");
         assert!(files.look().is_none(), "it is told once");
+        let used = files.look_at(now - 3 * DAY + 1_000).unwrap();
+        assert!(used.is_ok(), "the clock was wrong");
         renew(now + 2 * DAY, 5);
         let refused = files.look().unwrap().unwrap_err();
         assert!(matches!(refused, RenewalError::NotYetValid), "{refused}");

@@ -413,6 +413,9 @@ fn an_image_has_what_was_delivered_and_a_state_session_has_not() {
     assert!(!side.keyspace.has_changed_since(&[slot], since));
     side.read("ann", 1, Wish::New);
     assert!(side.keyspace.has_changed_since(&[slot], since));
+    // Nor is it when the slot was tidied up meanwhile.
+    side.keyspace.prune();
+    assert!(side.keyspace.has_changed_since(&[slot], since));
     // Hostile bytes do no harm.
     for end in 0..image.len() {
         let _ = Side::new(3, NOW).keyspace.load_image(&image[..end], NOW);

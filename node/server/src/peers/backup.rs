@@ -22,13 +22,11 @@ impl Peers {
     pub(super) fn order_backup(&mut self, words: &[&[u8]], answer: oneshot::Sender<ControlReply>) {
         let refusal = match lease(words) {
             Err(sentence) => sentence,
-            Ok(_) if !self.keeping.is_on() => "this node is still reading its disk; try again when it serves".to_owned(),
-            // What is here by now is sound and whole, and would replace a backup that has everything.
-            Ok(_) if !self.filled => {
-                "this node does not have all keys yet: others are still giving them to it; try again when it serves, or \
-                 back up another node"
-                    .to_owned()
+            Ok(_) if !self.keeping.is_on() => {
+                "this node is still reading its disk; try again when it serves".to_owned()
             }
+            // What is here by now is sound and whole, and would replace a backup that has everything.
+            Ok(_) if !self.filled => NOT_ALL_KEYS.to_owned(),
             Ok(lease) => return self.when_closed(Waiting::Backup(BackupOrder { lease, answer })),
         };
         // Who asked may have gone.
@@ -38,6 +36,11 @@ impl Peers {
     /// It is in the journal: from here on it is the disk's and the backups' business.
     pub(super) fn begin_backup(&mut self, order: BackupOrder) {
         let BackupOrder { lease, answer } = order;
+        if !self.filled {
+            // It had all keys when it was asked, and found since that it has not.
+            let _ = answer.send(Err(NOT_ALL_KEYS.to_owned()));
+            return;
+        }
         let Some((position, progress, owner)) = self.flush_all() else {
             let _ = answer.send(Err("this node keeps nothing on disk any more".to_owned()));
             return;
@@ -53,6 +56,9 @@ impl Peers {
         self.node.backups.begin(Beginning { position, progress, lease, facts }, answer);
     }
 }
+
+const NOT_ALL_KEYS: &str = "this node does not have all keys yet: others are still giving them to it; try again when it \
+                            serves, or back up another node";
 
 /// `LEASE <ms>`, or nothing.
 fn lease(words: &[&[u8]]) -> Result<Duration, String> {

@@ -336,7 +336,10 @@ impl Peers {
             return;
         }
         if let Some(order) = body.strip_prefix(ASK_LEAVE) {
-            self.hand_over_numbers(peer);
+            // Only who has been told before knows that everybody has what is written here.
+            if self.pending.drains.contains_key(&(peer, order.to_vec())) {
+                self.hand_over_numbers(peer);
+            }
             self.drain_for(peer, id, order);
             return;
         }

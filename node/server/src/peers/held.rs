@@ -106,9 +106,9 @@ impl Peers {
     pub(super) fn forget_held(&mut self) {
         let held = &mut self.keeping.held;
         held.queue.retain(|queued| !queued.then.is_for_hub());
-        // What is left is looked at anew.
+        // What is left is looked at anew, and needs no stillness.
         (held.taken_up, held.moving) = (None, None);
-        self.node.keyspace.want_stillness(held.queue.iter().any(|queued| queued.then.needs_stillness()));
+        self.node.keyspace.want_stillness(false);
     }
 
     /// What is put aside now waits for the move that is under way, if there is one.

@@ -4,7 +4,8 @@ use super::Peers;
 use crate::doors::told_address;
 use crate::node::Node;
 use crate::setup::own_record;
-use crdt::membership::MemberRecord;
+use crdt::membership::limits::NUMBERS_GRANTED_MAX;
+use crdt::membership::{MemberRecord, RangeDue};
 use crdt::{Membership, NodeNumber, Stamp, VersionVector};
 use protocol::{LinkPhase, MemberView, NodeIdentity, NumberGrant};
 use std::collections::BTreeMap;
@@ -318,7 +319,7 @@ impl Peers {
         // A range of its own lets it start alone next time. Without one it asks again.
         if self.membership.view().unspent_of(receiver) == 0
             && let Some(stamp) = self.membership_stamp()
-            && let Err(error) = self.membership.grant_range(me, receiver, stamp)
+            && let Err(error) = self.membership.grant_range(me, receiver, NUMBERS_GRANTED_MAX + 1, stamp)
         {
             tracing::info!(peer = %self.name_of(peer), %error, "no range of numbers could be given to a peer");
         }
@@ -345,19 +346,26 @@ impl Peers {
         Ok(grant.number)
     }
 
-    /// Gives some of this node's numbers to a member that has none left to hand out, if it is this one's turn.
+    /// Gives some of this node's numbers to another member that should have more to hand out, if this one should give them.
     pub(super) fn share_numbers(&mut self) {
-        let Some((giver, receiver)) = self.membership.view().range_due() else { return };
+        let (me, linked) = (self.identity, self.hub.ready_peers());
+        self.share_numbers_among(&|member| member == me || linked.contains(&member));
+    }
+
+    /// The same among members that are here.
+    pub(super) fn share_numbers_among(&mut self, is_here: &dyn Fn(NodeIdentity) -> bool) {
+        let due = self.membership.view().range_due(self.node.wall_clock(), is_here);
+        let Some(RangeDue { giver, receiver, length }) = due else { return };
         if giver != self.identity || self.is_unkept || !self.has_number {
             return;
         }
         let Some(stamp) = self.membership_stamp() else { return };
         let mut changed = self.membership.clone();
-        let given = changed.grant_range(giver, receiver, stamp).map_err(|error| error.to_string());
+        let given = changed.grant_range(giver, receiver, length, stamp).map_err(|error| error.to_string());
         match given.and_then(|range| self.take_membership(changed).map(|()| range)) {
             Ok((first, last)) => {
                 let (first, last) = (first.value(), last.value());
-                tracing::info!(peer = %self.name_of(receiver), first, last, "a member that had none left was given node numbers");
+                tracing::info!(peer = %self.name_of(receiver), first, last, "a member was given node numbers to hand out");
             }
             Err(error) => {
                 tracing::warn!(peer = %self.name_of(receiver), %error, "a member could not be given node numbers")

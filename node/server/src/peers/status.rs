@@ -114,7 +114,13 @@ impl Peers {
     }
 
     pub(super) fn report_of(&self, peer: NodeIdentity) -> Option<LinkReport> {
-        self.hub.link_report(peer, self.now(), self.node.wall_clock())
+        let wall = self.node.wall_clock();
+        let mut report = self.hub.link_report(peer, self.now(), wall)?;
+        // Nobody is behind for longer than it has been a member.
+        if let Some(member) = self.membership.view().member(peer) {
+            report.applied_lag_ms = report.applied_lag_ms.min(wall.saturating_sub(member.admitted.unix_ms()));
+        }
+        Some(report)
     }
 
     fn cluster_status(&self) -> ClusterStatus {

@@ -43,6 +43,9 @@ fn a_founded_cluster_has_all_its_nodes_as_members_with_numbers_of_their_own() {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers.len(), 3);
+    let view = views[0].view();
+    assert!(view.alarms().is_empty());
+    assert!(view.active().all(|member| view.unspent_of(member.identity) > 200), "none has nearly all of the others");
 }
 
 #[test]

@@ -22,12 +22,13 @@ pub(super) fn remove(addresses: &[String], secret: &Password, probed: &[String],
     if left.is_empty() {
         return Ok(());
     }
+    let how = match keys {
+        0 => format!("`DEL {}`", probed.join(" ")),
+        keys => format!("`pelago bench --via {} --keys {keys} --requests 0`", addresses.join(",")),
+    };
     Err(Failure::Arguments(format!(
-        "keys that begin with pelago-bench: could not all be removed at {}; when that is mended, `pelago bench --via {} \
-         --keys {} --requests 0` removes them",
+        "keys that begin with pelago-bench: could not all be removed at {}; when that is mended, {how} removes them",
         left.join(" and at "),
-        addresses.join(","),
-        keys.max(1),
     )))
 }
 

@@ -40,10 +40,11 @@ fn tell(cutting: &Cutting, list: &Value, order: &str, region: &str, other: Optio
 
 /// The nodes of a region, or the one node with this name.
 fn meant<'a>(list: &'a Value, region: &str) -> Result<Vec<&'a Value>> {
-    let meant: Vec<&Value> =
-        members(list).into_iter().filter(|member| member["region"] == region || member["node"] == region).collect();
+    let there: Vec<&Value> = members(list).into_iter().filter(|member| member["state"] != "removed").collect();
+    let is_meant = |member: &&Value| member["region"] == region || member["node"] == region;
+    let meant: Vec<&Value> = there.iter().copied().filter(is_meant).collect();
     if meant.is_empty() {
-        let known: Vec<&str> = members(list).iter().filter_map(|member| member["region"].as_str()).collect();
+        let known: Vec<&str> = there.iter().filter_map(|member| member["region"].as_str()).collect();
         return Err(Failure::Arguments(format!("there is no region {region}; there are {}", known.join(", "))));
     }
     Ok(meant)

@@ -18,6 +18,11 @@ impl Hub {
         self.settings.numbers.insert(number);
         self.number_wanted = false;
         self.number_asked = None;
+        // What peers have of the number before was counted under that.
+        let written = self.own_log.back().map_or(Stamp::ZERO, |&(last, _)| last);
+        for link in self.peers.values_mut().filter_map(|peer| peer.link.as_mut()) {
+            link.own_at_start = link.own_at_start.max(written);
+        }
         let ready = self.ready_peers();
         for peer in ready {
             self.offer_own_origins(peer);
@@ -265,23 +270,33 @@ impl Hub {
         }
         let mut with_data = false;
         let mut covered = true;
-        let mut ready = 0;
+        let (mut ready, mut serving) = (0, 0);
         for (_, _, link) in self.ready() {
             ready += 1;
+            serving += usize::from(!link.peer_filling);
             if !link.peer_filling && !link.vector_at_start.is_empty() {
                 with_data = true;
                 covered &= self.covers(&link.vector_at_start);
             }
         }
-        // SUBTLE: that a newcomer reaches nobody says nothing about whether there is data.
-        let has_waited = now >= until && (ready > 0 || !self.settings.is_newcomer);
-        let nobody_has_any = !with_data && (ready >= self.settings.peers_expected || has_waited);
+        // Whoever was removed since the start is not waited for.
+        let others = self.settings.peers_expected.min(self.others().unwrap_or(usize::MAX));
+        // SUBTLE: that a newcomer reaches nobody but other newcomers says nothing about whether there is data.
+        let may_know = serving > 0 || others == 0 || !self.settings.is_newcomer;
+        let nobody_has_any = !with_data && may_know && (ready >= others || now >= until);
         if nobody_has_any || (with_data && covered) {
             self.filling_until = None;
             self.events.push_back(Event::Filled);
         } else if with_data || now >= until {
             self.wait_anew(now);
         }
+    }
+
+    /// How many other members there are, if that is known.
+    fn others(&self) -> Option<usize> {
+        let members = &self.members.numbers;
+        let is_other = |member: &&NodeIdentity| self.is_other_member(**member);
+        (!members.is_empty()).then(|| members.keys().filter(is_other).count())
     }
 
     /// Somebody who has data is here: should all of those go away, they are waited for as long as at the start. What they

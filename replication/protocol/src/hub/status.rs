@@ -68,7 +68,8 @@ impl Hub {
         })
     }
 
-    fn is_other_member(&self, peer: NodeIdentity) -> bool {
+    /// Whether this is a member beside this node that was not removed.
+    pub(super) fn is_other_member(&self, peer: NodeIdentity) -> bool {
         let members = &self.members;
         peer != self.settings.identity && members.numbers.contains_key(&peer) && !members.removed.contains(&peer)
     }

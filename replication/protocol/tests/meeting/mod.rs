@@ -29,12 +29,33 @@ fn a_newcomer_serves_nothing_before_it_has_met_somebody() {
     }
 }
 
-/// Where nobody has anything there is nothing to wait for.
+/// Two that come together know no more than one, however near they are to each other; nor does the first count only those
+/// that were members when its directory was made.
 #[test]
-fn a_newcomer_serves_when_nobody_it_has_met_has_anything() {
+fn newcomers_that_have_met_one_another_have_not_met_the_others() {
+    let mut world = World::new(3, 1, |index, settings| {
+        settings.is_newcomer = index > 0;
+        settings.peers_expected = index;
+        settings.fill_timeout_ms = 500;
+    });
+    world.random_write(0);
+    for newcomer in [1, 2] {
+        world.cut(0, newcomer);
+    }
+    world.run(5_000);
+    assert_eq!(world.nodes[1].hub.ready_peers(), [identity(2)]);
+    assert!(!world.nodes[1].filled && !world.nodes[2].filled);
+    world.heal();
+    world.converge(3_000);
+    assert!(world.nodes[1].filled && world.nodes[2].filled);
+}
+
+/// Where a member that serves has nothing there is nothing to wait for; and nobody waits for those who were removed.
+#[test]
+fn a_newcomer_serves_when_a_member_has_nothing_or_there_is_none() {
     let mut world = World::new(3, 1, |index, settings| {
         settings.is_newcomer = index == 2;
-        settings.peers_expected = 2;
+        settings.peers_expected = if index == 1 { 0 } else { 2 };
         settings.fill_timeout_ms = 2_000;
     });
     world.stop(0);
@@ -42,6 +63,22 @@ fn a_newcomer_serves_when_nobody_it_has_met_has_anything() {
     assert!(!world.nodes[2].filled, "another one may come");
     world.run(1_500);
     assert!(world.nodes[2].filled);
+
+    let mut world = World::new(2, 1, |index, settings| {
+        settings.is_newcomer = index == 1;
+        settings.peers_expected = index;
+    });
+    world.stop(0);
+    world.run(1_000);
+    let numbers = [0, 1].map(|index| (identity(index), [number(index as u16 + 1)].into()));
+    let members = MemberView { numbers: numbers.into(), ..MemberView::default() };
+    world.nodes[1].hub.set_membership(members.clone(), Millis(world.now));
+    world.run(20_000);
+    assert!(!world.nodes[1].filled);
+    let members = MemberView { removed: [identity(0)].into(), ..members };
+    world.nodes[1].hub.set_membership(members, Millis(world.now));
+    world.run(10);
+    assert!(world.nodes[1].filled);
 }
 
 #[test]

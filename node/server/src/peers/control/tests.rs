@@ -191,14 +191,19 @@ fn a_member_that_has_no_numbers_left_is_given_some_and_one_that_leaves_gives_its
             peers.membership.grant_number(other, other, stamp).unwrap();
         }
         peers.housekeeping();
+        assert_eq!(peers.membership.view().unspent_of(other), 0, "there is no link to it");
+        peers.share_numbers_among(&|_| true);
         let given = peers.membership.view().unspent_of(other);
         assert!(given > 1, "{given}");
-        peers.housekeeping();
+        peers.share_numbers_among(&|_| true);
         assert_eq!(peers.membership.view().unspent_of(other), given, "once");
-        // It is asked to leave: what it could hand out is the other's.
+        // It is asked to leave: what it could hand out is the other's, if it was told to drain before.
         let held = peers.membership.view().unspent_of(me);
-        let leave = [ASK_LEAVE, b"1"].concat();
+        let [drain, leave] = [ASK_DRAIN, ASK_LEAVE].map(|order| [order, b"1"].concat());
         peers.answer(other, protocol::RequestId(1), &leave);
+        assert_eq!(peers.membership.view().unspent_of(me), held);
+        peers.answer(other, protocol::RequestId(2), &drain);
+        peers.answer(other, protocol::RequestId(3), &leave);
         let view = peers.membership.view();
         assert_eq!((view.unspent_of(me), view.unspent_of(other)), (1, held - 1 + given));
         assert!(peers.node.condition.writes_refused().is_some_and(|reason| reason.contains("being removed")));
