@@ -101,7 +101,8 @@ pub struct Lookups {
     pub hits: u32,
     /// Keys that were not.
     pub misses: u32,
-    /// Where the last key lies in the request: a handler that looks at one key twice has looked once.
+    /// Where the last key lies in the request of those that were looked for: a handler that looks at one key twice has looked
+    /// once, and one that looks at all of its keys twice does so in their order.
     last: usize,
 }
 
@@ -109,7 +110,7 @@ impl Lookups {
     #[inline]
     pub(crate) fn note(&mut self, key: &[u8], found: bool) {
         let place = key.as_ptr().addr();
-        if self.last != place {
+        if self.last < place {
             self.last = place;
             self.hits += u32::from(found);
             self.misses += u32::from(!found);

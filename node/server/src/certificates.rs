@@ -6,7 +6,7 @@
 use crate::launch::wall_clock;
 use std::fs;
 use std::path::PathBuf;
-use transport::{CredentialsError, IdentityError, NodeCredentials};
+use transport::{CertificateFacts, CredentialsError, IdentityError, NodeCredentials};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Why what is in the files now is not used. Each is one sentence for the operator.
@@ -24,6 +24,33 @@ pub enum RenewalError {
     /// Its time has not come: every other node would refuse it until then.
     #[error("the certificate in them is not valid yet; it is used from its time on, or look at this machine's clock")]
     NotYetValid,
+}
+
+/// Why a certificate is as good as none at some time, also one that clients are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untimely {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+}
+
+impl Untimely {
+    /// What is wrong with a certificate at this time, in seconds since the Unix epoch.
+    pub fn at(now: i64, facts: &CertificateFacts) -> Option<Self> {
+        if facts.valid_until < now {
+            Some(Self::Expired)
+        } else if now < facts.valid_from {
+            Some(Self::NotYetValid)
+        } else {
+            None
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch, as the seconds in which certificates count.
+pub fn seconds(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX)
 }
 
 /// Certificate, key and authorities of a node as files.
@@ -48,7 +75,7 @@ impl CertificateFiles {
 
     /// What is in the files, if that has changed since the last look, or if its time has come since.
     pub fn look(&mut self) -> Option<Result<NodeCredentials, RenewalError>> {
-        self.look_at(i64::try_from(wall_clock() / 1000).unwrap_or(i64::MAX))
+        self.look_at(seconds(wall_clock()))
     }
 
     fn look_at(&mut self, now: i64) -> Option<Result<NodeCredentials, RenewalError>> {
@@ -67,12 +94,12 @@ impl CertificateFiles {
     fn read_if_valid(&mut self, now: i64) -> Result<NodeCredentials, RenewalError> {
         let credentials = self.read()?;
         let facts = credentials.facts()?;
-        let is_over = facts.valid_until < now;
-        if is_over || now < facts.valid_from {
-            self.good = Some((facts.valid_from, facts.valid_until));
-            return Err(if is_over { RenewalError::Expired } else { RenewalError::NotYetValid });
-        }
-        Ok(credentials)
+        let Some(untimely) = Untimely::at(now, &facts) else { return Ok(credentials) };
+        self.good = Some((facts.valid_from, facts.valid_until));
+        Err(match untimely {
+            Untimely::Expired => RenewalError::Expired,
+            Untimely::NotYetValid => RenewalError::NotYetValid,
+        })
     }
 
     /// What is in the files.

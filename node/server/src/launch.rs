@@ -153,7 +153,7 @@ pub fn launch_on(sockets: Sockets, mut sources: Sources, options: &LaunchOptions
     let setup = PeersOnThread::prepare(&settings.load())?;
     let node = make_node(settings, options);
     begin_users(&node)?;
-    node.tls.apply(&node.config.load())?;
+    node.tls.begin(&node.config.load(), node.wall_clock())?;
     let replication = threads::start_replication(Arc::clone(&node), setup.finish(sockets.peer, &node))?;
     let plain = Some(sockets.resp).filter(|_| node.config.load().resp_plain);
     let clients = Listeners { plain: plain.map(Arc::new), tls: sockets.tls.map(Arc::new) };

@@ -2,6 +2,7 @@
 //!
 //! The links between nodes have TLS of their own, in `transport`; the two share no certificate.
 
+use crate::certificates::{Untimely, seconds};
 use crate::config::Config;
 use crate::limits::TLS_HANDSHAKE_TIME_MAX;
 use crate::node::Node;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use transport::CertificateFacts;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Why there is no TLS with these settings. Each is one sentence for the operator.
@@ -38,6 +40,12 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The certificate's time is over.
+    #[error("the certificate in {} (tls-cert-file) has expired", .0.display())]
+    Expired(PathBuf),
+    /// The certificate's time has not come.
+    #[error("the certificate in {} (tls-cert-file) is not valid yet; look at its dates and at this machine's clock", .0.display())]
+    NotYetValid(PathBuf),
     /// The files do not go together.
     #[error("tls-cert-file and tls-key-file do not go together: {0}")]
     Pair(rustls::Error),
@@ -53,36 +61,85 @@ pub enum TlsError {
 #[derive(Debug, Default)]
 pub struct ClientTls {
     current: ArcSwapOption<ServerConfig>,
-    /// A hash of what each file held just before it was last used.
-    seen: Mutex<Seen>,
+    files: Mutex<Files>,
     /// Connections whose handshake is under way.
     handshakes: AtomicU64,
 }
 
+/// What is known of the files.
+#[derive(Debug, Default)]
+struct Files {
+    /// A hash of what each held just before it was last used.
+    seen: Seen,
+    /// The certificate that clients are shown.
+    shown: Option<CertificateDer<'static>>,
+    /// When the time comes of a certificate that was seen too early, in seconds since the Unix epoch.
+    valid_from: Option<i64>,
+}
+
 type Seen = [Option<u64>; 3];
 
+/// What is done about a certificate that no client believes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfUntimely {
+    /// It is told and shown all the same.
+    Shown,
+    /// It is refused, unless it is shown already.
+    Refused,
+}
+
 impl ClientTls {
+    /// Uses what the settings say when the node starts, at this time in milliseconds. A certificate that has expired is told
+    /// and keeps no node from starting: there is no other one to show, and who is not on TLS needs none.
+    pub fn begin(&self, config: &Config, now_ms: u64) -> Result<(), TlsError> {
+        self.take(config, seconds(now_ms), IfUntimely::Shown)
+    }
+
     /// Uses what the settings say from now on. If they cannot be used, nothing changes.
-    pub fn apply(&self, config: &Config) -> Result<(), TlsError> {
-        let mut seen = self.seen.lock();
+    pub fn apply(&self, config: &Config, now_ms: u64) -> Result<(), TlsError> {
+        self.take(config, seconds(now_ms), IfUntimely::Refused)
+    }
+
+    fn take(&self, config: &Config, now: i64, if_untimely: IfUntimely) -> Result<(), TlsError> {
+        let mut files = self.files.lock();
+        files.valid_from = None;
         if config.tls_port == 0 {
             self.current.store(None);
+            files.shown = None;
             return Ok(());
         }
         // SUBTLE: before they are used: files that change in between are found to have changed.
-        let held = contents(config);
-        let read = server_config(config);
-        *seen = held;
-        self.current.store(Some(Arc::new(read?)));
+        files.seen = contents(config);
+        let chain = certificates("tls-cert-file", config, &config.tls_cert_file)?;
+        let shown = chain.first().cloned();
+        let tls = server_config(config, chain)?;
+        // One that is shown already stays whatever its time is: all other settings can still be changed.
+        if files.shown != shown
+            && let Some((untimely, valid_from)) = shown.as_ref().and_then(|shown| untimely(now, shown))
+        {
+            let path = config.path(&config.tls_cert_file);
+            let error = match untimely {
+                Untimely::Expired => TlsError::Expired(path),
+                Untimely::NotYetValid => TlsError::NotYetValid(path),
+            };
+            if if_untimely == IfUntimely::Refused {
+                files.valid_from = (untimely == Untimely::NotYetValid).then_some(valid_from);
+                return Err(error);
+            }
+            tracing::error!(%error, "clients are shown a certificate that they do not believe");
+        }
+        files.shown = shown;
+        self.current.store(Some(Arc::new(tls)));
         Ok(())
     }
 
-    /// Reads the files again if what is in them has changed. A change that cannot be used is told once and changes nothing.
-    fn look(&self, config: &Config) {
-        if config.tls_port == 0 || *self.seen.lock() == contents(config) {
+    /// Reads the files again if what is in them has changed, or the time has come of the certificate in them. A change that
+    /// cannot be used is told once and changes nothing.
+    fn look(&self, config: &Config, now_ms: u64) {
+        if config.tls_port == 0 || !self.files.lock().are_due(config, seconds(now_ms)) {
             return;
         }
-        match self.apply(config) {
+        match self.apply(config, now_ms) {
             Ok(()) => tracing::info!("clients are shown the certificate that is in the files now"),
             Err(error) => tracing::error!(%error, "clients go on being shown the certificate that there was before"),
         }
@@ -100,6 +157,20 @@ impl ClientTls {
         let handshake = TlsAcceptor::from(config).accept(stream);
         tokio::time::timeout(TLS_HANDSHAKE_TIME_MAX, handshake).await.map_err(io::Error::other)?
     }
+}
+
+impl Files {
+    /// Whether they are to be read again.
+    fn are_due(&self, config: &Config, now: i64) -> bool {
+        self.seen != contents(config) || self.valid_from.is_some_and(|from| from <= now)
+    }
+}
+
+/// What is wrong with a certificate at this time, and when its time begins. One of which only TLS can make sense is left to
+/// the clients.
+fn untimely(now: i64, certificate: &CertificateDer<'_>) -> Option<(Untimely, i64)> {
+    let facts = CertificateFacts::read(certificate).ok()?;
+    Some((Untimely::at(now, &facts)?, facts.valid_from))
 }
 
 /// A handshake that is counted while it is under way.
@@ -126,15 +197,14 @@ pub async fn watch_files(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         ticks.tick().await;
-        node.tls.look(&node.config.load());
+        node.tls.look(&node.config.load(), node.wall_clock());
     }
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What rustls needs for these settings.
-pub fn server_config(config: &Config) -> Result<ServerConfig, TlsError> {
-    let chain = certificates("tls-cert-file", config, &config.tls_cert_file)?;
+/// What rustls needs to show these certificates with these settings.
+fn server_config(config: &Config, chain: Vec<CertificateDer<'static>>) -> Result<ServerConfig, TlsError> {
     let path = named("tls-key-file", config, &config.tls_key_file)?;
     let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| TlsError::File {
         setting: "tls-key-file",
@@ -185,4 +255,56 @@ fn named(setting: &'static str, config: &Config, path: &Path) -> Result<PathBuf,
 fn contents(config: &Config) -> Seen {
     [&config.tls_cert_file, &config.tls_key_file, &config.tls_ca_cert_file]
         .map(|path| fs::read(config.path(path)).ok().map(|bytes| xxh3_64(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewed_certificate_is_shown_within_its_time_only() {
+        const IN_2021: u64 = 1_622_505_600_000;
+        const IN_2027: u64 = 1_798_761_600_000;
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        // Good from the first day of one year to that of another.
+        let write = |from: i32, until: i32| {
+            let mut wanted = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+            wanted.not_before = rcgen::date_time_ymd(from, 1, 1);
+            wanted.not_after = rcgen::date_time_ymd(until, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let made = wanted.self_signed(&key).unwrap();
+            fs::write(path("key"), key.serialize_pem()).unwrap();
+            fs::write(path("chain"), made.pem()).unwrap();
+            Some(made.der().clone())
+        };
+        let config = Config {
+            tls_port: 1,
+            tls_cert_file: path("chain"),
+            tls_key_file: path("key"),
+            tls_auth_clients: "no".to_owned(),
+            ..Config::default()
+        };
+        let tls = ClientTls::default();
+        let shown = || tls.files.lock().shown.clone();
+        let over = write(2001, 2002);
+        assert!(matches!(tls.apply(&config, IN_2021), Err(TlsError::Expired(_))));
+        assert_eq!((shown(), tls.is_offered()), (None, false));
+        tls.begin(&config, IN_2021).unwrap();
+        assert_eq!((shown(), tls.is_offered()), (over, true), "a node that starts has no other one");
+        tls.apply(&config, IN_2021).unwrap();
+        let good = write(2020, 2040);
+        tls.look(&config, IN_2021);
+        assert_eq!(shown(), good);
+        write(2001, 2002);
+        tls.look(&config, IN_2021);
+        assert_eq!(shown(), good, "the one before goes on");
+        let early = write(2026, 2028);
+        tls.look(&config, IN_2021);
+        assert_eq!(shown(), good, "the one before goes on");
+        tls.look(&config, IN_2021);
+        assert_eq!(shown(), good);
+        tls.look(&config, IN_2027);
+        assert_eq!(shown(), early, "its time has come");
+    }
 }

@@ -17,13 +17,18 @@ pub fn sources(file: &Path, defaults: &[(&str, &str)], assignments: &[String]) -
     for (name, value) in defaults {
         sources.argument(name, value, "this verb")?;
     }
-    // Variables that are not text cannot be meant for us.
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    sources.environment(variables, &[PASSWORD_VARIABLE, USER_VARIABLE])?;
+    sources.environment(variables(), OTHER_USES)?;
     sources.arguments(assignments.iter().cloned())?;
     Ok(sources)
 }
+
+/// The variables of the environment. Those that are not text cannot be meant for us.
+pub fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Variables that are named like settings and are something else.
+pub const OTHER_USES: &[&str] = &[PASSWORD_VARIABLE, USER_VARIABLE];
 
 /// Installs the log and says what nodes of this process are given.
 pub fn options(config: &Config) -> Result<LaunchOptions> {

@@ -30,27 +30,10 @@ impl Verify {
         client.wait_at_most(self.timeout + ANSWER_TIME)?;
         let verdict = client.json(&["PELAGO", "VERIFY", &self.timeout.as_millis().to_string()])?;
         let status = status(&verdict);
-        let told = if self.json { for_scripts(verdict).to_string() } else { text(&verdict) };
+        let told = if self.json { verdict.to_string() } else { text(&verdict) };
         terminal::verdict(told, status);
         Ok(ExitCode::from(status))
     }
-}
-
-/// The verdict with what is only known of nodes that were asked taken from those that could not be: their slots are neither
-/// written to all the time nor settled, and more time would not help.
-fn for_scripts(mut verdict: Value) -> Value {
-    for peer in verdict["peers"].as_array_mut().into_iter().flatten() {
-        let is_unreachable = peer["error"].is_string();
-        if let Some(peer) = peer.as_object_mut() {
-            peer.insert("unreachable".to_owned(), Value::Bool(is_unreachable));
-            if is_unreachable {
-                peer.insert("busy".to_owned(), Value::Array(Vec::new()));
-                let slots = peer.insert("unsettled".to_owned(), Value::from(0)).unwrap_or_default();
-                peer.insert("not_asked".to_owned(), slots);
-            }
-        }
-    }
-    verdict
 }
 
 fn status(verdict: &Value) -> u8 {
@@ -79,7 +62,6 @@ fn text(verdict: &Value) -> String {
             parts.push(format!("{} slots differ: {}{more}", differing.len(), shown.join(" ")));
         }
         match (peer["error"].as_str(), peer["unsettled"].as_u64().unwrap_or(0)) {
-            // What could not be asked for is not settled either.
             (Some(error), _) => parts.push(error.to_owned()),
             (None, 0) => {}
             (None, slots) => {
@@ -114,26 +96,13 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn slots_of_a_node_that_could_not_be_asked_are_not_called_busy() {
-        let told = for_scripts(json!({"equal": false, "slots_compared": 16384, "peers": [
-            {"node": "b", "differing": [], "unsettled": 2, "busy": [1, 2], "error": null},
-            {"node": "c", "differing": [7], "unsettled": 16383, "busy": [1, 2, 3], "error": "it cannot be reached"}]}));
-        let busy =
-            json!({"node": "b", "differing": [], "unsettled": 2, "busy": [1, 2], "error": null, "unreachable": false});
-        let away = json!({"node": "c", "differing": [7], "unsettled": 0, "busy": [], "not_asked": 16383,
-            "error": "it cannot be reached", "unreachable": true});
-        assert_eq!(told["peers"], json!([busy, away]));
-        assert_eq!(status(&told), DIFFERS);
-    }
-
-    #[test]
     fn every_reason_for_a_doubt_is_told() {
         let equal = json!({"equal": true, "slots_compared": 16384, "peers": [{"node": "b"}, {"node": "c"}]});
         assert_eq!(text(&equal), "Equal: 16384 slots compared with 2 other nodes.");
         let unequal = json!({"equal": false, "slots_compared": 16384, "peers": [
             {"node": "b", "differing": [7, 9], "unsettled": 0, "error": null},
             {"node": "c", "differing": [], "unsettled": 3, "busy": [4, 5, 6], "error": null},
-            {"node": "e", "differing": [], "unsettled": 9, "error": "it cannot be reached"},
+            {"node": "e", "differing": [], "unsettled": 0, "not_asked": 9, "error": "it cannot be reached"},
             {"node": "d", "differing": [], "unsettled": 0, "error": null}]});
         assert_eq!((status(&equal), status(&unequal)), (0, DIFFERS));
         let busy =

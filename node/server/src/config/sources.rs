@@ -183,6 +183,11 @@ impl Sources {
         self.add(Origin::CommandLine, vec![(name.to_owned(), value.to_owned(), place.to_owned())])
     }
 
+    /// Where the value of a setting comes from so far; nothing for a name that no setting has.
+    pub fn origin(&self, name: &str) -> Option<Origin> {
+        super::position(name).map(|position| self.origins[position])
+    }
+
     /// What was collected, checked as a whole.
     pub fn finish(self) -> Result<Settings, ConfigError> {
         let mut config = self.config;

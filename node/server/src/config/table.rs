@@ -288,7 +288,8 @@ settings! {
 
     /// How much is logged.
     loglevel: String = ["loglevel"], Observation, AtOnce, Rule::Choice(&["debug", "verbose", "notice", "warning"]), "notice";
-    /// Levels of single modules, such as `server::peers=debug,transport=trace`; they go before `loglevel`.
+    /// Levels of single modules, such as `server::peers=debug,transport=trace`; they go before `loglevel`. A crate or module
+    /// that there is not is refused; what is named below a module is not looked up.
     log_levels: String = ["log-levels"], Observation, AtOnce, Rule::LogLevels, "";
     /// How log lines are written.
     log_format: String = ["log-format"], Observation, AtStart, Rule::Choice(&["text", "json"]), "text";

@@ -245,6 +245,18 @@ fn reads_that_find_their_key_and_those_that_do_not_are_counted() {
     assert_eq!(counted(), ("10".to_owned(), "5".to_owned()));
     caller.call("CONFIG RESETSTAT");
     assert_eq!(counted(), ("0".to_owned(), "0".to_owned()));
+    // Each of several keys counts once too, however often the handler looks at all of them.
+    for line in [
+        "ZADD z 1 m",
+        "XADD x 1-1 f v",
+        "ZUNION 2 no z",
+        "ZINTER 2 no z",
+        "SINTERCARD 2 no s",
+        "XREAD STREAMS no x 0 0",
+    ] {
+        caller.call(line);
+    }
+    assert_eq!(counted(), ("4".to_owned(), "4".to_owned()));
 }
 
 #[test]

@@ -317,6 +317,63 @@ fn clients_come_over_tls_and_certificates_change_without_a_restart() {
     running.wait().unwrap();
 }
 
+/// A certificate as above that is good from the first day of one year to that of another.
+fn certificate_for(from: i32, until: i32) -> (String, String) {
+    let mut wanted = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    wanted.not_before = rcgen::date_time_ymd(from, 1, 1);
+    wanted.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    (wanted.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_shown_to_clients_only_if_the_node_starts_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let made = found_cluster(home.path(), &[plan("us-east")], wall_clock()).unwrap();
+    let (good, over, early) = (certificate(), certificate_for(2001, 2002), certificate_for(3001, 3002));
+    let path = |name: &str| home.path().join(name).display().to_string();
+    for (name, (chain, key)) in [("good", &good), ("over", &over), ("early", &early)] {
+        std::fs::write(path(&format!("{name}.key")), key).unwrap();
+        std::fs::write(path(&format!("{name}.pem")), chain).unwrap();
+    }
+    let mut sources = sources(&made.nodes[0]);
+    let mut sockets = Sockets::bind(&sources.clone().finish().unwrap().load()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    sockets.tls = Some(listener);
+    let settings = [
+        ("tls-port", address.port().to_string()),
+        ("tls-cert-file", path("over.pem")),
+        ("tls-key-file", path("over.key")),
+        ("tls-auth-clients", "no".to_owned()),
+    ];
+    for (name, value) in settings {
+        sources.argument(name, &value, "the test").unwrap();
+    }
+    let running = launch_on(sockets, sources, &LaunchOptions::default()).unwrap();
+    let plain = running.addresses().resp;
+    until("service", || ask(plain, "PING\r\n", "\r\n") == "+PONG\r\n");
+    let set = |line: String| ask(plain, &format!("CONFIG SET {line}\r\n"), "\r\n");
+    let files = |name: &str| {
+        format!("tls-cert-file {} tls-key-file {}", path(&format!("{name}.pem")), path(&format!("{name}.key")))
+    };
+    assert_eq!(set("tls-protocols TLSv1.3".to_owned()), "+OK\r\n", "all else can be set");
+    let asked = || ask_over_tls(address, &good.0, None, &rustls::version::TLS13);
+    assert!(asked().is_err());
+    assert_eq!(set(files("good")), "+OK\r\n");
+    let pong = Ok("+PONG\r\n".to_owned());
+    assert_eq!(asked(), pong);
+    for (name, reason) in [("over", "has expired"), ("early", "is not valid yet")] {
+        let refused = set(files(name));
+        assert!(refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'tls-"), "{refused}");
+        assert!(refused.contains(reason), "{refused}");
+        assert_eq!(asked(), pong, "the one before goes on");
+    }
+    assert_eq!(set("tls-port 0".to_owned()), "+OK\r\n");
+    running.node().console.request_stop(Stop::Now);
+    running.wait().unwrap();
+}
+
 #[test]
 fn the_door_over_tls_is_opened_moved_and_closed_while_the_node_runs() {
     let home = tempfile::tempdir().unwrap();

@@ -121,7 +121,35 @@ struct PeerVerify {
     open: BTreeSet<u16>,
     /// Slots that differ; a later round may find that it was a moment's matter, so they stay open too.
     differing: BTreeSet<u16>,
-    error: Option<String>,
+    error: Option<Unheard>,
+}
+
+/// Why a peer could not be compared with.
+#[derive(Debug)]
+enum Unheard {
+    /// There was no link to it when it was to be asked.
+    Unreachable,
+    /// The link went down before it had answered.
+    LinkDown,
+    /// Its answer cannot be read.
+    Unreadable(String),
+}
+
+impl Unheard {
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::LinkDown => true,
+            Self::Unreadable(_) => false,
+        }
+    }
+
+    fn sentence(&self) -> &str {
+        match self {
+            Self::Unreachable => "it cannot be reached",
+            Self::LinkDown => "the link went down",
+            Self::Unreadable(why) => why,
+        }
+    }
 }
 
 /// A region that is being removed in order.
@@ -418,8 +446,8 @@ impl Peers {
                             state.differing.extend(outcome.differing);
                         }
                     }
-                    Some(Err(error)) => state.error = Some(error.to_string()),
-                    None => state.error = Some("the link went down".to_owned()),
+                    Some(Err(error)) => state.error = Some(Unheard::Unreadable(error.to_string())),
+                    None => state.error = Some(Unheard::LinkDown),
                 }
             }
         }
@@ -457,7 +485,7 @@ impl Peers {
                 for (&peer, state) in verify.peers.iter_mut().filter(|(_, s)| s.asked.is_none() && !s.open.is_empty()) {
                     state.asked = self.hub.request(peer, ASK_SLOTS.to_vec());
                     if state.asked.is_none() {
-                        state.error = Some("it cannot be reached".to_owned());
+                        state.error = Some(Unheard::Unreachable);
                     }
                 }
             }
@@ -472,10 +500,14 @@ impl Peers {
             .iter()
             .map(|(&peer, state)| {
                 let busy: Vec<&u16> = state.open.difference(&state.differing).collect();
+                // Of a node that could not be asked nobody knows whether its slots are written to, and more time would not help.
+                let (busy, not_asked) = if state.error.is_some() { (Vec::new(), busy.len()) } else { (busy, 0) };
                 let shown = &busy[..busy.len().min(BUSY_SHOWN_MAX)];
                 json!({
                     "node": self.name_of(peer), "differing": state.differing,
-                    "unsettled": busy.len(), "busy": shown, "error": state.error,
+                    "unsettled": busy.len(), "busy": shown, "not_asked": not_asked,
+                    "unreachable": state.error.as_ref().is_some_and(Unheard::is_unreachable),
+                    "error": state.error.as_ref().map(Unheard::sentence),
                 })
             })
             .collect();

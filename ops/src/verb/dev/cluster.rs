@@ -6,7 +6,7 @@ use super::home::TemporaryHome;
 use crate::failure::{Failure, Result};
 use crate::terminal;
 use crate::verb::run;
-use server::config::{Address, Sources, setting};
+use server::config::{Address, Origin, Sources, setting};
 use server::launch::{Running, Sockets, launch_on, stop_on_signals, wall_clock};
 use server::setup::{CONFIGURATION_FILE, NodePlan, found_cluster};
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ struct Prepared {
 /// Runs the cluster until Ctrl-C.
 pub fn run(cluster: &Cluster) -> Result<()> {
     check_settings(cluster)?;
+    check_environment(run::variables())?;
     let temporary = if cluster.dir.is_none() { Some(TemporaryHome::make(&std::env::temp_dir())?) } else { None };
     let directory = match (&cluster.dir, &temporary) {
         (Some(directory), _) => directory.as_path(),
@@ -59,6 +60,21 @@ fn check_settings(cluster: &Cluster) -> Result<()> {
         if let Some((name, instead)) = own {
             return Err(Failure::Arguments(format!(
                 "--set {assignment}: each node of dev has a {name} of its own; {instead}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The same for the environment, which would go before what is written down for each node.
+fn check_environment(variables: impl Iterator<Item = (String, String)>) -> Result<()> {
+    for (variable, value) in variables {
+        let mut given = Sources::new();
+        given.environment([(variable.clone(), value)], run::OTHER_USES)?;
+        let own = OWN_SETTINGS.iter().find(|(own, _)| given.origin(own) == Some(Origin::Environment));
+        if let Some((name, instead)) = own {
+            return Err(Failure::Arguments(format!(
+                "{variable} is set: each node of dev has a {name} of its own; unset it, and {instead}"
             )));
         }
     }
@@ -226,5 +242,30 @@ mod tests {
         }
         let line = Line::parse_from(["dev", "--set", "workers=2", "--set", "loglevel=debug"]);
         check_settings(&line.cluster).unwrap();
+    }
+
+    #[test]
+    fn what_each_node_has_of_its_own_is_not_taken_from_the_environment() {
+        let check = |name: &str, value: &str| check_environment([(name.to_owned(), value.to_owned())].into_iter());
+        for (name, value) in [
+            ("PELAGO_RESP", "127.0.0.1:1"),
+            ("PELAGO_PEER", "h:1"),
+            ("PELAGO_HTTP", ""),
+            ("PELAGO_DIR", "x"),
+            ("PELAGO_TLS_PORT", "6380"),
+            ("PELAGO_REGION", "a"),
+        ] {
+            let said = check(name, value).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{name} is set: each node of dev has a ")), "{said}");
+        }
+        // Others are for all nodes, for other verbs, or not for us.
+        for (name, value) in [
+            ("PELAGO_MAXMEMORY", "1gb"),
+            ("PELAGO_PASSWORD", "secret"),
+            ("PELAGO_PEER_PORT_7379_TCP", "tcp://10.0.0.1:7379"),
+            ("RESP", "127.0.0.1:1"),
+        ] {
+            check(name, value).unwrap();
+        }
     }
 }

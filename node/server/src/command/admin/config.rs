@@ -6,6 +6,7 @@ use crate::command::{Call, CommandError};
 use crate::config::{Config, SetError};
 use crate::doors::{Doors, Listeners, LookedUp};
 use crate::node::Node;
+use crate::tls::TlsError;
 
 pub fn get(call: &mut Call<'_, '_>, args: &[&[u8]]) -> Result<(), CommandError> {
     let found = call.node.config.matching(&args[2..]);
@@ -126,12 +127,18 @@ fn try_doors(
 /// Uses the files of TLS that the settings will name. If they cannot be used, nothing changes.
 fn try_tls(node: &Node, name: &str, texts: &[(&str, &str)]) -> Result<(), CommandError> {
     let config = preview(node, texts)?;
-    node.tls.apply(&config).map_err(|error| {
+    node.tls.apply(&config, node.wall_clock()).map_err(|error| {
         tracing::error!(%error, "the settings of TLS are not changed");
-        CommandError::Detailed(format!(
-            "ERR CONFIG SET failed (possibly related to argument '{name}') - Unable to update TLS configuration. Check server \
-             logs."
-        ))
+        let sentence = match &error {
+            // Redis takes such a certificate, so there are no words of its own for this.
+            TlsError::Expired(_) | TlsError::NotYetValid(_) => error.to_string(),
+            TlsError::Missing(_)
+            | TlsError::File { .. }
+            | TlsError::Pair(_)
+            | TlsError::Authorities(_)
+            | TlsError::Unusable(_) => "Unable to update TLS configuration. Check server logs.".to_owned(),
+        };
+        CommandError::Detailed(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {sentence}"))
     })
 }
 

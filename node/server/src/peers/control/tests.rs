@@ -241,3 +241,20 @@ fn a_member_is_not_removed_or_admitted_by_an_order_that_could_not_be_kept() {
         assert!(peers.is_unkept);
     });
 }
+
+#[test]
+fn slots_of_a_node_that_could_not_be_asked_are_not_called_busy() {
+    in_a_runtime(|| {
+        let (mut peers, _) = founded(None);
+        peers.admit_member(NodeIdentity([9; 32]), member("b", "s")).unwrap();
+        let (answer, mut answered) = oneshot::channel();
+        peers.verify(Duration::from_secs(60), answer);
+        assert!(answered.try_recv().is_err(), "it may still come");
+        peers.pending.verifies[0].until = Instant::now();
+        peers.check_pending();
+        let told: Value = serde_json::from_str(&answered.try_recv().unwrap().unwrap()).unwrap();
+        let away = json!({ "node": "b", "differing": [], "unsettled": 0, "busy": [], "not_asked": keyspace::SLOTS,
+            "unreachable": true, "error": "it cannot be reached" });
+        assert_eq!((&told["equal"], &told["peers"]), (&json!(false), &json!([away])));
+    });
+}
