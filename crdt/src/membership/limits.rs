@@ -20,5 +20,9 @@ pub const RESERVES_MAX: usize = 3;
 /// For so long they have been members, in milliseconds: members that come and go within an hour are given few.
 pub const RESERVE_AGE_MS: u64 = 3_600_000;
 
-/// By so much more than twice as many numbers has who gives some of them to another of those.
+/// By so many more than one and a half times as many numbers has who gives some of them to one of those.
 pub const RESERVES_UNEVEN: usize = 32;
+
+/// For so long it is one member's turn to give numbers to who has none, in milliseconds; then it is the next one's, which may
+/// have a link to it where the first has none.
+pub const GIVING_TURN_MS: u64 = 5_000;

@@ -3,7 +3,7 @@
 
 use super::Facts;
 use super::ending::{Report, Seal};
-use super::limits::{NUMBERS_GRANTED_MAX, RESERVE_AGE_MS, RESERVES_MAX, RESERVES_UNEVEN};
+use super::limits::{GIVING_TURN_MS, NUMBERS_GRANTED_MAX, RESERVE_AGE_MS, RESERVES_MAX, RESERVES_UNEVEN};
 use super::numbers::{Holding, NumberTable};
 use super::record::{MemberRecord, NodeIdentity};
 use crate::{NODE_NUMBERS_MAX, NodeNumber, Stamp, UnixMillis};
@@ -247,9 +247,9 @@ impl View {
     }
 
     /// Which member should give another one numbers to hand out, among those that are `here`: somebody has none left; or of
-    /// the [`RESERVES_MAX`](super::limits::RESERVES_MAX) members that were admitted first one has far fewer than another, so
+    /// the [`RESERVES_MAX`] members that were admitted first one has far fewer than another, so
     /// that too much would be lost with that. Members that see the same agree; two gifts at once harm nobody. `now` is the
-    /// time; who has been a member for less than [`RESERVE_AGE_MS`](super::limits::RESERVE_AGE_MS) is not among those.
+    /// time; who has been a member for less than [`RESERVE_AGE_MS`] is not among those.
     ///
     /// SUBTLE: who has one number left is given none until it has used that. It leaves, perhaps, and has given all others
     /// away: see [`Membership::hand_over`](super::Membership::hand_over).
@@ -263,22 +263,31 @@ impl View {
                 *count += 1;
             }
         }
-        let most = |among: &BTreeMap<NodeIdentity, usize>| {
-            among.iter().map(|(&member, &count)| (count, member)).max().filter(|&(count, _)| count > 1)
-        };
+        // The last one is its own. Those with most first.
+        let mut givers: Vec<(usize, NodeIdentity)> = unspent.iter().map(|(&member, &count)| (count, member)).collect();
+        givers.retain(|&(count, _)| count > 1);
+        givers.sort_unstable_by(|one, other| other.cmp(one));
         if let Some((&receiver, _)) = unspent.iter().find(|(_, count)| **count == 0) {
-            let (_, giver) = most(&unspent)?;
+            let turn = usize::try_from(now / GIVING_TURN_MS).unwrap_or_default().checked_rem(givers.len())?;
+            let &(_, giver) = givers.get(turn)?;
             return Some(RangeDue { giver, receiver, length: NUMBERS_GRANTED_MAX + 1 });
         }
         let is_old = |member: &&Member| member.admitted.unix_ms().saturating_add(RESERVE_AGE_MS) <= now;
         let mut oldest: Vec<_> = self.active().filter(is_old).map(|m| (m.admitted, m.identity)).collect();
         oldest.sort_unstable();
         oldest.truncate(RESERVES_MAX);
-        unspent.retain(|member, count| *count > 1 && oldest.iter().any(|(_, reserve)| reserve == member));
-        let (least, receiver) = unspent.iter().map(|(&member, &count)| (count, member)).min()?;
-        let (count, giver) = most(&unspent)?;
-        let is_uneven = count >= 2 * least + RESERVES_UNEVEN;
-        let length = u16::try_from((count - least) / 2).unwrap_or(u16::MAX);
+        let is_reserve = |member: &NodeIdentity| oldest.iter().any(|(_, reserve)| reserve == member);
+        let &(least, receiver) = givers.iter().filter(|(_, member)| is_reserve(member)).min()?;
+        let few = usize::from(NUMBERS_GRANTED_MAX + 1);
+        if let Some(&(count, giver)) = givers.iter().find(|(_, member)| !is_reserve(member))
+            && count > 2 * few + RESERVES_UNEVEN
+        {
+            // It was given them by one that left.
+            return Some(RangeDue { giver, receiver, length: u16::try_from(count - few).unwrap_or(u16::MAX) });
+        }
+        let &(most, giver) = givers.first()?;
+        let is_uneven = most >= least + least / 2 + RESERVES_UNEVEN;
+        let length = u16::try_from((most - least) / 2).unwrap_or(u16::MAX);
         is_uneven.then_some(RangeDue { giver, receiver, length })
     }
 

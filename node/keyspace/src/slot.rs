@@ -529,10 +529,10 @@ impl Memory {
                 && rare.watched.is_empty()
                 && rare.awaited.is_empty()
                 && rare.patched.is_empty()
-                // An image of before does not have it.
-                && rare.regional == Stamp::ZERO
         };
-        if self.rare.as_deref().is_some_and(is_empty) {
+        // An image of before does not have what only this region keeps, unless it is out of date in any case.
+        let is_known = |rare: &Rare| rare.regional <= self.changed;
+        if self.rare.as_deref().is_some_and(|rare| is_empty(rare) && is_known(rare)) {
             self.rare = None;
         }
     }

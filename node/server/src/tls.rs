@@ -73,8 +73,8 @@ struct Files {
     seen: Seen,
     /// The certificate that clients are shown.
     shown: Option<CertificateDer<'static>>,
-    /// When the time comes of a certificate that was seen too early, in seconds since the Unix epoch.
-    valid_from: Option<i64>,
+    /// From when on and until when a certificate is good, in seconds since the Unix epoch, that was seen when it was not.
+    good: Option<(i64, i64)>,
 }
 
 type Seen = [Option<u64>; 3];
@@ -102,7 +102,7 @@ impl ClientTls {
 
     fn take(&self, config: &Config, now: i64, if_untimely: IfUntimely) -> Result<(), TlsError> {
         let mut files = self.files.lock();
-        files.valid_from = None;
+        files.good = None;
         if config.tls_port == 0 {
             self.current.store(None);
             files.shown = None;
@@ -115,7 +115,7 @@ impl ClientTls {
         let tls = server_config(config, chain)?;
         // One that is shown already stays whatever its time is: all other settings can still be changed.
         if files.shown != shown
-            && let Some((untimely, valid_from)) = shown.as_ref().and_then(|shown| untimely(now, shown))
+            && let Some((untimely, good)) = shown.as_ref().and_then(|shown| untimely(now, shown))
         {
             let path = config.path(&config.tls_cert_file);
             let error = match untimely {
@@ -123,7 +123,7 @@ impl ClientTls {
                 Untimely::NotYetValid => TlsError::NotYetValid(path),
             };
             if if_untimely == IfUntimely::Refused {
-                files.valid_from = (untimely == Untimely::NotYetValid).then_some(valid_from);
+                files.good = Some(good);
                 return Err(error);
             }
             tracing::error!(%error, "clients are shown a certificate that they do not believe");
@@ -162,15 +162,15 @@ impl ClientTls {
 impl Files {
     /// Whether they are to be read again.
     fn are_due(&self, config: &Config, now: i64) -> bool {
-        self.seen != contents(config) || self.valid_from.is_some_and(|from| from <= now)
+        self.seen != contents(config) || self.good.is_some_and(|(from, until)| from <= now && now <= until)
     }
 }
 
-/// What is wrong with a certificate at this time, and when its time begins. One of which only TLS can make sense is left to
+/// What is wrong with a certificate at this time, and when its time begins and ends. One of which only TLS can make sense is left to
 /// the clients.
-fn untimely(now: i64, certificate: &CertificateDer<'_>) -> Option<(Untimely, i64)> {
+fn untimely(now: i64, certificate: &CertificateDer<'_>) -> Option<(Untimely, (i64, i64))> {
     let facts = CertificateFacts::read(certificate).ok()?;
-    Some((Untimely::at(now, &facts)?, facts.valid_from))
+    Some((Untimely::at(now, &facts)?, (facts.valid_from, facts.valid_until)))
 }
 
 /// A handshake that is counted while it is under way.

@@ -87,7 +87,9 @@ impl Hub {
     pub fn new(mut settings: HubSettings, now: Millis, wall: UnixMillis) -> Self {
         settings.numbers.extend(settings.number);
         let vector = settings.vector.clone();
-        let filling = (vector.is_empty() || settings.is_unfilled) && settings.peers_expected > 0;
+        // Who needs a number knows less than others do.
+        let may_have_others = settings.peers_expected > 0 || settings.number.is_none();
+        let filling = (vector.is_empty() || settings.is_unfilled) && may_have_others;
         let mut events = VecDeque::new();
         if !filling {
             events.push_back(Event::Filled);

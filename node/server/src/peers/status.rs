@@ -117,8 +117,10 @@ impl Peers {
         let wall = self.node.wall_clock();
         let mut report = self.hub.link_report(peer, self.now(), wall)?;
         // Nobody is behind for longer than it has been a member.
-        if let Some(member) = self.membership.view().member(peer) {
-            report.applied_lag_ms = report.applied_lag_ms.min(wall.saturating_sub(member.admitted.unix_ms()));
+        if let Some(member) = self.membership.view().member(peer)
+            && let Some(since) = wall.checked_sub(member.admitted.unix_ms())
+        {
+            report.applied_lag_ms = report.applied_lag_ms.min(since);
         }
         Some(report)
     }
@@ -162,12 +164,17 @@ impl Peers {
     fn filling_text(&self) -> Option<String> {
         match (self.filled, self.has_number) {
             (true, true) => None,
-            (false, _) if self.hub.is_filling() && self.hub.ready_peers().is_empty() => {
+            (false, _) if self.hub.is_filling() && !self.is_linked_with_one_that_serves() => {
                 Some("it waits for a member that it can fill from, and is linked with none".to_owned())
             }
             (false, _) => Some("it fills from its peers".to_owned()),
             (true, false) => Some("it waits for a peer to give it a node number".to_owned()),
         }
+    }
+
+    fn is_linked_with_one_that_serves(&self) -> bool {
+        let reports = self.hub.ready_peers().into_iter().filter_map(|peer| self.report_of(peer));
+        reports.into_iter().any(|report| !report.peer_is_filling)
     }
 
     fn cluster_text(&self) -> String {

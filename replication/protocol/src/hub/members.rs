@@ -270,20 +270,24 @@ impl Hub {
         }
         let mut with_data = false;
         let mut covered = true;
-        let (mut ready, mut serving) = (0, 0);
-        for (_, _, link) in self.ready() {
+        let (mut ready, mut members, mut serving) = (0, 0, 0);
+        for (identity, peer, link) in self.ready() {
             ready += 1;
-            serving += usize::from(!link.peer_filling);
+            members += usize::from(self.is_other_member(identity));
+            let has_number = peer.facts.as_ref().is_some_and(|facts| facts.number.is_some());
+            serving += usize::from(has_number && !link.peer_filling);
             if !link.peer_filling && !link.vector_at_start.is_empty() {
                 with_data = true;
                 covered &= self.covers(&link.vector_at_start);
             }
         }
-        // Whoever was removed since the start is not waited for.
-        let others = self.settings.peers_expected.min(self.others().unwrap_or(usize::MAX));
-        // SUBTLE: that a newcomer reaches nobody but other newcomers says nothing about whether there is data.
-        let may_know = serving > 0 || others == 0 || !self.settings.is_newcomer;
-        let nobody_has_any = !with_data && may_know && (ready >= others || now >= until);
+        let others = self.others().unwrap_or(self.settings.peers_expected);
+        // SUBTLE: that a newcomer reaches nobody but other newcomers says nothing about whether there is data, unless they are
+        // all there are. Nor does what a node knows that needs a number: of members, perhaps nothing.
+        let all_are_here = self.others() == Some(members);
+        let may_know = serving > 0 || all_are_here || !self.settings.is_newcomer;
+        let has_number = self.settings.number.is_some();
+        let nobody_has_any = !with_data && may_know && has_number && (ready >= others || now >= until);
         if nobody_has_any || (with_data && covered) {
             self.filling_until = None;
             self.events.push_back(Event::Filled);

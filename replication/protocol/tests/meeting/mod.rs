@@ -81,6 +81,47 @@ fn a_newcomer_serves_when_a_member_has_nothing_or_there_is_none() {
     assert!(world.nodes[1].filled);
 }
 
+/// Who admitted them is lost and removed before they met it: they are all there are.
+#[test]
+fn newcomers_that_are_all_members_there_are_serve_when_they_have_met() {
+    let mut world = World::new(3, 1, |index, settings| {
+        settings.is_newcomer = index > 0;
+        settings.peers_expected = 2;
+    });
+    world.stop(0);
+    let numbers = [0, 1, 2].map(|index| (identity(index), [number(index as u16 + 1)].into()));
+    let members = MemberView { numbers: numbers.into(), ..MemberView::default() };
+    let know = |world: &mut World, members: &MemberView| {
+        for index in [1, 2] {
+            world.nodes[index].hub.set_membership(members.clone(), Millis(world.now));
+        }
+    };
+    know(&mut world, &members);
+    world.run(20_000);
+    assert!(!world.nodes[1].filled && !world.nodes[2].filled);
+    know(&mut world, &MemberView { removed: [identity(0)].into(), ..members });
+    world.run(500);
+    assert!(world.nodes[1].filled && world.nodes[2].filled);
+}
+
+/// A node that has lost its catalogue may know of nobody: whoever gives it a number has what it lacks.
+#[test]
+fn a_node_that_needs_a_number_does_not_take_itself_for_alone() {
+    let mut world = World::new(2, 1, |index, settings| {
+        if index == 1 {
+            settings.number = None;
+        }
+        settings.peers_expected = 0;
+    });
+    world.cut(0, 1);
+    world.random_write(0);
+    world.run(15_000);
+    assert!(world.nodes[0].filled && !world.nodes[1].filled);
+    world.heal();
+    world.converge(3_000);
+    assert!(world.nodes[1].filled);
+}
+
 #[test]
 fn a_member_that_was_never_met_has_nothing_of_what_was_written() {
     let mut world = World::new(2, 1, |_, _| {});
